@@ -1,0 +1,147 @@
+"""Lengths and sizes: the one place that converts seconds, frames, samples, latents and tokens.
+
+Units: seconds (float), frames and samples (int), fps in frames per second, sample rate in Hz.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+@dataclass(frozen=True)
+class VideoShape:
+    """A clip of `frames` pictures of `height` × `width` pixels, `fps` of them a second."""
+
+    frames: int
+    height: int
+    width: int
+    fps: Fraction
+
+    def __post_init__(self) -> None:
+        _require(math.isfinite(self.fps) and self.fps > 0, f"fps is {self.fps}; give a number above 0")
+        object.__setattr__(self, "fps", Fraction(self.fps).limit_denominator(100_000))
+        for name in ("frames", "height", "width"):
+            value = getattr(self, name)
+            _require(value >= 1, f"{name} is {value}; give at least 1")
+
+    @property
+    def seconds(self) -> float:
+        return float(self.frames / self.fps)
+
+
+@dataclass(frozen=True)
+class AudioShape:
+    """A waveform of `samples` per channel at `sample_rate` Hz."""
+
+    samples: int
+    sample_rate: int
+    channels: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("samples", "sample_rate", "channels"):
+            value = getattr(self, name)
+            _require(value >= 1, f"{name} is {value}; give at least 1")
+
+    @property
+    def seconds(self) -> float:
+        return self.samples / self.sample_rate
+
+
+@dataclass(frozen=True)
+class AVShape:
+    """A clip: its pictures and its sound. The sound is as long as the pictures, to the nearest sample."""
+
+    video: VideoShape
+    audio: AudioShape
+
+    @classmethod
+    def of_frames(
+        cls, frames: int, height: int, width: int, fps: float | Fraction, sample_rate: int, channels: int = 1
+    ) -> AVShape:
+        video = VideoShape(frames, height, width, fps)
+        return cls(video, AudioShape(samples_of(video, sample_rate), sample_rate, channels))
+
+    @classmethod
+    def of_seconds(
+        cls, seconds: float, height: int, width: int, fps: float | Fraction, sample_rate: int, channels: int = 1
+    ) -> AVShape:
+        _require(math.isfinite(seconds) and seconds > 0, f"seconds is {seconds}; give a number above 0")
+        rate = VideoShape(1, height, width, fps).fps
+        frames = max(1, round(seconds * rate))
+        return cls.of_frames(frames, height, width, fps, sample_rate, channels)
+
+
+def samples_of(video: VideoShape, sample_rate: int) -> int:
+    """Samples per channel of a sound exactly as long as `video`, rounded to the nearest."""
+    return max(1, round(video.frames * sample_rate / video.fps))
+
+
+@dataclass(frozen=True)
+class VideoStride:
+    """How a video codec divides a clip: `time` frames and `space`² pixels a latent cell, `channels` deep.
+
+    `causal` codecs (Wan, LTX) give the first frame a latent frame of its own: 1 + time·(n−1) frames.
+    """
+
+    time: int
+    space: int
+    channels: int
+    causal: bool = True
+
+    def latent_frames(self, frames: int) -> int:
+        """The fewest latent frames that hold `frames` frames."""
+        if self.causal:
+            return 1 + math.ceil((frames - 1) / self.time)
+        return math.ceil(frames / self.time)
+
+    def frames(self, latent_frames: int) -> int:
+        return 1 + self.time * (latent_frames - 1) if self.causal else self.time * latent_frames
+
+    def representable(self, shape: VideoShape) -> VideoShape:
+        """The next shape that the codec can hold; the surplus is trimmed after decoding."""
+        return replace(
+            shape,
+            frames=self.frames(self.latent_frames(shape.frames)),
+            height=math.ceil(shape.height / self.space) * self.space,
+            width=math.ceil(shape.width / self.space) * self.space,
+        )
+
+    def latent_shape(self, shape: VideoShape) -> tuple[int, int, int, int]:
+        """(channels, latent frames, latent height, latent width) that hold `shape`."""
+        full = self.representable(shape)
+        return self.channels, self.latent_frames(full.frames), full.height // self.space, full.width // self.space
+
+    def seconds_per_latent(self, fps: float | Fraction) -> float:
+        """Δt_v of AVSyncRoPE (arXiv 2512.02457)."""
+        return float(self.time / Fraction(fps))
+
+
+@dataclass(frozen=True)
+class AudioStride:
+    """How an audio codec divides a sound: `samples` a latent step, `channels` deep."""
+
+    samples: int
+    channels: int
+
+    def latent_length(self, samples: int) -> int:
+        return math.ceil(samples / self.samples)
+
+    def latent_shape(self, shape: AudioShape) -> tuple[int, int]:
+        """(channels, latent steps) that hold `shape`."""
+        return self.channels, self.latent_length(shape.samples)
+
+    def seconds_per_latent(self, sample_rate: int) -> float:
+        """Δt_a of AVSyncRoPE (arXiv 2512.02457)."""
+        return self.samples / sample_rate
+
+
+def sync_ratio(video: VideoStride, fps: float | Fraction, audio: AudioStride, sample_rate: int) -> float:
+    """τ = Δt_v / Δt_a: audio position p_a sits at video position p_a / τ (AVSyncRoPE, arXiv 2512.02457)."""
+    return video.seconds_per_latent(fps) / audio.seconds_per_latent(sample_rate)
