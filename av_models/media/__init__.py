@@ -1,0 +1,22 @@
+"""Video files: pictures and sound in, one whole file out; and any file back into tensors."""
+
+from .read import Clip, read_metadata, read_video
+from .settings import AUDIO_CODECS, CONTAINERS, POLICIES, VIDEO_CODECS, MuxReport, MuxSettings
+from .sound import fit_audio
+from .target import target_path
+from .write import write_video
+
+__all__ = [
+    "AUDIO_CODECS",
+    "CONTAINERS",
+    "Clip",
+    "MuxReport",
+    "MuxSettings",
+    "POLICIES",
+    "VIDEO_CODECS",
+    "fit_audio",
+    "read_metadata",
+    "read_video",
+    "target_path",
+    "write_video",
+]
