@@ -1,0 +1,88 @@
+"""Runs the branches that a guidance strategy asks for: in one network call, or in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch.nn.functional import pad
+
+from .contract import AVCondition, AVLatent, AVTime, JointDenoiser, TextCondition, denoise
+from .guidance import Branch, Step, rows_of
+
+
+class BranchRunner:
+    """Runs branches, together or in turn, and counts what ran."""
+
+    def __init__(
+        self,
+        models: Mapping[str, JointDenoiser],
+        texts: Mapping[str, AVCondition],
+        rows: int,
+        batched: bool,
+        check_interrupt: Callable[[], None] | None = None,
+    ) -> None:
+        self.models, self.texts, self.rows, self.batched = models, texts, rows, batched
+        self.check_interrupt = check_interrupt or (lambda: None)
+        self.conditions: dict[tuple[Branch, ...], AVCondition] = {}
+        self.branches = self.forwards = 0
+        self.warnings: list[str] = []
+
+    def predict(self, branches: Sequence[Branch], latent: AVLatent, step: Step) -> dict[Branch, AVLatent]:
+        if self.batched and len(branches) > 1:
+            try:
+                return self._together(branches, latent, step)
+            except torch.OutOfMemoryError:
+                self.batched = False
+            self.warnings.append(f"out of memory with {rows_of(branches) * self.rows} network rows at once: from step "
+                                 f"{step.index + 1} of {step.count} on, branches ran in turn")  # fmt: skip
+        predictions: dict[Branch, AVLatent] = {}
+        for branch in branches:
+            predictions |= self._call((branch,), latent, step)
+        return predictions
+
+    def _together(self, branches: Sequence[Branch], latent: AVLatent, step: Step) -> dict[Branch, AVLatent]:
+        predictions: dict[Branch, AVLatent] = {}
+        for name in self.models:
+            group = tuple(branch for branch in branches if branch.model == name)
+            if group:
+                predictions |= self._call(group, latent, step)
+        return predictions
+
+    def _call(self, branches: tuple[Branch, ...], latent: AVLatent, step: Step) -> dict[Branch, AVLatent]:
+        """One network call: the latents' rows once for every branch, in order."""
+        self.check_interrupt()
+        x = latent if len(branches) == 1 else AVLatent.cat([latent] * len(branches))
+        device = latent.video.device
+        times = (torch.full((x.rows,), t, dtype=torch.float32, device=device) for t in (step.t_video, step.t_audio))
+        coupling = [branch.coupling for branch in branches for _ in range(self.rows)]
+        out = denoise(self.models[branches[0].model], x, AVTime(*times), self._condition(branches), coupling)
+        self.branches += rows_of(branches)
+        self.forwards += 1
+        out = AVLatent(out.video.to(latent.video.dtype), out.audio.to(latent.audio.dtype))
+        return {branch: out[i * self.rows : (i + 1) * self.rows] for i, branch in enumerate(branches)}
+
+    def _condition(self, branches: tuple[Branch, ...]) -> AVCondition:
+        if branches not in self.conditions:
+            video = [_spread(self.texts[branch.video].video, self.rows) for branch in branches]
+            audio = [_spread(self.texts[branch.audio].audio, self.rows) for branch in branches]
+            self.conditions[branches] = AVCondition(_stack(video), _stack(audio))
+        return self.conditions[branches]
+
+
+def _stack(texts: Sequence[TextCondition]) -> TextCondition:
+    """Texts under one another, shorter ones padded with masked tokens."""
+    length = max(text.mask.shape[1] for text in texts)
+    room = [length - text.mask.shape[1] for text in texts]
+    return TextCondition.cat(
+        [TextCondition(pad(x.tokens, (0, 0, 0, n)), pad(x.mask, (0, n))) if n else x for x, n in zip(texts, room)]
+    )
+
+
+def _spread(text: TextCondition, rows: int) -> TextCondition:
+    found = text.tokens.shape[0]
+    if found not in (1, rows):
+        raise ValueError(f"the prompts have {found} rows and the latents {rows}; give one prompt, or one for each row")
+    if found == rows:
+        return text
+    return TextCondition(text.tokens.expand(rows, -1, -1), text.mask.expand(rows, -1))

@@ -1,0 +1,31 @@
+"""Dual guidance of MOVA (arXiv 2602.08794): one scale for the other modality, one for the prompt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ..contract import CUT
+from .base import NEGATIVE, POSITIVE, AffineGuidance, Branch, Step, Weight
+
+
+@dataclass(frozen=True, kw_only=True)
+class DualCFG(AffineGuidance):
+    """P(∅,0) + s_x [P(∅,1) − P(∅,0)] + s_c [P(c,1) − P(∅,1)].
+
+    `*_scale` is s_c, `*_cross_scale` is s_x. Equal, they are JointCFG, and P(∅,1) is not run.
+    """
+
+    name = "dual_cfg"
+    video_scale: float = 1.0
+    audio_scale: float = 1.0
+    video_cross_scale: float = 1.0
+    audio_cross_scale: float = 1.0
+
+    def weights(self, step: Step) -> list[tuple[Branch, Weight]]:
+        s_c = Weight(self.video_scale, self.audio_scale)
+        s_x = Weight(self.video_cross_scale, self.audio_cross_scale)
+        return [
+            (replace(NEGATIVE, coupling=CUT), Weight(1 - s_x.video, 1 - s_x.audio)),
+            (NEGATIVE, Weight(s_x.video - s_c.video, s_x.audio - s_c.audio)),
+            (POSITIVE, s_c),
+        ]

@@ -1,0 +1,42 @@
+"""Conversion between what models predict, on any path x_t = α x_0 + σ ε.
+
+    flow: ε − x_0      epsilon: ε      v: α ε − σ x_0      x0: x_0
+
+The rectified-flow path has α = 1 − t, σ = t (Liu et al., arXiv 2209.03003); v is Salimans & Ho, arXiv 2202.00512, §4.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from .contract import Prediction
+
+
+def to_x0(prediction: Tensor, x_t: Tensor, alpha: float, sigma: float, kind: Prediction) -> Tensor:
+    """The clean estimate x̂_0 in `prediction`. An ε prediction has none where α = 0."""
+    if kind == "flow":
+        return (x_t - sigma * prediction) / (alpha + sigma)
+    if kind == "epsilon":
+        return (x_t - sigma * prediction) / alpha
+    if kind == "v":
+        return (alpha * x_t - sigma * prediction) / (alpha**2 + sigma**2)
+    assert kind == "x0", kind
+    return prediction
+
+
+def convert(
+    prediction: Tensor, x_t: Tensor, alpha: float, sigma: float, source: Prediction, target: Prediction
+) -> Tensor:
+    """`prediction` of kind `source` as kind `target`; the same tensor where they agree. Needs σ > 0."""
+    if source == target:
+        return prediction
+    x0 = to_x0(prediction, x_t, alpha, sigma, source)
+    if target == "x0":
+        return x0
+    epsilon = (x_t - alpha * x0) / sigma
+    if target == "flow":
+        return epsilon - x0
+    if target == "v":
+        return alpha * epsilon - sigma * x0
+    assert target == "epsilon", target
+    return epsilon

@@ -1,0 +1,147 @@
+"""The joint sampler: one plain loop over a joint denoiser, one diffusers scheduler per modality.
+
+Coupled, one grid of times drives both schedulers (t_uni: what the joint model was trained on). In parity mode the
+joint parameters are dropped and each modality runs on its own scheduler's grid, as its own pipeline would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from .branch_runner import BranchRunner
+from .clock import Clock, time_grid
+from .contract import AVCondition, AVLatent, JointDenoiser
+from .guidance import Cost, Guidance, Step, cost_of, require_kinds
+from .noise import AUDIO, VIDEO, audio_noise, video_noise
+
+Callback = Callable[[int, int, AVLatent], None]
+
+
+@dataclass(frozen=True)
+class LatentShape:
+    """Sizes of a pair of latents. `video`: (B, C, T, H, W); `audio`: (B, C, T) or (B, C, T, F)."""
+
+    video: tuple[int, ...]
+    audio: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class SampleResult:
+    """What sampling made and what it ran: `branches_per_step` network rows per sample, `forwards_per_step` calls.
+
+    Both are means over the steps, counted as they ran. `warnings`: plain sentences for the user.
+    """
+
+    latent: AVLatent
+    steps: int
+    branches_per_step: float
+    forwards_per_step: float
+    warnings: tuple[str, ...] = ()
+
+
+def sampling_cost(
+    guidance: Guidance, steps: int, *, shift: float = 1.0, parity: bool = False, batch_branches: bool = True
+) -> Cost:
+    """What `sample` will run with these settings, known before it runs (schedulers of one evaluation a step)."""
+    grid = time_grid(steps, shift)
+    guidance = replace(guidance, removed=guidance.removed or parity)
+    return cost_of(guidance, [Step(i, len(grid), t, t) for i, t in enumerate(grid)], batch_branches)
+
+
+@torch.no_grad()
+def sample(
+    model: JointDenoiser,
+    start: LatentShape | AVLatent,
+    positive: AVCondition,
+    negative: AVCondition,
+    guidance: Guidance,
+    *,
+    steps: int = 20,
+    video_seed: int = 0,
+    audio_seed: int = 0,
+    video_scheduler=None,
+    audio_scheduler=None,
+    shift: float = 1.0,
+    parity: bool = False,
+    batch_branches: bool = True,
+    bad_model: JointDenoiser | None = None,
+    callback: Callback | None = None,
+    check_interrupt: Callable[[], None] | None = None,
+) -> SampleResult:
+    """Denoises a picture and its sound together.
+
+    start: the size to draw noise for, float32 on the conditions' device, or that noise itself.
+    positive, negative: one row each, or as many as the latents have.
+    video_scheduler, audio_scheduler: diffusers flow schedulers, left untouched; FlowMatchEuler where None.
+    parity: joint parameters dropped, each modality on its own scheduler's grid for `steps` steps: the result of each
+        expert's own pipeline, bit for bit with branches in turn, float32 latents and a scheduler that does not round
+        its timesteps (within 1e-5 otherwise).
+    batch_branches: all branches of a step in one network call; on running out of memory, in turn from there on.
+    bad_model: the second model of strategies that need one.
+    callback(step, steps, x0): at each step (1 is the first), with the clean estimates.
+    check_interrupt(): before every network call; what it raises passes through.
+
+    Raises ValueError, in one line, for bad numbers, schedulers that cannot share a clock, and a guidance that the
+    model cannot do.
+    """
+    grid = time_grid(steps, shift)
+    guidance = replace(guidance, removed=guidance.removed or parity)
+    video, audio = _clocks(video_scheduler, audio_scheduler, grid, shift, parity, video_seed, audio_seed)
+    plan = [Step(i, len(video.times), *times) for i, times in enumerate(zip(video.times, audio.times))]
+    models = {"main": model} if bad_model is None else {"main": model, "bad": bad_model}
+    _require_models(guidance, plan, models)
+    latent = _start(start, video_seed, audio_seed, positive.video.tokens.device)
+    texts = {"positive": positive, "negative": negative}
+    network = BranchRunner(models, texts, latent.rows, batch_branches, check_interrupt)
+    state = None
+    for step in plan:
+        predictions = network.predict(guidance.branches(step), latent, step)
+        guided, state = guidance.combine(predictions, step, state)
+        at = step.index, model.prediction
+        if callback is not None:
+            x0 = AVLatent(video.x0(*at, guided.video, latent.video), audio.x0(*at, guided.audio, latent.audio))
+            callback(step.index + 1, step.count, x0)
+        latent = AVLatent(video.step(*at, guided.video, latent.video), audio.step(*at, guided.audio, latent.audio))
+    cost = Cost(len(plan), network.branches, network.forwards)
+    warnings = (*network.warnings, *_not_finite(latent))
+    return SampleResult(latent, len(plan), cost.branches_per_step, cost.forwards_per_step, warnings)
+
+
+def _clocks(video, audio, grid, shift, parity, video_seed, audio_seed) -> tuple[Clock, Clock]:
+    clocks = Clock(video, VIDEO, video_seed), Clock(audio, AUDIO, audio_seed)
+    if parity and shift != 1:
+        raise ValueError(f"shift is {shift}; in parity mode leave it 1 and give each scheduler its own")
+    for clock in clocks:
+        if parity:
+            clock.own(len(grid))
+        else:
+            clock.share(grid)
+    counts = [len(clock.times) for clock in clocks]
+    if counts[0] != counts[1]:
+        raise ValueError(f"the schedulers take {counts[0]} (video) and {counts[1]} (audio) network evaluations; "
+                         "choose two that take the same number")  # fmt: skip
+    return clocks
+
+
+def _start(start: LatentShape | AVLatent, video_seed: int, audio_seed: int, device: torch.device) -> AVLatent:
+    if isinstance(start, AVLatent):
+        return start
+    video, audio = video_noise(start.video, video_seed), audio_noise(start.audio, audio_seed)
+    return AVLatent(video.to(device), audio.to(device))
+
+
+def _require_models(guidance: Guidance, plan: Sequence[Step], models: dict[str, JointDenoiser]) -> None:
+    needed = {branch.model for step in plan for branch in guidance.branches(step)}
+    if needed - models.keys():
+        raise ValueError(f"guidance {guidance.name} needs a second, weaker model; give one as bad_model")
+    for name in needed:
+        require_kinds(guidance, plan, models[name].kinds)
+
+
+def _not_finite(latent: AVLatent) -> list[str]:
+    parts = {"picture": latent.video, "sound": latent.audio}
+    bad = [name for name, x in parts.items() if not bool(torch.isfinite(x).all())]
+    return [f"the {name} came out with NaN or infinite values; lower the guidance scale" for name in bad]
