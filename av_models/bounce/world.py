@@ -1,0 +1,223 @@
+"""Bounce, the world: balls that fall under gravity and bounce off a floor and two walls.
+
+Lengths are fractions of the frame's width (frames are square, y points down), times are seconds. Everything is
+closed-form between contacts, so a trajectory is exact, and vectorised over clips.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+COLOURS = ("red", "yellow", "green", "cyan", "blue", "purple")
+SIZES = ("small", "large")
+MATERIALS = ("metal", "wood", "glass", "rubber")
+
+FPS = 16
+FRAMES = 32
+SECONDS = FRAMES / FPS
+
+PX = 1 / 64  # the lengths below were chosen on a 64-pixel frame
+FLOOR = 60 * PX
+WALLS = (3 * PX, 61 * PX)
+GRAVITY = 250 * PX
+RADII = {"small": (4.0 * PX, 4.8 * PX), "large": (7.0 * PX, 8.0 * PX)}
+RESTITUTION = {"metal": 0.72, "wood": 0.62, "glass": 0.76, "rubber": 0.84}
+
+LOWEST_REBOUND = 6 * PX  # a rebound that rises less ends the bouncing: at 16 fps it could not be seen
+SLOWEST_CONTACT = 24 * PX
+FIRST_CONTACT, LAST_CONTACT = 2.5 / FPS, 29.0 / FPS
+CONTACT_GAP = 2.5 / FPS
+CONTACTS_PER_CLIP = (2, 6)
+BALL_GAP = 3 * PX
+FLOOR_CONTACTS, WALL_CONTACTS = 8, 4
+
+SPLITS = {"train": 0, "val": 1, "test": 2}
+HELD_OUT = frozenset(
+    {
+        ("red", "small", "metal"), ("green", "large", "metal"), ("blue", "small", "wood"), ("yellow", "large", "wood"),
+        ("purple", "small", "glass"), ("cyan", "large", "glass"), ("yellow", "small", "rubber"),
+        ("purple", "large", "rubber"),
+    }
+)  # fmt: skip
+_HELD_OUT_SHARE_OF_TEST = 1 / 3
+_BLOCK = 2048
+
+
+@dataclass(frozen=True)
+class Worlds:
+    """N clips of at most two balls. Arrays over balls are [N, 2]; `exists` says which balls are there.
+
+    `position`: [N, 2, frames, 2], x and y of each ball's centre in every frame.
+    `contact_time`, `contact_speed`, `contact_ball`, `contact_wall`: [N, 7], sorted by time, `inf` where unused;
+    speed is that of the impact, along the normal, in widths per second.
+    """
+
+    exists: np.ndarray
+    colour: np.ndarray
+    size: np.ndarray
+    material: np.ndarray
+    radius: np.ndarray
+    position: np.ndarray
+    contact_time: np.ndarray
+    contact_speed: np.ndarray
+    contact_ball: np.ndarray
+    contact_wall: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.exists)
+
+    def __getitem__(self, rows) -> Worlds:
+        return Worlds(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+
+    @property
+    def count(self) -> np.ndarray:
+        return self.exists.sum(1)
+
+    def held_out(self) -> np.ndarray:
+        """[N], True where some ball's (colour, size, material) is never trained on."""
+        return (_held_out(self.colour, self.size, self.material) & self.exists).any(1)
+
+    @staticmethod
+    def cat(parts: list[Worlds]) -> Worlds:
+        return Worlds(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Worlds)})
+
+
+def simulate(n: int, split: str, seed: int = 0, balls: int | None = None, frames: int = FRAMES + 1) -> Worlds:
+    """`n` clips of `split` ("train", "val", "test"), with one or two `balls` (both kinds where None).
+
+    A larger `n` begins with the same clips. `frames` beyond the clip's 32 let a codec that needs 4k + 1 have them.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split is {split!r}; give one of {', '.join(SPLITS)}")
+    parts, have, block = [], 0, 0
+    while have < n:
+        rng = np.random.Generator(np.random.Philox([SPLITS[split], seed, balls or 0, block]))
+        parts.append(_block(rng, split, balls, frames))
+        have += len(parts[-1])
+        block += 1
+    return Worlds.cat(parts)[:n]
+
+
+def _block(rng: np.random.Generator, split: str, balls: int | None, frames: int) -> Worlds:
+    """The acceptable ones among a block of random worlds."""
+    n = _BLOCK
+    colour, size, material = (_draw(rng, n, len(names)) for names in (COLOURS, SIZES, MATERIALS))
+    colour[:, 1] = (colour[:, 0] + 1 + rng.integers(0, len(COLOURS) - 1, n)) % len(COLOURS)
+    if split == "test":
+        _force_held_out(rng, colour, size, material)
+        same = colour[:, 0] == colour[:, 1]
+        colour[same, 1] = (colour[same, 1] + 1) % len(COLOURS)
+    low, high = (np.array([RADII[s][end] for s in SIZES])[size] for end in (0, 1))
+    radius = low + rng.random((n, 2)) * (high - low)
+    count = np.full(n, balls) if balls else 1 + (rng.random(n) < 0.95)  # two-ball worlds are refused more often
+    exists = np.arange(2) < count[:, None]
+    restitution = np.array([RESTITUTION[m] for m in MATERIALS])[material]
+
+    left, right = WALLS[0] + radius, WALLS[1] - radius
+    x = left + _lane(rng.random((n, 2)), count) * (right - left)
+    y = (6 * PX + radius) + rng.random((n, 2)) * (38 * PX - radius)
+    vx = rng.uniform(3, 70, (n, 2)) * PX * rng.choice([-1, 1], (n, 2)) / count[:, None] ** 2
+    vy = rng.uniform(-70, 60, (n, 2)) * PX
+    times = np.arange(frames) / FPS
+    ys, floor_time, floor_speed = _fall(y, vy, radius, restitution, times)
+    xs, wall_time, wall_speed = _cross(x, vx, left, right, restitution, times)
+
+    worlds = _with_contacts(
+        exists, colour, size, material, radius, np.stack([xs, ys], -1), floor_time, floor_speed, wall_time, wall_speed
+    )
+    ok = _acceptable(worlds, ys)
+    if split != "test":
+        ok &= ~worlds.held_out()
+    return worlds[ok]
+
+
+def _lane(place: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Two balls begin in the left and the right part, so that few worlds are refused for balls that touch."""
+    return np.where(count[:, None] == 2, 0.55 * np.array([0, 1]) + 0.45 * place, place)
+
+
+def _draw(rng: np.random.Generator, n: int, choices: int) -> np.ndarray:
+    return rng.integers(0, choices, (n, 2))
+
+
+def _held_out(colour: np.ndarray, size: np.ndarray, material: np.ndarray) -> np.ndarray:
+    table = np.zeros((len(COLOURS), len(SIZES), len(MATERIALS)), bool)
+    for c, s, m in HELD_OUT:
+        table[COLOURS.index(c), SIZES.index(s), MATERIALS.index(m)] = True
+    return table[colour, size, material]
+
+
+def _force_held_out(rng: np.random.Generator, colour: np.ndarray, size: np.ndarray, material: np.ndarray) -> None:
+    combos = np.array([(COLOURS.index(c), SIZES.index(s), MATERIALS.index(m)) for c, s, m in sorted(HELD_OUT)])
+    rows = np.flatnonzero(rng.random(len(colour)) < _HELD_OUT_SHARE_OF_TEST)
+    colour[rows, 0], size[rows, 0], material[rows, 0] = combos[rng.integers(0, len(combos), len(rows))].T
+
+
+def _fall(y, vy, radius, restitution, times):
+    """Vertical motion: heights [N, 2, F], and the floor contacts' times and speeds [N, 2, 8]."""
+    rest = FLOOR - radius
+    start, moving = np.zeros_like(y), np.ones_like(y, bool)
+    ys = np.broadcast_to(y[..., None], (*y.shape, len(times))).copy()
+    contact_times, speeds = [], []
+    for _ in range(FLOOR_CONTACTS):
+        elapsed = times - start[..., None]
+        path = y[..., None] + vy[..., None] * elapsed + 0.5 * GRAVITY * moving[..., None] * elapsed**2
+        ys = np.where(elapsed >= 0, path, ys)
+        impact = np.sqrt(np.maximum(vy**2 + 2 * GRAVITY * (rest - y), 0))
+        hit = np.where(moving, start + (impact - vy) / GRAVITY, np.inf)
+        contact_times.append(hit)
+        speeds.append(impact)
+        rebound = restitution * impact
+        moving = moving & (rebound**2 / (2 * GRAVITY) >= LOWEST_REBOUND)
+        start, y, vy = hit, rest, np.where(moving, -rebound, 0.0)
+        start = np.where(np.isfinite(hit), hit, 1e9)
+    return ys, np.stack(contact_times, -1), np.stack(speeds, -1)
+
+
+def _cross(x, vx, left, right, restitution, times):
+    """Horizontal motion: places [N, 2, F], and the wall contacts' times and speeds [N, 2, 4]."""
+    start = np.zeros_like(x)
+    xs = np.empty((*x.shape, len(times)))
+    contact_times, speeds = [], []
+    for _ in range(WALL_CONTACTS + 1):
+        elapsed = times - start[..., None]
+        xs = np.where(elapsed >= 0, x[..., None] + vx[..., None] * elapsed, xs)
+        wall = np.where(vx > 0, right, left)
+        start = start + (wall - x) / vx
+        contact_times.append(start)
+        speeds.append(np.abs(vx))
+        x, vx = wall, -restitution * vx
+    return xs, np.stack(contact_times[:-1], -1), np.stack(speeds[:-1], -1)
+
+
+def _with_contacts(
+    exists, colour, size, material, radius, position, floor_time, floor_speed, wall_time, wall_speed
+) -> Worlds:
+    n = len(exists)
+    time = np.concatenate([floor_time, wall_time], -1)
+    time = np.where(exists[..., None] & (time < position.shape[2] / FPS), time, np.inf)
+    ball = np.broadcast_to(np.arange(2)[None, :, None], time.shape)
+    wall = np.broadcast_to(np.arange(time.shape[-1]) >= FLOOR_CONTACTS, time.shape)
+    speed = np.concatenate([floor_speed, wall_speed], -1)
+    flat = [a.reshape(n, -1) for a in (time, speed, ball, wall)]
+    order = np.argsort(flat[0], axis=1, kind="stable")[:, : CONTACTS_PER_CLIP[1] + 1]
+    time, speed, ball, wall = (np.take_along_axis(a, order, 1) for a in flat)
+    return Worlds(exists, colour, size, material, radius, position, time, speed, ball, wall)
+
+
+def _acceptable(w: Worlds, ys: np.ndarray) -> np.ndarray:
+    """Worlds whose every contact can be seen and heard apart, and whose balls never touch."""
+    real = np.isfinite(w.contact_time)
+    contacts = real.sum(1)
+    lowest, highest = CONTACTS_PER_CLIP
+    ok = (contacts >= lowest) & (contacts <= highest)
+    ok &= (~real | ((w.contact_time >= FIRST_CONTACT) & (w.contact_time <= LAST_CONTACT))).all(1)
+    ok &= (~real | (w.contact_speed >= SLOWEST_CONTACT)).all(1)
+    ok &= (np.diff(np.where(real, w.contact_time, 1e6 * (1 + np.arange(real.shape[1]))), axis=1) >= CONTACT_GAP).all(1)
+    ok &= (~w.exists | ((ys - w.radius[..., None]).min(2) >= 2 * PX)).all(1)
+    heard = np.stack([(real & (w.contact_ball == b)).any(1) for b in range(2)], 1)
+    ok &= (heard == w.exists).all(1)
+    apart = np.linalg.norm(w.position[:, 0] - w.position[:, 1], axis=-1).min(1)
+    return ok & (~w.exists.all(1) | (apart >= w.radius.sum(1) + BALL_GAP))
