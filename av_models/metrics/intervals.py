@@ -1,0 +1,52 @@
+"""How sure a figure is: 95 % intervals over clips."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from .matching import f1
+
+RESAMPLES = 2000
+Z95 = 1.959963984540054
+
+
+def bootstrap(
+    rows: np.ndarray,
+    statistic: Callable[[np.ndarray], np.ndarray],
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """Percentile interval (Efron 1979) of `statistic`, which maps sums over clips [..., K] to figures [...].
+
+    `rows` [N, K], a row per clip. NaN, NaN where there is no clip.
+    """
+    rows = np.asarray(rows, float)
+    if not len(rows):
+        return float("nan"), float("nan")
+    times = np.random.default_rng(seed).multinomial(len(rows), np.full(len(rows), 1 / len(rows)), resamples)
+    low, high = np.percentile(statistic(times @ rows), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def f1_interval(counts: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """Interval of the micro-averaged F1 of `counts` [N, 3] (matches, first, second)."""
+    return bootstrap(counts, f1, seed=seed)
+
+
+def mean_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """Interval of the mean of `values` [N]."""
+    values = np.asarray(values, float)
+    rows = np.stack([values, np.ones_like(values)], -1)
+    return bootstrap(rows, lambda sums: sums[..., 0] / sums[..., 1], seed=seed)
+
+
+def proportion_interval(successes: int, trials: int) -> tuple[float, float]:
+    """Wilson's score interval (1927) of a proportion; NaN, NaN where nothing was tried."""
+    if trials == 0:
+        return float("nan"), float("nan")
+    p, z = successes / trials, Z95
+    middle = (p + z * z / (2 * trials)) / (1 + z * z / trials)
+    reach = z / (1 + z * z / trials) * np.sqrt(p * (1 - p) / trials + z * z / (4 * trials**2))
+    return max(0.0, float(middle - reach)), min(1.0, float(middle + reach))
