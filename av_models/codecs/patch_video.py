@@ -1,0 +1,111 @@
+"""A small video autoencoder that two CPU cores can train: Wan's latent geometry (1 + 4n frames, 8 × 8 pixels) from
+2-D convolutions only. Each latent frame holds its own four frames and nothing else, so decoding can stream."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..shapes import VideoStride
+
+GROUP = 4  # frames per latent frame; the first frame fills a group of its own
+SPACE = 8
+
+
+class PixelNorm(nn.Module):
+    """RMS norm over channels at every pixel: the same whatever the picture's size."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (x.square().mean(1, keepdim=True) + 1e-6).rsqrt() * self.weight
+
+
+class Residual(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = PixelNorm(channels), PixelNorm(channels)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.conv1(F.silu(self.norm1(x)))
+        return x + self.conv2(F.silu(self.norm2(h)))
+
+
+class PatchVideoCodec(nn.Module):
+    """Frames ↔ latents [B, channels, T, H/8, W/8], T = 1 + (F − 1)/4.
+
+    `fine`, `middle`, `coarse`: channels at 1/2, 1/4 (per frame) and 1/8 (per group) of the picture's resolution.
+    """
+
+    def __init__(self, channels: int = 24, fine: int = 24, middle: int = 64, coarse: int = 256) -> None:
+        super().__init__()
+        self.config = {"channels": channels, "fine": fine, "middle": middle, "coarse": coarse}
+        self.stride = VideoStride(GROUP, SPACE, channels)
+        self.register_buffer("latent_mean", torch.zeros(channels))
+        self.register_buffer("latent_std", torch.ones(channels))
+        self.frame_encoder = nn.Sequential(
+            nn.PixelUnshuffle(2),
+            nn.Conv2d(12, fine, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(fine, middle, 3, stride=2, padding=1),
+            Residual(middle),
+        )
+        self.group_encoder = nn.Sequential(
+            nn.Conv2d(GROUP * middle, coarse, 3, stride=2, padding=1),
+            Residual(coarse),
+            PixelNorm(coarse),
+            nn.Conv2d(coarse, channels, 1),
+        )
+        self.group_decoder = nn.Sequential(
+            nn.Conv2d(channels, coarse, 3, padding=1),
+            Residual(coarse),
+            Residual(coarse),
+            nn.Conv2d(coarse, GROUP * middle * 4, 1),
+        )
+        self.frame_decoder = nn.Sequential(
+            Residual(middle),
+            Residual(middle),
+            nn.Conv2d(middle, fine * 4, 1),
+            nn.PixelShuffle(2),
+            Residual(fine),
+            nn.Conv2d(fine, 12, 3, padding=1),
+            nn.PixelShuffle(2),
+        )
+        self.to(memory_format=torch.channels_last)
+
+    def encode_groups(self, groups: Tensor) -> Tensor:
+        """[N, 4, 3, H, W] in −1..1 to raw latents [N, C, H/8, W/8]."""
+        h = self.frame_encoder(groups.flatten(0, 1).contiguous(memory_format=torch.channels_last))
+        return self.group_encoder(h.unflatten(0, (-1, GROUP)).flatten(1, 2))
+
+    def decode_groups(self, z: Tensor) -> Tensor:
+        """Raw latents [N, C, h, w] to groups [N, 4, 3, 8h, 8w] in about −1..1."""
+        h = self.group_decoder(z.contiguous(memory_format=torch.channels_last))
+        h = F.pixel_shuffle(h.unflatten(1, (GROUP, -1)).flatten(0, 1), 2)
+        return self.frame_decoder(h.contiguous(memory_format=torch.channels_last)).unflatten(0, (-1, GROUP))
+
+    @torch.no_grad()
+    def encode(self, frames: Tensor) -> Tensor:
+        height, width = frames.shape[2:4]
+        if height % SPACE or width % SPACE:
+            raise ValueError(f"the frames are {width}×{height}; this codec takes multiples of {SPACE}")
+        x = frames.movedim(-1, 2) * 2 - 1
+        x = torch.cat([x[:, :1].expand(-1, GROUP - 1, -1, -1, -1), x], dim=1)
+        if x.shape[1] % GROUP:
+            raise ValueError(f"the clip has {frames.shape[1]} frames; this codec takes 1 + {GROUP}·n")
+        z = self.encode_groups(x.unflatten(1, (-1, GROUP)).flatten(0, 1))
+        z = z.unflatten(0, (frames.shape[0], -1)).transpose(1, 2)
+        return (z - self.latent_mean.view(-1, 1, 1, 1)) / self.latent_std.view(-1, 1, 1, 1)
+
+    @torch.no_grad()
+    def decode(self, latent: Tensor) -> Tensor:
+        z = latent * self.latent_std.view(-1, 1, 1, 1) + self.latent_mean.view(-1, 1, 1, 1)
+        z = z.transpose(1, 2)
+        groups = self.decode_groups(z.flatten(0, 1)).unflatten(0, z.shape[:2])
+        frames = groups.flatten(1, 2)[:, GROUP - 1 :]
+        return (frames.movedim(2, -1) * 0.5 + 0.5).clamp(0, 1)

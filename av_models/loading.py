@@ -1,0 +1,67 @@
+"""From a checkpoint's card to the module it holds: the architectures that Duet knows by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from .checkpoint import load_checkpoint, load_into, sub_tensors
+from .text import WordEncoder
+
+CODECS = {
+    "PatchVideoCodec": "patch_video", "SpectrogramCodec": "spectrogram", "WanCodec": "wan_vae", "OobleckCodec": "oobleck",
+}  # fmt: skip
+
+
+def load_codec(path: str | Path) -> nn.Module:
+    """A codec from its file, in evaluation mode."""
+    tensors, card = load_checkpoint(path)
+    architecture = expect(card, "architecture", CODECS, path)
+    codec = getattr(import_module(f".codecs.{CODECS[architecture]}", __package__), architecture)
+    return load_into(codec(**card["config"]), tensors, path).eval()
+
+
+def build_video_expert(config: Mapping[str, Any], coordinates: bool = False) -> nn.Module:
+    from diffusers import WanTransformer3DModel
+
+    from .experts.wan import WanExpert
+
+    return WanExpert(WanTransformer3DModel(**config), coordinates)
+
+
+def build_audio_expert(config: Mapping[str, Any], rope_scale: float) -> nn.Module:
+    from diffusers import FluxTransformer2DModel
+
+    from .experts.flux import FluxExpert
+
+    return FluxExpert(FluxTransformer2DModel(**config), rope_scale)
+
+
+def load_expert(path: str | Path) -> tuple[nn.Module, WordEncoder, dict[str, Any]]:
+    """An expert, its text encoder and its card."""
+    tensors, card = load_checkpoint(path)
+    expect(card, "kind", ("video_expert", "audio_expert"), path)
+    expert = (
+        build_video_expert(card["config"], card.get("coordinates", False))
+        if card["kind"] == "video_expert"
+        else build_audio_expert(card["config"], card["rope_scale"])
+    )
+    load_into(expert, sub_tensors(tensors, "expert"), path)
+    text = load_into(WordEncoder(**card["text"]), sub_tensors(tensors, "text"), path)
+    return expert.eval(), text.eval(), card
+
+
+def expect(card: Mapping[str, Any], field: str, known, path: str | Path) -> str:
+    """The card's `field`, which must be one of `known`."""
+    value = card.get(field)
+    if value not in known:
+        raise ValueError(f"{path} says {field} {value!r}; this place takes {', '.join(known)}")
+    return value
+
+
+def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}.{key}": value for key, value in tensors.items()}

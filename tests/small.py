@@ -1,0 +1,132 @@
+"""Small random networks of the real classes, and files of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from duet_av.av_models.checkpoint import save_checkpoint
+from duet_av.av_models.codecs.patch_video import PatchVideoCodec
+from duet_av.av_models.codecs.spectrogram import SpectrogramCodec
+from duet_av.av_models.contract import AVCondition, AVLatent, AVTime, TextCondition
+from duet_av.av_models.joint.avfulldit import AVFullDiT
+from duet_av.av_models.loading import build_audio_expert, build_video_expert, prefixed
+from duet_av.av_models.text import WordEncoder
+
+VIDEO_CHANNELS, AUDIO_CHANNELS, TEXT = 5, 6, 8
+HEAD = 16
+VOCABULARY = ("a", "red", "blue", "ball", "of", "metal", "wood", "bounces")
+ROPE_SCALE = 1 / 8
+
+
+def video_config(**changes) -> dict:
+    return {
+        "patch_size": [1, 2, 2], "num_attention_heads": 3, "attention_head_dim": HEAD, "in_channels": VIDEO_CHANNELS,
+        "out_channels": VIDEO_CHANNELS, "text_dim": TEXT, "freq_dim": 32, "ffn_dim": 64, "num_layers": 4,
+        "rope_max_seq_len": 64,
+    } | changes  # fmt: skip
+
+
+def audio_config(**changes) -> dict:
+    return {
+        "in_channels": AUDIO_CHANNELS, "num_layers": 2, "num_single_layers": 2, "attention_head_dim": HEAD,
+        "num_attention_heads": 2, "joint_attention_dim": TEXT, "pooled_projection_dim": TEXT,
+        "axes_dims_rope": [8, 4, 4],
+    } | changes  # fmt: skip
+
+
+def video_expert(seed: int = 0, **changes):
+    return _seeded(seed, lambda: build_video_expert(video_config(**changes)))
+
+
+def audio_expert(seed: int = 1, rope_scale: float = ROPE_SCALE, **changes):
+    return _seeded(seed, lambda: build_audio_expert(audio_config(**changes), rope_scale))
+
+
+def joint(joint_blocks: int = 3, seed: int = 2) -> AVFullDiT:
+    """Both experts woven, with new heads that are anything but zero."""
+    model = AVFullDiT(video_expert(), audio_expert(), joint_blocks)
+    return randomised(model.new_heads, seed) and model.eval().requires_grad_(False)
+
+
+def randomised(module, seed: int):
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for parameter in module.parameters():
+            parameter.copy_(0.3 * torch.randn_like(parameter))
+    return module
+
+
+def latent(rows: int = 2, seed: int = 5, frames: int = 3, steps: int = 19) -> AVLatent:
+    generator = torch.Generator().manual_seed(seed)
+    return AVLatent(
+        torch.randn(rows, VIDEO_CHANNELS, frames, 4, 4, generator=generator),
+        torch.randn(rows, AUDIO_CHANNELS, steps, generator=generator),
+    )
+
+
+def times(rows: int = 2) -> AVTime:
+    return AVTime(torch.linspace(0.3, 0.9, rows), torch.linspace(0.3, 0.9, rows))
+
+
+def text(rows: int = 2, length: int = 7, real: int = 5, seed: int = 6) -> TextCondition:
+    """`real` random tokens a row, then padding."""
+    tokens = torch.randn(rows, length, TEXT, generator=torch.Generator().manual_seed(seed))
+    mask = (torch.arange(length) < real).expand(rows, -1)
+    return TextCondition(tokens * mask[..., None], mask)
+
+
+def condition(rows: int = 2, seed: int = 6, **options) -> AVCondition:
+    return AVCondition(text(rows, seed=seed, **options), text(rows, seed=seed + 1, **options))
+
+
+def save_joint(folder: Path, **changes) -> Path:
+    """A joint model's file with its codecs' beside it."""
+    model = joint()
+    texts = {m: _seeded(9, lambda: WordEncoder(list(VOCABULARY), 7, TEXT)) for m in ("video", "audio")}
+    card = {
+        "kind": "joint", "architecture": "AVFullDiT", "name": "Small", "prediction": "flow", "trained": False,
+        "joint_blocks": 3, "codecs": {"video": "video.safetensors", "audio": "audio.safetensors"},
+        "clip": {"frames": 8, "height": 32, "width": 32, "fps": 16},
+        "video": {"config": video_config(), "text": texts["video"].config},
+        "audio": {"config": audio_config(), "text": texts["audio"].config, "rope_scale": ROPE_SCALE},
+    }  # fmt: skip
+    tensors = prefixed("denoiser", model.state_dict())
+    for modality, encoder in texts.items():
+        tensors |= prefixed(f"{modality}_text", encoder.state_dict())
+    save_codec(folder / "video.safetensors", video_codec())
+    save_codec(folder / "audio.safetensors", audio_codec())
+    save_checkpoint(folder / "small.safetensors", tensors, card | changes)
+    return folder / "small.safetensors"
+
+
+def save_expert(folder: Path, kind: str) -> Path:
+    """An expert's file with its text encoder."""
+    expert = video_expert() if kind == "video_expert" else audio_expert()
+    text = _seeded(9, lambda: WordEncoder(list(VOCABULARY), 7, TEXT))
+    card = {"kind": kind, "text": text.config} | (
+        {"config": video_config()} if kind == "video_expert" else {"config": audio_config(), "rope_scale": ROPE_SCALE}
+    )
+    path = folder / f"{kind}.safetensors"
+    save_checkpoint(path, prefixed("expert", expert.state_dict()) | prefixed("text", text.state_dict()), card)
+    return path
+
+
+def video_codec(channels: int = VIDEO_CHANNELS) -> PatchVideoCodec:
+    return _seeded(7, lambda: PatchVideoCodec(channels, 8, 8, 16)).eval()
+
+
+def audio_codec(channels: int = AUDIO_CHANNELS) -> SpectrogramCodec:
+    return _seeded(8, lambda: SpectrogramCodec(channels, 16)).eval()
+
+
+def save_codec(path: Path, codec) -> Path:
+    save_checkpoint(path, codec.state_dict(), {"architecture": type(codec).__name__, "config": codec.config})
+    return path
+
+
+def _seeded(seed: int, make):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make()
