@@ -1,0 +1,167 @@
+"""AVFullDiT (arXiv 2512.02457): a T2V and a T2A expert woven into one joint transformer by AVFull-Attention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from diffusers.models.attention_dispatch import dispatch_attention_fn
+from torch import Tensor, nn
+
+from ..contract import AVCondition, AVLatent, AVTime, CouplingKind, TextCondition
+from ..experts.base import Heads, Stream
+from ..experts.flux import FluxExpert
+from ..experts.wan import WanExpert
+
+ORDER = (CouplingKind.FULL, CouplingKind.CUT, CouplingKind.REMOVED)
+
+
+class NewHeads(nn.Module):
+    """W_an and W_an^o of one joint block: the heads that bring audio (Ca wide) up to the video's width (Cv).
+
+    Only sound rows have them; text rows have no business with the video. They get norms of their own.
+    """
+
+    def __init__(self, audio_width: int, extra_width: int, head_size: int) -> None:
+        super().__init__()
+        self.to_q, self.to_k, self.to_v = (nn.Linear(audio_width, extra_width) for _ in range(3))
+        self.norm_q, self.norm_k = nn.RMSNorm(head_size, eps=1e-6), nn.RMSNorm(head_size, eps=1e-6)
+        self.to_out = nn.Linear(extra_width, audio_width, bias=False)
+        nn.init.zeros_(self.to_out.weight)
+        self.head_size = head_size
+
+    def project(self, sound: Tensor, expert: FluxExpert, stream: Stream) -> Heads:
+        q, k, v = (layer(sound).unflatten(-1, (-1, self.head_size)) for layer in (self.to_q, self.to_k, self.to_v))
+        return Heads(
+            expert.rotate_sound(self.norm_q(q), stream), expert.rotate_sound(self.norm_k(k), stream), v
+        )
+
+
+class AVFullDiT(nn.Module):
+    """The joint denoiser. The last `joint_blocks` blocks of both towers are joint, aligned at the end.
+
+    Needs equal head size and a video wider than the audio; raises ValueError with both otherwise.
+    """
+
+    prediction = "flow"
+    kinds = frozenset(CouplingKind)
+
+    def __init__(self, video: WanExpert, audio: FluxExpert, joint_blocks: int) -> None:
+        super().__init__()
+        _check(video, audio, joint_blocks)
+        self.video, self.audio, self.joint_blocks = video, audio, joint_blocks
+        self.new_heads = nn.ModuleList(
+            NewHeads(audio.width, video.width - audio.width, audio.head_size) for _ in range(joint_blocks)
+        )
+
+    def predict(self, latent: AVLatent, t: AVTime, cond: AVCondition, kinds: Sequence[CouplingKind]) -> AVLatent:
+        """Flow velocity ε − x_0 of every row under its own coupling, all rows in one pass."""
+        order = sorted(range(len(kinds)), key=lambda row: ORDER.index(kinds[row]))
+        counts = tuple(kinds.count(kind) for kind in ORDER)
+        if order == list(range(len(kinds))):
+            return self(latent, t, cond, counts)
+        index = torch.tensor(order, device=latent.video.device)
+        out = self(*_rows(latent, t, cond, index), counts)
+        back = index.argsort()
+        return AVLatent(out.video[back], out.audio[back])
+
+    def forward(self, latent: AVLatent, t: AVTime, cond: AVCondition, counts: tuple[int, int, int]) -> AVLatent:
+        """As `predict`, for rows sorted by coupling: `counts` of them full, cut, removed."""
+        v = self.video.embed(latent.video, t.video, cond.video)
+        a = self.audio.embed(latent.audio, t.audio, cond.audio)
+        own_v, joint_v = _split(self.video.blocks, self.joint_blocks)
+        own_a, joint_a = _split(self.audio.blocks, self.joint_blocks)
+        for block in own_v:
+            v = self.video.run(block, v)
+        for block in own_a:
+            a = self.audio.run(block, a)
+        for block_v, block_a, new in zip(joint_v, joint_a, self.new_heads):
+            if counts[2] == latent.rows:
+                v, a = self.video.run(block_v, v), self.audio.run(block_a, a)
+            else:
+                v, a = self.joint_block(block_v, block_a, new, v, a, counts)
+        return AVLatent(self.video.head(v), self.audio.head(a))
+
+    def joint_block(
+        self, block_v: nn.Module, block_a: nn.Module, new: NewHeads, v: Stream, a: Stream, counts: tuple[int, int, int]
+    ) -> tuple[Stream, Stream]:
+        """One AVFull-Attention block: both towers' own parts around one attention, which alone knows rows apart.
+
+        A removed row is a cut one without what its new heads add.
+        """
+        video = self.video.project(block_v, self.video.attention_input(block_v, v), v)
+        rows, kept = self.audio.attention_input(block_a, a)
+        own = self.audio.project(block_a, rows, a)
+        extra = new.project(rows[:, a.text.shape[1] :], self.audio, a)
+        to_video, to_own, to_extra = couple(video, own, extra, a.text.shape[1], counts[0])
+        added = new.to_out(to_extra.flatten(2, 3))
+        if counts[2]:
+            added = torch.cat([added[: -counts[2]], torch.zeros_like(added[-counts[2] :])])
+        v = self.video.finish(block_v, v, to_video)
+        return v, self.audio.finish(block_a, a, kept, to_own, added)
+
+
+def couple(video: Heads, own: Heads, extra: Heads, text: int, full: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Attention output of video, own and new heads: the first `full` rows see each other, the rest themselves alone."""
+    if full == len(video.q):
+        return full_attention(video, own, extra, text)
+    alone = [attend(heads[full:]) for heads in (video, own, extra)]
+    if full == 0:
+        return tuple(alone)
+    together = full_attention(video[:full], own[:full], extra[:full], text)
+    return tuple(torch.cat(parts) for parts in zip(together, alone))
+
+
+def _split(blocks: list[nn.Module], joint: int) -> tuple[list[nn.Module], list[nn.Module]]:
+    return blocks[: len(blocks) - joint], blocks[len(blocks) - joint :]
+
+
+def full_attention(video: Heads, own: Heads, extra: Heads, text: int) -> tuple[Tensor, Tensor, Tensor]:
+    """AVFull-Attention: video and sound rows see each other; the first `text` rows of `own` see audio's rows only.
+
+    `video` has as many heads as `own` and `extra` together: the pretrained audio heads meet the first video heads.
+    """
+    shared = own.q.shape[2]
+    sound = Heads(*(torch.cat([o[:, text:], e], 2) for o, e in zip(_parts(own), _parts(extra))))
+    to_video = dispatch_attention_fn(video.q, torch.cat([video.k, sound.k], 1), torch.cat([video.v, sound.v], 1))
+    first = Heads(*(x[:, :, :shared] for x in _parts(video)))
+    last = Heads(*(x[:, :, shared:] for x in _parts(video)))
+    to_text = dispatch_attention_fn(own.q[:, :text], own.k, own.v)
+    to_sound = dispatch_attention_fn(
+        own.q[:, text:], torch.cat([own.k, first.k], 1), torch.cat([own.v, first.v], 1)
+    )
+    to_extra = dispatch_attention_fn(extra.q, torch.cat([extra.k, last.k], 1), torch.cat([extra.v, last.v], 1))
+    return to_video, torch.cat([to_text, to_sound], 1), to_extra
+
+
+def attend(heads: Heads) -> Tensor:
+    return dispatch_attention_fn(heads.q, heads.k, heads.v)
+
+
+def _parts(heads: Heads) -> tuple[Tensor, Tensor, Tensor]:
+    return heads.q, heads.k, heads.v
+
+
+def _rows(latent: AVLatent, t: AVTime, cond: AVCondition, index: Tensor):
+    def text(c: TextCondition) -> TextCondition:
+        return TextCondition(c.tokens[index], c.mask[index])
+
+    return (
+        AVLatent(latent.video[index], latent.audio[index]),
+        AVTime(t.video[index], t.audio[index]),
+        AVCondition(text(cond.video), text(cond.audio)),
+    )
+
+
+def _check(video: WanExpert, audio: FluxExpert, joint_blocks: int) -> None:
+    if video.head_size != audio.head_size:
+        raise ValueError(
+            f"the experts' head sizes differ: video {video.head_size}, audio {audio.head_size}; give a pair with equal ones"
+        )
+    if video.width <= audio.width:
+        raise ValueError(
+            f"the video expert ({video.width} wide) must be wider than the audio expert ({audio.width} wide)"
+        )
+    most = min(video.depth, audio.depth)
+    if not 1 <= joint_blocks <= most:
+        raise ValueError(f"joint_blocks is {joint_blocks}; give 1 to {most}, the shallower expert's depth")

@@ -1,0 +1,165 @@
+"""A joint model with all it needs from prompt to picture and sound: denoiser, codecs, text encoders, clip defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .checkpoint import load_checkpoint, load_into, sub_tensors
+from .contract import AVCondition, AVLatent
+from .joint.avfulldit import AVFullDiT
+from .loading import build_audio_expert, build_video_expert, expect, load_codec, load_expert
+from .sampling import LatentShape
+from .shapes import AudioStride, AVShape, VideoShape, VideoStride
+from .text import WordEncoder
+
+BOUNCE = "Bounce"
+SHIPPED = Path(__file__).parent.parent / "bounce" / "models"
+BOUNCE_BLOCKS, BOUNCE_CLIP = 4, {"frames": 32, "height": 64, "width": 64, "fps": 16}
+
+
+@dataclass(frozen=True)
+class JointModel:
+    """What `load_joint_model` gives. `clip` is the size of clip the model was trained on."""
+
+    card: dict[str, Any]
+    denoiser: nn.Module
+    video_codec: nn.Module
+    audio_codec: nn.Module
+    video_text: WordEncoder
+    audio_text: WordEncoder
+    clip: VideoShape
+
+    @property
+    def name(self) -> str:
+        return self.card["name"]
+
+    @property
+    def trained(self) -> bool:
+        """False where the joint parameters never were: coupled, such a model can only make noise."""
+        return self.card["trained"]
+
+    def shape(
+        self,
+        seconds: float | None = None,
+        frames: int | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        fps: float | None = None,
+    ) -> AVShape:
+        """The shape of a clip of `seconds` or `frames` (not both); what is not given is as the model was trained."""
+        if seconds is not None and frames is not None:
+            raise ValueError(f"seconds is {seconds} and frames is {frames}; give one of them")
+        asked = {"frames": frames, "height": height, "width": width, "fps": fps}
+        clip = {name: getattr(self.clip, name) if value is None else value for name, value in asked.items()}
+        clip |= {"sample_rate": self.audio_codec.sample_rate, "channels": self.audio_codec.channels}
+        if seconds is None:
+            return AVShape.of_frames(**clip)
+        del clip["frames"]
+        return AVShape.of_seconds(seconds, **clip)
+
+    def latent_shape(self, shape: AVShape, batch: int = 1) -> LatentShape:
+        video = self.video_codec.stride.latent_shape(shape.video)
+        audio = self.audio_codec.stride.latent_shape(shape.audio)
+        return LatentShape(video=(batch, *video), audio=(batch, *audio))
+
+    @torch.no_grad()
+    def encode(self, video_prompt: str, audio_prompt: str) -> AVCondition:
+        """The condition for one row; an empty prompt is the null condition ∅ of its modality."""
+        return AVCondition(self.video_text([video_prompt]), self.audio_text([audio_prompt]))
+
+    def unknown_words(self, video_prompt: str, audio_prompt: str) -> list[str]:
+        """One line for each word that the model never learned."""
+        lines = [f"video_prompt: {line}" for line in self.video_text.unknown(video_prompt)]
+        return lines + [f"audio_prompt: {line}" for line in self.audio_text.unknown(audio_prompt)]
+
+    def decode(self, latent: AVLatent, shape: AVShape) -> tuple[Tensor, Tensor]:
+        """Frames [B, F, H, W, 3] in 0..1 and waveform [B, C, samples] in −1..1, trimmed to `shape`."""
+        frames, waveform = self.video_codec.decode(latent.video), self.audio_codec.decode(latent.audio)
+        video, audio = shape.video, shape.audio
+        return frames[:, : video.frames, : video.height, : video.width], waveform[..., : audio.samples]
+
+
+def load_joint_model(source: str | Path) -> JointModel:
+    """The shipped model by its name, or one from its safetensors file; its codecs lie beside it.
+
+    Raises FileNotFoundError or ValueError, in one line, for a file that is missing, cut short, of another kind or
+    architecture, or that does not fit its codecs.
+    """
+    if source == BOUNCE:
+        return _bounce()
+    path = Path(source)
+    tensors, card = load_checkpoint(path)
+    expect(card, "kind", ("joint",), path)
+    expect(card, "architecture", ("AVFullDiT",), path)
+    video = build_video_expert(card["video"]["config"], card["video"].get("coordinates", False))
+    audio = build_audio_expert(card["audio"]["config"], card["audio"]["rope_scale"])
+    denoiser = load_into(AVFullDiT(video, audio, card["joint_blocks"]), sub_tensors(tensors, "denoiser"), path)
+    texts = (
+        load_into(WordEncoder(**card[modality]["text"]), sub_tensors(tensors, f"{modality}_text"), path).eval()
+        for modality in ("video", "audio")
+    )
+    codecs = (load_codec(path.parent / card["codecs"][modality]) for modality in ("video", "audio"))
+    model = JointModel(card, denoiser.eval().requires_grad_(False), *codecs, *texts, clip=VideoShape(**card["clip"]))
+    _check_codecs(model, path)
+    return model
+
+
+def join_experts(
+    video: str | Path,
+    audio: str | Path,
+    video_codec: str | Path,
+    audio_codec: str | Path,
+    *,
+    joint_blocks: int,
+    clip: dict[str, Any],
+    name: str,
+) -> JointModel:
+    """Two experts woven into an AVFullDiT that was never trained as a pair: `trained` is False, so samplers drop its
+    joint parameters. The experts' files, their codecs' files and the clip size they were trained on.
+    """
+    (v, video_text, v_card), (a, audio_text, a_card) = load_expert(video), load_expert(audio)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        denoiser = AVFullDiT(v, a, joint_blocks)
+    card = {
+        "kind": "joint", "architecture": "AVFullDiT", "name": name, "prediction": "flow", "trained": False,
+        "joint_blocks": joint_blocks, "video": v_card, "audio": a_card, "clip": clip,
+        "codecs": {"video": Path(video_codec).name, "audio": Path(audio_codec).name},
+    }  # fmt: skip
+    model = JointModel(
+        card, denoiser.eval().requires_grad_(False), load_codec(video_codec), load_codec(audio_codec), video_text, audio_text,
+        clip=VideoShape(**clip),
+    )  # fmt: skip
+    _check_codecs(model, Path(video))
+    return model
+
+
+def _bounce() -> JointModel:
+    """The shipped joint model; where only its experts are shipped, those, joined."""
+    if (SHIPPED / "bounce.safetensors").exists():
+        return load_joint_model(SHIPPED / "bounce.safetensors")
+    files = (SHIPPED / f"{name}.safetensors" for name in ("video_expert", "audio_expert", "video_codec", "audio_codec"))
+    return join_experts(*files, joint_blocks=BOUNCE_BLOCKS, clip=BOUNCE_CLIP, name=BOUNCE)
+
+
+def _check_codecs(model: JointModel, path: Path) -> None:
+    for modality, codec, stride in (
+        ("video", model.video_codec, VideoStride), ("audio", model.audio_codec, AudioStride)
+    ):  # fmt: skip
+        if not isinstance(codec.stride, stride):
+            raise ValueError(
+                f"{path}: {model.card['codecs'][modality]} is a {type(codec).__name__}, no {modality} codec; "
+                "give the codec it was trained with"
+            )
+        config = model.card[modality]["config"]
+        wanted = config.get("out_channels") or config["in_channels"]
+        if codec.stride.channels != wanted:
+            raise ValueError(
+                f"{path} denoises {wanted} {modality} channels, but {model.card['codecs'][modality]} has "
+                f"{codec.stride.channels}; give the codec it was trained with"
+            )
