@@ -1,0 +1,96 @@
+"""`duet train CONFIG`: from a TOML file to a stage, and through the loop."""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .loop import Schedule, Stage, train
+
+STAGES = ("video_codec", "audio_codec", "video_expert", "audio_expert", "joint")
+
+
+def train_config(
+    path: str | Path,
+    *,
+    resume: bool = False,
+    steps: int | None = None,
+    folder: Path | None = None,
+    out: Path | None = None,
+    on_step: Callable[[int, int, float], None] | None = None,
+    on_clip: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Train what the TOML file at `path` describes; returns the run's folder (curve, state).
+
+    `steps`: halt early, with the schedule of the whole run. `folder`, `out`: where the run and the checkpoint go instead
+    of the config's `run` and `out`. Paths in the file are relative to it.
+    """
+    path = Path(path)
+    config = read_config(path)
+    torch.manual_seed(config["seed"])
+    schedule = read_schedule(config, path)
+    folder, out = folder or path.parent / config["run"], out or path.parent / config["out"]
+    try:
+        stage = make_stage(config, path.parent, schedule.steps, out, on_clip)
+    except KeyError as error:
+        raise ValueError(f"{path}: {error.args[0]} is missing; add it (see bounce/configs for examples)") from error
+    except TypeError as error:  # a setting that the network does not have
+        raise ValueError(f"{path}: {error}") from error
+    train(stage, schedule, config["seed"], folder, resume=resume, stop=steps, on_step=on_step)
+    return folder
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The parsed file; FileNotFoundError or ValueError in one line where it is none."""
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no training config {path}; see bounce/configs for examples")
+    try:
+        config = tomllib.loads(path.read_text())
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path} is not TOML: {error}; mend that line") from error
+    if config.get("stage") not in STAGES:
+        raise ValueError(f"{path}: stage is {config.get('stage')!r}; give one of {', '.join(STAGES)}")
+    for key in ("seed", "schedule", "run", "out", "stage_config"):
+        if key not in config:
+            raise ValueError(f"{path}: {key} is missing; add it (see bounce/configs for examples)")
+    return config
+
+
+def read_schedule(config: dict[str, Any], path: Path) -> Schedule:
+    settings, known = config["schedule"], [field.name for field in fields(Schedule)]
+    for name in settings:
+        if name not in known:
+            raise ValueError(f"{path}: schedule has no {name}; it has {', '.join(known)}")
+    for name in ("steps", "lr"):
+        value = settings.get(name)
+        if not isinstance(value, (int, float)) or not 0 < value < math.inf:
+            raise ValueError(f"{path}: schedule.{name} is {value}; give a number above 0")
+    return Schedule(**settings)
+
+
+def make_stage(config: dict[str, Any], base: Path, steps: int, out: Path, on_clip=None) -> Stage:
+    kind, settings = config["stage"], config["stage_config"]
+    if kind in ("video_codec", "audio_codec"):
+        from .bounce_codecs import AudioCodecStage, VideoCodecStage
+
+        return (VideoCodecStage if kind == "video_codec" else AudioCodecStage)(settings, steps, out)
+    from .latents import latent_set
+
+    of = config["data"]
+    codecs = (base / of[name] if name in of else None for name in ("video_codec", "audio_codec"))
+    data = latent_set(*codecs, of["clips"], of["size"], of["seed"], base / of["cache"], on_clip)
+    torch.manual_seed(config["seed"])  # encoding drew from it, reading the cache did not
+    if kind == "joint":
+        from .bounce_joint import JointStage
+
+        settings["data_card"] = {"training_clips": of["clips"], "training_seed": of["seed"]}
+        return JointStage(settings, base / config["video_expert"], base / config["audio_expert"], data, out)
+    from .bounce_experts import ExpertStage
+
+    return ExpertStage(kind, settings, data, out)

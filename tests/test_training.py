@@ -1,0 +1,307 @@
+import csv
+import os
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from duet_av.av_models.checkpoint import load_checkpoint, read_card
+from duet_av.av_models.joint_model import load_joint_model
+from duet_av.av_models.loading import load_codec, load_expert
+from duet_av.av_models.training import config as training
+from duet_av.av_models.training.config import train_config
+from duet_av.av_models.training.curves import compare_curves, plot_curve, read_curve
+from duet_av.av_models.training.loop import CURVE, STATE, Schedule
+from duet_av.commands import main
+from duet_av.tests import small
+
+STEPS, SIZE = 6, 32
+DATA = {"cache": "cache", "clips": 8, "size": SIZE, "seed": 3}
+VIDEO_CODEC, AUDIO_CODEC = "models/video_codec.safetensors", "models/audio_codec.safetensors"
+EXPERT = {"batch": 2, "text_dropout": 0.5, "time": {"loc": 0.0, "scale": 1.0}, "text": {"length": 20, "width": small.TEXT}}
+VIDEO_STAGE = {"size": SIZE, "crop": 16, "batch": 3, "whole": 0.5, "clips_per_pool": 4, "steps_per_pool": 100}
+VIDEO_NETWORK = {"channels": small.VIDEO_CHANNELS, "fine": 8, "middle": 8, "coarse": 16}
+
+CONFIGS = {
+    "video_codec": {"out": VIDEO_CODEC, "stage_config": VIDEO_STAGE | {"model": VIDEO_NETWORK}},
+    "video_decoder": {
+        "stage": "video_codec", "out": "models/decoder.safetensors",
+        "stage_config": VIDEO_STAGE | {"decoder_of": "video_codec.safetensors"},
+    },
+    "audio_codec": {
+        "out": AUDIO_CODEC,
+        "stage_config": {
+            "batch": 2, "clips_per_pool": 4, "steps_per_pool": 100,
+            "model": {"latent_channels": small.AUDIO_CHANNELS, "width": 16},
+        },
+    },
+    "video_expert": {
+        "out": "models/video_expert.safetensors", "data": DATA | {"video_codec": VIDEO_CODEC},
+        "stage_config": EXPERT | {"model": small.video_config()},
+    },
+    "audio_expert": {
+        "out": "models/audio_expert.safetensors", "data": DATA | {"audio_codec": AUDIO_CODEC},
+        "stage_config": EXPERT | {"rope_scale": small.ROPE_SCALE, "model": small.audio_config()},
+    },
+    "joint": {
+        "out": "models/joint.safetensors", "data": DATA | {"video_codec": VIDEO_CODEC, "audio_codec": AUDIO_CODEC},
+        "video_expert": "models/video_expert.safetensors", "audio_expert": "models/audio_expert.safetensors",
+        "stage_config": {
+            "batch": 5, "joint_blocks": 2, "text_dropout": 0.1, "lambda_a": 1.0, "cut_rows": 2, "removed_rows": 2,
+            "time": {"loc": 0.0, "scale": 1.0},
+            "codecs": {"video": "video_codec.safetensors", "audio": "audio_codec.safetensors"},
+            "sample_rate": 16_000,
+            "clip": {"frames": 8, "height": SIZE, "width": SIZE, "fps": 16},
+        },
+    },
+}  # fmt: skip
+
+
+class Killed(Exception):
+    pass
+
+
+def write(folder: Path, name: str, **changes) -> Path:
+    schedule = {"steps": STEPS, "lr": 1e-3, "warmup": 2}
+    config = {"stage": name, "run": f"runs/{name}", "seed": 1, "schedule": schedule} | CONFIGS.get(name, {}) | changes
+    path = folder / f"{name}.toml"
+    path.write_text("\n".join(f"{key} = {toml(value)}" for key, value in config.items() if value is not None))
+    return path
+
+
+def toml(value) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {toml(each)}" for key, each in value.items()) + " }"
+    return f'"{value}"' if isinstance(value, str) else str(value).lower()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def eager():
+    """The loop logs every second step and saves after each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "train", partial(training.train, log_every=2, save_seconds=-1))
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Every stage trained, in the order that they need each other."""
+    folder = tmp_path_factory.mktemp("bounce")
+    for name in CONFIGS:
+        train_config(write(folder, name))
+    return folder
+
+
+def state(folder: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint(folder / STATE)[0]
+
+
+def same(one: dict, other: dict) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(value, other[key]) for key, value in one.items())
+
+
+def until(step: int):
+    def on_step(done: int, *_) -> None:
+        if done == step:
+            raise Killed
+
+    return on_step
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_curve_of_finite_losses_grows(folder, name):
+    with (folder / "runs" / name / CURVE).open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["2", "4", "6"]
+    assert all(0 < float(row["loss"]) < 100 for row in rows)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_killed_run_resumes_to_the_same_bits(folder, tmp_path, name):
+    path, run, out = folder / f"{name}.toml", tmp_path / "run", folder / "models" / f"{name}_again.safetensors"
+    with pytest.raises(Killed):
+        train_config(path, folder=run, out=out, on_step=until(4))
+    assert read_card(run / STATE)["step"] == 3 and not out.exists()
+    train_config(path, folder=run, out=out, resume=True)
+    assert same(state(run), state(folder / "runs" / name))
+    assert same(load_checkpoint(out)[0], load_checkpoint(folder / CONFIGS[name]["out"])[0])
+    assert [step for step in read_curve(run / CURVE)["step"]] == [2, 4, 6]
+
+
+def test_rows_logged_after_the_last_save_are_not_logged_twice(folder, tmp_path):
+    run = tmp_path / "run"
+    train_config(folder / "audio_codec.toml", folder=run, out=tmp_path / "m", steps=3)
+    with (run / CURVE).open("a") as file:
+        file.write("4,9,9,9,9\n")
+    train_config(folder / "audio_codec.toml", folder=run, out=tmp_path / "m", resume=True)
+    assert read_curve(run / CURVE)["step"] == [2, 4, 6]
+    assert 9 not in read_curve(run / CURVE)["loss"]
+
+
+def test_steps_halts_early_on_the_schedule_of_the_whole_run(folder, tmp_path):
+    run, out = tmp_path / "run", tmp_path / "m.safetensors"
+    train_config(folder / "audio_codec.toml", folder=run, out=out, steps=4)
+    assert not out.exists() and read_card(run / STATE)["step"] == 4
+    whole, part = (read_curve(f / CURVE) for f in (folder / "runs" / "audio_codec", run))
+    assert part["loss"] == whole["loss"][:2]
+    train_config(folder / "audio_codec.toml", folder=run, out=out, resume=True, steps=2)
+    assert read_card(run / STATE)["step"] == 4, "a state keeps its step when asked for fewer"
+
+
+def test_the_rate_rises_then_falls_to_its_floor():
+    schedule = Schedule(steps=100, lr=1.0, warmup=10, floor=0.02)
+    rates = [schedule.rate(step) for step in range(101)]
+    assert rates[0] == 0.1 and max(rates) == rates[9] == rates[10] == 1 and rates[100] == pytest.approx(0.02)
+    assert rates[:10] == sorted(rates[:10]) and rates[10:] == sorted(rates[10:], reverse=True)
+
+
+# What training leaves.
+
+
+def test_codecs_come_out_with_cards_and_latents_of_unit_scale(folder):
+    for name, kind in (("video_codec", "video_codec"), ("audio_codec", "audio_codec")):
+        tensors, card = load_checkpoint(folder / CONFIGS[name]["out"])
+        assert card["kind"] == kind and card["trained"] is True and card["licence"]
+        assert card["run"]["steps"] == STEPS and card["run"]["seed"] == 1 and "seconds" in card["run"]
+        assert all(tensor.dtype == torch.float16 for tensor in tensors.values())
+        assert bool((load_codec(folder / CONFIGS[name]["out"]).latent_std != 1).all())
+
+
+def test_a_decoder_trained_on_leaves_the_encoder_as_it_was(folder):
+    before, after = (load_checkpoint(folder / CONFIGS[n]["out"])[0] for n in ("video_codec", "video_decoder"))
+    changed = {key.split(".")[0] for key in before if not torch.equal(before[key], after[key])}
+    assert changed == {"group_decoder", "frame_decoder"}
+
+
+def test_experts_come_out_with_their_text_encoders(folder):
+    for name in ("video_expert", "audio_expert"):
+        expert, text, card = load_expert(folder / CONFIGS[name]["out"])
+        assert card["kind"] == name and text.config["length"] == 20 and not expert.training
+    assert expert.rope_scale == small.ROPE_SCALE
+
+
+def test_the_joint_model_comes_out_ready_to_use(folder):
+    model = load_joint_model(folder / CONFIGS["joint"]["out"])
+    assert model.trained and model.name == "Bounce" and model.denoiser.joint_blocks == 2
+    assert model.unknown_words("a red ball", "") == []
+    assert any(bool(new.to_out.weight.any()) for new in model.denoiser.new_heads)
+
+
+def test_text_encoders_stay_frozen_in_joint_training(folder):
+    joint = load_joint_model(folder / CONFIGS["joint"]["out"])
+    _, text, _ = load_expert(folder / CONFIGS["video_expert"]["out"])
+    assert same(joint.video_text.state_dict(), text.state_dict())
+
+
+def test_latents_are_encoded_once(folder):
+    """And whether they were encoded or read makes no difference to the run."""
+    seen = []
+    before = sorted(os.listdir(folder / "cache"))
+    train_config(folder / "video_expert.toml", folder=folder / "runs" / "cached", steps=1, on_clip=lambda *a: seen.append(a))
+    assert seen == [] and sorted(os.listdir(folder / "cache")) == before
+
+
+# Bad configs.
+
+
+@pytest.mark.parametrize("changes, said", [
+    ({"stage": "painter"}, "stage is 'painter'; give one of video_codec"),
+    ({"seed": None}, "seed is missing"),
+    ({"schedule": {"lr": 1e-3}}, "schedule.steps is None"),
+    ({"schedule": {"steps": 0, "lr": 1e-3}}, "schedule.steps is 0"),
+    ({"schedule": {"steps": 5, "lr": float("nan")}}, "schedule.lr is nan"),
+    ({"schedule": {"steps": 5, "lr": 1e-3, "warm": 3}}, "schedule has no warm; it has steps, lr, warmup"),
+    ({"stage_config": {"batch": 2}}, "clips_per_pool is missing"),
+    ({"stage_config": CONFIGS["audio_codec"]["stage_config"] | {"model": {"depth": 3}}}, "depth"),
+])  # fmt: skip
+def test_a_bad_config_is_one_line_that_names_file_and_setting(tmp_path, capsys, changes, said):
+    path = write(tmp_path, "audio_codec", **changes)
+    assert main(["train", str(path)]) == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1 and str(path) in line and said in line
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_no_toml_and_no_file_are_one_line(tmp_path, capsys):
+    (tmp_path / "bad.toml").write_text("stage = \n")
+    for name, said in (("bad.toml", "is not TOML"), ("none.toml", "no training config")):
+        assert main(["train", str(tmp_path / name)]) == 2
+        line = capsys.readouterr().err
+        assert line.count("\n") == 1 and name in line and said in line
+
+
+def test_a_missing_codec_is_one_line(tmp_path, capsys):
+    assert main(["train", str(write(tmp_path, "video_expert"))]) == 2
+    assert "no model file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("steps", ["0", "-5"])
+def test_steps_that_are_none_are_one_line(tmp_path, capsys, steps):
+    assert main(["train", str(write(tmp_path, "audio_codec")), "--steps", steps]) == 2
+    assert f"--steps is {steps}; give at least 1" in capsys.readouterr().err
+
+
+# The command.
+
+
+def duet_train(capsys, *args) -> str:
+    assert main(["train", *map(str, args)]) == 0
+    return capsys.readouterr().out
+
+
+def test_a_second_run_goes_beside_the_first_and_resumes_where_it_halted(tmp_path, capsys):
+    path = write(tmp_path, "audio_codec")
+    runs, models = tmp_path / "runs", tmp_path / "models"
+    assert str(models / "audio_codec.safetensors") in duet_train(capsys, path)
+    first = {file: file.read_bytes() for file in (runs / "audio_codec" / CURVE, models / "audio_codec.safetensors")}
+    out = duet_train(capsys, path, "--steps", 4)
+    assert "halted at step 4 of 6" in out and "audio_codec_2" in out
+    assert f"follows {runs / 'audio_codec' / CURVE}: 0.00% off" in out
+    out = duet_train(capsys, path, "--resume")
+    assert str(models / "audio_codec_2.safetensors") in out
+    assert all(file.read_bytes() == content for file, content in first.items())
+    tensors = [load_checkpoint(models / f"audio_codec{n}.safetensors")[0] for n in ("", "_2")]
+    assert same(*tensors)
+    assert main(["train", str(path), "--resume"]) == 2
+    assert "no unfinished run to resume" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_says_how_to_go_on(tmp_path, capsys, monkeypatch):
+    def interrupt(*args, **options):
+        raise KeyboardInterrupt
+
+    path = write(tmp_path, "audio_codec")
+    duet_train(capsys, path, "--steps", 2)
+    monkeypatch.setattr(training, "train", interrupt)
+    assert main(["train", str(path), "--resume"]) == 130
+    assert "go on with --resume" in capsys.readouterr().err
+    assert main(["train", str(path)]) == 130
+    assert "cannot be resumed" in capsys.readouterr().err
+
+
+# Curves.
+
+
+def curve(path: Path, losses: dict[int, float]) -> Path:
+    path.write_text("step,seconds,loss,psnr_db\n" + "".join(f"{step},{step},{loss},20\n" for step, loss in losses.items()))
+    return path
+
+
+def test_curves_are_compared_where_they_meet(tmp_path):
+    shipped = curve(tmp_path / "a.csv", {25: 2.0, 50: 1.0, 75: 0.5})
+    assert compare_curves(shipped, curve(tmp_path / "b.csv", {25: 2.1, 50: 0.9})) == pytest.approx(0.1)
+    assert compare_curves(shipped, shipped) == 0
+    assert compare_curves(shipped, curve(tmp_path / "b.csv", {30: 1.0})) is None
+
+
+def test_an_empty_curve_is_named(tmp_path):
+    with pytest.raises(ValueError, match="c.csv has no rows"):
+        read_curve(curve(tmp_path / "c.csv", {}))
+
+
+def test_a_curve_is_drawn(folder, tmp_path):
+    pytest.importorskip("matplotlib")
+    for name in ("video_codec", "joint"):
+        plot_curve(folder / "runs" / name / CURVE, tmp_path / f"{name}.png")
+        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
