@@ -1,0 +1,57 @@
+"""Clips from a joint model for a list of prompts: sampled in batches, decoded by the codecs alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..contract import AVCondition, AVLatent
+from ..guidance import Guidance
+from ..joint_model import JointModel
+from ..noise import audio_noise, video_noise
+from ..sampling import sample
+
+
+@dataclass(frozen=True)
+class Prompt:
+    video: str
+    audio: str
+
+
+def generate(
+    model: JointModel,
+    prompts: Sequence[Prompt],
+    guidance: Guidance,
+    *,
+    steps: int,
+    shift: float,
+    seed: int,
+    batch: int = 16,
+    on_clip: Callable[[int, int], None] | None = None,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Frames [F, H, W, 3] and waveform [C, samples] of each prompt, in order; clip i has seeds seed + i for both."""
+    shape = model.shape()
+    negative = model.encode("", "")
+    for start in range(0, len(prompts), batch):
+        part = prompts[start : start + batch]
+        positive = AVCondition.cat([model.encode(p.video, p.audio) for p in part])
+        noise = _noise(model, shape, [seed + start + i for i in range(len(part))])
+        result = sample(
+            model.denoiser, noise, positive, AVCondition.cat([negative] * len(part)), guidance, steps=steps, shift=shift
+        )
+        frames, waveform = model.decode(result.latent, shape)
+        for i in range(len(part)):
+            yield frames[i], waveform[i]
+            if on_clip:
+                on_clip(start + i + 1, len(prompts))
+
+
+def _noise(model: JointModel, shape, seeds: Sequence[int]) -> AVLatent:
+    one = model.latent_shape(shape)
+    return AVLatent(
+        torch.cat([video_noise(one.video, seed) for seed in seeds]),
+        torch.cat([audio_noise(one.audio, seed) for seed in seeds]),
+    )

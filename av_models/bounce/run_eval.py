@@ -1,0 +1,133 @@
+"""`duet eval bounce`: generate clips for prompts of a split and measure them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ..guidance import make_guidance
+from ..joint_model import JointModel
+from ..metrics.attributes import observe
+from ..metrics.sheet import save_sheet
+from ..sampling import sampling_cost
+from .captions import captions
+from .evaluate import Clip, evaluate, true_clips
+from .generate import Prompt, generate
+from .nearest import nearest_training_clip
+from .world import Worlds, simulate
+
+
+@dataclass(frozen=True)
+class Settings:
+    guidance: str
+    scale: float
+    steps: int
+    shift: float
+
+
+CHOSEN = Settings("joint_cfg", 2.5, 20, 3.0)  # on validation clips: see the README's table
+SHOWN = 8  # clips on a contact sheet
+UNGUIDED = "none"
+DUAL = "dual_cfg"
+
+
+def run_eval(
+    model: JointModel,
+    *,
+    guidance: str,
+    scale: float,
+    balls: int | None,
+    split: str,
+    n: int,
+    seed: int,
+    steps: int,
+    shift: float = 1.0,
+    cut: bool = False,
+    sheet: Path | None = None,
+    nearest: bool = False,
+    on_clip: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """The figures of `n` clips, for prompts of `split` that name every attribute in words of the captions.
+
+    `scale` goes to both modalities; `cut` drops every cross-modal key; `sheet` draws the first clips to a file; `nearest`
+    adds how far one-ball clips are from the nearest training clip. The ceiling is measured on the true clips of the same
+    prompts, through the model's codecs.
+    """
+    if nearest and "data" not in model.card:
+        raise ValueError(f"{model.name} was not trained as a pair: its card names no training clips to compare with")
+    worlds = simulate(n, split, seed, balls)
+    prompts = [Prompt(*pair) for pair in zip(*captions(worlds, seed, drop=0.0))]
+    coupling = {"a_to_v": 0.0, "v_to_a": 0.0} if cut else {"removed": not model.trained}
+    strategy = make_guidance(guidance, **_scales(guidance, scale), **coupling)
+    cost = sampling_cost(strategy, steps, shift=shift)
+    spent = _Stopwatch()
+    first = 1_000_000 * (seed + 1)
+    made = spent.around(generate(model, prompts, strategy, steps=steps, shift=shift, seed=first, on_clip=on_clip))
+    rate = model.audio_codec.sample_rate
+    clips = ((frames, wave, rate) for frames, wave in made)
+    if sheet:
+        clips = _drawn(clips, prompts, float(model.clip.fps), sheet)
+    pictures: list = []
+    if nearest:
+        clips = _kept(clips, pictures)
+    figures = evaluate(clips, worlds, _reference(model, worlds), float(model.clip.fps))
+    if nearest:
+        figures["nearest"] = nearest_training_clip(pictures, worlds, **model.card["data"])
+    return {
+        "model": model.name, "guidance": guidance, "scale": scale, "cut": cut, "balls": balls, "split": split,
+        "steps": steps, "shift": shift, "seed": seed, **figures, "branches_per_step": cost.branches_per_step,
+        "forwards_per_step": cost.forwards_per_step, "seconds_per_clip": round(spent.seconds / n, 3),
+    }  # fmt: skip
+
+
+def _scales(guidance: str, scale: float) -> dict[str, float]:
+    if guidance == UNGUIDED:
+        return {}
+    scales = {"video_scale": scale, "audio_scale": scale}
+    if guidance == DUAL:
+        scales |= {"video_cross_scale": scale, "audio_cross_scale": scale}
+    return scales
+
+
+def _reference(model: JointModel, worlds: Worlds) -> Iterator[Clip]:
+    return true_clips(worlds, model.video_codec, model.audio_codec, model.clip.height)
+
+
+def _drawn(clips: Iterator[Clip], prompts: list[Prompt], fps: float, path: Path) -> Iterator[Clip]:
+    """The same clips, the first of them drawn to `path`."""
+    first = list(islice(clips, SHOWN))
+    seen = [observe(*clip, fps) for clip in first]
+    titles = [f"{prompt.video}  ·  {prompt.audio}" for prompt in prompts[: len(first)]]
+    save_sheet(path, first, titles, [(o.contacts, o.onsets) for o in seen])
+    yield from first
+    yield from clips
+
+
+def _kept(clips: Iterator[Clip], pictures: list) -> Iterator[Clip]:
+    for clip in clips:
+        pictures.append(clip[0])
+        yield clip
+
+
+class _Stopwatch:
+    """Counts the seconds that an iterator takes to give its items, and not what is done with them."""
+
+    seconds = 0.0
+
+    def around(self, items):
+        iterator = iter(items)
+        while True:
+            start = time.perf_counter()
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+            finally:
+                self.seconds += time.perf_counter() - start
+            yield item
+
+
