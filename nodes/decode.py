@@ -1,0 +1,39 @@
+"""From latents to pictures and sound."""
+
+from __future__ import annotations
+
+import torch
+
+from .host import io, on_device
+from .types import CATEGORY, JointModelSocket, clip_shape, unpack_latent
+
+
+class DuetDecode(io.ComfyNode):
+    """Exactly the frames asked for, and sound of the same length."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DuetDecode",
+            display_name="Decode Picture + Sound",
+            category=CATEGORY,
+            description="Makes pictures and sound of what the sampler made.",
+            search_aliases=["duet", "vae decode", "audio video decode"],
+            inputs=[
+                JointModelSocket.Input("model", tooltip="The model that the clip was sampled with."),
+                io.Latent.Input("latent", tooltip="From the sampler."),
+            ],
+            outputs=[
+                io.Image.Output(display_name="images", tooltip="The frames; of a batch, clip after clip."),
+                io.Audio.Output(display_name="audio", tooltip="The sound, as long as the frames."),
+                io.Float.Output(display_name="fps", tooltip="Frames a second: connect it where the frames become a video."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model, latent) -> io.NodeOutput:
+        shape = clip_shape(latent, model)
+        with torch.no_grad():
+            images, waveform = on_device(model).decode(unpack_latent(latent), shape)
+        audio = {"waveform": waveform.float().cpu(), "sample_rate": shape.audio.sample_rate}
+        return io.NodeOutput(images.float().cpu().flatten(0, 1), audio, float(shape.video.fps))

@@ -1,0 +1,138 @@
+"""Runs a checked workflow: each node that a saving node depends on, once, in order."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..stand_in import Folders, Session, session
+from .inputs import expand, nest
+from .validate import order, validate
+from .workflow import Catalogue, Node, Workflow
+
+
+class RunError(Exception):
+    """A node could not do what was asked; one line that begins with the node's title."""
+
+
+class Progress(Protocol):
+    """Hears of a run."""
+
+    def start(self, title: str) -> None: ...
+
+    def update(self, value: float, total: float) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class Silence:
+    """Hears nothing."""
+
+    def start(self, title: str) -> None:
+        pass
+
+    def update(self, value: float, total: float) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """`shown`: what each node showed, by its title. `files`: what was saved, in order."""
+
+    seconds: float
+    files: list[Path] = field(default_factory=list)
+    shown: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def reports(self) -> dict[str, dict[str, Any]]:
+        """For each node that reported, its facts and, as `text`, its lines."""
+        return {
+            title: {**(shown.get("duet") or [{}])[0], "text": list(shown.get("text", []))}
+            for title, shown in self.shown.items()
+            if "text" in shown or "duet" in shown
+        }
+
+
+def run_workflow(
+    workflow: Workflow, catalogue: Catalogue, folders: Folders = Folders(), progress: Progress = Silence()
+) -> RunResult:
+    """Checks `workflow` whole, then runs it. Raises ValueError where it is wrong, RunError where a node fails."""
+    began = time.perf_counter()
+    token = session.set(Session(folders, progress.update))
+    try:
+        workflow = validate(workflow, catalogue)
+        shown = _Run(workflow, catalogue, progress).everything()
+    finally:
+        session.reset(token)
+    return RunResult(time.perf_counter() - began, _files(shown, folders), shown)
+
+
+class _Run:
+    def __init__(self, workflow: Workflow, catalogue: Catalogue, progress: Progress) -> None:
+        self.workflow, self.catalogue, self.progress = workflow, catalogue, progress
+        self.prompt = workflow.prompt()
+        self.outputs: dict[str, tuple] = {}
+
+    def everything(self) -> dict[str, dict[str, Any]]:
+        needed = self._needed()
+        plan = [key for key in order(self.workflow) if key in needed]
+        uses = Counter(source for key in plan for source, _ in self.workflow.nodes[key].links.values())
+        shown = {}
+        for key in plan:
+            node = self.workflow.nodes[key]
+            self.progress.start(node.title)
+            try:
+                shown[self._name(node)] = self._run(node)
+            finally:
+                self.progress.stop()
+            uses.subtract(source for source, _ in node.links.values())
+            self.outputs = {source: held for source, held in self.outputs.items() if uses[source] > 0}
+        return {title: each for title, each in shown.items() if each}
+
+    def _needed(self) -> set[str]:
+        """The saving nodes, and all that they depend on."""
+        nodes = self.workflow.nodes
+        needed: set[str] = set()
+        waiting = [key for key, node in nodes.items() if self.catalogue[node.class_type].GET_SCHEMA().is_output_node]
+        while waiting:
+            key = waiting.pop()
+            if key not in needed:
+                needed.add(key)
+                waiting += [source for source, _ in nodes[key].links.values()]
+        return needed
+
+    def _name(self, node: Node) -> str:
+        alike = [key for key, other in self.workflow.nodes.items() if other.title == node.title]
+        return node.title if len(alike) == 1 else f"{node.title} ({node.key})"
+
+    def _run(self, node: Node) -> dict[str, Any]:
+        cls = self.catalogue[node.class_type]
+        specs = expand(cls.GET_NODE_INFO_V1()["input"], node.inputs)
+        values = node.inputs | {name: self.outputs[source][slot] for name, (source, slot) in node.links.items()}
+        clone = cls.clone_for_run({"unique_id": node.key, "prompt": self.prompt})
+        try:
+            output = clone.execute(**nest(values, specs))
+        except (ValueError, OSError) as error:
+            raise RunError(f"{node.title}: {explain(error)}") from error
+        self.outputs[node.key] = output.args
+        return output.shown
+
+
+def explain(error: Exception) -> str:
+    """An error as one line, without the system's number."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    if isinstance(error, OSError) and error.filename and str(error.filename) not in text:
+        text = f"{error.filename}: {text}"
+    return " ".join(text.split())
+
+
+def _files(shown: Mapping[str, Mapping], folders: Folders) -> list[Path]:
+    saved = [each for ui in shown.values() for each in ui.get("images", []) if each.get("type") == "output"]
+    return [folders.output / each["subfolder"] / each["filename"] for each in saved]

@@ -1,0 +1,142 @@
+"""The inputs that a node has, and whether a value fits one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+DYNAMIC = "COMFY_DYNAMICCOMBO_V3"
+_WHAT = {"INT": "a whole number", "FLOAT": "a number", "BOOLEAN": "true or false", "STRING": "text in quotes"}
+_BOOLEANS = {"true": True, "false": False}
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """An input by its full name: dots lead to those that the choice of a dropdown brings."""
+
+    name: str
+    io_type: str
+    options: Mapping[str, Any]
+    required: bool
+
+    @property
+    def choices(self) -> list[str] | None:
+        options = self.options.get("options")
+        if self.io_type == DYNAMIC:
+            return [option["key"] for option in options]
+        return options if self.io_type == "COMBO" else None
+
+    @property
+    def takes_value(self) -> bool:
+        return self.io_type in _WHAT or self.choices is not None
+
+
+def is_link(value: Any) -> bool:
+    return isinstance(value, list)
+
+
+def expand(inputs: Mapping[str, Mapping], values: Mapping[str, Any], prefix: str = "") -> dict[str, InputSpec]:
+    """The inputs of a node with its dropdowns set as in `values`. `inputs`: as in `object_info`."""
+    specs: dict[str, InputSpec] = {}
+    for kind in ("required", "optional"):
+        for short, (io_type, options) in inputs.get(kind, {}).items():
+            name = prefix + short
+            specs[name] = InputSpec(name, io_type, options, kind == "required")
+            if io_type == DYNAMIC:
+                brought = {option["key"]: option["inputs"] for option in options["options"]}
+                choice = values.get(name)
+                specs |= expand(brought.get(choice, {}) if isinstance(choice, str) else {}, values, f"{name}.")
+    return specs
+
+
+def nest(values: Mapping[str, Any], specs: Mapping[str, InputSpec]) -> dict[str, Any]:
+    """Arguments as `execute` takes them: a dropdown that brings inputs is one dict with its choice and them."""
+    nested: dict[str, Any] = {}
+    for name, value in values.items():
+        *folders, last = name.split(".")
+        if specs[name].io_type == DYNAMIC:
+            folders.append(last)
+        place = nested
+        for folder in folders:
+            place = place.setdefault(folder, {})
+        place[last] = value
+    return nested
+
+
+def default_of(spec: InputSpec) -> Any:
+    """What the page would start with."""
+    return spec.options.get("default", spec.choices[0] if spec.choices else "")
+
+
+def parse(spec: InputSpec, text: str) -> Any:
+    """`text` from the command line as a value for `spec`. Raises ValueError saying what to give."""
+    try:
+        if spec.io_type == "INT":
+            return int(text)
+        if spec.io_type == "FLOAT":
+            return float(text)
+        if spec.io_type == "BOOLEAN":
+            return _BOOLEANS[text.lower()]
+    except (ValueError, KeyError):
+        raise ValueError(f"is {text!r}; give {_WHAT[spec.io_type]}") from None
+    return text
+
+
+def checked(spec: InputSpec, value: Any, open_choice: bool = False) -> Any:
+    """`value` as `spec` takes it. Raises ValueError with what is wrong and what to give.
+
+    open_choice: the node itself says which choices it takes.
+    """
+    if not spec.takes_value:
+        raise ValueError(f"is {_short(value)}; connect an output of type {spec.io_type}")
+    if spec.choices is not None:
+        return _chosen(spec, value, open_choice)
+    fits = _typed(spec.io_type, value)
+    if fits is None:
+        raise ValueError(f"is {_short(value)}; give {_WHAT[spec.io_type]}")
+    if isinstance(fits, float) and not math.isfinite(fits):
+        raise ValueError(f"is {fits}; give a finite number{_range(spec)}")
+    low, high = spec.options.get("min"), spec.options.get("max")
+    if (low is not None and fits < low) or (high is not None and fits > high):
+        raise ValueError(f"is {_short(value)}; give {_WHAT[spec.io_type]}{_range(spec)}")
+    return fits
+
+
+def nearest(word: str, known) -> str:
+    """The known words that look like `word`, for an error; all of them where none does and they are few."""
+    known = list(known)
+    close = get_close_matches(word, known, n=3, cutoff=0.5)
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    return f"there is {', '.join(known)}" if known else "there is none"
+
+
+def _typed(io_type: str, value: Any) -> Any:
+    if io_type == "STRING":
+        return value if isinstance(value, str) else None
+    if io_type == "BOOLEAN":
+        return value if isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    if io_type == "FLOAT":
+        return float(value)
+    return int(value) if math.isfinite(value) and value == int(value) else None
+
+
+def _chosen(spec: InputSpec, value: Any, open_choice: bool) -> str:
+    if not isinstance(value, str) or not (open_choice or value in spec.choices):
+        raise ValueError(f"is {_short(value)}; choose one of {', '.join(map(str, spec.choices))}")
+    return value
+
+
+def _range(spec: InputSpec) -> str:
+    low, high = spec.options.get("min"), spec.options.get("max")
+    return f" from {low} to {high}" if low is not None and high is not None else ""
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

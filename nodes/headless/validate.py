@@ -1,0 +1,115 @@
+"""Everything that can be wrong with a workflow, found before any of it runs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import replace
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+from .inputs import InputSpec, checked, expand, is_link, nearest
+from .workflow import Catalogue, Node, Workflow, known_class
+
+
+def validate(workflow: Workflow, catalogue: Catalogue) -> Workflow:
+    """`workflow` with every value as its node takes it. Raises ValueError, in one line, at the first thing wrong."""
+    for node in workflow.nodes.values():
+        known_class(node, catalogue)
+    _require_saving(workflow, catalogue)
+    checked_nodes = {key: _check_node(node, workflow, catalogue) for key, node in workflow.nodes.items()}
+    order(workflow)
+    return Workflow(checked_nodes)
+
+
+def order(workflow: Workflow) -> list[str]:
+    """Keys such that every node comes after those it depends on."""
+    before = {key: {source for source, _ in node.links.values()} for key, node in workflow.nodes.items()}
+    try:
+        return list(TopologicalSorter(before).static_order())
+    except CycleError as error:
+        titles = " → ".join(workflow.nodes[key].title for key in error.args[1])
+        raise ValueError(f"the workflow runs in a circle: {titles}; remove one of these links") from None
+
+
+def ignored_inputs(workflow: Workflow, catalogue: Catalogue) -> list[str]:
+    """A line for each value in the file that its node does not take: ComfyUI passes over them too."""
+    lines = []
+    for node in workflow.nodes.values():
+        specs = _specs(node, catalogue)
+        for name in node.inputs:
+            if name not in specs:
+                lines.append(f"{node.title} has no input {name!r}, so it is passed over; {nearest(name, specs)}")
+    return lines
+
+
+def _require_saving(workflow: Workflow, catalogue: Catalogue) -> None:
+    savers = [name for name, cls in catalogue.items() if cls.GET_SCHEMA().is_output_node]
+    if not any(node.class_type in savers for node in workflow.nodes.values()):
+        raise ValueError(f"the workflow saves nothing; add one of {', '.join(savers)}")
+
+
+def _specs(node: Node, catalogue: Catalogue) -> dict[str, InputSpec]:
+    return expand(catalogue[node.class_type].GET_NODE_INFO_V1()["input"], node.inputs)
+
+
+def _check_node(node: Node, workflow: Workflow, catalogue: Catalogue) -> Node:
+    cls, specs = catalogue[node.class_type], _specs(node, catalogue)
+    own = _checked_by_node(cls)
+    values: dict[str, Any] = {}
+    for name, spec in specs.items():
+        if name not in node.inputs:
+            if spec.required:
+                what = "give it a value" if spec.takes_value else f"connect an output of type {spec.io_type}"
+                raise ValueError(f"{node.title}.{name} is missing; {what}")
+            continue
+        values[name] = _check_input(node, spec, workflow, catalogue, name in own)
+    _ask_node(node, cls, own, values)
+    return replace(node, inputs=values)
+
+
+def _check_input(node: Node, spec: InputSpec, workflow: Workflow, catalogue: Catalogue, open_choice: bool) -> Any:
+    value = node.inputs[spec.name]
+    try:
+        if is_link(value):
+            return _check_link(value, spec, workflow, catalogue)
+        return checked(spec, value, open_choice)
+    except ValueError as error:
+        raise ValueError(f"{node.title}.{spec.name} {error}") from None
+
+
+def _check_link(link: list, spec: InputSpec, workflow: Workflow, catalogue: Catalogue) -> list:
+    if len(link) != 2 or not isinstance(link[0], str) or isinstance(link[1], bool) or not isinstance(link[1], int):
+        raise ValueError(f"is {link}; a link is [key of a node, index of its output]")
+    source, index = link
+    if source not in workflow.nodes:
+        raise ValueError(f"links to node {source!r}, which is not in the workflow; {nearest(source, workflow.nodes)}")
+    node = workflow.nodes[source]
+    outputs = catalogue[node.class_type].GET_SCHEMA().outputs
+    if not 0 <= index < len(outputs):
+        there = ", ".join(f"{i} ({each.display_name})" for i, each in enumerate(outputs)) or "none"
+        raise ValueError(f"links to output {index} of {node.title}; there is {there}")
+    if not set(outputs[index].io_type.split(",")) & set(spec.io_type.split(",")):
+        given = outputs[index].io_type
+        raise ValueError(f"links to output {index} of {node.title}, of type {given}; connect one of type {spec.io_type}")
+    return link
+
+
+def _checked_by_node(cls: type) -> Mapping[str, inspect.Parameter]:
+    """The inputs that a node checks itself."""
+    if not hasattr(cls, "validate_inputs"):
+        return {}
+    parameters = inspect.signature(cls.validate_inputs).parameters
+    if any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters.values()):
+        return {each.id: None for each in cls.GET_SCHEMA().inputs}
+    return parameters
+
+
+def _ask_node(node: Node, cls: type, own, values: Mapping[str, Any]) -> None:
+    given = {name: values[name] for name in own if name in values and not is_link(values[name])}
+    if not given:
+        return
+    answer = cls.validate_inputs(**given)
+    if answer is not True:
+        named = ", ".join(f"{node.title}.{name}" for name in given)
+        raise ValueError(f"{named}: {answer or 'not accepted'}")

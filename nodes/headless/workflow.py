@@ -1,0 +1,142 @@
+"""A workflow in ComfyUI's API format: {key: {"class_type", "inputs", "_meta": {"title"}}}."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .inputs import DYNAMIC, InputSpec, default_of, expand, is_link, nearest, parse
+
+Catalogue = Mapping[str, type]
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node of a workflow. `inputs`: values, and links [key, output index]."""
+
+    key: str
+    class_type: str
+    inputs: dict[str, Any]
+    title: str
+
+    @property
+    def links(self) -> dict[str, tuple[str, int]]:
+        return {name: tuple(value) for name, value in self.inputs.items() if is_link(value)}
+
+
+@dataclass(frozen=True)
+class Workflow:
+    nodes: dict[str, Node]
+
+    def prompt(self) -> dict[str, Any]:
+        """Back in API format."""
+        return {
+            key: {"class_type": node.class_type, "inputs": node.inputs, "_meta": {"title": node.title}}
+            for key, node in self.nodes.items()
+        }
+
+    def find(self, name: str) -> Node:
+        """The node with this key or title."""
+        if name in self.nodes:
+            return self.nodes[name]
+        found = [node for node in self.nodes.values() if node.title == name]
+        if len(found) > 1:
+            keys = " or ".join(node.key for node in found)
+            raise ValueError(f"{len(found)} nodes are called {name!r}; name one by its key, {keys}")
+        if not found:
+            raise ValueError(f"no node is called {name!r}; {nearest(name, (node.title for node in self.nodes.values()))}")
+        return found[0]
+
+
+def load_workflow(path: str | Path) -> Workflow:
+    """Raises FileNotFoundError, or ValueError in one line where `path` holds no workflow in API format."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no workflow file {path}; check the name")
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no JSON ({error}); export the workflow again with Export (API)") from error
+    if not data:
+        raise ValueError(f"{path} is an empty workflow; add nodes, one of which saves something")
+    if isinstance(data, dict) and isinstance(data.get("nodes"), list):
+        raise ValueError(f"{path} is a workflow as the page saves it; export it with Export (API) and give that file")
+    if not isinstance(data, dict):
+        raise ValueError(f"{path} is a JSON {type(data).__name__}, not a workflow; export it with Export (API)")
+    return Workflow({key: _node(path, key, entry) for key, entry in data.items()})
+
+
+def _node(path: Path, key: str, entry: Any) -> Node:
+    if not isinstance(entry, dict) or not isinstance(entry.get("class_type"), str):
+        raise ValueError(f"{path}: node {key!r} has no class_type; export the workflow again with Export (API)")
+    inputs = entry.get("inputs", {})
+    if not isinstance(inputs, dict):
+        raise ValueError(f"{path}: the inputs of node {key!r} are a {type(inputs).__name__}; give an object")
+    meta = entry.get("_meta")
+    title = meta.get("title") if isinstance(meta, dict) else None
+    return Node(key, entry["class_type"], inputs, title if isinstance(title, str) and title else f"node {key}")
+
+
+def set_inputs(workflow: Workflow, settings: Sequence[str], catalogue: Catalogue) -> Workflow:
+    """`workflow` with each NODE.INPUT=VALUE of `settings` set, choices of dropdowns first.
+
+    A new choice brings its inputs with their defaults, as it does on the page.
+    """
+    nodes = dict(workflow.nodes)
+    targets = [_target(workflow, setting) for setting in settings]
+    for dynamic in (True, False):
+        for setting, node, name, text in targets:
+            node = nodes[node.key]
+            described = known_class(node, catalogue).GET_NODE_INFO_V1()["input"]
+            specs = expand(described, node.inputs)
+            if (name in specs and specs[name].io_type == DYNAMIC) is dynamic:
+                nodes[node.key] = _set(node, _spec(setting, node, name, specs), setting, text, described)
+    return Workflow(nodes)
+
+
+def known_class(node: Node, catalogue: Catalogue) -> type:
+    if node.class_type not in catalogue:
+        raise ValueError(
+            f"{node.title} (key {node.key}) is a {node.class_type!r}, which is unknown here; "
+            f"{nearest(node.class_type, catalogue)}"
+        )
+    return catalogue[node.class_type]
+
+
+def _target(workflow: Workflow, setting: str) -> tuple[str, Node, str, str]:
+    target, equals, text = setting.partition("=")
+    name, dot, input_name = target.partition(".")
+    if not (equals and dot and name and input_name):
+        raise ValueError(f"--set {setting}: write NODE.INPUT=VALUE, such as Sampler.steps=20")
+    try:
+        return setting, workflow.find(name), input_name, text
+    except ValueError as error:
+        raise ValueError(f"--set {setting}: {error}") from None
+
+
+def _spec(setting: str, node: Node, name: str, specs: Mapping[str, InputSpec]) -> InputSpec:
+    settable = [each.name for each in specs.values() if each.takes_value]
+    if name not in specs:
+        raise ValueError(f"--set {setting}: {node.title} has no input {name!r}; {nearest(name, settable)}")
+    if not specs[name].takes_value:
+        raise ValueError(f"--set {setting}: {name} takes a link, not a value; {nearest(name, settable)}")
+    return specs[name]
+
+
+def _set(node: Node, spec: InputSpec, setting: str, text: str, described: Mapping) -> Node:
+    try:
+        value = parse(spec, text)
+    except ValueError as error:
+        raise ValueError(f"--set {setting}: {spec.name} {error}") from None
+    inputs = node.inputs | {spec.name: value}
+    if spec.io_type != DYNAMIC:
+        return replace(node, inputs=inputs)
+    inputs = {name: each for name, each in inputs.items() if not name.startswith(f"{spec.name}.")}
+    brought = expand(described, inputs)
+    while fresh := {n: default_of(s) for n, s in brought.items() if n.startswith(f"{spec.name}.") and n not in inputs}:
+        inputs |= fresh
+        brought = expand(described, inputs)
+    return replace(node, inputs=inputs)

@@ -1,0 +1,95 @@
+"""The host: ComfyUI when it runs us, else the stand-in. No other file knows which.
+
+Nodes take from here `io`, `ui`, `InputImpl`, `Types`, `ComfyExtension`, and the functions below.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+MODELS = "duet"  # the folder of our model files below ComfyUI's `models`
+SUFFIX = ".safetensors"
+
+if "comfy_api" in sys.modules:  # ComfyUI imports it before any custom node
+    import folder_paths
+    from comfy.cli_args import args
+    from comfy.model_management import throw_exception_if_processing_interrupted
+    from comfy.nested_tensor import NestedTensor
+    from comfy_api.latest import ComfyAPISync, ComfyExtension, InputImpl, Types, io, ui
+
+    folder_paths.add_model_folder_path(MODELS, str(Path(folder_paths.models_dir) / MODELS))
+
+    def output_folder() -> Path:
+        """Where files are saved."""
+        return Path(folder_paths.get_output_directory())
+
+    def model_files() -> list[str]:
+        """The model files that the user has, by name."""
+        return [name for name in folder_paths.get_filename_list(MODELS) if name.endswith(SUFFIX)]
+
+    def find_model(name: str) -> Path:
+        """The model file called `name`; FileNotFoundError if it is gone."""
+        found = folder_paths.get_full_path(MODELS, name)
+        if found is None:
+            folders = " or ".join(folder_paths.get_folder_paths(MODELS))
+            raise FileNotFoundError(f"there is no model file {name!r} in {folders}; put it there, or choose another")
+        return Path(found)
+
+    def keeps_workflow() -> bool:
+        """Whether saved files carry their workflow."""
+        return not args.disable_metadata
+
+    def report_progress(value: float, total: float) -> None:
+        """Tells the page how far the running node is."""
+        ComfyAPISync().execution.set_progress(value, total)
+
+    def check_interrupt() -> None:
+        """Raises where the user has cancelled."""
+        throw_exception_if_processing_interrupted()
+
+else:
+    from .stand_in import ComfyExtension, InputImpl, Types, io, session, ui
+    from .stand_in.nested import NestedTensor
+
+    def output_folder() -> Path:
+        return session.get().folders.output
+
+    def model_files() -> list[str]:
+        folders = session.get().folders
+        return folders.list(folders.models / MODELS, (SUFFIX,))
+
+    def find_model(name: str) -> Path:
+        return session.get().folders.find_model(MODELS, name)
+
+    def keeps_workflow() -> bool:
+        return True
+
+    def report_progress(value: float, total: float) -> None:
+        session.get().on_progress(value, total)
+
+    def check_interrupt() -> None:
+        session.get().check_interrupt()
+
+
+def on_device(model):
+    """`model`, ready to run where the host wants it. The place for ComfyUI's memory management; today a no-op."""
+    return model
+
+
+__all__ = [
+    "ComfyExtension",
+    "InputImpl",
+    "MODELS",
+    "NestedTensor",
+    "Types",
+    "check_interrupt",
+    "find_model",
+    "io",
+    "keeps_workflow",
+    "model_files",
+    "on_device",
+    "output_folder",
+    "report_progress",
+    "ui",
+]

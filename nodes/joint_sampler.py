@@ -1,0 +1,99 @@
+"""The joint sampler: a picture and its sound, denoised together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..av_models.contract import AVLatent
+from .host import check_interrupt, io, on_device, report_progress
+from .types import CATEGORY, GuidanceSocket, JointModelSocket, PromptsSocket, clip_shape, latent_dict, report, unpack_latent
+
+MAX_SEED = 0xFFFF_FFFF_FFFF_FFFF
+
+
+class DuetJointSampler(io.ComfyNode):
+    """One seed for the picture and one for the sound."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DuetJointSampler",
+            display_name="Joint Sampler",
+            category=CATEGORY,
+            description="Makes the picture and its sound together, step by step. The report says what a step cost.",
+            search_aliases=["duet", "ksampler", "audio video sampler"],
+            inputs=[
+                JointModelSocket.Input("model", tooltip="The model that makes the clip."),
+                PromptsSocket.Input("prompts", tooltip="What to make."),
+                io.Latent.Input("latent", tooltip="How long and how large: from Empty Picture + Sound."),
+                GuidanceSocket.Input("guidance", tooltip="How strongly to follow the prompts."),
+                _seed("video_seed", "Chance in the picture. Keep it and change the other to keep the start of the picture."),
+                _seed("audio_seed", "Chance in the sound. Change it alone for another sound."),
+                io.Int.Input(
+                    "steps", default=20, min=1, max=1000, tooltip="More steps are slower and finer; 20 to 50 is usual."
+                ),
+                io.Float.Input(
+                    "shift", default=1.0, min=0.01, max=100.0, step=0.01,
+                    tooltip="Above 1 spends more steps on the layout, below 1 more on detail.",
+                ),
+                io.Boolean.Input(
+                    "batch_branches", default=True, tooltip="All branches of a step in one network call: faster, more memory."
+                ),
+            ],
+            outputs=[
+                io.Latent.Output(display_name="latent", tooltip="To the decoder."),
+                io.String.Output(display_name="report", tooltip="Seeds, steps, and what a step cost."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls, model, prompts, latent, guidance, video_seed: int, audio_seed: int, steps: int, shift: float, batch_branches: bool
+    ) -> io.NodeOutput:
+        from ..av_models.sampling import sample  # diffusers: only once something is sampled
+
+        model, shape = on_device(model), clip_shape(latent, model)
+        notes = []
+        if not model.trained:
+            guidance = replace(guidance, removed=True)
+            notes.append(f"{model.name} is untrained as a pair: picture and sound were made apart")
+        result = sample(
+            model.denoiser,
+            model.latent_shape(shape, unpack_latent(latent).rows),
+            prompts.positive,
+            prompts.negative,
+            guidance,
+            steps=steps,
+            video_seed=video_seed,
+            audio_seed=audio_seed,
+            shift=shift,
+            batch_branches=batch_branches,
+            callback=_progress,
+            check_interrupt=check_interrupt,
+        )
+        facts = {
+            "video_seed": video_seed,
+            "audio_seed": audio_seed,
+            "steps": result.steps,
+            "guidance": guidance.name,
+            "branches_per_step": result.branches_per_step,
+            "forwards_per_step": result.forwards_per_step,
+            "warnings": [*notes, *result.warnings],
+        }
+        lines = [_summary(facts), *facts["warnings"]]
+        return io.NodeOutput(latent_dict(result.latent, shape), "\n".join(lines), ui=report(*lines, **facts))
+
+
+def _seed(name: str, tooltip: str):
+    return io.Int.Input(name, default=0, min=0, max=MAX_SEED, control_after_generate=True, tooltip=tooltip)
+
+
+def _progress(step: int, steps: int, x0: AVLatent) -> None:
+    report_progress(step, steps)
+
+
+def _summary(facts: dict) -> str:
+    return (
+        f"video seed {facts['video_seed']}, audio seed {facts['audio_seed']}; {facts['steps']} steps of {facts['guidance']}, "
+        f"each {facts['branches_per_step']:g} branches in {facts['forwards_per_step']:g} network calls"
+    )

@@ -1,0 +1,124 @@
+"""Pictures and sound into one video file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from ..av_models.media import CONTAINERS, POLICIES, MuxReport, MuxSettings, target_path, write_video
+from ..av_models.media.settings import valid_fps
+from .host import InputImpl, Types, check_interrupt, io, keeps_workflow, output_folder, report_progress, ui
+from .types import CATEGORY, report
+
+
+class DuetMux(io.ComfyNode):
+    """Every frame is written; the sound is fitted to them, and the report says how, to the sample."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DuetMux",
+            display_name="Save Picture + Sound",
+            category=CATEGORY,
+            description="Saves frames and sound as one video. Never drops or adds a frame; keeps the workflow in the file.",
+            search_aliases=["duet", "mux", "save video", "video combine"],
+            inputs=[
+                io.Image.Input("images", tooltip="The frames; of a batch, clip after clip."),
+                io.Float.Input("fps", default=16.0, min=0.01, max=1000.0, step=0.01, tooltip="Frames a second."),
+                io.Audio.Input("audio", optional=True, tooltip="The sound. Of a batch, every clip becomes a file."),
+                io.String.Input(
+                    "filename_prefix", default="video/duet", tooltip="Name in the output folder; a number is added."
+                ),
+                io.DynamicCombo.Input(
+                    "container",
+                    options=[io.DynamicCombo.Option(name, _codecs(name)) for name in CONTAINERS],
+                    tooltip="mp4 plays everywhere.",
+                ),
+                io.Float.Input(
+                    "crf", default=-1.0, min=-1.0, max=63.0, step=1.0,
+                    tooltip="Lower looks better and is larger. -1 takes a good value for the codec.",
+                ),
+                io.Int.Input("audio_kbps", default=192, min=8, max=512, step=8, tooltip="Sound quality, in kbit/s."),
+                io.Combo.Input(
+                    "audio_fit", options=list(reversed(POLICIES)), default="fade",
+                    tooltip="Sound too long: cut, with fade also faded out over 20 ms. Too short: silence is added, "
+                    "with trim it ends early. Frames are never touched.",
+                ),
+            ],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
+            outputs=[
+                io.Video.Output(display_name="video", tooltip="The clip, unencoded; of a batch, the first."),
+                io.String.Output(display_name="report", tooltip="What was written, and what was done to the sound."),
+            ],
+            is_output_node=True,
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls, images, fps: float, filename_prefix: str, container: dict, crf: float, audio_kbps: int, audio_fit: str, audio=None
+    ) -> io.NodeOutput:
+        settings = MuxSettings(
+            container["container"], container["video_codec"], None if crf < 0 else crf,
+            container["audio_codec"], 1000 * audio_kbps, audio_fit,
+        )  # fmt: skip
+        clips = _clips(images, audio)
+        metadata = _workflow(cls.hidden) if keeps_workflow() else {}
+        root = output_folder()
+        written = []
+        for frames, sound in clips:
+            written.append(
+                write_video(
+                    frames,
+                    target_path(root, filename_prefix, settings.container),
+                    fps=fps,
+                    audio=None if sound is None else sound["waveform"][0],
+                    sample_rate=None if sound is None else sound["sample_rate"],
+                    settings=settings,
+                    metadata=metadata,
+                    progress=report_progress,
+                    check_interrupt=check_interrupt,
+                )
+            )
+        lines = [each.summary() for each in written]
+        frames, sound = clips[0]
+        video = InputImpl.VideoFromComponents(Types.VideoComponents(images=frames, audio=sound, frame_rate=valid_fps(fps)))
+        shown = ui.PreviewVideo([_saved(each.path, root) for each in written]).as_dict()
+        return io.NodeOutput(video, "\n".join(lines), ui=shown | report(*lines, files=[_facts(each) for each in written]))
+
+
+def _codecs(container: str) -> list:
+    holds = CONTAINERS[container]
+    return [
+        io.Combo.Input("video_codec", options=list(holds.video), tooltip="h264 and vp9 play everywhere; h265 and av1 are smaller."),
+        io.Combo.Input("audio_codec", options=list(holds.audio), tooltip="aac plays everywhere; opus sounds better at few kbit/s."),
+    ]  # fmt: skip
+
+
+def _clips(images, audio) -> list[tuple]:
+    """The clips of a batch. A batch shows in its sound: one row a clip."""
+    rows = 1 if audio is None else len(audio["waveform"])
+    if rows == 0 or len(images) % rows:
+        raise ValueError(f"{len(images)} frames are no {rows} clips of equal length; give as many sounds as there are clips")
+    if rows == 1:
+        return [(images, audio)]
+    rate = audio["sample_rate"]
+    sounds = [{"waveform": waveform[None], "sample_rate": rate} for waveform in audio["waveform"]]
+    return list(zip(images.split(len(images) // rows), sounds))
+
+
+def _workflow(hidden) -> dict[str, str]:
+    """What restores the graph when the file is dropped on the canvas, under the names that core uses."""
+    kept = dict(hidden.extra_pnginfo or {})
+    if hidden.prompt is not None:
+        kept["prompt"] = hidden.prompt
+    return {name: json.dumps(value) for name, value in kept.items()}
+
+
+def _saved(path: Path, root: Path) -> ui.SavedResult:
+    folder = path.parent.relative_to(root.resolve()).as_posix()
+    return ui.SavedResult(path.name, "" if folder == "." else folder, io.FolderType.output)
+
+
+def _facts(written: MuxReport) -> dict:
+    return asdict(written) | {"path": str(written.path), "fps": float(written.fps), "seconds": written.seconds}

@@ -1,0 +1,221 @@
+"""The core nodes that our workflows use, by their ids and inputs, for running those workflows headless.
+
+SaveVideo writes through our own muxer; "auto" is mp4 with h264 and aac.
+"""
+
+from __future__ import annotations
+
+import json
+
+import av
+import numpy as np
+import torch
+from av.audio.resampler import AudioResampler
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from ...av_models.media import MuxSettings, target_path, write_video
+from . import io, ui
+from .session import session
+from .video import VideoFromFile
+
+IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".m4a", ".opus")
+VIDEOS = (".mp4", ".mkv", ".webm", ".mov", ".avi")
+
+
+class _Loader(io.ComfyNode):
+    """A node that reads a file of the input folder; a missing file is found before anything runs."""
+
+    file_input = ""
+    suffixes: tuple[str, ...] = ()
+
+    @classmethod
+    def files(cls) -> list[str]:
+        folders = session.get().folders
+        return folders.list(folders.input, cls.suffixes)
+
+    @classmethod
+    def validate_inputs(cls, **inputs: str) -> bool | str:
+        try:
+            session.get().folders.find_input(inputs[cls.file_input])
+        except FileNotFoundError as error:
+            return str(error)
+        return True
+
+
+class LoadImage(_Loader):
+    file_input, suffixes = "image", IMAGES
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoadImage",
+            display_name="Load Image",
+            category="image",
+            inputs=[io.Combo.Input("image", options=cls.files(), upload=io.UploadType.image)],
+            outputs=[io.Image.Output(), io.Mask.Output()],
+        )
+
+    @classmethod
+    def execute(cls, image: str) -> io.NodeOutput:
+        path = session.get().folders.find_input(image)
+        try:
+            with Image.open(path) as opened:
+                picture = ImageOps.exif_transpose(opened)
+                rgb, alpha = picture.convert("RGB"), picture.getchannel("A") if "A" in picture.getbands() else None
+        except (UnidentifiedImageError, OSError) as error:
+            raise ValueError(f"{path} is no picture that can be read ({error}); give another") from error
+        mask = torch.zeros(1, 64, 64) if alpha is None else 1 - _unit(alpha)[None]
+        return io.NodeOutput(_unit(rgb)[None], mask)
+
+
+class LoadAudio(_Loader):
+    file_input, suffixes = "audio", (*SOUNDS, *VIDEOS)
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoadAudio",
+            display_name="Load Audio",
+            category="audio",
+            inputs=[io.Combo.Input("audio", options=cls.files(), upload=io.UploadType.audio)],
+            outputs=[io.Audio.Output()],
+        )
+
+    @classmethod
+    def execute(cls, audio: str) -> io.NodeOutput:
+        path = session.get().folders.find_input(audio)
+        try:
+            with av.open(str(path)) as container:
+                if not container.streams.audio:
+                    raise ValueError(f"{path} has no sound; give a file that has")
+                waveform, rate = _waveform(container)
+        except av.FFmpegError as error:
+            raise ValueError(f"{path} is no sound that can be read ({error.strerror}); give another") from error
+        return io.NodeOutput({"waveform": waveform[None], "sample_rate": rate})
+
+
+class LoadVideo(_Loader):
+    file_input, suffixes = "file", VIDEOS
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LoadVideo",
+            display_name="Load Video",
+            category="video",
+            inputs=[io.Combo.Input("file", options=cls.files(), upload=io.UploadType.video)],
+            outputs=[io.Video.Output()],
+        )
+
+    @classmethod
+    def execute(cls, file: str) -> io.NodeOutput:
+        return io.NodeOutput(VideoFromFile(session.get().folders.find_input(file)))
+
+
+class GetVideoComponents(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="GetVideoComponents",
+            display_name="Get Video Components",
+            category="video",
+            inputs=[io.Video.Input("video")],
+            outputs=[
+                io.Image.Output(display_name="images"),
+                io.Audio.Output(display_name="audio"),
+                io.Float.Output(display_name="fps"),
+                io.Int.Output(display_name="bit_depth"),
+                io.Combo.Output(display_name="color_space"),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, video) -> io.NodeOutput:
+        parts = video.get_components()
+        fps, depth, colours = float(parts.frame_rate), video.get_bit_depth(), video.get_color_space()
+        return io.NodeOutput(parts.images, parts.audio, fps, depth, colours)
+
+
+class SaveVideo(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="SaveVideo",
+            display_name="Save Video",
+            category="video",
+            inputs=[
+                io.Video.Input("video"),
+                io.String.Input("filename_prefix", default="video/ComfyUI"),
+                io.DynamicCombo.Input(
+                    "format",
+                    options=[io.DynamicCombo.Option(name, [_codec(codecs)]) for name, codecs in FORMATS.items()],
+                ),
+                _codec(FORMATS["auto"], optional=True, extra_dict={"hidden": True}),
+            ],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
+            is_output_node=True,
+            outputs=[io.Video.Output("video")],
+        )
+
+    @classmethod
+    def execute(cls, video, filename_prefix: str, format: dict, codec: dict | None = None) -> io.NodeOutput:
+        container = "mp4" if format["format"] == "auto" else format["format"]
+        chosen = format.get("codec") or codec or {"codec": "auto"}
+        video_codec = {"auto": "av1" if container == "webm" else "h264"}.get(chosen["codec"], chosen["codec"])
+        crf = (chosen.get("encoding") or {}).get("crf")
+        settings = MuxSettings(container, video_codec, crf, "opus" if container == "webm" else "aac")
+        root, parts = session.get().folders.output, video.get_components()
+        path = target_path(root, filename_prefix, container)
+        sound = parts.audio or {"waveform": [None], "sample_rate": None}
+        written = write_video(
+            parts.images, path, fps=parts.frame_rate, audio=sound["waveform"][0], sample_rate=sound["sample_rate"],
+            settings=settings, metadata=_workflow(cls.hidden), progress=session.get().on_progress,
+        )  # fmt: skip
+        folder = path.parent.relative_to(root.resolve()).as_posix()
+        shown = ui.PreviewVideo([ui.SavedResult(path.name, "" if folder == "." else folder, io.FolderType.output)])
+        return io.NodeOutput(video, ui=shown.as_dict() | {"text": [written.summary()]})
+
+
+FORMATS = {
+    "auto": ("auto", "h264", "av1"),
+    "mp4": ("auto", "h264", "av1"),
+    "mkv": ("auto", "h264", "av1"),
+    "webm": ("auto", "av1"),
+}
+CRF = {"h264": (23.0, 51.0), "av1": (30.0, 63.0)}
+CORE_NODES = (LoadImage, LoadAudio, LoadVideo, GetVideoComponents, SaveVideo)
+
+
+def _codec(names: tuple[str, ...], **options):
+    choices = [io.DynamicCombo.Option(name, [_encoding(*CRF[name])] if name in CRF else []) for name in names]
+    return io.DynamicCombo.Input("codec", options=choices, **options)
+
+
+def _encoding(crf: float, worst: float):
+    quality = io.Float.Input("crf", default=crf, min=0.0, max=worst, step=1.0)
+    colours = io.Combo.Input("color_space", options=["auto", "sRGB"], default="auto")
+    choices = [io.DynamicCombo.Option("auto", []), io.DynamicCombo.Option("re-encode", [quality, colours])]
+    return io.DynamicCombo.Input("encoding", options=choices, optional=True)
+
+
+def _unit(picture: Image.Image) -> Tensor:
+    return torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255)
+
+
+def _waveform(container) -> tuple[Tensor, int]:
+    """All the sound of an open file: floats [channels, samples], and their rate."""
+    parts, resampler = [], None
+    for frame in container.decode(audio=0):
+        resampler = resampler or AudioResampler(format="fltp", layout=frame.layout, rate=frame.sample_rate)
+        parts += resampler.resample(frame)
+    if resampler is None:
+        raise ValueError(f"{container.name} has no sound in it; give a file that has")
+    parts += resampler.resample(None)
+    return torch.cat([torch.from_numpy(part.to_ndarray()) for part in parts], dim=1), resampler.rate
+
+
+def _workflow(hidden) -> dict[str, str]:
+    kept = dict(hidden.extra_pnginfo or {})
+    return {name: json.dumps(value) for name, value in ({"prompt": hidden.prompt} | kept).items() if value is not None}

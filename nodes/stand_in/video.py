@@ -1,0 +1,59 @@
+"""The VIDEO that nodes pass on: pictures and sound in memory, or a file that is read when asked for."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from torch import Tensor
+
+from ...av_models.media import read_video
+
+
+@dataclass
+class VideoComponents:
+    """`images`: [F, H, W, 3] in 0..1; `audio`: {"waveform": [1, C, samples], "sample_rate": Hz}, or None."""
+
+    images: Tensor
+    frame_rate: Fraction
+    audio: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class VideoInput(ABC):
+    @abstractmethod
+    def get_components(self) -> VideoComponents: ...
+
+    def get_bit_depth(self) -> int:
+        return 8
+
+    def get_color_space(self) -> str:
+        return "sRGB"
+
+
+class VideoFromComponents(VideoInput):
+    def __init__(self, components: VideoComponents) -> None:
+        self.components = components
+
+    def get_components(self) -> VideoComponents:
+        return self.components
+
+
+class VideoFromFile(VideoInput):
+    def __init__(self, file: str | Path) -> None:
+        self.file = file
+
+    def get_components(self) -> VideoComponents:
+        clip = read_video(self.file)
+        audio = None
+        if clip.audio is not None:
+            audio = {"waveform": clip.audio[None], "sample_rate": clip.sample_rate}
+        return VideoComponents(clip.frames.float() / 255, clip.fps, audio, clip.metadata)
+
+
+InputImpl = SimpleNamespace(VideoFromComponents=VideoFromComponents, VideoFromFile=VideoFromFile)
+Types = SimpleNamespace(VideoComponents=VideoComponents)

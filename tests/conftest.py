@@ -1,0 +1,35 @@
+"""Fixtures of the tests that run nodes: a tiny model in place of Bounce, and the shipped workflow made short."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+WORKFLOW = Path(__file__).parent.parent / "workflows" / "api" / "bounce_t2av.json"
+
+
+@pytest.fixture
+def loads(monkeypatch) -> list:
+    """Puts a tiny model in place of every joint model; the list of what was loaded."""
+    from duet_av.nodes import model_cache
+    from duet_av.tests.tiny import tiny_model
+
+    loaded = []
+
+    def load(source):
+        loaded.append(source)
+        return tiny_model()
+
+    monkeypatch.setattr("duet_av.av_models.joint_model.load_joint_model", load)
+    monkeypatch.setattr(model_cache, "_loaded", type(model_cache._loaded)())
+    return loaded
+
+
+@pytest.fixture
+def graph() -> dict:
+    """The shipped text-to-sounding-video workflow, of half a second in two steps."""
+    prompt = json.loads(WORKFLOW.read_text())
+    prompt["3"]["inputs"]["seconds"] = 0.5
+    prompt["5"]["inputs"]["steps"] = 2
+    prompt["2"]["inputs"] |= {"video_prompt": "a red ball", "audio_prompt": "metal ball"}
+    return prompt

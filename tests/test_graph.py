@@ -1,0 +1,323 @@
+"""Headless workflows: what they run, and every bad one found before anything runs."""
+
+import json
+import math
+
+import pytest
+
+from duet_av.nodes.headless import Node, RunError, Workflow, catalogue, load_workflow, run_workflow, set_inputs, validate
+from duet_av.nodes.headless.execute import Silence
+from duet_av.nodes.headless.validate import ignored_inputs
+from duet_av.nodes.stand_in import Folders, io
+
+CATALOGUE = catalogue()
+
+
+@pytest.fixture
+def folders(tmp_path) -> Folders:
+    return Folders(tmp_path / "output", tmp_path / "input", tmp_path / "models")
+
+
+def read(tmp_path, prompt) -> Workflow:
+    file = tmp_path / "workflow.json"
+    file.write_text(prompt if isinstance(prompt, str) else json.dumps(prompt))
+    return load_workflow(file)
+
+
+@pytest.fixture
+def refused(tmp_path, graph):
+    """Checks that a changed graph is refused in one line holding all of `words`."""
+
+    def check(change, *words):
+        prompt = change(graph) or graph
+        with pytest.raises((ValueError, FileNotFoundError)) as error:
+            validate(read(tmp_path, prompt), CATALOGUE)
+        for word in words:
+            assert word in str(error.value)
+        assert "\n" not in str(error.value)
+
+    return check
+
+
+def settable(graph, *settings):
+    nodes = {key: Node(key, n["class_type"], n["inputs"], n["_meta"]["title"]) for key, n in graph.items()}
+    return set_inputs(Workflow(nodes), settings, CATALOGUE)
+
+
+# Running
+
+
+def test_the_shipped_graph_makes_one_file(tmp_path, graph, folders, loads):
+    result = run_workflow(read(tmp_path, graph), CATALOGUE, folders)
+    assert result.files == [folders.output / "duet" / "bounce_t2av_00001_.mp4"] and result.files[0].is_file()
+    assert result.reports["Sampler"]["forwards_per_step"] == 1 and result.reports["Sampler"]["video_seed"] == 1
+    assert result.reports["Mux"]["files"][0]["frames"] == 8 and loads == ["Bounce"]
+
+
+def test_the_same_seeds_make_the_same_file(tmp_path, graph, folders, loads):
+    files = [run_workflow(read(tmp_path, graph), CATALOGUE, folders).files[0] for _ in range(2)]
+    assert files[0] != files[1] and files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_the_file_keeps_the_workflow_as_it_ran(tmp_path, graph, folders, loads):
+    from duet_av.av_models.media import read_metadata
+
+    workflow = set_inputs(read(tmp_path, graph), ["Sampler.video_seed=77"], CATALOGUE)
+    file = run_workflow(workflow, CATALOGUE, folders).files[0]
+    kept = json.loads(read_metadata(file)["prompt"])
+    assert kept["5"]["inputs"]["video_seed"] == 77 and kept["5"]["_meta"]["title"] == "Sampler"
+    again = run_workflow(read(tmp_path, kept), CATALOGUE, folders).files[0]
+    assert again.read_bytes() == file.read_bytes()
+
+
+def test_only_what_a_saving_node_needs_is_run(tmp_path, graph, folders, loads):
+    graph["9"] = {"class_type": "DuetJointSampler", "inputs": graph["5"]["inputs"], "_meta": {"title": "Unused"}}
+    assert "Unused" not in run_workflow(read(tmp_path, graph), CATALOGUE, folders).shown
+
+
+def test_progress_hears_of_every_node(tmp_path, graph, folders, loads):
+    heard = []
+
+    class Ear(Silence):
+        def start(self, title):
+            heard.append(title)
+
+        def update(self, value, total):
+            heard.append((value, total))
+
+    run_workflow(read(tmp_path, graph), CATALOGUE, folders, Ear())
+    assert heard.index("Model") < heard.index("Sampler") < heard.index((1, 2)) < heard.index((2, 2)) < heard.index("Mux")
+
+
+def test_a_node_that_fails_is_named_and_nothing_is_written(tmp_path, graph, folders, loads):
+    graph["7"]["inputs"]["filename_prefix"] = "../out"
+    with pytest.raises(RunError, match="^Mux: file name '../out'"):
+        run_workflow(read(tmp_path, graph), CATALOGUE, folders)
+    assert not folders.output.exists()
+
+
+def test_core_nodes_take_a_video_apart_and_save_it(tmp_path, graph, folders, loads):
+    clip = run_workflow(read(tmp_path, graph), CATALOGUE, folders).files[0]
+    prompt = {
+        "1": {"class_type": "LoadVideo", "inputs": {"file": str(clip)}},
+        "2": {"class_type": "GetVideoComponents", "inputs": {"video": ["1", 0]}},
+        "3": {
+            "class_type": "DuetMux",
+            "inputs": graph["7"]["inputs"] | {"images": ["2", 0], "audio": ["2", 1], "fps": ["2", 2]},
+        },
+        "4": {
+            "class_type": "SaveVideo",
+            "inputs": {"video": ["3", 0], "filename_prefix": "copy", "format": "auto", "format.codec": "auto"},
+        },
+    }
+    files = run_workflow(read(tmp_path, prompt), CATALOGUE, folders).files
+    assert [file.name for file in files] == ["bounce_t2av_00002_.mp4", "copy_00001_.mp4"]
+    assert all(file.is_file() for file in files)
+
+
+def test_core_loaders_read_pictures_and_sound(tmp_path, graph, folders, loads):
+    from PIL import Image
+
+    clip = run_workflow(read(tmp_path, graph), CATALOGUE, folders).files[0]
+    folders.input.mkdir()
+    Image.new("RGBA", (5, 4), (255, 0, 0, 0)).save(folders.input / "red.png")
+    from duet_av.nodes.stand_in import Session, session
+
+    token = session.set(Session(folders))
+    try:
+        picture, mask = CATALOGUE["LoadImage"].execute("red.png").args
+        sound = CATALOGUE["LoadAudio"].execute(str(clip)).args[0]
+    finally:
+        session.reset(token)
+    assert picture.shape == (1, 4, 5, 3) and picture[0, 0, 0].tolist() == [1, 0, 0] and mask.min() == 1
+    assert sound["waveform"].shape[:2] == (1, 1) and sound["sample_rate"] == 8000
+
+
+# --set
+
+
+def test_set_takes_keys_titles_and_dotted_inputs(graph):
+    changed = settable(graph, "5.steps=3", "Sampler.audio_seed=9", "Guidance.guidance.video_scale=1.5", "Prompts.video_prompt=a=b")
+    inputs = changed.nodes["5"].inputs
+    assert (inputs["steps"], inputs["audio_seed"]) == (3, 9)
+    assert changed.nodes["4"].inputs["guidance.video_scale"] == 1.5
+    assert changed.nodes["2"].inputs["video_prompt"] == "a=b"
+
+
+def test_a_new_choice_brings_its_inputs_and_takes_the_old_away(graph):
+    changed = settable(graph, "Latent.size.width=64", "Latent.size=custom", "Guidance.guidance=none")
+    assert changed.nodes["3"].inputs["size.width"] == 64 and changed.nodes["3"].inputs["size.fps"] == 16.0
+    assert set(changed.nodes["4"].inputs) == {"guidance", "a_to_v", "v_to_a"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("Samplr.steps=3", ["Samplr", "Sampler"]),
+        ("Sampler.step=3", ["'step'", "steps"]),
+        ("Sampler.model=3", ["takes a link"]),
+        ("Sampler.steps=many", ["'many'", "whole number"]),
+        ("Sampler.shift=x", ["'x'", "a number"]),
+        ("Sampler.batch_branches=maybe", ["true or false"]),
+        ("Sampler=3", ["NODE.INPUT=VALUE"]),
+        ("Sampler.steps", ["NODE.INPUT=VALUE"]),
+        ("Latent.size.width=3", ["'size.width'"]),
+    ],
+)
+def test_an_unknown_set_is_refused_with_what_there_is(graph, setting, words):
+    with pytest.raises(ValueError) as error:
+        settable(graph, setting)
+    assert all(word in str(error.value) for word in [setting, *words])
+
+
+def test_two_nodes_of_one_title_are_told_apart_by_key(graph):
+    graph["4"]["_meta"]["title"] = "Sampler"
+    with pytest.raises(ValueError, match="its key, 4 or 5"):
+        settable(graph, "Sampler.steps=2")
+
+
+# Bad files
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", ["no JSON", "Export (API)"]),
+        ("", ["no JSON"]),
+        ("{}", ["empty workflow"]),
+        ("[1]", ["list"]),
+        ('{"nodes": [], "links": []}', ["as the page saves it"]),
+        ('{"1": {"inputs": {}}}', ["'1'", "class_type"]),
+        ('{"1": {"class_type": "DuetMux", "inputs": []}}', ["'1'", "list"]),
+    ],
+)
+def test_a_file_that_holds_no_workflow_is_refused(tmp_path, text, words):
+    with pytest.raises(ValueError) as error:
+        read(tmp_path, text)
+    assert all(word in str(error.value) for word in words)
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path):
+    (tmp_path / "workflow.json").write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(ValueError, match="no JSON"):
+        load_workflow(tmp_path / "workflow.json")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="gone.json"):
+        load_workflow(tmp_path / "gone.json")
+
+
+# Bad graphs
+
+
+def put(key, name, value):
+    def change(graph):
+        graph[key]["inputs"][name] = value
+
+    return change
+
+
+def drop(key, name):
+    return lambda graph: graph[key]["inputs"].pop(name) and None
+
+
+def test_an_unknown_node_is_refused_with_the_nearest(refused):
+    refused(lambda graph: graph["5"].update(class_type="DuetJointSample"), "Sampler", "DuetJointSample", "DuetJointSampler")
+
+
+def test_a_graph_that_saves_nothing_is_refused(refused):
+    refused(lambda graph: {"1": graph["1"]}, "saves nothing", "DuetMux")
+
+
+def test_a_circle_is_refused(refused):
+    def circle(graph):
+        inputs = {"filename_prefix": "x", "format": "auto", "format.codec": "auto"}
+        graph["8"] = {"class_type": "SaveVideo", "inputs": {"video": ["9", 0], **inputs}}
+        graph["9"] = {"class_type": "SaveVideo", "inputs": {"video": ["8", 0], **inputs}}
+
+    refused(circle, "circle", "node 8", "node 9", "remove")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (drop("5", "steps"), ["Sampler.steps", "missing", "value"]),
+        (drop("5", "latent"), ["Sampler.latent", "missing", "LATENT"]),
+        (drop("4", "guidance.video_scale"), ["Guidance.guidance.video_scale", "missing"]),
+        (put("5", "latent", ["99", 0]), ["Sampler.latent", "'99'"]),
+        (put("5", "latent", ["3", 1]), ["Sampler.latent", "output 1 of Latent", "0 (latent)"]),
+        (put("5", "latent", ["3", -1]), ["output -1"]),
+        (put("5", "latent", ["3"]), ["Sampler.latent", "a link is"]),
+        (put("5", "latent", [3, 0]), ["a link is"]),
+        (put("5", "latent", ["1", 0]), ["Sampler.latent", "DUET_MODEL", "LATENT"]),
+        (put("5", "latent", 3), ["Sampler.latent is 3", "LATENT"]),
+        (put("5", "steps", ["6", 2]), ["Sampler.steps", "FLOAT", "INT"]),
+        (put("5", "steps", "20"), ["Sampler.steps is '20'", "whole number"]),
+        (put("5", "steps", 2.5), ["2.5", "whole number"]),
+        (put("5", "steps", True), ["True", "whole number"]),
+        (put("5", "steps", None), ["None", "whole number"]),
+        (put("5", "steps", 0), ["Sampler.steps is 0", "from 1 to 1000"]),
+        (put("5", "steps", -4), ["-4"]),
+        (put("5", "steps", math.nan), ["nan"]),
+        (put("5", "video_seed", -1), ["Sampler.video_seed is -1"]),
+        (put("5", "video_seed", 2**64), ["video_seed", "18446744073709551615"]),
+        (put("5", "shift", math.nan), ["Sampler.shift is nan", "finite"]),
+        (put("5", "shift", math.inf), ["inf", "finite"]),
+        (put("5", "shift", 0), ["Sampler.shift is 0"]),
+        (put("5", "batch_branches", 1), ["true or false"]),
+        (put("3", "seconds", 0), ["Latent.seconds is 0"]),
+        (put("3", "seconds", -2.0), ["Latent.seconds is -2.0"]),
+        (put("3", "batch", 0), ["Latent.batch is 0"]),
+        (put("3", "size", "tall"), ["Latent.size is 'tall'", "as trained, custom"]),
+        (put("4", "guidance", "cfgg"), ["Guidance.guidance is 'cfgg'", "joint_cfg"]),
+        (put("4", "guidance.video_scale", math.nan), ["Guidance.guidance.video_scale is nan"]),
+        (put("4", "guidance.video_scale", -1.0), ["-1.0"]),
+        (put("2", "video_prompt", 3), ["Prompts.video_prompt is 3", "text"]),
+        (put("7", "container", "avi"), ["Mux.container is 'avi'", "mp4"]),
+        (put("7", "container.video_codec", "h263"), ["h263", "h264"]),
+        (put("7", "crf", 99.0), ["Mux.crf is 99.0"]),
+        (put("1", "model", "gone.safetensors"), ["Model.model", "gone.safetensors"]),
+    ],
+)
+def test_a_bad_input_is_named_with_the_remedy(refused, change, words):
+    refused(change, *words)
+
+
+def test_a_missing_input_file_is_found_before_anything_runs(refused):
+    refused(lambda graph: graph.update({"9": {"class_type": "LoadVideo", "inputs": {"file": "gone.mp4"}}}), "gone.mp4")
+
+
+def test_a_value_that_no_node_takes_is_passed_over_and_told(tmp_path, graph):
+    graph["7"]["inputs"]["crff"] = 3
+    workflow = read(tmp_path, graph)
+    assert "crff" not in validate(workflow, CATALOGUE).nodes["7"].inputs
+    assert ignored_inputs(workflow, CATALOGUE)[0].startswith("Mux has no input 'crff'")
+
+
+def test_whole_numbers_are_taken_for_floats_and_the_other_way_round(tmp_path, graph):
+    graph["5"]["inputs"] |= {"shift": 2, "steps": 3.0}
+    inputs = validate(read(tmp_path, graph), CATALOGUE).nodes["5"].inputs
+    assert isinstance(inputs["shift"], float) and isinstance(inputs["steps"], int)
+
+
+# The stand-in
+
+
+def test_a_clone_keeps_nothing_on_its_class():
+    class Keeper(io.ComfyNode):
+        @classmethod
+        def define_schema(cls):
+            return io.Schema(node_id="Keeper")
+
+        @classmethod
+        def execute(cls):
+            cls.kept = True
+
+    Keeper.clone_for_run({}).execute()
+    assert not hasattr(Keeper, "kept")
+
+
+def test_an_input_refuses_an_option_it_does_not_have():
+    with pytest.raises(TypeError, match="INT input n takes no multiline"):
+        io.Int.Input("n", multiline=True)

@@ -1,0 +1,314 @@
+import asyncio
+import gc
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import duet_av
+from duet_av.av_models.guidance import GUIDANCE, make_guidance
+from duet_av.av_models.media import read_metadata, read_video
+from duet_av.nodes import host, model_cache
+from duet_av.nodes.decode import DuetDecode
+from duet_av.nodes.empty_latent import DuetEmptyLatent
+from duet_av.nodes.encode_prompts import DuetEncodePrompts
+from duet_av.nodes.extension import NODES
+from duet_av.nodes.guidance import CHOICES, DuetGuidance
+from duet_av.nodes.headless.inputs import expand
+from duet_av.nodes.joint_sampler import DuetJointSampler
+from duet_av.nodes.load_joint_model import DuetLoadJointModel
+from duet_av.nodes.mux import DuetMux
+from duet_av.nodes.stand_in import Folders, Session, session
+from duet_av.nodes.types import SHAPE, Prompts
+from duet_av.tests.tiny import tiny_model
+
+SETTINGS = {"container": "mp4", "video_codec": "h264", "audio_codec": "aac"}
+JOINT = make_guidance("joint_cfg", video_scale=3.0, audio_scale=3.0)
+
+
+@pytest.fixture
+def model():
+    return tiny_model()
+
+
+def latent_of(model, seconds=0.5, batch=1, size=None):
+    return DuetEmptyLatent.execute(model, seconds, batch, size or {"size": "as trained"}).args[0]
+
+
+def prompts_of(model, picture="a red ball", sound="metal ball") -> Prompts:
+    return DuetEncodePrompts.execute(model, picture, sound, "", "").args[0]
+
+
+def sampled(model, latent=None, guidance=JOINT, **changes):
+    options = {"video_seed": 1, "audio_seed": 2, "steps": 2, "shift": 1.0, "batch_branches": True} | changes
+    return DuetJointSampler.execute(model, prompts_of(model), latent or latent_of(model), guidance, **options)
+
+
+def streams(output):
+    return output.args[0]["samples"].unbind()
+
+
+def mux(folder: Path, images, audio=None, prefix="clip", prompt=None, **changes):
+    options = {"fps": 16.0, "container": SETTINGS, "crf": -1.0, "audio_kbps": 64, "audio_fit": "fade"} | changes
+    token = session.set(Session(Folders(output=folder)))
+    try:
+        return DuetMux.clone_for_run({"prompt": prompt}).execute(
+            images=images, audio=audio, filename_prefix=prefix, **options
+        )
+    finally:
+        session.reset(token)
+
+
+def sound(samples=4000, rows=1):
+    return {"waveform": 0.1 * torch.randn(rows, 1, samples), "sample_rate": 8000}
+
+
+# The pack
+
+
+def test_importing_the_pack_loads_neither_torch_nor_nodes():
+    code = "import sys, duet_av, duet_av.commands; assert not {'torch', 'diffusers', 'duet_av.nodes'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_nodes_do_not_load_diffusers():
+    code = "import sys, duet_av.nodes.extension; assert 'diffusers' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_entrypoint_gives_every_node():
+    extension = asyncio.run(duet_av.comfy_entrypoint())
+    assert asyncio.run(extension.get_node_list()) == list(NODES)
+
+
+def described():
+    return {cls.GET_SCHEMA().node_id: cls.GET_NODE_INFO_V1() for cls in NODES}
+
+
+def every_input(groups, prefix=""):
+    """(name, type, options) of all inputs, those that choices bring too."""
+    for kind in ("required", "optional"):
+        for name, (io_type, options) in groups.get(kind, {}).items():
+            yield prefix + name, io_type, options
+            if io_type == "COMFY_DYNAMICCOMBO_V3":
+                for choice in options["options"]:
+                    yield from every_input(choice["inputs"], f"{prefix}{name}.")
+
+
+@pytest.mark.parametrize("cls", NODES)
+def test_every_input_and_output_has_a_tooltip(cls):
+    info = cls.GET_NODE_INFO_V1()
+    assert info["description"] and info["category"] == "Duet" and info["name"] == cls.__name__
+    assert all(info["output_tooltips"])
+    assert all(options.get("tooltip") for _, _, options in every_input(info["input"]))
+
+
+@pytest.mark.parametrize("cls", NODES)
+def test_execute_takes_the_inputs_of_the_schema(cls):
+    info = cls.GET_NODE_INFO_V1()["input"]
+    names = [name for kind in ("required", "optional") for name in info.get(kind, {})]
+    code = cls.execute.__func__.__code__
+    assert set(names) == set(code.co_varnames[1 : code.co_argcount])
+
+
+def test_object_info_is_json_and_hides_what_is_hidden():
+    info = json.loads(json.dumps(described()))["DuetMux"]
+    assert info["output_node"] and info["input"]["hidden"] == {"prompt": ["PROMPT"], "extra_pnginfo": ["EXTRA_PNGINFO"]}
+
+
+# Loading
+
+
+def test_a_model_is_loaded_once_while_it_is_held(loads):
+    held = model_cache.load("Bounce")
+    assert model_cache.load("Bounce") is held and len(loads) == 1
+    del held
+    gc.collect()
+    model_cache.load("Bounce")
+    assert len(loads) == 2
+
+
+def test_a_changed_file_is_loaded_again(loads, tmp_path):
+    file = tmp_path / "duet" / "mine.safetensors"
+    file.parent.mkdir()
+    file.write_bytes(b"1")
+    token = session.set(Session(Folders(models=tmp_path)))
+    try:
+        assert "mine.safetensors" in DuetLoadJointModel.GET_NODE_INFO_V1()["input"]["required"]["model"][1]["options"]
+        before, held = DuetLoadJointModel.fingerprint_inputs("mine.safetensors"), model_cache.load("mine.safetensors")
+        file.write_bytes(b"22")
+        assert DuetLoadJointModel.fingerprint_inputs("mine.safetensors") != before
+        assert model_cache.load("mine.safetensors") is not held and loads == [file, file]
+    finally:
+        session.reset(token)
+
+
+def test_a_missing_model_is_named_before_anything_runs():
+    assert "gone.safetensors" in DuetLoadJointModel.validate_inputs("gone.safetensors")
+    assert DuetLoadJointModel.validate_inputs("Bounce") is True
+
+
+# Prompts
+
+
+def test_unknown_words_are_named_and_generation_goes_on(model):
+    output = DuetEncodePrompts.execute(model, "a rod ball", "metal ball", "gren", "")
+    unknown = output.shown["duet"][0]["unknown_words"]
+    assert "rod" in unknown[0] and "red" in unknown[0] and unknown[1].startswith("video_negative") and "gren" in unknown[1]
+    assert torch.equal(output.args[0].positive.video.tokens, prompts_of(model, "a ball").positive.video.tokens)
+
+
+def test_an_empty_prompt_is_told(model):
+    output = DuetEncodePrompts.execute(model, "  ", "metal ball", "", "")
+    assert output.shown["text"] == ["video_prompt is empty: the picture may be anything"]
+    assert not output.args[0].positive.video.tokens.any()
+
+
+# Latent
+
+
+def test_the_clip_is_exactly_as_long_as_asked(model):
+    latent = latent_of(model, seconds=0.75)
+    assert latent[SHAPE].video.frames == 12 and latent[SHAPE].audio.samples == 6000
+    video, audio = latent["samples"].unbind()
+    assert video.shape == (1, 4, 4, 2, 2) and audio.shape == (1, 3, 24)
+
+
+def test_a_custom_size_is_taken(model):
+    shape = latent_of(model, size={"size": "custom", "width": 40, "height": 24, "fps": 8.0})[SHAPE]
+    assert (shape.video.width, shape.video.height, shape.video.fps, shape.video.frames) == (40, 24, 8, 4)
+
+
+# Guidance
+
+
+def test_every_choice_makes_its_strategy():
+    assert set(CHOICES) <= set(GUIDANCE)
+    info = DuetGuidance.GET_NODE_INFO_V1()["input"]
+    for name in CHOICES:
+        specs = expand(info, {"guidance": name})
+        settings = {key.split(".")[1]: spec.options["default"] for key, spec in specs.items() if "." in key}
+        strategy = DuetGuidance.execute({"guidance": name, **settings}, 1.0, 0.5).args[0]
+        assert strategy == make_guidance(name, **settings, v_to_a=0.5)
+
+
+def test_joint_cfg_is_what_a_new_node_starts_with():
+    assert next(iter(CHOICES)) == "joint_cfg"
+
+
+def test_the_cost_of_a_step_is_known_before_sampling():
+    output = DuetGuidance.execute({"guidance": "joint_cfg", "video_scale": 3.0, "audio_scale": 3.0}, 1.0, 1.0)
+    assert output.shown["duet"][0]["branches_per_step"] == 2
+
+
+# Sampler
+
+
+def test_sampling_reports_its_cost_and_seeds(model):
+    output = sampled(model)
+    facts = output.shown["duet"][0]
+    assert facts["branches_per_step"] == 2 and facts["forwards_per_step"] == 1 and model.denoiser.calls == [2, 2]
+    assert (facts["video_seed"], facts["audio_seed"]) == (1, 2) and "video seed 1, audio seed 2" in output.args[1]
+    assert sampled(model, batch_branches=False).shown["duet"][0]["forwards_per_step"] == 2
+
+
+def test_another_audio_seed_without_a_to_v_keeps_the_frames_bit_for_bit(model):
+    deaf = make_guidance("joint_cfg", video_scale=3.0, audio_scale=3.0, a_to_v=0.0)
+    first, second = sampled(model, guidance=deaf, audio_seed=2), sampled(model, guidance=deaf, audio_seed=3)
+    assert torch.equal(streams(first)[0], streams(second)[0]) and not torch.equal(streams(first)[1], streams(second)[1])
+
+
+def test_an_untrained_pair_is_sampled_apart_and_says_so():
+    model = tiny_model(trained=False)
+    output = sampled(model)
+    assert "untrained" in output.shown["text"][1]
+    assert torch.equal(streams(output)[0], streams(sampled(tiny_model(), guidance=make_guidance(
+        "joint_cfg", video_scale=3.0, audio_scale=3.0, removed=True)))[0])  # fmt: skip
+
+
+def test_progress_is_told_at_every_step_and_an_interrupt_stops_the_next(model):
+    class Stop(BaseException):
+        pass
+
+    heard = []
+
+    def interrupt():
+        if heard:
+            raise Stop
+
+    token = session.set(Session(on_progress=lambda value, total: heard.append((value, total)), check_interrupt=interrupt))
+    try:
+        with pytest.raises(Stop):
+            sampled(model, steps=5)
+    finally:
+        session.reset(token)
+    assert heard == [(1, 5)]
+
+
+def test_a_latent_that_is_no_pair_is_refused(model):
+    with pytest.raises(ValueError, match="no picture and sound together"):
+        sampled(model, {"samples": torch.zeros(1, 4, 2, 2)})
+
+
+def test_a_latent_of_another_model_is_refused(model):
+    latent = latent_of(model)
+    latent["samples"] = host.NestedTensor([torch.zeros(1, 7, 3, 2, 2), latent["samples"].unbind()[1]])
+    with pytest.raises(ValueError, match="make the latent with the same model"):
+        sampled(model, latent)
+
+
+# Decode
+
+
+def test_decoding_gives_the_frames_asked_for_and_sound_of_their_length(model):
+    images, audio, fps = DuetDecode.execute(model, sampled(model, latent_of(model, 0.75, batch=2)).args[0]).args
+    assert images.shape == (24, 16, 16, 3) and audio["waveform"].shape == (2, 1, 6000) and fps == 16.0
+    assert audio["sample_rate"] == 8000 and not images.requires_grad
+
+
+def test_a_latent_that_lost_its_shape_is_decoded_whole(model):
+    latent = sampled(model, latent_of(model, 0.75)).args[0]
+    del latent[SHAPE]
+    assert DuetDecode.execute(model, latent).args[0].shape[0] == 12
+
+
+# Mux
+
+
+def test_a_saved_file_holds_every_frame_and_its_workflow(tmp_path):
+    prompt = {"1": {"class_type": "DuetMux", "inputs": {}}}
+    output = mux(tmp_path, torch.rand(9, 16, 16, 3), sound(4500), "a/clip", prompt)
+    assert output.shown["images"] == [{"filename": "clip_00001_.mp4", "subfolder": "a", "type": "output"}]
+    file = tmp_path / "a" / "clip_00001_.mp4"
+    assert len(read_video(file).frames) == 9 and json.loads(read_metadata(file)["prompt"]) == prompt
+    assert output.shown["duet"][0]["files"][0]["audio_samples"] == 4500
+    assert len(output.args[0].get_components().images) == 9
+
+
+def test_silent_frames_can_be_saved(tmp_path):
+    mux(tmp_path, torch.rand(3, 16, 16, 3))
+    assert read_video(tmp_path / "clip_00001_.mp4").audio is None
+
+
+def test_each_clip_of_a_batch_becomes_a_file(tmp_path):
+    output = mux(tmp_path, torch.rand(8, 16, 16, 3), sound(2000, rows=2))
+    assert [each["filename"] for each in output.shown["images"]] == ["clip_00001_.mp4", "clip_00002_.mp4"]
+    with pytest.raises(ValueError, match="9 frames are no 2 clips"):
+        mux(tmp_path, torch.rand(9, 16, 16, 3), sound(2000, rows=2))
+
+
+def test_a_name_outside_the_output_folder_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="output folder"):
+        mux(tmp_path, torch.rand(3, 16, 16, 3), prefix="../clip")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("container", ["mkv", "webm"])
+def test_every_container_offers_only_codecs_that_it_holds(tmp_path, container):
+    choices = {c["key"]: c["inputs"] for c in DuetMux.GET_NODE_INFO_V1()["input"]["required"]["container"][1]["options"]}
+    first = {name: options["options"][0] for name, _, options in every_input(choices[container])}
+    mux(tmp_path, torch.rand(3, 16, 16, 3), sound(1500), container={"container": container, **first})
+    assert read_video(tmp_path / f"clip_00001_.{container}").frames.shape[0] == 3

@@ -1,0 +1,52 @@
+"""A whole joint model of no size: toy networks, codecs that repeat pixels and samples, a vocabulary of a few words."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import torch
+from torch import Tensor, nn
+
+from duet_av.av_models.contract import TextCondition
+from duet_av.av_models.joint_model import JointModel
+from duet_av.av_models.shapes import AudioStride, VideoShape, VideoStride
+from duet_av.av_models.text import WordEncoder
+from duet_av.tests.toy import AUDIO_CHANNELS, TEXT_WIDTH, VIDEO_CHANNELS, ToyJoint
+
+WORDS = ["a", "ball", "bouncing", "metal", "red"]
+
+
+class TinyVideoCodec(nn.Module):
+    stride = VideoStride(time=4, space=8, channels=VIDEO_CHANNELS)
+
+    def decode(self, latent: Tensor) -> Tensor:
+        frames = torch.sigmoid(latent[:, :3]).permute(0, 2, 3, 4, 1)
+        frames = frames.repeat_interleave(8, 2).repeat_interleave(8, 3)
+        return torch.cat([frames[:, :1], frames[:, 1:].repeat_interleave(4, 1)], dim=1)
+
+
+class TinyAudioCodec(nn.Module):
+    stride = AudioStride(samples=250, channels=AUDIO_CHANNELS)
+    sample_rate, channels = 8000, 1
+
+    def decode(self, latent: Tensor) -> Tensor:
+        return torch.tanh(latent[:, :1]).repeat_interleave(250, -1)
+
+
+class TinyText(WordEncoder):
+    """The toy networks divide by the number of words: there is always one, if only an empty one."""
+
+    def forward(self, prompts: list[str]) -> TextCondition:
+        text = super().forward(prompts)
+        mask = text.mask.clone()
+        mask[:, 0] = True
+        return TextCondition(text.tokens, mask)
+
+
+def tiny_model(trained: bool = True) -> JointModel:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        texts = [TinyText(WORDS, length=5, width=TEXT_WIDTH, layers=1, heads=2).eval() for _ in range(2)]
+    card = {"name": "Tiny", "trained": trained}
+    codecs = TinyVideoCodec(), TinyAudioCodec()
+    return JointModel(card, ToyJoint(), *codecs, *texts, clip=VideoShape(32, 16, 16, Fraction(16)))
