@@ -1,0 +1,43 @@
+"""The `duet` command: one file a command, each with `register(commands)`; heavy imports happen inside them.
+
+A bad input ends with exit code 2 and one line on standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from .memory import keep_large_blocks
+
+COMMANDS = ("run", "nodes", "info", "eval", "train")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command; returns its exit code."""
+    args = _parser().parse_args(argv)
+    keep_large_blocks()
+    try:
+        return args.command(args) or 0
+    except BrokenPipeError:  # whoever read our output has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except (ValueError, OSError) as error:
+        from ..nodes.headless.execute import explain
+
+        print(f"duet: {explain(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("duet: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="duet", description="A picture and its sound, denoised together.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name in COMMANDS:
+        import_module(f".{name}", __name__).register(commands)
+    return parser

@@ -1,0 +1,41 @@
+"""`duet info`: the model card of a file, and what it needs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+
+def register(commands) -> None:
+    parser = commands.add_parser("info", help="show a model file's card", description=__doc__)
+    parser.add_argument("file", type=Path, metavar="FILE.safetensors")
+    parser.add_argument("--json", action="store_true", help="the card as one line of JSON")
+    parser.set_defaults(command=info)
+
+
+def info(args: argparse.Namespace) -> int:
+    from ..av_models.checkpoint import read_card
+
+    card = read_card(args.file)
+    if args.json:
+        print(json.dumps(card))
+        return 0
+    print(f"{args.file}: {_size(args.file.stat().st_size)}")
+    for line in _lines(card):
+        print(line)
+    return 0
+
+
+def _lines(value: dict, indent: str = "") -> list[str]:
+    lines = []
+    for name, each in value.items():
+        if isinstance(each, dict):
+            lines += [f"{indent}{name}:", *_lines(each, indent + "  ")]
+        else:
+            lines.append(f"{indent}{name}: {', '.join(map(str, each)) if isinstance(each, list) else each}")
+    return lines
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"

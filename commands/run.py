@@ -1,0 +1,84 @@
+"""`duet run`: a workflow without ComfyUI."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+
+def register(commands) -> None:
+    parser = commands.add_parser("run", help="run a workflow in API format", description=__doc__)
+    parser.add_argument("workflow", metavar="WORKFLOW.json", help="such as workflows/api/bounce_t2av.json")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NODE.INPUT=VALUE", dest="settings",
+        help="set an input; NODE is a node's title or key. Can be given many times",
+    )  # fmt: skip
+    parser.add_argument("--output-dir", type=Path, default=Path("output"), metavar="DIR", help="default: output")
+    parser.add_argument("--input-dir", type=Path, default=Path("input"), metavar="DIR", help="default: input")
+    parser.add_argument("--models-dir", type=Path, default=Path("models"), metavar="DIR", help="default: models")
+    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    parser.set_defaults(command=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    began = time.perf_counter()
+    _require_writable(args.output_dir)
+    from ..nodes.headless import RunError, catalogue, load_workflow, run_workflow, set_inputs
+    from ..nodes.headless.validate import ignored_inputs
+    from ..nodes.stand_in import Folders
+    from .bars import Bars
+
+    known = catalogue()
+    workflow = set_inputs(load_workflow(args.workflow), args.settings, known)
+    folders = Folders(args.output_dir, args.input_dir, args.models_dir)
+    try:
+        result = run_workflow(workflow, known, folders, Bars())
+    except RunError as error:
+        raise ValueError(str(error)) from error
+    for line in ignored_inputs(workflow, known):
+        print(f"duet: {line}", file=sys.stderr)
+    print(_as_json(result, began) if args.json else _as_text(result, began))
+    return 0
+
+
+def _require_writable(folder: Path) -> None:
+    """Before anything runs for minutes. Makes nothing: a run that fails leaves no empty folder."""
+    there = folder.absolute()
+    while not there.exists():
+        there = there.parent
+    if not there.is_dir():
+        raise ValueError(f"--output-dir {folder}: {there} is a file; give a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(f"--output-dir {folder}: cannot write in {there}; give a folder that you may write to")
+
+
+def _as_json(result, began: float) -> str:
+    costs = [facts["forwards_per_step"] for facts in result.reports.values() if "forwards_per_step" in facts]
+    return json.dumps(
+        {
+            "files": [str(path.absolute()) for path in result.files],
+            "seconds": round(time.perf_counter() - began, 3),
+            "forwards_per_step": costs[-1] if costs else None,
+            "reports": result.reports,
+        }
+    )
+
+
+def _as_text(result, began: float) -> str:
+    lines = [f"{title}: {line}" for title, facts in result.reports.items() for line in facts["text"]]
+    lines.append(f"{time.perf_counter() - began:.1f} s")
+    for path in result.files:
+        lines += [f"measured: {line}" for line in _measured(path)] + [str(path.absolute())]
+    return "\n".join(lines)
+
+
+def _measured(path: Path) -> list[str]:
+    """What the written file itself holds."""
+    from ..av_models.media import CONTAINERS
+    from ..av_models.metrics.report import measure_file
+
+    return [measure_file(path).summary()] if path.suffix.lstrip(".") in CONTAINERS else []

@@ -1,0 +1,148 @@
+"""`duet train`: trains what a config describes. What an earlier run made is never overwritten."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+
+def register(commands) -> None:
+    parser = commands.add_parser("train", help="train what a config describes", description=__doc__)
+    parser.add_argument("config", type=Path, metavar="CONFIG.toml", help="such as bounce/configs/audio_codec.toml")
+    parser.add_argument("--resume", action="store_true", help="go on with this config's latest unfinished run")
+    parser.add_argument("--steps", type=int, metavar="N", help="halt after step N of the config's schedule")
+    parser.set_defaults(command=train)
+
+
+def train(args: argparse.Namespace) -> int:
+    if args.steps is not None and args.steps < 1:
+        raise ValueError(f"--steps is {args.steps}; give at least 1")
+    from ..av_models.training.config import read_config, read_schedule, train_config
+
+    config = read_config(args.config)
+    total = read_schedule(config, args.config).steps
+    first, out = args.config.parent / config["run"], args.config.parent / config["out"]
+    folder = _unfinished(first, total) if args.resume else _unused(first)
+    out = out.with_stem(out.stem + folder.name.removeprefix(first.name))
+    with Progress() as progress:
+        try:
+            train_config(
+                args.config, resume=args.resume, steps=args.steps, folder=folder, out=out, on_step=progress.step,
+                on_clip=progress.clip,
+            )  # fmt: skip
+        except KeyboardInterrupt:
+            progress.close()
+            print(f"duet: {_kept(folder)}", file=sys.stderr)
+            raise
+    _report(folder, out, total)
+    if folder != first and args.steps:
+        _compare(first, folder)
+    return 0
+
+
+class Progress:
+    """A bar for encoding, then one for training."""
+
+    def __init__(self) -> None:
+        self.bar, self.title = None, ""
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+    def clip(self, done: int, total: int) -> None:
+        self._show("encoding clips", done, total, 0)
+
+    def step(self, done: int, total: int, loss: float) -> None:
+        self._show("training", done, total, done - 1)
+        self.bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
+
+    def _show(self, title: str, done: int, total: int, begun: int) -> None:
+        from tqdm import tqdm
+
+        if self.bar is None or title != self.title or done < self.bar.n:
+            self.close()
+            self.bar, self.title = tqdm(total=total, desc=title, initial=begun), title
+        self.bar.update(done - self.bar.n)
+
+
+def _runs(first: Path) -> list[Path]:
+    """Folders of this config's runs: `run`, `run_2`, `run_3`, …"""
+    name = re.compile(re.escape(first.name) + r"(_\d+)?")
+    return [folder for folder in first.parent.glob(f"{first.name}*") if name.fullmatch(folder.name)]
+
+
+def _unused(first: Path) -> Path:
+    """The first folder without a curve or state, so that neither is lost."""
+    from ..av_models.training.loop import CURVE, STATE
+
+    folder, number = first, 1
+    while (folder / CURVE).exists() or (folder / STATE).exists():
+        number += 1
+        folder = first.with_name(f"{first.name}_{number}")
+    return folder
+
+
+def _unfinished(first: Path, total: int) -> Path:
+    """The folder whose state was written last, of those that have one and are not at the end."""
+    from ..av_models.checkpoint import read_card
+    from ..av_models.training.loop import STATE
+
+    states = sorted((f / STATE for f in _runs(first) if (f / STATE).exists()), key=lambda state: state.stat().st_mtime)
+    for state in reversed(states):
+        if read_card(state)["step"] < total:
+            return state.parent
+    raise ValueError(f"{first} has no unfinished run to resume; leave --resume out to begin one")
+
+
+def _kept(folder: Path) -> str:
+    from ..av_models.training.loop import STATE
+
+    if (folder / STATE).exists():
+        return f"the run so far is in {folder}; go on with --resume"
+    return f"too early to have been saved; {folder} cannot be resumed"
+
+
+def _report(folder: Path, out: Path, total: int) -> None:
+    from ..av_models.checkpoint import read_card
+    from ..av_models.training.loop import STATE
+
+    done = read_card(folder / STATE)["step"]
+    print(f"run: {folder}{_plot(folder)}")
+    print(f"checkpoint: {out}" if done == total else f"halted at step {done} of {total}; go on with --resume")
+
+
+def _plot(folder: Path) -> str:
+    """Names what of the curve there is to see."""
+    from ..av_models.training.curves import plot_curve
+    from ..av_models.training.loop import CURVE
+
+    curve = folder / CURVE
+    if not curve.exists():
+        return " (too few steps for a curve)"
+    try:
+        plot_curve(curve, curve.with_suffix(".png"))
+    except ImportError:
+        return f" ({CURVE}; no plot: matplotlib is not installed)"
+    return f" ({CURVE}, {curve.with_suffix('.png').name})"
+
+
+def _compare(first: Path, folder: Path) -> None:
+    from ..av_models.training.curves import TOLERANCE, compare_curves
+    from ..av_models.training.loop import CURVE
+
+    if not ((first / CURVE).exists() and (folder / CURVE).exists()):
+        return
+    worst = compare_curves(first / CURVE, folder / CURVE)
+    if worst is not None:
+        follows = "follows" if worst <= TOLERANCE else "strays from"
+        print(f"loss {follows} {first / CURVE}: {worst:.2%} off at worst (tolerance {TOLERANCE:.0%})")
