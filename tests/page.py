@@ -1,0 +1,37 @@
+"""Reads a workflow as ComfyUI's page saves it into API format, the way the page itself does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from duet_av.nodes.headless.inputs import expand
+
+
+def to_api(graph: dict[str, Any], catalogue) -> dict[str, Any]:
+    links = {link[0]: [str(link[1]), link[2]] for link in graph["links"]}
+    return {
+        str(node["id"]): {
+            "class_type": node["type"],
+            "inputs": _inputs(node, links, catalogue[node["type"]].GET_NODE_INFO_V1()["input"]),
+            "_meta": {"title": node["title"]},
+        }
+        for node in graph["nodes"]
+    }
+
+
+def _inputs(node: dict, links: dict, described: dict) -> dict[str, Any]:
+    values = _widgets(list(node["widgets_values"]), described)
+    return values | {each["name"]: links[each["link"]] for each in node["inputs"] if each["link"] is not None}
+
+
+def _widgets(given: list, described: dict) -> dict[str, Any]:
+    """Widgets take their values in order; a seed is followed by what happens to it after a run."""
+    values: dict[str, Any] = {}
+    while True:
+        waiting = [spec for name, spec in expand(described, values).items() if spec.takes_value and name not in values]
+        if not waiting:
+            assert not given, f"left over: {given}"
+            return values
+        values[waiting[0].name] = given.pop(0)
+        if waiting[0].options.get("control_after_generate"):
+            assert given.pop(0) in ("fixed", "increment", "decrement", "randomize")

@@ -1,0 +1,52 @@
+"""Every workflow that was ever shipped still loads, and its two forms agree."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from duet_av.nodes.headless import catalogue, load_workflow, validate
+from duet_av.tests.page import to_api
+
+FOLDER = Path(__file__).parent.parent / "workflows"
+CATALOGUE = catalogue()
+TITLES = {"Model", "Prompts", "Latent", "Guidance", "Sampler", "Decode", "Mux"}
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("*.json"))
+
+
+def test_every_workflow_has_both_forms():
+    assert names(FOLDER) == names(FOLDER / "api") != []
+
+
+@pytest.mark.parametrize("name", names(FOLDER / "api"))
+def test_workflow_fits_the_nodes(name):
+    workflow = load_workflow(FOLDER / "api" / name)
+    validate(workflow, CATALOGUE)
+    assert TITLES <= {node.title for node in workflow.nodes.values()}
+
+
+@pytest.mark.parametrize("name", names(FOLDER))
+def test_both_forms_say_the_same(name):
+    page = json.loads((FOLDER / name).read_text())
+    assert to_api(page, CATALOGUE) == json.loads((FOLDER / "api" / name).read_text())
+
+
+@pytest.mark.parametrize("name", names(FOLDER))
+def test_the_page_form_hangs_together(name):
+    page = json.loads((FOLDER / name).read_text())
+    nodes = {node["id"]: node for node in page["nodes"]}
+    for link, source, slot, target, place, kind in page["links"]:
+        assert link in nodes[source]["outputs"][slot]["links"] and nodes[source]["outputs"][slot]["type"] == kind
+        assert nodes[target]["inputs"][place]["link"] == link
+    assert page["last_link_id"] == max(link[0] for link in page["links"]) and page["last_node_id"] == max(nodes)
+
+
+@pytest.mark.parametrize("name", names(FOLDER))
+def test_no_node_covers_another(name):
+    nodes = json.loads((FOLDER / name).read_text())["nodes"]
+    boxes = [(*n["pos"], n["pos"][0] + n["size"][0], n["pos"][1] + n["size"][1]) for n in nodes]
+    for i, (left, top, right, bottom) in enumerate(boxes):
+        assert all(r <= left or right <= x or b <= top - 30 or bottom <= y - 30 for x, y, r, b in boxes[i + 1 :])
