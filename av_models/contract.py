@@ -131,7 +131,7 @@ def denoise(
     if len(kinds) == len(coupling):
         return model.predict(latent, t, cond, kinds)
     index = torch.tensor(source, device=latent.video.device)
-    rows = model.predict(_take(latent, index), _take(t, index), _take_condition(cond, index), kinds)
+    rows = model.predict(*take_rows(latent, t, cond, index), kinds)
     out, at = [], 0
     for c in coupling:
         out.append(_mix(rows[at : at + len(c.kinds)], c))
@@ -152,12 +152,16 @@ def _between(cut: Tensor, full: Tensor, strength: float) -> Tensor:
     return cut + strength * (full - cut)
 
 
-def _take(pair, index: Tensor):
-    return type(pair)(pair.video[index], pair.audio[index])
+def take_rows(
+    latent: AVLatent, t: AVTime, cond: AVCondition, index: Tensor
+) -> tuple[AVLatent, AVTime, AVCondition]:
+    """What `predict` takes, with the rows that `index` [n] names, in that order."""
 
+    def text(part: TextCondition) -> TextCondition:
+        return TextCondition(part.tokens[index], part.mask[index])
 
-def _take_condition(cond: AVCondition, index: Tensor) -> AVCondition:
-    def take(text: TextCondition) -> TextCondition:
-        return TextCondition(text.tokens[index], text.mask[index])
-
-    return AVCondition(take(cond.video), take(cond.audio))
+    return (
+        AVLatent(latent.video[index], latent.audio[index]),
+        AVTime(t.video[index], t.audio[index]),
+        AVCondition(text(cond.video), text(cond.audio)),
+    )

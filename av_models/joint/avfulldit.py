@@ -8,7 +8,7 @@ import torch
 from diffusers.models.attention_dispatch import dispatch_attention_fn
 from torch import Tensor, nn
 
-from ..contract import AVCondition, AVLatent, AVTime, CouplingKind, TextCondition
+from ..contract import AVCondition, AVLatent, AVTime, CouplingKind, take_rows
 from ..experts.base import Heads, Stream
 from ..experts.flux import FluxExpert
 from ..experts.wan import WanExpert
@@ -61,7 +61,7 @@ class AVFullDiT(nn.Module):
         if order == list(range(len(kinds))):
             return self(latent, t, cond, counts)
         index = torch.tensor(order, device=latent.video.device)
-        out = self(*_rows(latent, t, cond, index), counts)
+        out = self(*take_rows(latent, t, cond, index), counts)
         back = index.argsort()
         return AVLatent(out.video[back], out.audio[back])
 
@@ -140,17 +140,6 @@ def attend(heads: Heads) -> Tensor:
 
 def _parts(heads: Heads) -> tuple[Tensor, Tensor, Tensor]:
     return heads.q, heads.k, heads.v
-
-
-def _rows(latent: AVLatent, t: AVTime, cond: AVCondition, index: Tensor):
-    def text(c: TextCondition) -> TextCondition:
-        return TextCondition(c.tokens[index], c.mask[index])
-
-    return (
-        AVLatent(latent.video[index], latent.audio[index]),
-        AVTime(t.video[index], t.audio[index]),
-        AVCondition(text(cond.video), text(cond.audio)),
-    )
 
 
 def _check(video: WanExpert, audio: FluxExpert, joint_blocks: int) -> None:
