@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,11 +23,15 @@ from ..checkpoint import load_checkpoint, load_into, save_checkpoint, sub_tensor
 
 STATE = "state.safetensors"
 CURVE = "curve.csv"
+IN_A_BLOCK = re.compile(r"\.\d+\.(?!.*norm)")  # a numbered block's own weights, not those of its (adaptive) norms
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """`steps` in all; the learning rate rises over `warmup` steps to `lr` and falls to `lr · floor` as a cosine."""
+    """`steps` in all; the learning rate rises over `warmup` steps to `lr` and falls to `lr · floor` as a cosine.
+
+    `muon`: matrices inside a network's blocks are updated by Muon (arXiv 2502.16982), the rest by AdamW.
+    """
 
     steps: int
     lr: float
@@ -35,6 +40,7 @@ class Schedule:
     weight_decay: float = 0.01
     clip: float = 1.0
     ema: float = 0.998
+    muon: bool = False
 
     def rate(self, step: int) -> float:
         if step < self.warmup:
@@ -84,14 +90,10 @@ def train(
     """Train `stage` to `schedule.steps` (or halt after step `stop`), keeping curve and state in `folder`."""
     accelerator = Accelerator()
     model = stage.model
-    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
-    plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
-    groups = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=schedule.lr, weight_decay=schedule.weight_decay, betas=(0.9, 0.98))
     stage.rank = accelerator.process_index
-    loss_of, optimizer = accelerator.prepare(Loss(stage), optimizer)
+    loss_of, *optimizers = accelerator.prepare(Loss(stage), *make_optimizers(model, schedule))
     average = {k: v.detach().clone() for k, v in model.state_dict().items()}
-    first, seconds = _restore(folder, model, average, optimizer) if resume else (0, 0.0)
+    first, seconds = _restore(folder, model, average, optimizers) if resume else (0, 0.0)
     if not first and accelerator.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CURVE).unlink(missing_ok=True)
@@ -101,13 +103,14 @@ def train(
     start = saved = time.monotonic()
     for step in range(first, last):
         torch.manual_seed(seed * 1_000_003 + step * 64 + accelerator.process_index)
-        for group in optimizer.param_groups:
+        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = schedule.lr * schedule.rate(step)
         loss, parts = loss_of(step)
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(model.parameters(), schedule.clip)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        for optimizer in optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         _update(average, model, min(schedule.ema, (1 + step) / (10 + step)))
         logged.append(parts)
         if on_step:
@@ -118,16 +121,33 @@ def train(
                 _log(folder / CURVE, step + 1, elapsed, logged)
                 logged = []
             if time.monotonic() - saved > save_seconds:
-                _save(folder, step + 1, elapsed, model, average, optimizer)
+                _save(folder, step + 1, elapsed, model, average, optimizers)
                 saved = time.monotonic()
     accelerator.wait_for_everyone()
     if not accelerator.is_main_process:
         return
     elapsed = seconds + time.monotonic() - start
-    _save(folder, last, elapsed, model, average, optimizer)
+    _save(folder, last, elapsed, model, average, optimizers)
     if last == schedule.steps:
         model.load_state_dict(average)
         stage.finish(model.cpu(), {"steps": last, "seed": seed, "seconds": round(elapsed)})
+
+
+def make_optimizers(model: nn.Module, schedule: Schedule) -> list[torch.optim.Optimizer]:
+    """AdamW, without decay for vectors, and Muon where the schedule asks for it."""
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    matrices = [name for name, p in trained.items() if schedule.muon and p.ndim == 2 and IN_A_BLOCK.search(name)]
+    rest = [p for name, p in trained.items() if name not in matrices]
+    groups = [
+        {"params": [p for p in rest if p.ndim > 1]},
+        {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    settings = {"lr": schedule.lr, "weight_decay": schedule.weight_decay}
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, betas=(0.9, 0.98), **settings)]
+    if matrices:
+        # its updates are as large as AdamW's, so that one learning rate serves both
+        optimizers.append(torch.optim.Muon([trained[name] for name in matrices], adjust_lr_fn="match_rms_adamw", **settings))
+    return optimizers
 
 
 @torch.no_grad()
@@ -149,27 +169,29 @@ def _log(path: Path, step: int, seconds: float, logged: list[dict[str, float]]) 
         writer.writerow([step, round(seconds), *(f"{v:.6g}" for v in means.values())])
 
 
-def _save(folder: Path, step: int, seconds: float, model: nn.Module, average: dict, optimizer) -> None:
+def _save(folder: Path, step: int, seconds: float, model: nn.Module, average: dict, optimizers: list) -> None:
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in average.items()}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
+    for number, optimizer in enumerate(optimizers):
+        for index, state in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer{number}.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
     tensors = {k: v.detach().cpu().clone() for k, v in tensors.items()}
     save_checkpoint(folder / STATE, tensors, {"step": step, "seconds": seconds})
 
 
-def _restore(folder: Path, model: nn.Module, average: dict, optimizer) -> tuple[int, float]:
+def _restore(folder: Path, model: nn.Module, average: dict, optimizers: list) -> tuple[int, float]:
     if not (folder / STATE).exists():
         return 0, 0.0
     tensors, card = load_checkpoint(folder / STATE)
     load_into(model, sub_tensors(tensors, "model"), folder / STATE)
     for key, value in sub_tensors(tensors, "average").items():
         average[key].copy_(value)
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in sub_tensors(tensors, "optimizer").items():
-        index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    for number, optimizer in enumerate(optimizers):
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in sub_tensors(tensors, f"optimizer{number}").items():
+            index, name = key.split(".", 1)
+            state.setdefault(int(index), {})[name] = value
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     _drop_later_rows(folder / CURVE, card["step"])
     return card["step"], card["seconds"]
 
