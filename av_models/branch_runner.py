@@ -28,35 +28,36 @@ class BranchRunner:
         self.branches = self.forwards = 0
         self.warnings: list[str] = []
 
-    def predict(self, branches: Sequence[Branch], latent: AVLatent, step: Step) -> dict[Branch, AVLatent]:
+    def predict(
+        self, branches: Sequence[Branch], latent: AVLatent, step: Step, t: AVTime
+    ) -> dict[Branch, AVLatent]:
+        """The model's prediction for every branch; `t` is what each row of `latent` is told the time is."""
         if self.batched and len(branches) > 1:
             try:
-                return self._together(branches, latent, step)
+                return self._together(branches, latent, t)
             except torch.OutOfMemoryError:
                 self.batched = False
             self.warnings.append(f"out of memory with {rows_of(branches) * self.rows} network rows at once: from step "
                                  f"{step.index + 1} of {step.count} on, branches ran in turn")  # fmt: skip
         predictions: dict[Branch, AVLatent] = {}
         for branch in branches:
-            predictions |= self._call((branch,), latent, step)
+            predictions |= self._call((branch,), latent, t)
         return predictions
 
-    def _together(self, branches: Sequence[Branch], latent: AVLatent, step: Step) -> dict[Branch, AVLatent]:
+    def _together(self, branches: Sequence[Branch], latent: AVLatent, t: AVTime) -> dict[Branch, AVLatent]:
         predictions: dict[Branch, AVLatent] = {}
         for name in self.models:
             group = tuple(branch for branch in branches if branch.model == name)
             if group:
-                predictions |= self._call(group, latent, step)
+                predictions |= self._call(group, latent, t)
         return predictions
 
-    def _call(self, branches: tuple[Branch, ...], latent: AVLatent, step: Step) -> dict[Branch, AVLatent]:
+    def _call(self, branches: tuple[Branch, ...], latent: AVLatent, t: AVTime) -> dict[Branch, AVLatent]:
         """One network call: the latents' rows once for every branch, in order."""
         self.check_interrupt()
-        x = latent if len(branches) == 1 else AVLatent.cat([latent] * len(branches))
-        device = latent.video.device
-        times = (torch.full((x.rows,), t, dtype=torch.float32, device=device) for t in (step.t_video, step.t_audio))
+        x, times = AVLatent.cat([latent] * len(branches)), AVTime.cat([t] * len(branches))
         coupling = [branch.coupling for branch in branches for _ in range(self.rows)]
-        out = denoise(self.models[branches[0].model], x, AVTime(*times), self._condition(branches), coupling)
+        out = denoise(self.models[branches[0].model], x, times, self._condition(branches), coupling)
         self.branches += rows_of(branches)
         self.forwards += 1
         out = AVLatent(out.video.to(latent.video.dtype), out.audio.to(latent.audio.dtype))

@@ -31,6 +31,9 @@ class AVLatent:
     def __getitem__(self, rows: slice) -> AVLatent:
         return AVLatent(self.video[rows], self.audio[rows])
 
+    def to(self, device: torch.device) -> AVLatent:
+        return AVLatent(self.video.to(device), self.audio.to(device))
+
     @staticmethod
     def cat(latents: Sequence[AVLatent]) -> AVLatent:
         return AVLatent(torch.cat([x.video for x in latents]), torch.cat([x.audio for x in latents]))
@@ -55,6 +58,9 @@ class TextCondition:
     tokens: Tensor
     mask: Tensor
 
+    def to(self, device: torch.device) -> TextCondition:
+        return TextCondition(self.tokens.to(device), self.mask.to(device))
+
     @staticmethod
     def cat(parts: Sequence[TextCondition]) -> TextCondition:
         return TextCondition(torch.cat([p.tokens for p in parts]), torch.cat([p.mask for p in parts]))
@@ -66,6 +72,9 @@ class AVCondition:
 
     video: TextCondition
     audio: TextCondition
+
+    def to(self, device: torch.device) -> AVCondition:
+        return AVCondition(self.video.to(device), self.audio.to(device))
 
     @staticmethod
     def cat(parts: Sequence[AVCondition]) -> AVCondition:

@@ -13,7 +13,8 @@ import torch
 
 from .branch_runner import BranchRunner
 from .clock import Clock, time_grid
-from .contract import AVCondition, AVLatent, JointDenoiser
+from .contract import AVCondition, AVLatent, AVTime, JointDenoiser
+from .given import Given
 from .guidance import Cost, Guidance, Step, cost_of, require_kinds
 from .noise import AUDIO, VIDEO, audio_noise, video_noise
 
@@ -68,6 +69,7 @@ def sample(
     parity: bool = False,
     batch_branches: bool = True,
     bad_model: JointDenoiser | None = None,
+    given: Given | None = None,
     callback: Callback | None = None,
     check_interrupt: Callable[[], None] | None = None,
 ) -> SampleResult:
@@ -81,6 +83,7 @@ def sample(
         its timesteps (within 1e-5 otherwise).
     batch_branches: all branches of a step in one network call; on running out of memory, in turn from there on.
     bad_model: the second model of strategies that need one.
+    given: parts of the clip that are known; they come out as they went in.
     callback(step, steps, x0): at each step (1 is the first), with the clean estimates.
     check_interrupt(): before every network call; what it raises passes through.
 
@@ -96,15 +99,19 @@ def sample(
     latent = _start(start, video_seed, audio_seed, positive.video.tokens.device)
     texts = {"positive": positive, "negative": negative}
     network = BranchRunner(models, texts, latent.rows, batch_branches, check_interrupt)
-    state = None
+    given = given or _nothing(latent)
+    _require_same_size(given, latent)
+    noise, state = latent, None
     for step in plan:
-        predictions = network.predict(guidance.branches(step), latent, step)
+        latent = given.noised(latent, noise, step.t_video, step.t_audio)
+        predictions = network.predict(guidance.branches(step), latent, step, given.times(_times(step, latent)))
         guided, state = guidance.combine(predictions, step, state)
         at = step.index, model.prediction
         if callback is not None:
             x0 = AVLatent(video.x0(*at, guided.video, latent.video), audio.x0(*at, guided.audio, latent.audio))
-            callback(step.index + 1, step.count, x0)
+            callback(step.index + 1, step.count, given.restored(x0))
         latent = AVLatent(video.step(*at, guided.video, latent.video), audio.step(*at, guided.audio, latent.audio))
+    latent = given.restored(latent)
     cost = Cost(len(plan), network.branches, network.forwards)
     warnings = (*network.warnings, *_not_finite(latent))
     return SampleResult(latent, len(plan), cost.branches_per_step, cost.forwards_per_step, warnings)
@@ -131,6 +138,24 @@ def _start(start: LatentShape | AVLatent, video_seed: int, audio_seed: int, devi
         return start
     video, audio = video_noise(start.video, video_seed), audio_noise(start.audio, audio_seed)
     return AVLatent(video.to(device), audio.to(device))
+
+
+def _nothing(latent: AVLatent) -> Given:
+    none = AVLatent(*(x.new_zeros((1,) * x.ndim, dtype=torch.bool) for x in (latent.video, latent.audio)))
+    return Given(latent, none, "clean")
+
+
+def _require_same_size(given: Given, latent: AVLatent) -> None:
+    for name, part, x in (("picture", given.latent.video, latent.video), ("sound", given.latent.audio, latent.audio)):
+        if part.shape != x.shape:
+            sizes = ("×".join(map(str, each)) for each in (part.shape, x.shape))
+            raise ValueError("the given {} is {}, the clip's {}; encode it for this clip".format(name, *sizes))
+
+
+def _times(step: Step, latent: AVLatent) -> AVTime:
+    """The step's times for every row of `latent`."""
+    device = latent.video.device
+    return AVTime(*(torch.full((latent.rows,), t, dtype=torch.float32, device=device) for t in (step.t_video, step.t_audio)))
 
 
 def _require_models(guidance: Guidance, plan: Sequence[Step], models: dict[str, JointDenoiser]) -> None:
