@@ -3,6 +3,7 @@ import os
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,6 +11,7 @@ from duet_av.av_models.checkpoint import load_checkpoint, read_card
 from duet_av.av_models.joint_model import load_joint_model
 from duet_av.av_models.loading import load_codec, load_expert
 from duet_av.av_models.training import config as training
+from duet_av.av_models.training import given
 from duet_av.av_models.training.config import train_config
 from duet_av.av_models.training.curves import compare_curves, plot_curve, read_curve
 from duet_av.av_models.training.loop import CURVE, STATE, Schedule
@@ -48,7 +50,8 @@ CONFIGS = {
         "out": "models/joint.safetensors", "data": DATA | {"video_codec": VIDEO_CODEC, "audio_codec": AUDIO_CODEC},
         "video_expert": "models/video_expert.safetensors", "audio_expert": "models/audio_expert.safetensors",
         "stage_config": {
-            "batch": 5, "joint_blocks": 2, "text_dropout": 0.1, "lambda_a": 1.0, "cut_rows": 2, "removed_rows": 2,
+            "batch": 6, "joint_blocks": 2, "text_dropout": 0.1, "lambda_a": 1.0, "cut_rows": 2, "removed_rows": 2,
+            "given_rows": 1,
             "time": {"loc": 0.0, "scale": 1.0},
             "codecs": {"video": "video_codec.safetensors", "audio": "audio_codec.safetensors"},
             "sample_rate": 16_000,
@@ -107,6 +110,23 @@ def until(step: int):
             raise Killed
 
     return on_step
+
+
+def test_something_is_given_and_something_is_left_in_every_row():
+    known = given.draw_known(np.random.default_rng(0), 500, frames=9, steps=64)
+    video, audio = known.video[:, 0, :, 0, 0], known.audio[:, 0]
+    every = torch.cat([video, audio], 1)
+    assert every.any(1).all() and not every.all(1).any()
+    assert (video.all(1) & ~audio.any(1)).any() and (audio.all(1) & ~video.any(1)).any()
+    first_frame = (video.sum(1) == 1) & video[:, 0] & ~audio.any(1)
+    assert first_frame.any()
+
+
+def test_what_is_given_counts_for_nothing_in_the_loss():
+    known = torch.tensor([[True, False, False], [True, True, True]])[:, None, :, None, None]
+    error = torch.zeros(2, 4, 3, 2, 2)
+    error[:, :, 0], error[0, :, 1] = 100.0, 2.0
+    assert given.error_of_rest(error, known).tolist() == [1.0, 0.0]
 
 
 @pytest.mark.parametrize("name", CONFIGS)

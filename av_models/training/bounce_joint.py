@@ -10,10 +10,12 @@ from torch import Tensor, nn
 
 from ..checkpoint import half, save_checkpoint
 from ..contract import AVCondition, AVLatent, AVTime, CouplingKind
+from ..given import Given
 from ..joint.avfulldit import AVFullDiT
 from ..loading import load_expert, prefixed
 from .bounce_experts import compile_blocks, drop_text
 from .flow import device_of, draw_time, draws, noised
+from .given import draw_known, error_of_rest
 from .latents import LatentSet
 
 
@@ -21,7 +23,8 @@ class JointStage:
     """L = L_v + λ_a L_a with one shared t and independent noise (AVFullDiT, section 3).
 
     Some rows of every batch are trained `cut` and some `removed`, so that JointCFG's and JointCFG*'s negatives are
-    predictions the model has learned; both texts are dropped for half of those. Text encoders stay frozen.
+    predictions the model has learned; both texts are dropped for half of those. The first `given_rows` rows are given a
+    part of the clip clean. Text encoders stay frozen.
     """
 
     rank = 0
@@ -41,7 +44,7 @@ class JointStage:
             self.model.joint_block = torch.compile(self.model.joint_block)
         self.video_words = self.video_text.indices(data.video_captions)
         self.audio_words = self.audio_text.indices(data.audio_captions)
-        cut, removed = config["cut_rows"], config["removed_rows"]
+        cut, removed, self.given_rows = config["cut_rows"], config["removed_rows"], config["given_rows"]
         full = self.batch - cut - removed
         self.kinds = [CouplingKind.FULL] * full + [CouplingKind.CUT] * cut + [CouplingKind.REMOVED] * removed
         self.null = torch.zeros(self.batch, dtype=torch.bool)
@@ -59,20 +62,30 @@ class JointStage:
         device = device_of(self.model)
         rows = torch.from_numpy(draws(step, 4, self.rank).integers(0, len(self.data), self.batch))
         t = draw_time(self.batch, **self.time, device=device)
-        x_v, velocity_v = noised(self.data.video[rows].to(device).float(), t)
-        x_a, velocity_a = noised(self.data.audio[rows].to(device).float(), t)
-        out = self.model.predict(AVLatent(x_v, x_a), AVTime(t, t), self.condition(rows), self.kinds)
-        full = self.kinds.count(CouplingKind.FULL)
-        error_v = (out.video - velocity_v).square().mean((1, 2, 3, 4))
-        error_a = (out.audio - velocity_a).square().mean((1, 2))
+        clean = AVLatent(self.data.video[rows].to(device).float(), self.data.audio[rows].to(device).float())
+        x_v, velocity_v = noised(clean.video, t)
+        x_a, velocity_a = noised(clean.audio, t)
+        given = Given(clean, self.known(step), "clean")
+        out = self.model.predict(given.restored(AVLatent(x_v, x_a)), given.times(AVTime(t, t)), self.condition(rows), self.kinds)
+        error_v = error_of_rest((out.video - velocity_v).square(), given.known.video)
+        error_a = error_of_rest((out.audio - velocity_a).square(), given.known.audio)
         loss = error_v.mean() + self.weight * error_a.mean()
-        parts = {"loss": loss, "video": error_v[:full].mean(), "audio": error_a[:full].mean()}
-        parts |= {"video_cut": error_v[full:].mean(), "audio_cut": error_a[full:].mean()}
+        joint = slice(self.given_rows, self.kinds.count(CouplingKind.FULL))
+        apart = slice(joint.stop, None)
+        parts = {"loss": loss, "video": error_v[joint].mean(), "audio": error_a[joint].mean()}
+        parts |= {"video_cut": error_v[apart].mean(), "audio_cut": error_a[apart].mean()}
         return loss, {key: value.item() for key, value in parts.items()}
+
+    def known(self, step: int) -> AVLatent:
+        """What each row of the batch is given clean."""
+        drawn = draw_known(draws(step, 5, self.rank), self.given_rows, self.data.video.shape[2], self.data.audio.shape[2])
+        rest = self.batch - self.given_rows
+        masks = (torch.cat([d, d.new_zeros(rest, *d.shape[1:])]) for d in (drawn.video, drawn.audio))
+        return AVLatent(*(mask.to(device_of(self.model)) for mask in masks))
 
     def finish(self, model: nn.Module, run: dict[str, Any]) -> None:
         card = {
-            "kind": "joint", "architecture": "AVFullDiT", "name": "Bounce", "prediction": "flow", "trained": True,
+            "kind": "joint", "architecture": "AVFullDiT", "name": "Bounce", "prediction": "flow", "trained": True, "given": "clean",
             "joint_blocks": self.config["joint_blocks"], "codecs": self.config["codecs"], "clip": self.config["clip"],
             "sample_rate": self.config["sample_rate"],
             "experts": {modality: card["architecture"] for modality, card in self.cards.items()},
