@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,23 @@ from torch import Tensor, nn
 
 from .checkpoint import load_checkpoint, load_into, sub_tensors
 from .contract import AVCondition, AVLatent
+from .given import Way
 from .joint.avfulldit import AVFullDiT
-from .loading import build_audio_expert, build_video_expert, expect, load_codec, load_expert
+from .loading import (
+    AUDIO_EXPERT,
+    BOUNCE,
+    VIDEO_EXPERT,
+    build_audio_expert,
+    build_video_expert,
+    expect,
+    load_codec,
+    load_expert,
+    shipped,
+)  # fmt: skip
 from .sampling import LatentShape
 from .shapes import AudioStride, AVShape, VideoShape, VideoStride
 from .text import WordEncoder
 
-BOUNCE = "Bounce"
-SHIPPED = Path(__file__).parent.parent / "bounce" / "models"
 BOUNCE_BLOCKS, BOUNCE_CLIP = 4, {"frames": 32, "height": 64, "width": 64, "fps": 16}
 
 
@@ -42,6 +52,23 @@ class JointModel:
     def trained(self) -> bool:
         """False where the joint parameters never were: coupled, such a model can only make noise."""
         return self.card["trained"]
+
+    @cached_property
+    def networks(self) -> nn.ModuleDict:
+        """All of its networks as one, for who moves them between devices."""
+        return nn.ModuleDict({
+            "denoiser": self.denoiser, "video_codec": self.video_codec, "audio_codec": self.audio_codec,
+            "video_text": self.video_text, "audio_text": self.audio_text,
+        })  # fmt: skip
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.networks.parameters()).device
+
+    @property
+    def given(self) -> Way:
+        """How the network is shown what of a clip is known: clean where it was trained so."""
+        return self.card.get("given", "renoised")
 
     def shape(
         self,
@@ -79,6 +106,7 @@ class JointModel:
 
     def decode(self, latent: AVLatent, shape: AVShape) -> tuple[Tensor, Tensor]:
         """Frames [B, F, H, W, 3] in 0..1 and waveform [B, C, samples] in −1..1, trimmed to `shape`."""
+        latent = latent.to(self.device)
         frames, waveform = self.video_codec.decode(latent.video), self.audio_codec.decode(latent.audio)
         video, audio = shape.video, shape.audio
         return frames[:, : video.frames, : video.height, : video.width], waveform[..., : audio.samples]
@@ -105,7 +133,7 @@ def load_joint_model(source: str | Path) -> JointModel:
     )
     codecs = (load_codec(path.parent / card["codecs"][modality]) for modality in ("video", "audio"))
     model = JointModel(card, denoiser.eval().requires_grad_(False), *codecs, *texts, clip=VideoShape(**card["clip"]))
-    _check_codecs(model, path)
+    _check_codecs(model, path, path)
     return model
 
 
@@ -116,13 +144,16 @@ def join_experts(
     audio_codec: str | Path,
     *,
     joint_blocks: int,
-    clip: dict[str, Any],
     name: str,
+    clip: dict[str, Any] | None = None,
 ) -> JointModel:
     """Two experts woven into an AVFullDiT that was never trained as a pair: `trained` is False, so samplers drop its
-    joint parameters. The experts' files, their codecs' files and the clip size they were trained on.
+    joint parameters. The experts' files, their codecs' files and the clip size they were trained on; where it is None,
+    that of the video expert's card, else Bounce's.
     """
-    (v, video_text, v_card), (a, audio_text, a_card) = load_expert(video), load_expert(audio)
+    v, video_text, v_card = load_expert(video, (VIDEO_EXPERT,))
+    a, audio_text, a_card = load_expert(audio, (AUDIO_EXPERT,))
+    clip = clip or v_card.get("clip", BOUNCE_CLIP)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         denoiser = AVFullDiT(v, a, joint_blocks)
@@ -135,21 +166,22 @@ def join_experts(
         card, denoiser.eval().requires_grad_(False), load_codec(video_codec), load_codec(audio_codec), video_text, audio_text,
         clip=VideoShape(**clip),
     )  # fmt: skip
-    _check_codecs(model, Path(video))
+    _check_codecs(model, video, audio)
     return model
 
 
 def _bounce() -> JointModel:
     """The shipped joint model; where only its experts are shipped, those, joined."""
-    if (SHIPPED / "bounce.safetensors").exists():
-        return load_joint_model(SHIPPED / "bounce.safetensors")
-    files = (SHIPPED / f"{name}.safetensors" for name in ("video_expert", "audio_expert", "video_codec", "audio_codec"))
-    return join_experts(*files, joint_blocks=BOUNCE_BLOCKS, clip=BOUNCE_CLIP, name=BOUNCE)
+    if shipped("bounce").exists():
+        return load_joint_model(shipped("bounce"))
+    files = map(shipped, (VIDEO_EXPERT, AUDIO_EXPERT, "video_codec", "audio_codec"))
+    return join_experts(*files, joint_blocks=BOUNCE_BLOCKS, name=BOUNCE)
 
 
-def _check_codecs(model: JointModel, path: Path) -> None:
-    for modality, codec, stride in (
-        ("video", model.video_codec, VideoStride), ("audio", model.audio_codec, AudioStride)
+def _check_codecs(model: JointModel, video: str | Path, audio: str | Path) -> None:
+    """Raises ValueError where a codec is not for what was read from `video` or `audio`."""
+    for modality, path, codec, stride in (
+        ("video", video, model.video_codec, VideoStride), ("audio", audio, model.audio_codec, AudioStride)
     ):  # fmt: skip
         if not isinstance(codec.stride, stride):
             raise ValueError(

@@ -12,9 +12,17 @@ from torch import Tensor, nn
 from .checkpoint import load_checkpoint, load_into, sub_tensors
 from .text import WordEncoder
 
+BOUNCE = "Bounce"
+SHIPPED = Path(__file__).parent.parent / "bounce" / "models"
 CODECS = {
     "PatchVideoCodec": "patch_video", "SpectrogramCodec": "spectrogram", "WanCodec": "wan_vae", "OobleckCodec": "oobleck",
 }  # fmt: skip
+VIDEO_EXPERT, AUDIO_EXPERT = "video_expert", "audio_expert"
+
+
+def shipped(part: str) -> Path:
+    """The file of a part of Bounce, as `video_expert` or `audio_codec`, that comes with Duet."""
+    return SHIPPED / f"{part}.safetensors"
 
 
 def load_codec(path: str | Path) -> nn.Module:
@@ -41,13 +49,15 @@ def build_audio_expert(config: Mapping[str, Any], rope_scale: float) -> nn.Modul
     return FluxExpert(FluxTransformer2DModel(**config), rope_scale)
 
 
-def load_expert(path: str | Path) -> tuple[nn.Module, WordEncoder, dict[str, Any]]:
-    """An expert, its text encoder and its card."""
+def load_expert(
+    path: str | Path, kinds: tuple[str, ...] = (VIDEO_EXPERT, AUDIO_EXPERT)
+) -> tuple[nn.Module, WordEncoder, dict[str, Any]]:
+    """An expert of one of `kinds`, its text encoder and its card."""
     tensors, card = load_checkpoint(path)
-    expect(card, "kind", ("video_expert", "audio_expert"), path)
+    expect(card, "kind", kinds, path)
     expert = (
         build_video_expert(card["config"], card.get("coordinates", False))
-        if card["kind"] == "video_expert"
+        if card["kind"] == VIDEO_EXPERT
         else build_audio_expert(card["config"], card["rope_scale"])
     )
     load_into(expert, sub_tensors(tensors, "expert"), path)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ..av_models.loading import BOUNCE
 from . import model_cache
-from .host import MODELS, find_model, io, model_files
+from .host import MODELS, io, model_files
 from .types import CATEGORY, JointModelSocket, report
 
 
@@ -19,24 +20,14 @@ class DuetLoadJointModel(io.ComfyNode):
             description="Loads a model that makes a picture and its sound together.",
             search_aliases=["duet", "audio video model", "bounce"],
             inputs=[
-                io.Combo.Input(
-                    "model",
-                    options=[model_cache.BOUNCE, *model_files()],
-                    tooltip=f"Bounce comes with Duet and runs anywhere. Put other model files in models/{MODELS}.",
-                )
+                file_input("model", f"Bounce comes with Duet and runs anywhere. Put other model files in models/{MODELS}.")
             ],
             outputs=[JointModelSocket.Output(display_name="model", tooltip="To prompts, latent, sampler and decoder.")],
         )
 
     @classmethod
     def validate_inputs(cls, model: str) -> bool | str:
-        if model == model_cache.BOUNCE:
-            return True
-        try:
-            find_model(model)
-        except FileNotFoundError as error:
-            return str(error)
-        return True
+        return model_cache.present(model)
 
     @classmethod
     def fingerprint_inputs(cls, model: str) -> tuple:
@@ -45,5 +36,15 @@ class DuetLoadJointModel(io.ComfyNode):
     @classmethod
     def execute(cls, model: str) -> io.NodeOutput:
         joint = model_cache.load(model)
-        note = "" if joint.trained else ", untrained: picture and sound are made apart"
-        return io.NodeOutput(joint, ui=report(f"{joint.name}{note}", model=joint.name, trained=joint.trained))
+        return io.NodeOutput(joint, ui=model_report(joint))
+
+
+def file_input(name: str, tooltip: str):
+    """A choice of Bounce or a file of the user's."""
+    return io.Combo.Input(name, options=[BOUNCE, *model_files()], tooltip=tooltip)
+
+
+def model_report(joint) -> dict:
+    """What a node that gives a joint model shows."""
+    note = "" if joint.trained else ", untrained: picture and sound are made apart"
+    return report(f"{joint.name}{note}", model=joint.name, trained=joint.trained)

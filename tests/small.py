@@ -101,15 +101,15 @@ def save_joint(folder: Path, **changes) -> Path:
     return folder / "small.safetensors"
 
 
-def save_expert(folder: Path, kind: str) -> Path:
-    """An expert's file with its text encoder."""
+def save_expert(folder: Path, kind: str, **changes) -> Path:
+    """An expert's file with its text encoder; `changes` to its card."""
     expert = video_expert() if kind == "video_expert" else audio_expert()
     text = _seeded(9, lambda: WordEncoder(list(VOCABULARY), 7, TEXT))
     card = {"kind": kind, "text": text.config} | (
         {"config": video_config()} if kind == "video_expert" else {"config": audio_config(), "rope_scale": ROPE_SCALE}
     )
     path = folder / f"{kind}.safetensors"
-    save_checkpoint(path, prefixed("expert", expert.state_dict()) | prefixed("text", text.state_dict()), card)
+    save_checkpoint(path, prefixed("expert", expert.state_dict()) | prefixed("text", text.state_dict()), card | changes)
     return path
 
 

@@ -1,0 +1,54 @@
+"""Joining two experts into one model."""
+
+from __future__ import annotations
+
+from . import model_cache
+from .host import io
+from .load_joint_model import file_input, model_report
+from .types import CATEGORY, AudioExpertSocket, JointModelSocket, VideoExpertSocket
+
+VIDEO_CODEC, AUDIO_CODEC = "video_codec", "audio_codec"
+
+
+class DuetJoinExperts(io.ComfyNode):
+    """Fits where both have heads of one size and the picture's network is the wider one."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DuetJoinExperts",
+            display_name="Join Experts",
+            category=CATEGORY,
+            description="Weaves a video expert and an audio expert into one joint model. Until such a pair is trained "
+            "together, samplers make its picture and its sound apart.",
+            search_aliases=["duet", "merge models", "avfulldit"],
+            inputs=[
+                VideoExpertSocket.Input("video_expert", tooltip="Makes the picture."),
+                AudioExpertSocket.Input("audio_expert", tooltip="Makes the sound."),
+                io.Int.Input(
+                    "joint_blocks", default=4, min=1, max=64,
+                    tooltip="In how many blocks picture and sound see each other: at most as many as the shallower expert has.",
+                ),
+                file_input(VIDEO_CODEC, "What turns pictures into latents: the one the video expert was trained with."),
+                file_input(AUDIO_CODEC, "What turns sound into latents: the one the audio expert was trained with."),
+            ],
+            outputs=[JointModelSocket.Output(display_name="model", tooltip="To prompts, latent, sampler and decoder.")],
+        )  # fmt: skip
+
+    @classmethod
+    def validate_inputs(cls, video_codec: str | None = None, audio_codec: str | None = None) -> bool | str:
+        return model_cache.present(video_codec, audio_codec)
+
+    @classmethod
+    def fingerprint_inputs(cls, video_codec: str, audio_codec: str, **others) -> list[tuple]:
+        return [model_cache.stamp(file) for file in _codec_files(video_codec, audio_codec)]
+
+    @classmethod
+    def execute(cls, video_expert, audio_expert, joint_blocks: int, video_codec: str, audio_codec: str) -> io.NodeOutput:
+        codecs = _codec_files(video_codec, audio_codec)
+        joint = model_cache.join(video_expert, audio_expert, *codecs, joint_blocks)
+        return io.NodeOutput(joint, ui=model_report(joint))
+
+
+def _codec_files(video: str, audio: str) -> tuple:
+    return model_cache.part_file(video, VIDEO_CODEC), model_cache.part_file(audio, AUDIO_CODEC)
