@@ -62,7 +62,7 @@ class DuetMux(io.ComfyNode):
             container["container"], container["video_codec"], None if crf < 0 else crf,
             container["audio_codec"], 1000 * audio_kbps, audio_fit,
         )  # fmt: skip
-        clips = _clips(images, audio)
+        clips = split_clips(images, audio)
         metadata = _workflow(cls.hidden) if keeps_workflow() else {}
         root = output_folder()
         written = []
@@ -95,7 +95,7 @@ def _codecs(container: str) -> list:
     ]  # fmt: skip
 
 
-def _clips(images, audio) -> list[tuple]:
+def split_clips(images, audio) -> list[tuple]:
     """The clips of a batch. A batch shows in its sound: one row a clip."""
     rows = 1 if audio is None else len(audio["waveform"])
     if rows == 0 or len(images) % rows:

@@ -1,6 +1,6 @@
 """Video files: pictures and sound in, one whole file out; and any file back into tensors."""
 
-from .read import Clip, read_metadata, read_video
+from .read import Clip, VideoFile, open_video, read_metadata, read_video
 from .settings import AUDIO_CODECS, CONTAINERS, POLICIES, VIDEO_CODECS, MuxReport, MuxSettings
 from .sound import fit_audio
 from .target import target_path
@@ -14,7 +14,9 @@ __all__ = [
     "MuxSettings",
     "POLICIES",
     "VIDEO_CODECS",
+    "VideoFile",
     "fit_audio",
+    "open_video",
     "read_metadata",
     "read_video",
     "target_path",

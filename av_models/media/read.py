@@ -36,6 +36,14 @@ def read_video(path: str | Path) -> Clip:
 
     Raises FileNotFoundError where there is no such file, ValueError where it is no video or damaged.
     """
+    with open_video(path) as file:
+        frames = [picture for picture, _ in file.pictures()]
+        return Clip(torch.stack(frames), file.fps, *file.sound(), file.metadata)
+
+
+@contextmanager
+def open_video(path: str | Path) -> Iterator[VideoFile]:
+    """A file to be read picture by picture; errors as `read_video`'s."""
     with _opened(path) as container:
         video = container.streams.best("video")
         if video is None:
@@ -44,36 +52,53 @@ def read_video(path: str | Path) -> Clip:
         if audio is not None and audio.codec_context is None:
             audio = None
         video.thread_type = "AUTO"
-        pictures, sounds = _Pictures(), _Sounds()
-        for packet in container.demux([stream for stream in (video, audio) if stream is not None]):
-            for frame in packet.decode():
-                (pictures if packet.stream is video else sounds).add(frame)
-        if not pictures.frames or len(pictures.frames) < video.frames:
-            there = f"{len(pictures.frames)} of {video.frames or 'its'} frames are there"
-            raise ValueError(f"{path} is damaged: {there}; write or copy it again")
-        fps = video.average_rate or video.guessed_rate
+        yield VideoFile(path, container, video, audio)
+
+
+class VideoFile:
+    """An open file: its pictures, taken once and in order, and after them its sound."""
+
+    def __init__(self, path: str | Path, container: InputContainer, video, audio) -> None:
+        self.path, self._container, self._video, self._audio = path, container, video, audio
+        self._sounds, self._start = _Sounds(), Fraction(0)
+
+    @property
+    def fps(self) -> Fraction:
+        fps = self._video.average_rate or self._video.guessed_rate
         if not fps:
-            raise ValueError(f"{path} does not say how fast its pictures go; write it again with a frame rate")
-        waveform = sounds.waveform(audio, pictures.start)
-        return Clip(torch.stack(pictures.frames), Fraction(fps), waveform, sounds.rate, _metadata(container))
+            raise ValueError(f"{self.path} does not say how fast its pictures go; write it again with a frame rate")
+        return Fraction(fps)
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        return _metadata(self._container)
+
+    def pictures(self) -> Iterator[tuple[Tensor, float]]:
+        """Each picture, uint8 [H, W, 3] of the first one's size, and when it is shown, in seconds after the first."""
+        count, size = 0, {}
+        for packet in self._container.demux([stream for stream in (self._video, self._audio) if stream is not None]):
+            for frame in packet.decode():
+                if packet.stream is not self._video:
+                    self._sounds.add(frame)
+                    continue
+                if not count:
+                    self._start, size = _time(frame), {"width": frame.width, "height": frame.height}
+                count += 1
+                picture = torch.from_numpy(frame.reformat(**size, format="rgb24").to_ndarray())
+                yield picture, float(_time(frame) - self._start)
+        if not count or count < self._video.frames:
+            there = f"{count} of {self._video.frames or 'its'} frames are there"
+            raise ValueError(f"{self.path} is damaged: {there}; write or copy it again")
+
+    def sound(self) -> tuple[Tensor | None, int | None]:
+        """Floats [C, samples] from the first picture on, and their rate; None, None where there is none."""
+        return self._sounds.waveform(self._audio, self._start), self._sounds.rate
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
     """The text kept in a file, such as `prompt` and `workflow`. Keys are lower case: mkv and webm keep no case."""
     with _opened(path) as container:
         return _metadata(container)
-
-
-class _Pictures:
-    def __init__(self) -> None:
-        self.frames: list[Tensor] = []
-        self.start = Fraction(0)
-
-    def add(self, frame: av.VideoFrame) -> None:
-        if not self.frames:
-            self.start = _time(frame)
-            self.size = {"width": frame.width, "height": frame.height}
-        self.frames.append(torch.from_numpy(frame.reformat(**self.size, format="rgb24").to_ndarray()))
 
 
 class _Sounds:

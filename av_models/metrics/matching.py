@@ -46,7 +46,7 @@ def match(first: Iterable[float], second: Iterable[float], tolerance: float = TO
     a, b = np.sort(np.asarray(list(first), float)), np.sort(np.asarray(list(second), float))
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise ValueError("event times are not all finite; leave out the unused ones")
-    pairs = np.array(_pairs(a.tolist(), b.tolist(), tolerance + 1e-9), int).reshape(-1, 2)
+    pairs = np.array(_all_pairs(a, b, tolerance + 1e-9), int).reshape(-1, 2)
     return Matching(pairs, b[pairs[:, 1]] - a[pairs[:, 0]], len(a), len(b))
 
 
@@ -61,6 +61,19 @@ def median_offset_ms(matchings: Iterable[Matching]) -> float:
     """Median of second minus first over all pairs, in milliseconds; NaN where nothing matched."""
     offsets = [m.offsets for m in matchings if len(m.offsets)]
     return 1000 * float(np.median(np.concatenate(offsets))) if offsets else float("nan")
+
+
+def _all_pairs(a: np.ndarray, b: np.ndarray, tolerance: float) -> list[tuple[int, int]]:
+    """Group by group: across a silence longer than `tolerance` nothing pairs, so the tables stay small."""
+    times = np.sort(np.concatenate([a, b]))
+    begins = times[np.diff(times, prepend=-np.inf) > tolerance]
+    i, j = (np.append(np.searchsorted(each, begins), len(each)).tolist() for each in (a, b))
+    pairs = []
+    for k in range(len(begins)):
+        if i[k] < i[k + 1] and j[k] < j[k + 1]:
+            group = _pairs(a[i[k] : i[k + 1]].tolist(), b[j[k] : j[k + 1]].tolist(), tolerance)
+            pairs += [(i[k] + x, j[k] + y) for x, y in group]
+    return pairs
 
 
 def _pairs(a: list[float], b: list[float], tolerance: float) -> list[tuple[int, int]]:

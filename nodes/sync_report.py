@@ -1,0 +1,90 @@
+"""How well a picture and its sound hold together."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from .host import io
+from .mux import split_clips
+from .types import CATEGORY, report
+
+
+class DuetSyncReport(io.ComfyNode):
+    """Measures any sounding clip; needs no model."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DuetSyncReport",
+            display_name="Sync Report",
+            category=CATEGORY,
+            description="Measures when things happen in the picture and in the sound, and how well that agrees; motion, "
+            "loudness, and what is wrong with the sound. Works on any clip and needs no model.",
+            search_aliases=["duet", "av sync", "audio offset", "loudness", "lufs", "score"],
+            inputs=[
+                io.Image.Input("images", optional=True, tooltip="The frames; of a batch, clip after clip."),
+                io.Audio.Input("audio", optional=True, tooltip="The sound. Of a batch, every clip is measured."),
+                io.Float.Input("fps", default=16.0, min=0.01, max=1000.0, step=0.01, tooltip="Frames a second of the images."),
+                io.Video.Input(
+                    "video", optional=True, tooltip="A video. Where one is connected, images, audio and fps are not looked at."
+                ),
+            ],
+            outputs=[
+                io.String.Output(display_name="report", tooltip="Everything measured, in words."),
+                io.Image.Output(
+                    display_name="timeline", tooltip="Motion and sound over time; events that meet in green, misses in red."
+                ),
+                io.Float.Output(
+                    display_name="f1",
+                    tooltip="1: every event is seen and heard. 0 where nothing could be compared. Of a batch, the mean.",
+                ),
+                io.Float.Output(
+                    display_name="offset_ms", tooltip="By how much the sound is late; 0 where unknown. Of a batch, the median."
+                ),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, fps: float, images=None, audio=None, video=None) -> io.NodeOutput:
+        from ..av_models.metrics.score import score_clip
+        from ..av_models.metrics.timeline import draw_timeline
+
+        images, audio, fps = _connected(images, audio, fps, video)
+        scores = [score_clip(frames, fps, *_sound(sound)) for frames, sound in split_clips(images, audio)]
+        lines = _numbered([score.lines() for score in scores])
+        facts = [score.facts() for score in scores]
+        timelines = np.stack([draw_timeline(score) for score in scores])
+        return io.NodeOutput(
+            "\n".join(lines),
+            torch.from_numpy(timelines).float() / 255,
+            _middle(np.mean, [each["sync"]["f1"] for each in facts]),
+            _middle(np.median, [each["sync"]["offset_ms"] for each in facts]),
+            ui=report(*lines, clips=facts),
+        )
+
+
+def _connected(images, audio, fps: float, video) -> tuple:
+    """The frames, sound and rate to measure."""
+    if video is not None:
+        parts = video.get_components()
+        return parts.images, parts.audio, parts.frame_rate
+    if images is None:
+        raise ValueError("neither images nor a video are connected; connect the frames, or a video")
+    return images, audio, fps
+
+
+def _sound(audio) -> tuple:
+    return (None, None) if audio is None else (audio["waveform"][0], audio["sample_rate"])
+
+
+def _numbered(clips: list[list[str]]) -> list[str]:
+    if len(clips) == 1:
+        return clips[0]
+    return [f"clip {number}, {line}" for number, lines in enumerate(clips, start=1) for line in lines]
+
+
+def _middle(average, values: list[float | None]) -> float:
+    known = [value for value in values if value is not None]
+    return float(average(known)) if known else 0.0
