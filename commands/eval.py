@@ -11,6 +11,10 @@ def register(commands) -> None:
     parser = commands.add_parser("eval", help="measure a model on generated clips", description=__doc__)
     parser.add_argument("world", choices=["bounce"])
     parser.add_argument("--model", default="Bounce", metavar="NAME", help="Bounce, or a .safetensors file")
+    parser.add_argument(
+        "--task", choices=["t2av", "i2av", "v2a", "a2v", "extend"], default="t2av", help="what of a true clip is given"
+    )
+    parser.add_argument("--way", choices=["clean", "renoised"], help="how; default: as the model was trained")
     parser.add_argument("--guidance", metavar="NAME", help="default: the one chosen on validation clips")
     parser.add_argument("--scale", type=float, metavar="S", help="for both modalities; default: as chosen likewise")
     parser.add_argument("--steps", type=int, metavar="N")
@@ -65,5 +69,7 @@ def _clips(model, args: argparse.Namespace) -> dict:
             cut=args.cut,
             sheet=args.sheet,
             nearest=args.nearest,
+            task=args.task,
+            way=args.way,
             on_clip=lambda done, _: bar.update(done - bar.n),
         )

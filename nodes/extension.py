@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+from .bounce_clip import DuetBounceClip
 from .decode import DuetDecode
 from .empty_latent import DuetEmptyLatent
+from .encode import DuetEncode
 from .encode_prompts import DuetEncodePrompts
 from .guidance import DuetGuidance
 from .host import ComfyExtension, io
+from .join_experts import DuetJoinExperts
 from .joint_sampler import DuetJointSampler
+from .load_expert import DuetLoadAudioExpert, DuetLoadVideoExpert
 from .load_joint_model import DuetLoadJointModel
 from .mux import DuetMux
+from .sync_report import DuetSyncReport
 
 NODES: tuple[type[io.ComfyNode], ...] = (
     DuetLoadJointModel,
+    DuetLoadVideoExpert,
+    DuetLoadAudioExpert,
+    DuetJoinExperts,
+    DuetBounceClip,
     DuetEncodePrompts,
     DuetEmptyLatent,
+    DuetEncode,
     DuetGuidance,
     DuetJointSampler,
     DuetDecode,
     DuetMux,
+    DuetSyncReport,
 )
 
 

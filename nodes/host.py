@@ -13,8 +13,14 @@ SUFFIX = ".safetensors"
 
 if "comfy_api" in sys.modules:  # ComfyUI imports it before any custom node
     import folder_paths
-    from comfy.cli_args import args
-    from comfy.model_management import throw_exception_if_processing_interrupted
+    from comfy.cli_args import LatentPreviewMethod, args
+    from comfy.model_management import (
+        get_torch_device,
+        load_models_gpu,
+        throw_exception_if_processing_interrupted,
+        unet_offload_device,
+    )
+    from comfy.model_patcher import CoreModelPatcher
     from comfy.nested_tensor import NestedTensor
     from comfy_api.latest import ComfyAPISync, ComfyExtension, InputImpl, Types, io, ui
 
@@ -40,13 +46,25 @@ if "comfy_api" in sys.modules:  # ComfyUI imports it before any custom node
         """Whether saved files carry their workflow."""
         return not args.disable_metadata
 
-    def report_progress(value: float, total: float) -> None:
-        """Tells the page how far the running node is."""
-        ComfyAPISync().execution.set_progress(value, total)
+    def wants_previews() -> bool:
+        """Whether the page shows what is being sampled."""
+        return args.preview_method != LatentPreviewMethod.NoPreviews
+
+    def report_progress(value: float, total: float, preview=None) -> None:
+        """Tells the page how far the running node is, and shows a PIL image of what it makes."""
+        ComfyAPISync().execution.set_progress(value, total, preview_image=preview)
 
     def check_interrupt() -> None:
         """Raises where the user has cancelled."""
         throw_exception_if_processing_interrupted()
+
+    def on_device(model):
+        """`model`, where ComfyUI's memory management wants it to run."""
+        networks = model.networks
+        if not hasattr(networks, "patcher"):
+            networks.patcher = CoreModelPatcher(networks, get_torch_device(), unet_offload_device())
+        load_models_gpu([networks.patcher])
+        return model
 
 else:
     from .stand_in import ComfyExtension, InputImpl, Types, io, session, ui
@@ -65,16 +83,19 @@ else:
     def keeps_workflow() -> bool:
         return True
 
-    def report_progress(value: float, total: float) -> None:
+    def wants_previews() -> bool:
+        return session.get().on_preview is not None
+
+    def report_progress(value: float, total: float, preview=None) -> None:
         session.get().on_progress(value, total)
+        if preview is not None:
+            session.get().on_preview(preview)
 
     def check_interrupt() -> None:
         session.get().check_interrupt()
 
-
-def on_device(model):
-    """`model`, ready to run where the host wants it. The place for ComfyUI's memory management; today a no-op."""
-    return model
+    def on_device(model):
+        return model
 
 
 __all__ = [
@@ -92,4 +113,5 @@ __all__ = [
     "output_folder",
     "report_progress",
     "ui",
+    "wants_previews",
 ]

@@ -5,8 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..av_models.contract import AVLatent
-from .host import check_interrupt, io, on_device, report_progress
-from .types import CATEGORY, GuidanceSocket, JointModelSocket, PromptsSocket, clip_shape, latent_dict, report, unpack_latent
+from .host import check_interrupt, io, on_device, report_progress, wants_previews
+from .types import (
+    CATEGORY,
+    KEPT_ON,
+    GuidanceSocket,
+    JointModelSocket,
+    PromptsSocket,
+    clip_shape,
+    known_parts,
+    latent_dict,
+    report,
+    unpack_latent,
+)
 
 MAX_SEED = 0xFFFF_FFFF_FFFF_FFFF
 
@@ -25,7 +36,7 @@ class DuetJointSampler(io.ComfyNode):
             inputs=[
                 JointModelSocket.Input("model", tooltip="The model that makes the clip."),
                 PromptsSocket.Input("prompts", tooltip="What to make."),
-                io.Latent.Input("latent", tooltip="How long and how large: from Empty Picture + Sound."),
+                io.Latent.Input("latent", tooltip="From Empty Picture + Sound, or Encode Picture + Sound."),
                 GuidanceSocket.Input("guidance", tooltip="How strongly to follow the prompts."),
                 _seed("video_seed", "Chance in the picture. Keep it and change the other to keep the start of the picture."),
                 _seed("audio_seed", "Chance in the sound. Change it alone for another sound."),
@@ -50,25 +61,28 @@ class DuetJointSampler(io.ComfyNode):
     def execute(
         cls, model, prompts, latent, guidance, video_seed: int, audio_seed: int, steps: int, shift: float, batch_branches: bool
     ) -> io.NodeOutput:
+        from ..av_models.given import Given
         from ..av_models.sampling import sample  # diffusers: only once something is sampled
 
         model, shape = on_device(model), clip_shape(latent, model)
+        streams, known = unpack_latent(latent), known_parts(latent)
         notes = []
         if not model.trained:
             guidance = replace(guidance, removed=True)
             notes.append(f"{model.name} is untrained as a pair: picture and sound were made apart")
         result = sample(
             model.denoiser,
-            model.latent_shape(shape, unpack_latent(latent).rows),
-            prompts.positive,
-            prompts.negative,
+            model.latent_shape(shape, streams.rows),
+            prompts.positive.to(model.device),
+            prompts.negative.to(model.device),
             guidance,
             steps=steps,
             video_seed=video_seed,
             audio_seed=audio_seed,
             shift=shift,
             batch_branches=batch_branches,
-            callback=_progress,
+            given=None if known is None else Given(streams.to(model.device), known.to(model.device), model.given),
+            callback=_progress(model),
             check_interrupt=check_interrupt,
         )
         facts = {
@@ -81,15 +95,23 @@ class DuetJointSampler(io.ComfyNode):
             "warnings": [*notes, *result.warnings],
         }
         lines = [_summary(facts), *facts["warnings"]]
-        return io.NodeOutput(latent_dict(result.latent, shape), "\n".join(lines), ui=report(*lines, **facts))
+        return io.NodeOutput(latent_dict(result.latent.to(KEPT_ON), shape), "\n".join(lines), ui=report(*lines, **facts))
 
 
 def _seed(name: str, tooltip: str):
     return io.Int.Input(name, default=0, min=0, max=MAX_SEED, control_after_generate=True, tooltip=tooltip)
 
 
-def _progress(step: int, steps: int, x0: AVLatent) -> None:
-    report_progress(step, steps)
+def _progress(model):
+    """What reports each step, with a preview now and then where they are wanted."""
+    from ..av_models.preview import Previews
+
+    previews = Previews(model) if wants_previews() else None
+
+    def report_step(step: int, steps: int, x0: AVLatent) -> None:
+        report_progress(step, steps, previews and previews.of(x0))
+
+    return report_step
 
 
 def _summary(facts: dict) -> str:

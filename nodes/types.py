@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
 
 from ..av_models.contract import AVCondition, AVLatent
 from ..av_models.shapes import AudioShape, AVShape
 from .host import NestedTensor, io
 
 JointModelSocket = io.Custom("DUET_MODEL")
+VideoExpertSocket = io.Custom("DUET_VIDEO_EXPERT")
+AudioExpertSocket = io.Custom("DUET_AUDIO_EXPERT")
 PromptsSocket = io.Custom("DUET_PROMPTS")
 GuidanceSocket = io.Custom("DUET_GUIDANCE")
 CATEGORY = "Duet"
+KEPT_ON = torch.device("cpu")  # latents between nodes: ComfyUI's cache may hold many
 SHAPE = "duet_shape"  # beside "samples" in a LATENT: the clip asked for, which the latent may overhang
 
 
@@ -24,9 +32,50 @@ class Prompts:
     negative: AVCondition
 
 
-def latent_dict(latent: AVLatent, shape: AVShape) -> dict[str, Any]:
-    """A LATENT: both streams nested, video first, and the clip that they are to become."""
-    return {"samples": NestedTensor((latent.video, latent.audio)), SHAPE: shape}
+@dataclass(frozen=True)
+class ExpertFile:
+    """An expert that can be joined. Its tensors are read only then, so that each joint model has its own."""
+
+    path: Path
+    card: dict[str, Any]
+
+
+def latent_dict(latent: AVLatent, shape: AVShape, known: AVLatent | None = None) -> dict[str, Any]:
+    """A LATENT: both streams nested, video first, and the clip that they are to become.
+
+    What is `known` is 0 in its `noise_mask`, as ComfyUI has it: the sampler changes where the mask is 1.
+    """
+    made = {"samples": NestedTensor((latent.video, latent.audio)), SHAPE: shape}
+    if known is not None:
+        masks = ((~k).expand(x.shape[0], 1, *x.shape[2:]) for k, x in ((known.video, latent.video), (known.audio, latent.audio)))
+        made["noise_mask"] = NestedTensor(tuple(mask.float() for mask in masks))
+    return made
+
+
+def known_parts(latent: dict[str, Any], input_name: str = "latent") -> AVLatent | None:
+    """What a LATENT's `noise_mask` says to keep, as booleans that fit its streams; None where it has no mask.
+
+    A plain mask, as core's Set Latent Noise Mask gives, is the picture's alone. Raises ValueError where a mask fits
+    neither its stream nor, spread over time, its height and width.
+    """
+    mask = latent.get("noise_mask")
+    if mask is None:
+        return None
+    streams = unpack_latent(latent, input_name)
+    video, audio = mask.unbind() if getattr(mask, "is_nested", False) else (mask, torch.ones_like(streams.audio[:, :1]))
+    return AVLatent(_known(video, streams.video, f"{input_name}'s mask of the picture"),
+                    _known(audio, streams.audio, f"{input_name}'s mask of the sound"))  # fmt: skip
+
+
+def _known(mask: Tensor, x: Tensor, name: str) -> Tensor:
+    """[B, 1, …] of the size of `x`, True where `mask` keeps it."""
+    if x.ndim == 5 and mask.ndim < 5:  # a drawn mask [height, width], [B, height, width] or [B, 1, height, width]
+        drawn = mask.reshape(-1, 1, *mask.shape[-2:]).float()
+        mask = interpolate(drawn, x.shape[-2:], mode="area")[:, :, None]
+    fits = mask.ndim == x.ndim and all(m in (1, n) for m, n in zip((mask.shape[0], *mask.shape[2:]), (x.shape[0], *x.shape[2:])))
+    if not fits:
+        raise ValueError(f"{name} is {'×'.join(map(str, mask.shape))} for {'×'.join(map(str, x.shape))}; give one that fits")
+    return (mask[:, :1] < 0.5).expand(x.shape[0], 1, *x.shape[2:])
 
 
 def unpack_latent(latent: dict[str, Any], input_name: str = "latent") -> AVLatent:

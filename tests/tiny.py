@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import avg_pool3d, pad
 
 from duet_av.av_models.contract import TextCondition
 from duet_av.av_models.joint_model import JointModel
@@ -19,6 +20,10 @@ WORDS = ["a", "ball", "bouncing", "metal", "red"]
 class TinyVideoCodec(nn.Module):
     stride = VideoStride(time=4, space=8, channels=VIDEO_CHANNELS)
 
+    def encode(self, frames: Tensor) -> Tensor:
+        small = avg_pool3d(frames.movedim(-1, 1), (1, 8, 8))[:, :, ::4]
+        return torch.cat([small, small[:, :1]], 1)
+
     def decode(self, latent: Tensor) -> Tensor:
         frames = torch.sigmoid(latent[:, :3]).permute(0, 2, 3, 4, 1)
         frames = frames.repeat_interleave(8, 2).repeat_interleave(8, 3)
@@ -28,6 +33,11 @@ class TinyVideoCodec(nn.Module):
 class TinyAudioCodec(nn.Module):
     stride = AudioStride(samples=250, channels=AUDIO_CHANNELS)
     sample_rate, channels = 8000, 1
+
+    def encode(self, waveform: Tensor) -> Tensor:
+        length = self.stride.latent_length(waveform.shape[-1]) * self.stride.samples
+        padded = pad(waveform, (0, length - waveform.shape[-1]))
+        return padded.unflatten(-1, (-1, self.stride.samples)).mean(-1).expand(-1, AUDIO_CHANNELS, -1)
 
     def decode(self, latent: Tensor) -> Tensor:
         return torch.tanh(latent[:, :1]).repeat_interleave(250, -1)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..contract import AVCondition, AVLatent
+from ..given import Given
 from ..guidance import Guidance
 from ..joint_model import JointModel
 from ..noise import audio_noise, video_noise
@@ -30,9 +31,13 @@ def generate(
     shift: float,
     seed: int,
     batch: int = 16,
+    given: Callable[[int, int], Given] | None = None,
     on_clip: Callable[[int, int], None] | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Frames [F, H, W, 3] and waveform [C, samples] of each prompt, in order; clip i has seeds seed + i for both."""
+    """Frames [F, H, W, 3] and waveform [C, samples] of each prompt, in order; clip i has seeds seed + i for both.
+
+    `given(start, stop)`: the parts that are known of clips start to stop.
+    """
     shape = model.shape()
     negative = model.encode("", "")
     for start in range(0, len(prompts), batch):
@@ -40,8 +45,9 @@ def generate(
         positive = AVCondition.cat([model.encode(p.video, p.audio) for p in part])
         noise = _noise(model, shape, [seed + start + i for i in range(len(part))])
         result = sample(
-            model.denoiser, noise, positive, AVCondition.cat([negative] * len(part)), guidance, steps=steps, shift=shift
-        )
+            model.denoiser, noise, positive, AVCondition.cat([negative] * len(part)), guidance, steps=steps, shift=shift,
+            given=given(start, start + len(part)) if given else None,
+        )  # fmt: skip
         frames, waveform = model.decode(result.latent, shape)
         for i in range(len(part)):
             yield frames[i], waveform[i]

@@ -18,6 +18,7 @@ from .captions import captions
 from .evaluate import Clip, evaluate, true_clips
 from .generate import Prompt, generate
 from .nearest import nearest_training_clip
+from .tasks import fit_to_given, given_of
 from .world import Worlds, simulate
 
 
@@ -49,12 +50,15 @@ def run_eval(
     cut: bool = False,
     sheet: Path | None = None,
     nearest: bool = False,
+    task: str = "t2av",
+    way: str | None = None,
     on_clip: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """The figures of `n` clips, for prompts of `split` that name every attribute in words of the captions.
 
     `scale` goes to both modalities; `cut` drops every cross-modal key; `sheet` draws the first clips to a file; `nearest`
-    adds how far one-ball clips are from the nearest training clip. The ceiling is measured on the true clips of the same
+    adds how far one-ball clips are from the nearest training clip. `task`: what is given of the true clips (see `tasks`),
+    `way`: clean or renoised, not as the model was trained. The ceiling is measured on the true clips of the same
     prompts, through the model's codecs.
     """
     if nearest and "data" not in model.card:
@@ -66,20 +70,24 @@ def run_eval(
     cost = sampling_cost(strategy, steps, shift=shift)
     spent = _Stopwatch()
     first = 1_000_000 * (seed + 1)
-    made = spent.around(generate(model, prompts, strategy, steps=steps, shift=shift, seed=first, on_clip=on_clip))
+    given = given_of(task, model, worlds, way)
+    made = spent.around(
+        generate(model, prompts, strategy, steps=steps, shift=shift, seed=first, given=given, on_clip=on_clip)
+    )
     rate = model.audio_codec.sample_rate
     clips = ((frames, wave, rate) for frames, wave in made)
     if sheet:
         clips = _drawn(clips, prompts, float(model.clip.fps), sheet)
     pictures: list = []
-    if nearest:
+    if nearest or given:
         clips = _kept(clips, pictures)
     figures = evaluate(clips, worlds, _reference(model, worlds), float(model.clip.fps))
     if nearest:
         figures["nearest"] = nearest_training_clip(pictures, worlds, **model.card["data"])
     return {
-        "model": model.name, "guidance": guidance, "scale": scale, "cut": cut, "balls": balls, "split": split,
-        "steps": steps, "shift": shift, "seed": seed, **figures, "branches_per_step": cost.branches_per_step,
+        "model": model.name, "task": task, "guidance": guidance, "scale": scale, "cut": cut, "balls": balls, "split": split,
+        "steps": steps, "shift": shift, "seed": seed, **figures,
+        **fit_to_given(task, model, pictures, worlds), "branches_per_step": cost.branches_per_step,
         "forwards_per_step": cost.forwards_per_step, "seconds_per_clip": round(spent.seconds / n, 3),
     }  # fmt: skip
 

@@ -7,6 +7,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from PIL import Image
+
 
 @dataclass(frozen=True)
 class Folders:
@@ -43,10 +45,14 @@ def _nobody(value: float, total: float) -> None:
 
 @dataclass(frozen=True)
 class Session:
-    """`on_progress(value, total)` is told how far the running node is; `check_interrupt()` raises to stop the run."""
+    """`on_progress(value, total)` is told how far the running node is; `check_interrupt()` raises to stop the run.
+
+    `on_preview(image)`: where previews are wanted, is shown them.
+    """
 
     folders: Folders = field(default_factory=Folders)
     on_progress: Callable[[float, float], None] = _nobody
+    on_preview: Callable[[Image.Image], None] | None = None
     check_interrupt: Callable[[], None] = lambda: None
 
 

@@ -1,0 +1,119 @@
+"""A user's pictures and sound as latents of a joint model: fitted to the clip, encoded, and marked as known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .contract import AVLatent
+from .joint_model import JointModel
+from .media.frames import to_rgb8
+from .media.settings import valid_fps
+from .media.sound import check_audio, fit_audio, resample
+from .shapes import AudioShape, AudioStride, AVShape, VideoShape, VideoStride
+
+When = Callable[[np.ndarray], np.ndarray]
+
+
+def fit_frames(images: Tensor, fps: float | Fraction, shape: VideoShape) -> Tensor:
+    """Pictures [N, H, W, C] at `fps` as the frames [F, height, width, 3] of a clip, 0..1.
+
+    Each frame is the picture shown at its time, the last one from the end on. The size is scaled to cover, the rest cut
+    off on both sides alike. Raises ValueError for no pictures, NaN, or a number of channels that is not 1, 3 or 4.
+    """
+    if images.ndim != 4 or len(images) == 0:
+        raise ValueError(f"images have shape {list(images.shape)}; give at least one picture [frames, height, width, 3]")
+    at = [min(int(i / shape.fps * valid_fps(fps)), len(images) - 1) for i in range(shape.frames)]
+    rgb = {i: torch.from_numpy(to_rgb8(images[i], i)) for i in sorted(set(at))}
+    return _cover(torch.stack([rgb[i] for i in at]).movedim(-1, 1).float() / 255, shape.height, shape.width).movedim(1, -1)
+
+
+def _cover(frames: Tensor, height: int, width: int) -> Tensor:
+    """[F, 3, H, W] scaled and cut to height × width."""
+    h, w = frames.shape[2:]
+    scale = max(height / h, width / w)
+    size = max(height, round(h * scale)), max(width, round(w * scale))
+    if size != (h, w):
+        frames = F.interpolate(frames, size, mode="bicubic", antialias=True).clamp(0, 1)
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    return frames[:, :, top : top + height, left : left + width]
+
+
+def fit_sound(waveform: Tensor, sample_rate: int, shape: AudioShape) -> Tensor:
+    """A waveform [1 or 2, samples] as the sound [channels, samples] of a clip: mixed, resampled, cut or padded.
+
+    Raises ValueError for a sound that is empty, not finite, or of more channels.
+    """
+    check_audio(waveform, sample_rate)
+    mixed = waveform.float() if waveform.shape[0] == shape.channels else waveform.float().mean(0, keepdim=True)
+    sound = resample(mixed, int(sample_rate), shape.sample_rate).expand(shape.channels, -1)
+    return fit_audio(sound, shape.samples, "pad")
+
+
+def encode_clip(model: JointModel, shape: AVShape, frames: Tensor | None, sound: Tensor | None) -> AVLatent:
+    """Latents [1, …] on the model's device of fitted `frames` and `sound`; zeros for what is None."""
+    sizes, device = model.latent_shape(shape), model.device
+    video, audio = torch.zeros(sizes.video), torch.zeros(sizes.audio)
+    if frames is not None:
+        video = model.video_codec.encode(_whole_groups(frames, model, shape)[None].to(device))
+    if sound is not None:
+        audio = model.audio_codec.encode(sound[None].to(device))
+    return AVLatent(video, audio).to(device)
+
+
+def _whole_groups(frames: Tensor, model: JointModel, shape: AVShape) -> Tensor:
+    """Frames up to the next length and size that the codec can hold, the last ones repeated."""
+    full = model.video_codec.stride.representable(shape.video)
+    frames = torch.cat([frames, frames[-1:].expand(full.frames - len(frames), -1, -1, -1)])
+    below, right = full.height - frames.shape[1], full.width - frames.shape[2]
+    return F.pad(frames.movedim(-1, 1), (0, right, 0, below), mode="replicate").movedim(1, -1)
+
+
+def known_frames(known: Sequence[bool] | np.ndarray, stride: VideoStride) -> Tensor:
+    """Which latent frames are known, [1, 1, T, 1, 1], where `known` [F] says it of a clip's frames: those known as a whole."""
+    known = np.asarray(known, bool)
+    padded = np.pad(known, (0, stride.frames(stride.latent_frames(len(known))) - len(known)), mode="edge")
+    own = padded[:1] if stride.causal else padded[:0]
+    rest = padded[len(own) :].reshape(-1, stride.time).all(1)
+    return torch.from_numpy(np.concatenate([own, rest]))[None, None, :, None, None]
+
+
+def known_samples(known: Sequence[bool] | np.ndarray, stride: AudioStride) -> Tensor:
+    """Which latent steps are known, [1, 1, T], where `known` says it of a clip's samples."""
+    known = np.asarray(known, bool)
+    padded = np.pad(known, (0, stride.latent_length(len(known)) * stride.samples - len(known)), mode="edge")
+    return torch.from_numpy(padded.reshape(-1, stride.samples).all(1))[None, None]
+
+
+def known_where(model: JointModel, shape: AVShape, video: When, audio: When) -> AVLatent:
+    """Masks of the parts of either stream for which a function of the time in seconds is True."""
+    frames = np.arange(shape.video.frames) / float(shape.video.fps)
+    samples = np.arange(shape.audio.samples) / shape.audio.sample_rate
+    return AVLatent(
+        known_frames(video(frames), model.video_codec.stride), known_samples(audio(samples), model.audio_codec.stride)
+    )
+
+
+def nothing(times: np.ndarray) -> np.ndarray:
+    return np.zeros(len(times), bool)
+
+
+def everything(times: np.ndarray) -> np.ndarray:
+    return np.ones(len(times), bool)
+
+
+def before(end: float) -> When:
+    return lambda times: times < end
+
+
+def outside(start: float, end: float) -> When:
+    return lambda times: (times < start) | (times >= end)
+
+
+def first_frame(times: np.ndarray) -> np.ndarray:
+    return times == 0

@@ -1,0 +1,60 @@
+"""A true clip of the Bounce world, to try things on."""
+
+from __future__ import annotations
+
+import json
+
+from .host import io
+from .joint_sampler import MAX_SEED
+from .types import CATEGORY, report
+
+ANY = "any"
+
+
+class DuetBounceClip(io.ComfyNode):
+    """Computed, not generated: every contact is seen and heard at once, and when is known."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DuetBounceClip",
+            display_name="Bounce Clip",
+            category=CATEGORY,
+            description="A true clip of bouncing balls with its sound, its captions and the moments of contact. "
+            "The same seed always gives the same clip.",
+            search_aliases=["duet", "test clip", "sample video", "dataset"],
+            inputs=[
+                io.Int.Input(
+                    "seed", default=0, min=0, max=MAX_SEED, control_after_generate=True, tooltip="Another seed, another clip."
+                ),
+                io.Combo.Input(
+                    "split", options=["train", "val", "test"], default="val",
+                    tooltip="train: as the models were trained on. val: others of the same kind. "
+                    "test: some with balls whose colour, size and material were never trained on together.",
+                ),
+                io.Combo.Input("balls", options=[ANY, "1", "2"], tooltip="How many balls there are."),
+            ],
+            outputs=[
+                io.Image.Output(display_name="images", tooltip="32 frames of 64×64."),
+                io.Audio.Output(display_name="audio", tooltip="Two seconds of sound, in one channel."),
+                io.String.Output(display_name="video_caption", tooltip="What is seen: a prompt for the picture."),
+                io.String.Output(display_name="audio_caption", tooltip="What is heard: a prompt for the sound."),
+                io.Float.Output(display_name="fps", tooltip="Frames a second: connect it where the frames become a video."),
+                io.String.Output(display_name="contact_times", tooltip="When balls hit floor or walls: a JSON list of seconds."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, seed: int, split: str, balls: str) -> io.NodeOutput:
+        from ..av_models.bounce.captions import captions  # the simulator: only once a clip is wanted
+        from ..av_models.bounce.evaluate import true_clips
+        from ..av_models.bounce.world import FPS, SECONDS, simulate
+
+        world = simulate(1, split, seed, None if balls == ANY else int(balls))
+        ((images, waveform, sample_rate),) = true_clips(world)
+        (video_caption,), (audio_caption,) = captions(world, seed, drop=0.0)
+        times = [round(float(time), 4) for time in world.contact_time[0] if time < SECONDS]
+        audio = {"waveform": waveform[None], "sample_rate": sample_rate}
+        facts = {"video_caption": video_caption, "audio_caption": audio_caption, "contact_times": times}
+        shown = report(video_caption, audio_caption, f"contacts at {', '.join(f'{time:.2f}' for time in times)} s", **facts)
+        return io.NodeOutput(images, audio, video_caption, audio_caption, float(FPS), json.dumps(times), ui=shown)

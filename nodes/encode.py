@@ -1,0 +1,123 @@
+"""Pictures and sound of the user's into a latent, and what of it is to stay."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..av_models.media.settings import valid_fps
+from ..av_models.media.sound import check_audio
+from .host import io, on_device
+from .types import CATEGORY, KEPT_ON, JointModelSocket, latent_dict, report
+
+WHOLE, FIRST, BEGINNING, STRETCH = "what is connected", "the first frame", "a beginning", "all but a stretch"
+
+
+class DuetEncode(io.ComfyNode):
+    """A picture to start from, a picture to give a sound, a sound to give a picture, a clip to go on with or to mend."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DuetEncode",
+            display_name="Encode Picture + Sound",
+            category=CATEGORY,
+            description="Starts a clip from pictures, sound or both. What is kept stays as it is; the sampler makes the rest "
+            "to fit it. One picture is kept as the first frame.",
+            search_aliases=["duet", "vae encode", "image to video", "video to audio", "audio to video", "extend", "inpaint"],
+            inputs=[
+                JointModelSocket.Input("model", tooltip="The model that will make the clip."),
+                io.Image.Input("images", optional=True, tooltip="One picture to start from, or the frames of a clip."),
+                io.Audio.Input("audio", optional=True, tooltip="The sound of the clip."),
+                io.Float.Input("fps", default=16.0, min=0.01, max=1000.0, step=0.01, tooltip="Frames a second of the images."),
+                io.Float.Input(
+                    "seconds", default=0.0, min=0.0, max=600.0, step=0.05,
+                    tooltip="How long the clip is to be. 0: as long as what is connected, or as the model was trained.",
+                ),
+                io.DynamicCombo.Input(
+                    "keep",
+                    options=[
+                        io.DynamicCombo.Option(WHOLE, []),
+                        io.DynamicCombo.Option(FIRST, []),
+                        io.DynamicCombo.Option(BEGINNING, [_seconds("until", 1.0, "Up to here the clip stays as it is.")]),
+                        io.DynamicCombo.Option(STRETCH, _stretch()),
+                    ],
+                    tooltip="'what is connected' makes the missing stream, 'the first frame' starts from it, "
+                    "'a beginning' goes on with a clip, 'all but a stretch' makes a part of it anew.",
+                ),
+            ],
+            outputs=[io.Latent.Output(display_name="latent", tooltip="To the sampler, with what is kept.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, model, fps: float, seconds: float, keep: dict, images=None, audio=None) -> io.NodeOutput:
+        from ..av_models.clip_latent import encode_clip, fit_frames, fit_sound, known_where  # diffusers: only once used
+
+        if images is None and audio is None:
+            raise ValueError("neither images nor audio are connected; connect one, or use Empty Picture + Sound")
+        sound = None if audio is None else _one_sound(audio)
+        shape = model.shape(seconds=seconds or _length(images, fps, sound, model))
+        frames = None if images is None else fit_frames(images, fps, shape.video)
+        waveform = None if sound is None else fit_sound(*sound, shape.audio)
+        known = known_where(model, shape, *_kept(keep, shape.video.seconds, images, audio))
+        with torch.no_grad():
+            latent = encode_clip(on_device(model), shape, frames, waveform).to(KEPT_ON)
+        lines = [_line("picture", known.video), _line("sound", known.audio)]
+        return io.NodeOutput(latent_dict(latent, shape, known), ui=report(*lines, seconds=shape.video.seconds))
+
+
+def _seconds(name: str, default: float, tooltip: str):
+    return io.Float.Input(name, default=default, min=0.0, max=600.0, step=0.05, tooltip=f"{tooltip} In seconds.")
+
+
+def _stretch() -> list:
+    return [
+        _seconds("start", 0.5, "From here on the clip is made anew."),
+        _seconds("end", 1.0, "From here on it stays again."),
+        io.Combo.Input("stream", options=["both", "picture", "sound"], tooltip="Which of the two is made anew there."),
+    ]
+
+
+def _one_sound(audio: dict) -> tuple:
+    waveform = audio["waveform"]
+    if waveform.ndim != 3 or len(waveform) != 1:
+        raise ValueError(f"audio has shape {list(waveform.shape)}; give one sound [1, channels, samples]")
+    check_audio(waveform[0], audio["sample_rate"])
+    return waveform[0], audio["sample_rate"]
+
+
+def _length(images, fps: float, sound, model) -> float:
+    if images is not None and len(images) > 1:
+        return float(len(images) / valid_fps(fps))
+    return model.clip.seconds if sound is None else sound[0].shape[-1] / sound[1]
+
+
+def _kept(keep: dict, seconds: float, images, audio) -> tuple:
+    """When the picture stays, and when the sound does."""
+    from ..av_models.clip_latent import before, everything, first_frame, nothing, outside
+
+    video = audio_too = everything
+    if keep["keep"] == FIRST:
+        video, audio_too = first_frame, nothing
+    elif keep["keep"] == BEGINNING:
+        until = _within(keep, "until", seconds)
+        video = audio_too = before(until)
+    elif keep["keep"] == STRETCH:
+        start, end, stream = _within(keep, "start", seconds, 0.0), keep["end"], keep["stream"]
+        if not start < end:
+            raise ValueError(f"end is {end:g} and start is {start:g}; give an end after the start")
+        video = everything if stream == "sound" else outside(start, end)
+        audio_too = everything if stream == "picture" else outside(start, end)
+    if images is not None and len(images) == 1:
+        video = first_frame
+    return nothing if images is None else video, nothing if audio is None else audio_too
+
+
+def _within(keep: dict, name: str, seconds: float, least: float = 1e-3) -> float:
+    if not least <= keep[name] < seconds:
+        raise ValueError(f"{name} is {keep[name]:g}; give a time within the clip's {seconds:g} s")
+    return keep[name]
+
+
+def _line(part: str, known: Tensor) -> str:
+    return f"{part}: {float(known.float().mean()):.0%} of it stays"
