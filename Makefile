@@ -4,13 +4,17 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test setup
+.PHONY: demo test test-comfyui setup
 
 demo: $(READY)
 	$(BIN)/duet run workflows/api/bounce_t2av.json
 
 test: $(READY)
 	$(BIN)/python -m pytest -q
+
+# COMFYUI_PATH=/path/to/ComfyUI COMFYUI_PYTHON=/path/to/its/python make test-comfyui
+test-comfyui: $(READY)
+	$(BIN)/python -m pytest -q -rs tests/comfyui
 
 setup: $(READY)
 

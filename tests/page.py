@@ -6,6 +6,8 @@ from typing import Any
 
 from duet_av.nodes.headless.inputs import expand
 
+NOTE = "MarkdownNote"  # the page's own: no node of the graph
+
 
 def to_api(graph: dict[str, Any], catalogue) -> dict[str, Any]:
     links = {link[0]: [str(link[1]), link[2]] for link in graph["links"]}
@@ -16,6 +18,7 @@ def to_api(graph: dict[str, Any], catalogue) -> dict[str, Any]:
             "_meta": {"title": node["title"]},
         }
         for node in graph["nodes"]
+        if node["type"] != NOTE
     }
 
 

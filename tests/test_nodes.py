@@ -23,6 +23,7 @@ from duet_av.nodes.load_joint_model import DuetLoadJointModel
 from duet_av.nodes.mux import DuetMux
 from duet_av.nodes.stand_in import Folders, Session, session
 from duet_av.nodes.types import SHAPE, Prompts
+from duet_av.tests.schemas import every_input
 from duet_av.tests.tiny import tiny_model
 
 SETTINGS = {"container": "mp4", "video_codec": "h264", "audio_codec": "aac"}
@@ -86,16 +87,6 @@ def test_entrypoint_gives_every_node():
 
 def described():
     return {cls.GET_SCHEMA().node_id: cls.GET_NODE_INFO_V1() for cls in NODES}
-
-
-def every_input(groups, prefix=""):
-    """(name, type, options) of all inputs, those that choices bring too."""
-    for kind in ("required", "optional"):
-        for name, (io_type, options) in groups.get(kind, {}).items():
-            yield prefix + name, io_type, options
-            if io_type == "COMFY_DYNAMICCOMBO_V3":
-                for choice in options["options"]:
-                    yield from every_input(choice["inputs"], f"{prefix}{name}.")
 
 
 @pytest.mark.parametrize("cls", NODES)
