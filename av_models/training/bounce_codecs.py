@@ -22,7 +22,7 @@ from .flow import device_of, draws
 
 VIDEO_NOTE = "Not diffusers' AutoencoderKLWan, whose 3-D convolutions two CPU cores do not train in minutes; same geometry."
 AUDIO_NOTE = "Not diffusers' AutoencoderOobleck, which two CPU cores do not train in minutes; phases by Griffin-Lim."
-LATENT_NOISE = 0.05  # keeps the decoder smooth around each latent
+LATENT_NOISE = 0.05  # keeps the decoder smooth around each latent, unless the config gives its own `latent_noise`
 LATENT_PENALTY = 1e-3
 
 
@@ -39,6 +39,7 @@ class VideoCodecStage:
         self.clips, self.reuse = config["clips_per_pool"], config["steps_per_pool"]
         self.whole_from = round(steps * (1 - config["whole"]))
         self.out = out
+        self.noise = config.get("latent_noise", LATENT_NOISE)
         self.start = config.get("decoder_of")
         codec = load_codec(out.parent / self.start) if self.start else PatchVideoCodec(**config["model"])
         self.model = codec.train()
@@ -76,7 +77,7 @@ class VideoCodecStage:
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         x = self.groups(step).to(device_of(self.model))
         z = self.model.encode_groups(x)
-        y = self.model.decode_groups(z + LATENT_NOISE * torch.randn_like(z))
+        y = self.model.decode_groups(z + self.noise * torch.randn_like(z))
         error = y - x
         mse = error.square().mean()
         loss = mse + 0.05 * error.abs().mean() + LATENT_PENALTY * z.square().mean()
