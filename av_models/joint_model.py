@@ -29,7 +29,7 @@ from .sampling import LatentShape
 from .shapes import AudioStride, AVShape, VideoShape, VideoStride
 from .text import WordEncoder
 
-BOUNCE_BLOCKS, BOUNCE_CLIP = 4, {"frames": 32, "height": 64, "width": 64, "fps": 16}
+BOUNCE_CLIP = {"frames": 32, "height": 64, "width": 64, "fps": 16}
 
 
 @dataclass(frozen=True)
@@ -118,9 +118,7 @@ def load_joint_model(source: str | Path) -> JointModel:
     Raises FileNotFoundError or ValueError, in one line, for a file that is missing, cut short, of another kind or
     architecture, or that does not fit its codecs.
     """
-    if source == BOUNCE:
-        return _bounce()
-    path = Path(source)
+    path = shipped("bounce") if source == BOUNCE else Path(source)
     tensors, card = load_checkpoint(path)
     expect(card, "kind", ("joint",), path)
     expect(card, "architecture", ("AVFullDiT",), path)
@@ -168,14 +166,6 @@ def join_experts(
     )  # fmt: skip
     _check_codecs(model, video, audio)
     return model
-
-
-def _bounce() -> JointModel:
-    """The shipped joint model; where only its experts are shipped, those, joined."""
-    if shipped("bounce").exists():
-        return load_joint_model(shipped("bounce"))
-    files = map(shipped, (VIDEO_EXPERT, AUDIO_EXPERT, "video_codec", "audio_codec"))
-    return join_experts(*files, joint_blocks=BOUNCE_BLOCKS, name=BOUNCE)
 
 
 def _check_codecs(model: JointModel, video: str | Path, audio: str | Path) -> None:
