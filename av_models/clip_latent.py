@@ -28,7 +28,8 @@ def fit_frames(images: Tensor, fps: float | Fraction, shape: VideoShape) -> Tens
     """
     if images.ndim != 4 or len(images) == 0:
         raise ValueError(f"images have shape {list(images.shape)}; give at least one picture [frames, height, width, 3]")
-    at = [min(int(i / shape.fps * valid_fps(fps)), len(images) - 1) for i in range(shape.frames)]
+    pictures_a_frame = valid_fps(fps) / shape.fps
+    at = [min(int(i * pictures_a_frame), len(images) - 1) for i in range(shape.frames)]
     rgb = {i: torch.from_numpy(to_rgb8(images[i], i)) for i in sorted(set(at))}
     return _cover(torch.stack([rgb[i] for i in at]).movedim(-1, 1).float() / 255, shape.height, shape.width).movedim(1, -1)
 
