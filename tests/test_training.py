@@ -208,10 +208,20 @@ def test_the_joint_model_comes_out_ready_to_use(folder):
     assert any(bool(new.to_out.weight.any()) for new in model.denoiser.new_heads)
 
 
-def test_text_encoders_stay_frozen_in_joint_training(folder):
+def test_text_encoders_are_trained_along_in_joint_training(folder):
     joint = load_joint_model(folder / CONFIGS["joint"]["out"])
-    _, text, _ = load_expert(folder / CONFIGS["video_expert"]["out"])
-    assert same(joint.video_text.state_dict(), text.state_dict())
+    for modality in ("video", "audio"):
+        _, text, _ = load_expert(folder / CONFIGS[f"{modality}_expert"]["out"])
+        assert not same(getattr(joint, f"{modality}_text").state_dict(), text.state_dict())
+
+
+def test_a_joint_run_goes_on_from_another(folder, tmp_path):
+    """It starts where the other ended, so that a run with no rate to speak of leaves its weights."""
+    first = folder / CONFIGS["joint"]["out"]
+    still = {"steps": 1, "lr": 1e-12, "warmup": 1}
+    train_config(write(folder, "joint", start=str(first), schedule=still), folder=tmp_path, out=folder / "models/next.safetensors")
+    before, after = (load_checkpoint(path)[0] for path in (first, folder / "models/next.safetensors"))
+    assert same(after, before)
 
 
 def test_latents_are_encoded_once(folder):

@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint import half, save_checkpoint
+from ..checkpoint import half, load_checkpoint, load_into, save_checkpoint
 from ..contract import AVCondition, AVLatent, AVTime, CouplingKind
 from ..given import Given
 from ..joint.avfulldit import AVFullDiT
-from ..loading import load_expert, prefixed
+from ..loading import load_expert
 from .bounce_experts import compile_blocks, drop_text
 from .flow import device_of, draw_time, draws, noised
-from .given import draw_known, error_of_rest
+from .given import MODES, draw_known, error_of_rest
 from .latents import LatentSet
 
 
@@ -24,26 +24,33 @@ class JointStage:
 
     Some rows of every batch are trained `cut` and some `removed`, so that JointCFG's and JointCFG*'s negatives are
     predictions the model has learned; both texts are dropped for half of those. The first `given_rows` rows are given a
-    part of the clip clean. Text encoders stay frozen.
+    part of the clip clean, drawn from `modes`. Text encoders are trained too. `start`: a checkpoint of this stage to go
+    on from, instead of from the experts alone.
     """
 
     rank = 0
 
-    def __init__(self, config: dict[str, Any], video: Path, audio: Path, data: LatentSet, out: Path) -> None:
+    def __init__(
+        self, config: dict[str, Any], video: Path, audio: Path, data: LatentSet, out: Path, start: Path | None = None
+    ) -> None:
         self.config, self.data, self.out = config, data, out
         self.batch, self.drop, self.time, self.weight = (
             config["batch"], config["text_dropout"], config["time"], config["lambda_a"]
         )  # fmt: skip
-        v, self.video_text, v_card = load_expert(video)
-        a, self.audio_text, a_card = load_expert(audio)
+        v, video_text, v_card = load_expert(video)
+        a, audio_text, a_card = load_expert(audio)
         self.cards = {"video": v_card, "audio": a_card}
-        self.model = AVFullDiT(v, a, config["joint_blocks"]).train()
+        denoiser = AVFullDiT(v, a, config["joint_blocks"])
+        self.model = nn.ModuleDict({"denoiser": denoiser, "video_text": video_text, "audio_text": audio_text}).train()
+        if start:
+            load_into(self.model, load_checkpoint(start)[0], start)
         if config.get("compile"):
             compile_blocks(v.transformer)
             compile_blocks(a.transformer)
-            self.model.joint_block = torch.compile(self.model.joint_block)
-        self.video_words = self.video_text.indices(data.video_captions)
-        self.audio_words = self.audio_text.indices(data.audio_captions)
+            denoiser.joint_block = torch.compile(denoiser.joint_block)
+        self.video_words = video_text.indices(data.video_captions)
+        self.audio_words = audio_text.indices(data.audio_captions)
+        self.modes = config.get("modes", MODES)
         cut, removed, self.given_rows = config["cut_rows"], config["removed_rows"], config["given_rows"]
         full = self.batch - cut - removed
         self.kinds = [CouplingKind.FULL] * full + [CouplingKind.CUT] * cut + [CouplingKind.REMOVED] * removed
@@ -53,9 +60,8 @@ class JointStage:
 
     def condition(self, rows: Tensor) -> AVCondition:
         device = device_of(self.model)
-        with torch.no_grad():
-            video = self.video_text.to(device).encode((self.video_words[rows] * ~self.null[:, None]).to(device))
-            audio = self.audio_text.to(device).encode((self.audio_words[rows] * ~self.null[:, None]).to(device))
+        video = self.model["video_text"].encode((self.video_words[rows] * ~self.null[:, None]).to(device))
+        audio = self.model["audio_text"].encode((self.audio_words[rows] * ~self.null[:, None]).to(device))
         return AVCondition(drop_text(video, self.drop), drop_text(audio, self.drop))
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
@@ -66,7 +72,8 @@ class JointStage:
         x_v, velocity_v = noised(clean.video, t)
         x_a, velocity_a = noised(clean.audio, t)
         given = Given(clean, self.known(step), "clean")
-        out = self.model.predict(given.restored(AVLatent(x_v, x_a)), given.times(AVTime(t, t)), self.condition(rows), self.kinds)
+        noisy, times = given.restored(AVLatent(x_v, x_a)), given.times(AVTime(t, t))
+        out = self.model["denoiser"].predict(noisy, times, self.condition(rows), self.kinds)
         error_v = error_of_rest((out.video - velocity_v).square(), given.known.video)
         error_a = error_of_rest((out.audio - velocity_a).square(), given.known.audio)
         loss = error_v.mean() + self.weight * error_a.mean()
@@ -78,7 +85,8 @@ class JointStage:
 
     def known(self, step: int) -> AVLatent:
         """What each row of the batch is given clean."""
-        drawn = draw_known(draws(step, 5, self.rank), self.given_rows, self.data.video.shape[2], self.data.audio.shape[2])
+        frames, steps = self.data.video.shape[2], self.data.audio.shape[2]
+        drawn = draw_known(draws(step, 5, self.rank), self.given_rows, frames, steps, self.modes)
         rest = self.batch - self.given_rows
         masks = (torch.cat([d, d.new_zeros(rest, *d.shape[1:])]) for d in (drawn.video, drawn.audio))
         return AVLatent(*(mask.to(device_of(self.model)) for mask in masks))
@@ -93,7 +101,4 @@ class JointStage:
             "audio": {k: self.cards["audio"][k] for k in ("config", "text", "rope_scale")},
             "data": self.config["data_card"], "run": run, "licence": "Apache-2.0",
         }  # fmt: skip
-        tensors = prefixed("denoiser", model.state_dict())
-        tensors |= prefixed("video_text", self.video_text.state_dict())
-        tensors |= prefixed("audio_text", self.audio_text.state_dict())
-        save_checkpoint(self.out, half(tensors), card)
+        save_checkpoint(self.out, half(model.state_dict()), card)

@@ -90,7 +90,8 @@ def make_stage(config: dict[str, Any], base: Path, steps: int, out: Path, on_cli
         from .bounce_joint import JointStage
 
         settings["data_card"] = {"training_clips": of["clips"], "training_seed": of["seed"]}
-        return JointStage(settings, base / config["video_expert"], base / config["audio_expert"], data, out)
+        start = base / config["start"] if "start" in config else None
+        return JointStage(settings, base / config["video_expert"], base / config["audio_expert"], data, out, start)
     from .bounce_experts import ExpertStage
 
     return ExpertStage(kind, settings, data, out)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,10 +14,10 @@ from ..contract import AVLatent
 MODES = {"video": 0.25, "audio": 0.25, "first_frame": 0.2, "beginning": 0.1, "video_stretch": 0.1, "audio_stretch": 0.1}
 
 
-def draw_known(rng: np.random.Generator, rows: int, frames: int, steps: int) -> AVLatent:
+def draw_known(rng: np.random.Generator, rows: int, frames: int, steps: int, modes: Mapping[str, float] = MODES) -> AVLatent:
     """Masks, True where given: latent frames [rows, 1, frames, 1, 1] and sound steps [rows, 1, steps]; never all."""
     video, audio = np.zeros((rows, frames), bool), np.zeros((rows, steps), bool)
-    for row, mode in enumerate(rng.choice(list(MODES), rows, p=list(MODES.values()))):
+    for row, mode in enumerate(rng.choice(list(modes), rows, p=list(modes.values()))):
         if mode == "video":
             video[row] = True
         elif mode == "audio":
