@@ -57,7 +57,9 @@ class BranchRunner:
         self.check_interrupt()
         x, times = AVLatent.cat([latent] * len(branches)), AVTime.cat([t] * len(branches))
         coupling = [branch.coupling for branch in branches for _ in range(self.rows)]
-        out = denoise(self.models[branches[0].model], x, times, self._condition(branches), coupling)
+        skip = [branch.skip_block for branch in branches for _ in range(self.rows)]
+        model = self.models[branches[0].model]
+        out = denoise(model, x, times, self._condition(branches), coupling, skip if any(s is not None for s in skip) else None)
         self.branches += rows_of(branches)
         self.forwards += 1
         out = AVLatent(out.video.to(latent.video.dtype), out.audio.to(latent.audio.dtype))

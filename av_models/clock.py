@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .contract import Prediction
 from .noise import AUDIO, VIDEO, check_seed, step_generator
-from .parameterization import convert, to_x0
+from .parameterization import convert
 
 PREDICTIONS: dict[str, Prediction] = {
     "flow_prediction": "flow", "epsilon": "epsilon", "v_prediction": "v", "sample": "x0",
@@ -72,14 +72,17 @@ class Clock:
         # rounded (UniPC) within one ulp.
         self.times = [float(t) for t in timesteps / self.scheduler.config.num_train_timesteps]
 
+    def convert(self, index: int, source: Prediction, target: Prediction, prediction: Tensor, x_t: Tensor) -> Tensor:
+        """A prediction made at step `index`, of kind `source`, as one of kind `target`."""
+        t = float(self.scheduler.sigmas[index])
+        return convert(prediction, x_t, 1 - t, t, source, target)
+
     def x0(self, index: int, source: Prediction, prediction: Tensor, x_t: Tensor) -> Tensor:
         """The clean estimate at step `index`, from a prediction of kind `source`."""
-        t = float(self.scheduler.sigmas[index])
-        return to_x0(prediction, x_t, 1 - t, t, source)
+        return self.convert(index, source, "x0", prediction, x_t)
 
     def step(self, index: int, source: Prediction, prediction: Tensor, x_t: Tensor) -> Tensor:
         """The latent after step `index`. Steps are taken once each, in order: schedulers remember."""
-        t = float(self.scheduler.sigmas[index])
-        prediction = convert(prediction, x_t, 1 - t, t, source, self.target)
+        prediction = self.convert(index, source, self.target, prediction, x_t)
         timestep = self.scheduler.timesteps[index]
         return self.scheduler.step(prediction, timestep, x_t, return_dict=False, **self.options)[0]

@@ -116,19 +116,32 @@ CUT = Coupling(CouplingKind.CUT)
 REMOVED = Coupling(CouplingKind.REMOVED)
 
 
+Skip = Sequence[int | None]
+
+
 class JointDenoiser(Protocol):
-    """Every joint model. `kinds` are the couplings it can do; `prediction` is what it predicts."""
+    """Every joint model. `kinds` are the couplings it can do; `prediction` is what it predicts; `skippable` is how many
+    blocks it has that a row can do without, 0 where it cannot."""
 
     prediction: Prediction
     kinds: frozenset[CouplingKind]
+    skippable: int
 
-    def predict(self, latent: AVLatent, t: AVTime, cond: AVCondition, kinds: Sequence[CouplingKind]) -> AVLatent:
-        """One network call. Row i of every argument goes together; `kinds[i]` is the coupling of row i."""
+    def predict(
+        self, latent: AVLatent, t: AVTime, cond: AVCondition, kinds: Sequence[CouplingKind], skip: Skip | None = None
+    ) -> AVLatent:
+        """One network call. Row i of every argument goes together: `kinds[i]` is its coupling, `skip[i]` the block that it
+        does without. A model that cannot skip is never handed a `skip`."""
         ...
 
 
 def denoise(
-    model: JointDenoiser, latent: AVLatent, t: AVTime, cond: AVCondition, coupling: Sequence[Coupling]
+    model: JointDenoiser,
+    latent: AVLatent,
+    t: AVTime,
+    cond: AVCondition,
+    coupling: Sequence[Coupling],
+    skip: Skip | None = None,
 ) -> AVLatent:
     """The model's prediction for each row under that row's coupling, in one network call.
 
@@ -137,10 +150,11 @@ def denoise(
     """
     source = [row for row, c in enumerate(coupling) for _ in c.kinds]
     kinds = [kind for c in coupling for kind in c.kinds]
+    skips = {} if skip is None else {"skip": [skip[row] for row in source]}
     if len(kinds) == len(coupling):
-        return model.predict(latent, t, cond, kinds)
+        return model.predict(latent, t, cond, kinds, **skips)
     index = torch.tensor(source, device=latent.video.device)
-    rows = model.predict(*take_rows(latent, t, cond, index), kinds)
+    rows = model.predict(*take_rows(latent, t, cond, index), kinds, **skips)
     out, at = [], 0
     for c in coupling:
         out.append(_mix(rows[at : at + len(c.kinds)], c))

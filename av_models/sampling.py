@@ -6,16 +6,17 @@ joint parameters are dropped and each modality runs on its own scheduler's grid,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 
 from .branch_runner import BranchRunner
 from .clock import Clock, time_grid
-from .contract import AVCondition, AVLatent, AVTime, JointDenoiser
+from .contract import AVCondition, AVLatent, AVTime, JointDenoiser, Prediction
 from .given import Given
-from .guidance import Cost, Guidance, Step, cost_of, require_kinds
+from .guidance import Cost, Guidance, Step, cost_of, require_able
 from .noise import AUDIO, VIDEO, audio_noise, video_noise
 
 Callback = Callable[[int, int, AVLatent], None]
@@ -95,7 +96,7 @@ def sample(
     video, audio = _clocks(video_scheduler, audio_scheduler, grid, shift, parity, video_seed, audio_seed)
     plan = [Step(i, len(video.times), *times) for i, times in enumerate(zip(video.times, audio.times))]
     models = {"main": model} if bad_model is None else {"main": model, "bad": bad_model}
-    _require_models(guidance, plan, models)
+    require_able(guidance, plan, models)
     latent = _start(start, video_seed, audio_seed, positive.video.tokens.device)
     texts = {"positive": positive, "negative": negative}
     network = BranchRunner(models, texts, latent.rows, batch_branches, check_interrupt)
@@ -105,8 +106,8 @@ def sample(
     for step in plan:
         latent = given.noised(latent, noise, step.t_video, step.t_audio)
         predictions = network.predict(guidance.branches(step), latent, step, given.times(_times(step, latent)))
-        guided, state = guidance.combine(predictions, step, state)
-        at = step.index, model.prediction
+        kind, guided, state = _guide(guidance, predictions, models, (video, audio), step, latent, state)
+        at = step.index, kind
         if callback is not None:
             x0 = AVLatent(video.x0(*at, guided.video, latent.video), audio.x0(*at, guided.audio, latent.audio))
             callback(step.index + 1, step.count, given.restored(x0))
@@ -115,6 +116,22 @@ def sample(
     cost = Cost(len(plan), network.branches, network.forwards)
     warnings = (*network.warnings, *_not_finite(latent))
     return SampleResult(latent, len(plan), cost.branches_per_step, cost.forwards_per_step, warnings)
+
+
+def _guide(guidance, predictions, models, clocks, step, latent, state) -> tuple[Prediction, AVLatent, Any]:
+    """The guided prediction, its kind, and the strategy's state; a step without branches stands still."""
+    if not predictions:
+        return "flow", AVLatent(torch.zeros_like(latent.video), torch.zeros_like(latent.audio)), state
+    kind = guidance.space or models["main"].prediction
+    video, audio = clocks
+    predictions = {
+        branch: AVLatent(
+            video.convert(step.index, models[branch.model].prediction, kind, p.video, latent.video),
+            audio.convert(step.index, models[branch.model].prediction, kind, p.audio, latent.audio),
+        )
+        for branch, p in predictions.items()
+    }
+    return kind, *guidance.combine(predictions, step, state)
 
 
 def _clocks(video, audio, grid, shift, parity, video_seed, audio_seed) -> tuple[Clock, Clock]:
@@ -156,14 +173,6 @@ def _times(step: Step, latent: AVLatent) -> AVTime:
     """The step's times for every row of `latent`."""
     device = latent.video.device
     return AVTime(*(torch.full((latent.rows,), t, dtype=torch.float32, device=device) for t in (step.t_video, step.t_audio)))
-
-
-def _require_models(guidance: Guidance, plan: Sequence[Step], models: dict[str, JointDenoiser]) -> None:
-    needed = {branch.model for step in plan for branch in guidance.branches(step)}
-    if needed - models.keys():
-        raise ValueError(f"guidance {guidance.name} needs a second, weaker model; give one as bad_model")
-    for name in needed:
-        require_kinds(guidance, plan, models[name].kinds)
 
 
 def _not_finite(latent: AVLatent) -> list[str]:

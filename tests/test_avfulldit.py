@@ -171,6 +171,37 @@ def test_rows_of_mixed_coupling_equal_calls_of_their_own_in_order():
         torch.testing.assert_close(out.audio[rows], alone.audio[rows], atol=1e-5, rtol=0)
 
 
+# A skipped block.
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("block", [0, 2])
+def test_a_row_that_skips_a_block_is_that_row_of_a_model_without_it(block):
+    model, latent, t, cond = small.joint(), small.latent(3), small.times(3), small.condition(3)
+    plain, out = (model.predict(latent, t, cond, [FULL, CUT, FULL], skip) for skip in (None, [None, block, block]))
+    reference, left_out = small.joint(), list(model.aligned())[block][1]
+
+    def run(block_v, block_a, new, v, a, counts):
+        return (v, a) if block_a is left_out else AVFullDiT.run(model, block_v, block_a, new, v, a, counts)
+
+    reference.aligned, reference.run = model.aligned, run
+    without = reference.predict(latent, t, cond, [FULL, CUT, FULL])
+    for modality in ("video", "audio"):
+        got, kept, gone = (getattr(each, modality) for each in (out, plain, without))
+        assert torch.equal(got[0], kept[0]) and not torch.allclose(got[1:], kept[1:], atol=1e-4)
+        torch.testing.assert_close(got[1:], gone[1:], atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_rows_that_skip_keep_their_order_among_mixed_couplings():
+    model, latent, t, cond = small.joint(), small.latent(3), small.times(3), small.condition(3)
+    out = model.predict(latent, t, cond, [REMOVED, CUT, FULL], [1, None, 2])
+    for row, (kind, block) in enumerate(((REMOVED, 1), (CUT, None), (FULL, 2))):
+        alone = model.predict(latent, t, cond, [kind] * 3, [block] * 3)
+        torch.testing.assert_close(out.video[row], alone.video[row], atol=1e-5, rtol=0)
+        torch.testing.assert_close(out.audio[row], alone.audio[row], atol=1e-5, rtol=0)
+
+
 # Parity.
 
 

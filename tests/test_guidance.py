@@ -1,18 +1,35 @@
+import math
+from dataclasses import dataclass
 from itertools import product
 
 import pytest
 import torch
+from diffusers.guiders.adaptive_projected_guidance import MomentumBuffer, normalized_guidance
+from diffusers.guiders.classifier_free_zero_star_guidance import cfg_zero_star_scale
+from diffusers.guiders.guider_utils import rescale_noise_cfg
+from diffusers.guiders.ltx2_guidance import LTX2Guidance
 
 from duet_av.av_models.contract import CUT, FULL, REMOVED, AVLatent, Coupling, CouplingKind
-from duet_av.av_models.guidance import GUIDANCE, Branch, Cost, Step, cost_of, make_guidance, require_kinds
+from duet_av.av_models.guidance import GUIDANCE, AffineGuidance, Branch, Cost, Curve, Step, cost_of, make_guidance, require_able
 
 STEP = Step(0, 1, 1.0, 1.0)
 SCALES = [(1, 1, 1, 1), (2, 2, 2, 2), (3, 1, 1, 1), (0, 2, 2, 0)]
 SCALED = [name for name in GUIDANCE if name != "none"]
+AFFINE = [name for name in SCALED if issubclass(GUIDANCE[name], AffineGuidance)]
+PLAIN = [name for name in AFFINE if name != "autoguidance" and "skip_block" not in GUIDANCE[name].__dataclass_fields__]
+LATER = Step(5, 10, 0.5, 0.5)
+
+
+@dataclass
+class Able:
+    """What a model says of itself."""
+
+    kinds: frozenset = frozenset(CouplingKind)
+    skippable: int = 6
 
 
 def settings_at(name: str, scale: float) -> dict[str, float]:
-    return {field: scale for field in GUIDANCE[name].__dataclass_fields__ if field.endswith("scale")}
+    return {field: scale for field in GUIDANCE[name].__dataclass_fields__ if field.endswith("_scale")}
 
 
 def predictions_for(branches) -> dict[Branch, AVLatent]:
@@ -20,13 +37,11 @@ def predictions_for(branches) -> dict[Branch, AVLatent]:
     return {b: AVLatent(torch.randn(2, 1, 1, 1, 2, generator=g), torch.randn(2, 1, 3, generator=g)) for b in branches}
 
 
-def ask(name: str, **settings):
+def ask(name: str, step: Step = LATER, **settings):
     guidance = make_guidance(name, **settings)
-    branches = guidance.branches(STEP)
+    branches = guidance.branches(step)
     predictions = predictions_for(branches)
-    guided, state = guidance.combine(predictions, STEP)
-    assert state is None
-    return branches, predictions, guided
+    return branches, predictions, guidance.combine(predictions, step)[0]
 
 
 def negative(coupling: Coupling = FULL) -> Branch:
@@ -69,7 +84,7 @@ def test_scale_one_is_the_prompt_alone_and_one_branch(name):
     assert guided.video is p[Branch()].video and guided.audio is p[Branch()].audio
 
 
-@pytest.mark.parametrize("name", SCALED)
+@pytest.mark.parametrize("name", PLAIN)
 def test_scale_zero_runs_no_prompt(name):
     branches, _, _ = ask(name, **settings_at(name, 0.0))
     assert len(branches) == 1 and branches[0].video == branches[0].audio == "negative"
@@ -83,11 +98,11 @@ def test_a_modality_at_scale_one_is_unguided_beside_a_guided_one(name):
     assert torch.equal(guided.video, p[Branch()].video) and not torch.equal(guided.audio, p[Branch()].audio)
 
 
-@pytest.mark.parametrize("name, scales", list(product(SCALED, SCALES)))
+@pytest.mark.parametrize("name, scales", list(product(AFFINE, SCALES)))
 def test_no_branch_of_weight_zero(name, scales):
     guidance = make_guidance(name, **dict(zip(settings_at(name, 0), map(float, scales))))
     step_weights = {}
-    for branch, weight in guidance.weights(STEP):
+    for branch, weight in guidance.weights():
         step_weights[branch] = (weight.video, weight.audio)
     assert all(any(step_weights[branch]) for branch in guidance.branches(STEP))
     assert all(branch in guidance.branches(STEP) for branch, weight in step_weights.items() if any(weight))
@@ -110,7 +125,7 @@ def test_branches_that_become_the_same_are_run_once():
     torch.testing.assert_close(guided.video, u.video + 3.0 * (c.video - u.video))
 
 
-@pytest.mark.parametrize("name", SCALED)
+@pytest.mark.parametrize("name", PLAIN)
 def test_removed_makes_every_strategy_plain_cfg_of_the_experts(name):
     branches, p, guided = ask(name, removed=True, **settings_at(name, 2.0))
     assert set(branches) == {Branch(coupling=REMOVED), negative(REMOVED)}
@@ -141,7 +156,7 @@ def test_a_cost_that_varies_over_the_steps_is_reported_as_its_mean():
 def test_an_unknown_name_gets_one_line_with_those_there_are():
     with pytest.raises(ValueError) as error:
         make_guidance("jointcfg")
-    assert str(error.value) == "guidance is 'jointcfg'; choose one of none, cfg, joint_cfg, joint_cfg_star, dual_cfg"
+    assert str(error.value) == f"guidance is 'jointcfg'; choose one of {', '.join(GUIDANCE)}"
 
 
 def test_an_unknown_setting_gets_one_line():
@@ -159,8 +174,206 @@ def test_a_scale_that_is_no_finite_number_is_named(field, value):
 def test_a_strategy_that_the_model_cannot_do_is_named_with_what_it_can():
     guidance = make_guidance("joint_cfg", video_scale=2.0, audio_scale=2.0)
     with pytest.raises(ValueError) as error:
-        require_kinds(guidance, [STEP], {CouplingKind.FULL, CouplingKind.REMOVED})
+        require_able(guidance, [STEP], {"main": Able(kinds=frozenset({CouplingKind.FULL, CouplingKind.REMOVED}))})
     assert str(error.value) == (
         "guidance joint_cfg needs coupling cut, which this model cannot do; "
         "choose a guidance that does with full, removed"
     )
+
+
+# Formulas, held to diffusers' guiders where it has them.
+
+
+def close(guided: AVLatent, video: torch.Tensor, audio: torch.Tensor) -> None:
+    torch.testing.assert_close(guided.video, video)
+    torch.testing.assert_close(guided.audio, audio)
+
+
+def test_modality_formula_is_that_of_diffusers_for_ltx2():
+    scales = dict(video_scale=3.0, video_cross_scale=2.0, video_skip_scale=1.5)
+    scales |= dict(audio_scale=7.0, audio_cross_scale=1.0, audio_skip_scale=3.0)
+    branches, p, guided = ask("modality_cfg", **scales, skip_block=3, rescale=0.7)
+    passes = Branch(), negative(), Branch(skip_block=3), Branch(coupling=CUT)
+    assert set(branches) == set(passes)
+    for modality in ("video", "audio"):
+        s_c, s_x, s_g = (scales[f"{modality}{kind}_scale"] for kind in ("", "_cross", "_skip"))
+        guider = LTX2Guidance(s_c, s_g - 1, s_x, guidance_rescale=0.7)
+        expected = guider.forward(*(getattr(p[branch], modality) for branch in passes)).pred
+        torch.testing.assert_close(getattr(guided, modality), expected)
+
+
+def test_modality_guidance_of_prompt_and_coupling_asks_for_three_branches():
+    branches, _, _ = ask("modality_cfg")
+    assert set(branches) == {Branch(), negative(), Branch(coupling=CUT)}
+
+
+def test_skip_formula():
+    branches, p, guided = ask("stg", video_scale=3.0, audio_scale=1.0, video_skip_scale=2.0, audio_skip_scale=1.5, skip_block=2)
+    c, u, skip = p[Branch()], p[negative()], p[Branch(skip_block=2)]
+    assert len(branches) == 3
+    close(guided, u.video + 3 * (c.video - u.video) + (c.video - skip.video), c.audio + 0.5 * (c.audio - skip.audio))
+
+
+def test_autoguidance_formula():
+    branches, p, guided = ask("autoguidance", video_scale=3.0, audio_scale=2.0)
+    c, bad = p[Branch()], p[Branch(model="bad")]
+    assert set(branches) == {Branch(), Branch(model="bad")}
+    close(guided, bad.video + 3 * (c.video - bad.video), bad.audio + 2 * (c.audio - bad.audio))
+
+
+def test_a_bad_model_that_was_never_joined_runs_with_its_joint_parameters_dropped():
+    branches, _, _ = ask("autoguidance", bad_removed=True)
+    assert set(branches) == {Branch(), Branch(model="bad", coupling=REMOVED)}
+
+
+def test_cfg_zero_star_formula_is_that_of_diffusers():
+    _, p, guided = ask("cfg_zero_star", video_scale=3.0, audio_scale=2.0)
+    for modality, scale in (("video", 3.0), ("audio", 2.0)):
+        c, u = getattr(p[Branch()], modality), getattr(p[negative()], modality)
+        alpha = cfg_zero_star_scale(c.flatten(1), u.flatten(1)).view(-1, *[1] * (c.ndim - 1))
+        torch.testing.assert_close(getattr(guided, modality), alpha * u + scale * (c - alpha * u))
+
+
+def test_cfg_zero_star_runs_nothing_in_its_first_steps():
+    guidance = make_guidance("cfg_zero_star", zero_steps=2)
+    counts = [len(guidance.branches(Step(i, 4, 1 - i / 4, 1 - i / 4))) for i in range(4)]
+    assert counts == [0, 0, 2, 2]
+    with pytest.raises(ValueError, match="^zero_steps is 4 of 4 steps: all of them; give fewer$"):
+        make_guidance("cfg_zero_star", zero_steps=4).branches(Step(0, 4, 1.0, 1.0))
+
+
+def test_apg_formula_is_that_of_diffusers_over_several_steps():
+    guidance = make_guidance("apg", video_scale=3.0, audio_scale=4.0, eta=0.25, momentum=-0.5, norm_threshold=1.5)
+    buffers, state = {"video": MomentumBuffer(-0.5), "audio": MomentumBuffer(-0.5)}, None
+    for index in range(3):
+        g = torch.Generator().manual_seed(index)
+        step = Step(index, 3, 0.5, 0.5)
+        shapes = (2, 3, 1, 2, 2), (2, 3, 5)
+        p = {b: AVLatent(*(torch.randn(shape, generator=g) for shape in shapes)) for b in guidance.branches(step)}
+        guided, state = guidance.combine(p, step, state)
+        for modality, scale in (("video", 3.0), ("audio", 4.0)):
+            c, u = getattr(p[Branch()], modality), getattr(p[negative()], modality)
+            expected = normalized_guidance(
+                c, u, scale - 1, buffers[modality], eta=0.25, norm_threshold=1.5, use_original_formulation=True
+            )
+            torch.testing.assert_close(getattr(guided, modality), expected)
+
+
+def test_apg_with_nothing_of_its_own_is_cfg():
+    scales = dict(video_scale=3.0, audio_scale=2.0)
+    _, _, apg = ask("apg", **scales, eta=1.0, momentum=0.0)
+    _, _, cfg = ask("cfg", **scales)
+    close(apg, cfg.video, cfg.audio)
+
+
+# Modifiers, on every strategy.
+
+
+@pytest.mark.parametrize("name", GUIDANCE)
+def test_outside_its_interval_a_strategy_is_the_prompt_alone(name):
+    guidance = make_guidance(name, **settings_at(name, 2.0), interval_low=0.3, interval_high=0.7)
+    for t, guided in ((0.8, False), (0.7, True), (0.3, True), (0.2, False)):
+        branches = guidance.branches(Step(5, 10, t, t))
+        assert (branches == (Branch(),)) is (name == "none" or not guided)
+
+
+def test_an_interval_looks_at_each_modalitys_own_time():
+    guidance = make_guidance("cfg", video_scale=2.0, audio_scale=2.0, interval_low=0.5)
+    p = predictions_for(guidance.branches(Step(5, 10, 0.6, 0.4)))
+    guided, _ = guidance.combine(p, Step(5, 10, 0.6, 0.4))
+    assert torch.equal(guided.audio, p[Branch()].audio) and not torch.equal(guided.video, p[Branch()].video)
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_a_scale_curve_is_how_much_of_the_guidance_is_left(name):
+    curve = Curve(((0.0, 1.0), (1.0, 0.0)))
+    curved = make_guidance(name, **settings_at(name, 3.0), scale_curve=curve)
+    half = make_guidance(name, **settings_at(name, 2.0))
+    step = Step(5, 11, 0.5, 0.5)
+    assert curved.branches(step) == half.branches(step)
+    p = predictions_for(half.branches(step))
+    (a, _), (b, _) = curved.combine(p, step), half.combine(p, step)
+    close(a, b.video, b.audio)
+    assert curved.branches(Step(10, 11, 0.1, 0.1)) == (Branch(),)
+
+
+def test_coupling_curves_set_the_strengths_of_each_step():
+    guidance = make_guidance("none", a_to_v=2.0, a_to_v_curve=Curve(((0.0, 1.0), (1.0, 0.0))), v_to_a_curve=Curve(((0.0, 0.5),)))
+    couplings = [guidance.branches(Step(i, 3, 0.5, 0.5))[0].coupling for i in range(3)]
+    assert couplings == [Coupling(a_to_v=2.0, v_to_a=0.5), Coupling(a_to_v=1.0, v_to_a=0.5), Coupling(a_to_v=0.0, v_to_a=0.5)]
+
+
+@pytest.mark.parametrize("name", SCALED)
+@pytest.mark.parametrize("phi", [0.3, 1.0])
+def test_rescaling_is_that_of_diffusers(name, phi):
+    _, p, plain = ask(name, **settings_at(name, 3.0))
+    _, _, guided = ask(name, **settings_at(name, 3.0), rescale=phi)
+    c = p[Branch()]
+    close(guided, rescale_noise_cfg(plain.video, c.video, phi), rescale_noise_cfg(plain.audio, c.audio, phi))
+
+
+def test_rescaling_leaves_an_unguided_modality_alone():
+    _, p, guided = ask("cfg", video_scale=3.0, audio_scale=1.0, rescale=1.0)
+    assert guided.audio is p[Branch()].audio
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "monotone_cubic"])
+def test_a_curve_meets_its_points_and_never_overshoots(interpolation):
+    curve = Curve(((0.0, 0.2), (0.3, 1.0), (0.4, 1.0), (0.9, 0.1)), interpolation)
+    assert [curve(x) for x in (0.0, 0.3, 0.4, 0.9, 1.0)] == pytest.approx([0.2, 1.0, 1.0, 0.1, 0.1])
+    values = [curve(i / 200) for i in range(201)]
+    assert min(values) >= 0.1 - 1e-12 and max(values) <= 1 + 1e-12
+    rising, falling = values[:61], values[80:181]
+    assert rising == sorted(rising) and falling == sorted(falling, reverse=True)
+
+
+# Bad input.
+
+
+@pytest.mark.parametrize(
+    "settings, line",
+    [
+        (dict(interval_low=0.7, interval_high=0.3), "the interval is 0.7 to 0.3; give two numbers from 0 to 1, the lower first"),
+        (dict(interval_high=1.5), "the interval is 0.0 to 1.5; give two numbers from 0 to 1, the lower first"),
+        (dict(interval_low=math.nan), "interval_low is nan; give a finite number"),
+        (dict(rescale=1.2), "rescale is 1.2; give a number from 0 \\(off\\) to 1"),
+        (dict(scale_curve=0.5), "scale_curve is 0.5; give a curve"),
+    ],
+)
+def test_a_modifier_that_makes_no_sense_is_named(settings, line):
+    with pytest.raises(ValueError, match=f"^{line}$"):
+        make_guidance("cfg", **settings)
+
+
+@pytest.mark.parametrize(
+    "points, line",
+    [
+        ((), "the curve is empty; give it at least one point"),
+        (((0.0, math.inf),), r"the curve's point \(0.0, inf\) is not finite or not between 0 and 1 in x; move it"),
+        (((1.5, 0.0),), r"the curve's point \(1.5, 0.0\) is not finite or not between 0 and 1 in x; move it"),
+    ],
+)
+def test_a_curve_that_is_none_is_named(points, line):
+    with pytest.raises(ValueError, match=f"^{line}$"):
+        Curve(points)
+
+
+def test_an_interval_that_never_applies_is_named():
+    guidance = make_guidance("cfg", interval_low=0.41, interval_high=0.49)
+    steps = [Step(i, 10, 1 - i / 10, 1 - i / 10) for i in range(10)]
+    with pytest.raises(ValueError) as error:
+        require_able(guidance, steps, {"main": Able()})
+    assert str(error.value) == "the guidance interval 0.41 to 0.49 never applies: this run's times go from 1 to 0.1; widen it"
+
+
+@pytest.mark.parametrize(
+    "name, model, line",
+    [
+        ("stg", Able(skippable=0), "guidance stg skips a block, which this model cannot do; choose another guidance"),
+        ("stg", Able(skippable=6), "skip_block is 29; this model has blocks 0 to 5"),
+        ("autoguidance", Able(), "guidance autoguidance needs a second, weaker model; give one as bad_model"),
+    ],
+)
+def test_a_model_that_cannot_is_named_with_what_it_can(name, model, line):
+    with pytest.raises(ValueError, match=f"^{line}$"):
+        require_able(make_guidance(name), [STEP], {"main": model})

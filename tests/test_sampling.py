@@ -11,7 +11,7 @@ from diffusers import (
 )
 
 from duet_av.av_models.contract import AVLatent, CouplingKind
-from duet_av.av_models.guidance import GUIDANCE, AffineGuidance, Branch, Weight, make_guidance
+from duet_av.av_models.guidance import GUIDANCE, AffineGuidance, Branch, Curve, Weight, make_guidance
 from duet_av.av_models.noise import audio_noise, video_noise
 from duet_av.av_models.parameterization import convert, to_x0
 from duet_av.av_models.sampling import LatentShape, sample, sampling_cost, time_grid
@@ -42,12 +42,25 @@ def noise(shape: LatentShape = SHAPE) -> AVLatent:
     return AVLatent(video_noise(shape.video, 11), audio_noise(shape.audio, 12))
 
 
+def with_scales(name: str, video: float, audio: float, **settings):
+    """`name` with every scale of a modality the same, for `ToyJoint`."""
+    guidance = make_guidance(name)
+    settings |= {scale: video if scale.startswith("video") else audio for scale in guidance.scales}
+    return make_guidance(name, **settings, **({"skip_block": 0} if hasattr(guidance, "skip_block") else {}))
+
+
+FADING = Curve(((0.0, 1.0), (0.5, 0.0)))
+MODIFIERS = (
+    {"a_to_v": 0.5}, {"interval_low": 0.5, "interval_high": 0.9}, {"scale_curve": FADING, "v_to_a_curve": FADING, "rescale": 0.5},
+)  # fmt: skip
+
+
 def strategies():
     yield NONE
     for name in list(GUIDANCE)[1:]:
         for video, audio in ((1.0, 1.0), (3.0, 3.0), (1.0, 2.5)):
-            yield make_guidance(name, video_scale=video, audio_scale=audio)
-            yield make_guidance(name, video_scale=video, audio_scale=audio, a_to_v=0.5)
+            for modifiers in ({}, *MODIFIERS):
+                yield with_scales(name, video, audio, **modifiers)
     yield make_guidance("dual_cfg", video_scale=3.0, audio_scale=3.0, video_cross_scale=2.0, audio_cross_scale=2.0)
 
 
@@ -58,7 +71,7 @@ def gaussian(guidance, steps: int = 400, **options) -> tuple[float, float, float
     """Means of video and audio, and the error of the whole sample against mean + std · ε."""
     model = GaussianJoint(std=0.5, cross=0.75)
     result = sample(model, SHAPE, plain_condition(2.0), plain_condition(-1.0), guidance,
-                    steps=steps, video_seed=11, audio_seed=12, **options)  # fmt: skip
+                    bad_model=GaussianJoint(std=0.5, cross=0.0), steps=steps, video_seed=11, audio_seed=12, **options)  # fmt: skip
     residual = [x - 0.5 * e for x, e in ((result.latent.video, noise().video), (result.latent.audio, noise().audio))]
     means = [float(r.mean()) for r in residual]
     return *means, max(float((r - m).abs().max()) for r, m in zip(residual, means))
@@ -73,6 +86,10 @@ def gaussian(guidance, steps: int = 400, **options) -> tuple[float, float, float
         (make_guidance("joint_cfg_star", video_scale=3.0, audio_scale=2.0), -1 + 3 * 3.75, -1 + 2 * 3.75),
         (make_guidance("dual_cfg", video_scale=3.0, audio_scale=2.0, video_cross_scale=5.0, audio_cross_scale=4.0),
          -1 + 5 * 0.75 + 3 * 3, -1 + 4 * 0.75 + 2 * 3),
+        (make_guidance("modality_cfg", video_scale=3.0, audio_scale=2.0, video_cross_scale=5.0, audio_cross_scale=4.0),
+         2.75 + 2 * 3 + 4 * 0.75, 2.75 + 3 + 3 * 0.75),
+        (make_guidance("autoguidance", video_scale=3.0, audio_scale=2.0), 2 + 3 * 0.75, 2 + 2 * 0.75),
+        (make_guidance("apg", video_scale=3.0, audio_scale=2.0, eta=1.0, momentum=0.0), -0.25 + 3 * 3, -0.25 + 2 * 3),
         (make_guidance("none", a_to_v=0.5, v_to_a=0.0), 2 + 0.5 * 0.75, 2.0),
         (make_guidance("none", removed=True), 2.0, 2.0),
     ],
@@ -81,6 +98,14 @@ def test_gaussian_data_ends_with_the_right_mean_and_every_sample_in_place(guidan
     video, audio, error = gaussian(guidance)
     assert video == pytest.approx(video_mean, abs=0.02) and audio == pytest.approx(audio_mean, abs=0.02)
     assert error < 0.02
+
+
+def test_an_interval_guides_the_part_of_the_path_that_it_names():
+    """x_t = (1 − t) m + σ_t ε, σ_t² = (1 − t)² std² + t²; where m changes at τ, what is left of the first shrinks by std/σ_τ."""
+    tau, first, then = 0.6, -0.25 + 3 * 3, 2.75
+    video, _, error = gaussian(make_guidance("cfg", video_scale=3.0, audio_scale=3.0, interval_low=tau), steps=1000)
+    left = 0.5 / (((1 - tau) * 0.5) ** 2 + tau**2) ** 0.5 * (1 - tau)
+    assert video == pytest.approx(then + left * (first - then), abs=0.03) and error < 0.02
 
 
 def test_gaussian_data_end_with_the_right_spread():
@@ -120,9 +145,8 @@ def test_joint_cfg_is_cfg_for_a_model_with_no_cross_modal_path():
 
 @pytest.mark.parametrize("name", list(GUIDANCE)[1:])
 def test_scale_one_is_no_guidance(name):
-    guidance = make_guidance(name, video_scale=1.0, audio_scale=1.0)
-    result = run(guidance)
-    assert equal(result.latent, run(NONE).latent)
+    result = run(with_scales(name, 1.0, 1.0))
+    assert_close(result.latent, run(NONE).latent)
     assert result.branches_per_step == result.forwards_per_step == 1
 
 
@@ -130,14 +154,15 @@ def test_scale_one_is_no_guidance(name):
 def test_batched_equals_unbatched_and_the_cost_is_known_before(guidance):
     latents = []
     for batched in (True, False):
-        model = ToyJoint()
-        result = run(guidance, model, PAIR, batch_branches=batched)
+        models = ToyJoint(), ToyJoint(seed=1)
+        result = run(guidance, models[0], PAIR, bad_model=models[1], batch_branches=batched)
         cost = sampling_cost(guidance, 4, batch_branches=batched)
-        assert len(model.calls) == cost.forwards and sum(model.calls) == 2 * cost.branches
+        calls = models[0].calls + models[1].calls
+        assert len(calls) == cost.forwards and sum(calls) == 2 * cost.branches
         assert result.forwards_per_step == cost.forwards_per_step
         assert result.branches_per_step == cost.branches_per_step
         latents.append(result.latent)
-    assert_close(*latents)
+    assert_close(*latents, atol=1e-4)
 
 
 def test_a_prompt_of_another_length_is_padded_in_a_batch():
@@ -169,11 +194,11 @@ class FirstLatent(ToyJoint):
 @pytest.mark.parametrize("batched", [True, False])
 @pytest.mark.parametrize("name", GUIDANCE)
 def test_with_a_to_v_zero_another_sound_leaves_the_picture_bit_identical(name, batched):
-    scales = {} if name == "none" else dict(video_scale=3.0, audio_scale=2.0)
-    deaf, hearing = make_guidance(name, a_to_v=0.0, **scales), make_guidance(name, **scales)
-    one, other = (run(deaf, audio_seed=seed, batch_branches=batched).latent for seed in (12, 99))
+    deaf, hearing = with_scales(name, 3.0, 2.0, a_to_v=0.0), with_scales(name, 3.0, 2.0)
+    options = {"bad_model": ToyJoint(seed=1), "batch_branches": batched}
+    one, other = (run(deaf, audio_seed=seed, **options).latent for seed in (12, 99))
     assert torch.equal(one.video, other.video) and not torch.equal(one.audio, other.audio)
-    one, other = (run(hearing, audio_seed=seed, batch_branches=batched).latent for seed in (12, 99))
+    one, other = (run(hearing, audio_seed=seed, **options).latent for seed in (12, 99))
     assert not torch.equal(one.video, other.video)
 
 
@@ -315,7 +340,7 @@ def test_a_second_model_answers_its_branches():
     class Both(AffineGuidance):
         name = "both"
 
-        def weights(self, step):
+        def weights(self):
             return [(Branch(model="bad"), Weight(-1.0, -1.0)), (Branch(), Weight(2.0, 2.0))]
 
     good, bad = GaussianJoint(cross=1.0), GaussianJoint(cross=0.0)

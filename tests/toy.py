@@ -35,6 +35,7 @@ class Counting:
 
     prediction = "flow"
     kinds = ALL_KINDS
+    skippable = 0
 
     def __init__(self) -> None:
         self.calls: list[int] = []
@@ -72,11 +73,13 @@ class Tower(nn.Module):
 
 
 class ToyJoint(nn.Module, Counting):
-    """Two towers and one joint attention between them.
+    """Two towers and one joint attention between them, which is its block 0.
 
     `FULL` attends to both modalities' cells, `CUT` to one's own with the same weights, `REMOVED` skips that attention:
     the towers alone. `cross=False`: a model with no cross-modal path. Predicts flow velocity.
     """
+
+    skippable = 1
 
     def __init__(self, seed: int = 0, width: int = 16, cross: bool = True) -> None:
         nn.Module.__init__(self)
@@ -88,8 +91,9 @@ class ToyJoint(nn.Module, Counting):
         self.cross = cross
         self.requires_grad_(False)
 
-    def predict(self, latent: AVLatent, t: AVTime, cond: AVCondition, kinds) -> AVLatent:
+    def predict(self, latent: AVLatent, t: AVTime, cond: AVCondition, kinds, skip=None) -> AVLatent:
         self.count(latent)
+        kinds = [CouplingKind.REMOVED if s == 0 else k for k, s in zip(kinds, skip or kinds)]
         h_v = self.video.hidden(latent.video, 1000 * t.video, cond.video)
         h_a = self.audio.hidden(latent.audio, 1000 * t.audio, cond.audio)
         for kind in set(kinds) - {CouplingKind.REMOVED}:

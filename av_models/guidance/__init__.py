@@ -4,20 +4,28 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from .base import AffineGuidance, Branch, Cost, Guidance, Step, Weight, cost_of, require_kinds, rows_of
+from .apg import APG
+from .autoguidance import Autoguidance
+from .base import AffineGuidance, Branch, Guidance, Step, Weight
 from .cfg import CFG, NoGuidance
+from .cfg_zero_star import CFGZeroStar
+from .cost import Cost, cost_of, require_able, rows_of
+from .curve import Curve
 from .dual_cfg import DualCFG
 from .joint_cfg import JointCFG, JointCFGStar
+from .modality_cfg import ModalityCFG
+from .stg import STG
 
 __all__ = [
-    "GUIDANCE", "AffineGuidance", "Branch", "Cost", "Guidance", "Step", "Weight",
-    "cost_of", "make_guidance", "require_kinds", "rows_of",
+    "GUIDANCE", "AffineGuidance", "Branch", "Cost", "Curve", "Guidance", "Step", "Weight",
+    "cost_of", "make_guidance", "require_able", "rows_of",
 ]  # fmt: skip
 
-GUIDANCE: dict[str, type[Guidance]] = {cls.name: cls for cls in (NoGuidance, CFG, JointCFG, JointCFGStar, DualCFG)}
+STRATEGIES = (NoGuidance, CFG, JointCFG, JointCFGStar, DualCFG, ModalityCFG, Autoguidance, CFGZeroStar, APG, STG)
+GUIDANCE: dict[str, type[Guidance]] = {cls.name: cls for cls in STRATEGIES}
 
 
-def make_guidance(name: str, **settings: float) -> Guidance:
+def make_guidance(name: str, **settings: float | Curve) -> Guidance:
     """The strategy called `name`. Raises ValueError for an unknown name or setting, or a NaN or infinite value."""
     if name not in GUIDANCE:
         raise ValueError(f"guidance is {name!r}; choose one of {', '.join(GUIDANCE)}")

@@ -10,26 +10,31 @@ from __future__ import annotations
 import math
 import numbers
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from torch import Tensor
 
-from ..contract import CUT, FULL, REMOVED, AVLatent, Coupling, CouplingKind
+from ..contract import CUT, FULL, REMOVED, AVLatent, Coupling, CouplingKind, Prediction
+from .curve import Curve
+from .modifiers import rescaled, scales_at, strengths_at
 
 Text = Literal["positive", "negative"]
 
 
 @dataclass(frozen=True)
 class Branch:
-    """One prediction that a strategy asks for: which prompt for each modality, how coupled, by which model."""
+    """One prediction that a strategy asks for: which prompt for each modality, how coupled, by which model.
+
+    `skip_block`: a block of the model that this branch does without (spatiotemporal skip guidance).
+    """
 
     video: Text = "positive"
     audio: Text = "positive"
     coupling: Coupling = FULL
     model: Literal["main", "bad"] = "main"
-    perturbation: str | None = None
+    skip_block: int | None = None
 
 
 POSITIVE = Branch()
@@ -58,34 +63,80 @@ class Weight:
 
 
 NOTHING = Weight(0.0, 0.0)
+Predictions = Mapping[Branch, AVLatent]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Guidance(ABC):
-    """A strategy with its settings; every setting is a finite number, or ValueError names it.
+    """A strategy with its settings, and the modifiers that every strategy takes.
 
-    `a_to_v`, `v_to_a`: directional strengths for the branches that are fully coupled. `removed`: every branch runs
-    with the joint parameters dropped (parity with the two experts).
+    a_to_v, v_to_a: directional strengths of the branches that are fully coupled, times their curves over the steps.
+    removed: every branch runs with the joint parameters dropped (parity with the two experts).
+    scale_curve: how much of the guidance, s − 1, is left at each step.
+    interval_low, interval_high: guided where low ≤ t ≤ high only, elsewhere the prompt alone: guidance in a limited
+        interval (arXiv 2404.07724), whose σ is our t.
+    rescale: φ of arXiv 2305.08891, section 3.4: how far the guided prediction's std goes back to the prompt's own.
+
+    Every setting is a finite number or a curve; ValueError names the one that is not.
     """
 
     name: ClassVar[str]
+    space: ClassVar[Prediction | None] = None
+    """What predictions must be to be combined: as the strategy's paper has it, or None where any will do."""
+
     a_to_v: float = 1.0
     v_to_a: float = 1.0
     removed: bool = False
+    scale_curve: Curve | None = None
+    a_to_v_curve: Curve | None = None
+    v_to_a_curve: Curve | None = None
+    interval_low: float = 0.0
+    interval_high: float = 1.0
+    rescale: float = 0.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if not isinstance(value, numbers.Real) or not math.isfinite(value):
+            if field.name.endswith("_curve"):
+                if not (value is None or isinstance(value, Curve)):
+                    raise ValueError(f"{field.name} is {value}; give a curve")
+            elif not isinstance(value, numbers.Real) or not math.isfinite(value):
                 raise ValueError(f"{field.name} is {value}; give a finite number")
+        if not 0 <= self.interval_low <= self.interval_high <= 1:
+            raise ValueError(f"the interval is {self.interval_low} to {self.interval_high}; "
+                             "give two numbers from 0 to 1, the lower first")  # fmt: skip
+        if not 0 <= self.rescale <= 1:
+            raise ValueError(f"rescale is {self.rescale}; give a number from 0 (off) to 1")
 
     @abstractmethod
+    def formula_branches(self, step: Step) -> Sequence[Branch]:
+        """The branches of the formula at `step`, none of them of weight zero."""
+
+    @abstractmethod
+    def formula(self, predictions: Predictions, step: Step, state: Any) -> tuple[AVLatent, Any]:
+        """The formula at `step`."""
+
     def branches(self, step: Step) -> tuple[Branch, ...]:
-        """The branches needed at `step`, none of them of weight zero."""
+        """The branches needed at `step`; where there are none, the step stands still (velocity zero)."""
+        return tuple(self.at(step).formula_branches(step))
 
-    @abstractmethod
-    def combine(self, predictions: Mapping[Branch, AVLatent], step: Step, state: Any = None) -> tuple[AVLatent, Any]:
-        """The guided prediction, and the state to hand in at the next step (None at the first)."""
+    def combine(self, predictions: Predictions, step: Step, state: Any = None) -> tuple[AVLatent, Any]:
+        """The guided prediction, and the state to hand in at the next step (None at the first).
+
+        Predictions are of kind `space`, and so is what comes out.
+        """
+        now = self.at(step)
+        guided, state = now.formula(predictions, step, state)
+        return rescaled(guided, predictions.get(now.coupled(POSITIVE)), self.rescale), state
+
+    def at(self, step: Step) -> Self:
+        """This strategy with the scales and strengths that it has at `step`."""
+        return replace(self, **scales_at(self, step), **strengths_at(self, step))
+
+    @property
+    def scales(self) -> dict[str, float]:
+        """Its scales by name, each of one modality: `video_…` or `audio_…`."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name.endswith("_scale")}
 
     def coupled(self, branch: Branch) -> Branch:
         """`branch` under this strategy's directional strengths."""
@@ -104,21 +155,21 @@ class AffineGuidance(Guidance):
     """
 
     @abstractmethod
-    def weights(self, step: Step) -> Iterable[tuple[Branch, Weight]]:
+    def weights(self) -> Sequence[tuple[Branch, Weight]]:
         """The formula: branches and their weights, the one that the others are compared with first."""
 
-    def branches(self, step: Step) -> tuple[Branch, ...]:
-        return tuple(self._needed(step))
+    def formula_branches(self, step: Step) -> Sequence[Branch]:
+        return list(self._needed())
 
-    def combine(self, predictions: Mapping[Branch, AVLatent], step: Step, state: Any = None) -> tuple[AVLatent, Any]:
-        needed = self._needed(step)
+    def formula(self, predictions: Predictions, step: Step, state: Any) -> tuple[AVLatent, Any]:
+        needed = self._needed()
         video = _affine_sum([(w.video, predictions[b].video) for b, w in needed.items() if w.video])
         audio = _affine_sum([(w.audio, predictions[b].audio) for b, w in needed.items() if w.audio])
         return AVLatent(video, audio), state
 
-    def _needed(self, step: Step) -> dict[Branch, Weight]:
+    def _needed(self) -> dict[Branch, Weight]:
         total: dict[Branch, Weight] = {}
-        for branch, weight in self.weights(step):
+        for branch, weight in self.weights():
             branch = self.coupled(branch)
             total[branch] = total.get(branch, NOTHING) + weight
         return {branch: weight for branch, weight in total.items() if weight != NOTHING}
@@ -133,50 +184,34 @@ def _affine_sum(terms: Sequence[tuple[float, Tensor]]) -> Tensor:
     return total
 
 
-@dataclass(frozen=True)
-class Cost:
-    """What a whole run costs: `branches` network rows per sample and `forwards` network calls over `steps` steps."""
+class TwoBranchGuidance(Guidance):
+    """A strategy that compares P(c,1) with P(∅,1) by a formula that is no weighted sum."""
 
-    steps: int
-    branches: int
-    forwards: int
+    video_scale: float
+    audio_scale: float
 
-    @property
-    def branches_per_step(self) -> float:
-        return _mean(self.branches, self.steps)
+    @abstractmethod
+    def guided(self, c: Tensor, u: Tensor, scale: float, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """The formula for one modality."""
 
-    @property
-    def forwards_per_step(self) -> float:
-        return _mean(self.forwards, self.steps)
+    def formula_branches(self, step: Step) -> Sequence[Branch]:
+        if self.video_scale == self.audio_scale == 1:
+            return [self.coupled(POSITIVE)]
+        return [self.coupled(NEGATIVE), self.coupled(POSITIVE)]
 
+    def formula(self, predictions: Predictions, step: Step, state: Any) -> tuple[AVLatent, Any]:
+        c = predictions[self.coupled(POSITIVE)]
+        u = predictions.get(self.coupled(NEGATIVE), c)
+        before = state or (None, None)
+        video, of_video = self._one(c.video, u.video, self.video_scale, before[0])
+        audio, of_audio = self._one(c.audio, u.audio, self.audio_scale, before[1])
+        return AVLatent(video, audio), (of_video, of_audio)
 
-def _mean(total: int, count: int) -> float:
-    return total // count if total % count == 0 else total / count
-
-
-def cost_of(guidance: Guidance, steps: Sequence[Step], batched: bool) -> Cost:
-    """The cost of `guidance` before anything runs. `batched`: one call per model and step, not one per branch."""
-    asked = [guidance.branches(step) for step in steps]
-    rows = sum(rows_of(branches) for branches in asked)
-    calls = sum(len({b.model for b in branches}) if batched else len(branches) for branches in asked)
-    return Cost(len(asked), rows, calls)
+    def _one(self, c: Tensor, u: Tensor, scale: float, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        return (c, state) if scale == 1 else self.guided(c, u, scale, state)
 
 
-def rows_of(branches: Iterable[Branch]) -> int:
-    """Network rows per sample: one a branch, two where a directional coupling mixes full and cut."""
-    return sum(len(branch.coupling.kinds) for branch in branches)
-
-
-def require_kinds(guidance: Guidance, steps: Sequence[Step], kinds: Iterable[CouplingKind]) -> None:
-    """Raises ValueError if `guidance` needs a coupling that is not among `kinds`, the model's."""
-    needed = {kind for step in steps for branch in guidance.branches(step) for kind in branch.coupling.kinds}
-    missing = _names(needed - set(kinds))
-    if missing:
-        raise ValueError(
-            f"guidance {guidance.name} needs coupling {missing}, which this model cannot do; "
-            f"choose a guidance that does with {_names(kinds)}"
-        )
-
-
-def _names(kinds: Iterable[CouplingKind]) -> str:
-    return ", ".join(kind.value for kind in CouplingKind if kind in kinds)
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    """⟨a, b⟩ of each row, shaped to multiply it."""
+    product = (a.double() * b.double()).flatten(1).sum(1)
+    return product.view(-1, *[1] * (a.ndim - 1)).to(a.dtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .base import NEGATIVE, POSITIVE, AffineGuidance, Branch, Step, Weight
+from .base import NEGATIVE, POSITIVE, AffineGuidance, Branch, Weight
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,7 +13,7 @@ class NoGuidance(AffineGuidance):
 
     name = "none"
 
-    def weights(self, step: Step) -> list[tuple[Branch, Weight]]:
+    def weights(self) -> list[tuple[Branch, Weight]]:
         return [(POSITIVE, Weight(1.0, 1.0))]
 
 
@@ -25,7 +25,7 @@ class CFG(AffineGuidance):
     video_scale: float = 5.0
     audio_scale: float = 4.5
 
-    def weights(self, step: Step) -> list[tuple[Branch, Weight]]:
+    def weights(self) -> list[tuple[Branch, Weight]]:
         return against(NEGATIVE, self.video_scale, self.audio_scale)
 
 

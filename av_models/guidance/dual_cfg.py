@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ..contract import CUT
-from .base import NEGATIVE, POSITIVE, AffineGuidance, Branch, Step, Weight
+from .base import NEGATIVE, POSITIVE, AffineGuidance, Branch, Weight
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class DualCFG(AffineGuidance):
     video_cross_scale: float = 1.0
     audio_cross_scale: float = 1.0
 
-    def weights(self, step: Step) -> list[tuple[Branch, Weight]]:
+    def weights(self) -> list[tuple[Branch, Weight]]:
         s_c = Weight(self.video_scale, self.audio_scale)
         s_x = Weight(self.video_cross_scale, self.audio_cross_scale)
         return [

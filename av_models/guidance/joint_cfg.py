@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ..contract import CUT, REMOVED
-from .base import NEGATIVE, AffineGuidance, Branch, Step, Weight
+from .base import NEGATIVE, AffineGuidance, Branch, Weight
 from .cfg import against
 
 
@@ -20,7 +20,7 @@ class JointCFG(AffineGuidance):
     video_scale: float = 1.0
     audio_scale: float = 1.0
 
-    def weights(self, step: Step) -> list[tuple[Branch, Weight]]:
+    def weights(self) -> list[tuple[Branch, Weight]]:
         return against(replace(NEGATIVE, coupling=CUT), self.video_scale, self.audio_scale)
 
 
@@ -32,5 +32,5 @@ class JointCFGStar(AffineGuidance):
     video_scale: float = 1.0
     audio_scale: float = 1.0
 
-    def weights(self, step: Step) -> list[tuple[Branch, Weight]]:
+    def weights(self) -> list[tuple[Branch, Weight]]:
         return against(replace(NEGATIVE, coupling=REMOVED), self.video_scale, self.audio_scale)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from diffusers.models.attention_dispatch import dispatch_attention_fn
 from torch import Tensor, nn
 
-from ..contract import AVCondition, AVLatent, AVTime, CouplingKind, take_rows
+from ..contract import AVCondition, AVLatent, AVTime, CouplingKind, Skip, take_rows
 from ..experts.base import Heads, Stream
 from ..experts.flux import FluxExpert
 from ..experts.wan import WanExpert
@@ -54,33 +54,54 @@ class AVFullDiT(nn.Module):
             NewHeads(audio.width, video.width - audio.width, audio.head_size) for _ in range(joint_blocks)
         )
 
-    def predict(self, latent: AVLatent, t: AVTime, cond: AVCondition, kinds: Sequence[CouplingKind]) -> AVLatent:
+    @property
+    def skippable(self) -> int:
+        """Blocks are counted from the deeper tower's first; the other's go with those at the same distance from the end."""
+        return max(self.video.depth, self.audio.depth)
+
+    def predict(
+        self, latent: AVLatent, t: AVTime, cond: AVCondition, kinds: Sequence[CouplingKind], skip: Skip | None = None
+    ) -> AVLatent:
         """Flow velocity ε − x_0 of every row under its own coupling, all rows in one pass."""
+        skip = skip or [None] * len(kinds)
         order = sorted(range(len(kinds)), key=lambda row: ORDER.index(kinds[row]))
         counts = tuple(kinds.count(kind) for kind in ORDER)
         if order == list(range(len(kinds))):
-            return self(latent, t, cond, counts)
+            return self(latent, t, cond, counts, skip)
         index = torch.tensor(order, device=latent.video.device)
-        out = self(*take_rows(latent, t, cond, index), counts)
+        out = self(*take_rows(latent, t, cond, index), counts, [skip[row] for row in order])
         back = index.argsort()
         return AVLatent(out.video[back], out.audio[back])
 
-    def forward(self, latent: AVLatent, t: AVTime, cond: AVCondition, counts: tuple[int, int, int]) -> AVLatent:
+    def forward(
+        self, latent: AVLatent, t: AVTime, cond: AVCondition, counts: tuple[int, int, int], skip: Skip
+    ) -> AVLatent:
         """As `predict`, for rows sorted by coupling: `counts` of them full, cut, removed."""
         v = self.video.embed(latent.video, t.video, cond.video)
         a = self.audio.embed(latent.audio, t.audio, cond.audio)
-        own_v, joint_v = _split(self.video.blocks, self.joint_blocks)
-        own_a, joint_a = _split(self.audio.blocks, self.joint_blocks)
-        for block in own_v:
-            v = self.video.run(block, v)
-        for block in own_a:
-            a = self.audio.run(block, a)
-        for block_v, block_a, new in zip(joint_v, joint_a, self.new_heads):
-            if counts[2] == latent.rows:
-                v, a = self.video.run(block_v, v), self.audio.run(block_a, a)
-            else:
-                v, a = self.joint_block(block_v, block_a, new, v, a, counts)
+        for number, blocks in enumerate(self.aligned()):
+            new_v, new_a = self.run(*blocks, v, a, counts)
+            v, a = _unless(skip, number, v, new_v), _unless(skip, number, a, new_a)
         return AVLatent(self.video.head(v), self.audio.head(a))
+
+    def aligned(self) -> Iterator[tuple[nn.Module | None, nn.Module | None, NewHeads | None]]:
+        """Both towers' blocks side by side, their last ones together, with the new heads of those that are joint."""
+        columns = self.video.blocks, self.audio.blocks, list(self.new_heads)
+        return zip(*([None] * (self.skippable - len(column)) + column for column in columns))
+
+    def run(
+        self,
+        block_v: nn.Module | None,
+        block_a: nn.Module | None,
+        new: NewHeads | None,
+        v: Stream,
+        a: Stream,
+        counts: tuple[int, int, int],
+    ) -> tuple[Stream, Stream]:
+        """One block of each tower, together where it is a joint one and any row is coupled through it."""
+        if new is not None and counts[2] < len(v.hidden):
+            return self.joint_block(block_v, block_a, new, v, a, counts)
+        return self.video.run(block_v, v) if block_v else v, self.audio.run(block_a, a) if block_a else a
 
     def joint_block(
         self, block_v: nn.Module, block_a: nn.Module, new: NewHeads, v: Stream, a: Stream, counts: tuple[int, int, int]
@@ -112,8 +133,12 @@ def couple(video: Heads, own: Heads, extra: Heads, text: int, full: int) -> tupl
     return tuple(torch.cat(parts) for parts in zip(together, alone))
 
 
-def _split(blocks: list[nn.Module], joint: int) -> tuple[list[nn.Module], list[nn.Module]]:
-    return blocks[: len(blocks) - joint], blocks[len(blocks) - joint :]
+def _unless(skip: Skip, number: int, before: Stream, after: Stream) -> Stream:
+    """`after` a block, but as `before` in the rows that skip it."""
+    if number not in skip:
+        return after
+    rows = torch.tensor([block == number for block in skip], device=before.hidden.device)[:, None, None]
+    return after.with_(hidden=before.hidden.where(rows, after.hidden), text=before.text.where(rows, after.text))
 
 
 def full_attention(video: Heads, own: Heads, extra: Heads, text: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,0 +1,71 @@
+"""A curve over the steps of a run, as ComfyUI's curve editor draws it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Interpolation = Literal["monotone_cubic", "linear"]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Through `points` (x, y), x from 0 (first step) to 1 (last); flat beyond its ends.
+
+    `monotone_cubic` is Fritsch & Carlson's (SIAM J. Numer. Anal. 17, 1980), which never overshoots its points.
+    Raises ValueError for a curve without points, or with one that is not finite or outside 0..1 in x.
+    """
+
+    points: tuple[tuple[float, float], ...]
+    interpolation: Interpolation = "linear"
+
+    def __post_init__(self) -> None:
+        if not self.points:
+            raise ValueError("the curve is empty; give it at least one point")
+        for point in self.points:
+            if not all(math.isfinite(value) for value in point) or not 0 <= point[0] <= 1:
+                raise ValueError(f"the curve's point {point} is not finite or not between 0 and 1 in x; move it")
+        if self.interpolation not in ("monotone_cubic", "linear"):
+            raise ValueError(f"the curve's interpolation is {self.interpolation!r}; choose monotone_cubic or linear")
+        object.__setattr__(self, "points", tuple(sorted((float(x), float(y)) for x, y in self.points)))
+
+    @property
+    def flat(self) -> float | None:
+        """The value that it has everywhere, or None."""
+        values = {y for _, y in self.points}
+        return values.pop() if len(values) == 1 else None
+
+    def __call__(self, x: float) -> float:
+        left = [i for i, point in enumerate(self.points) if point[0] <= x]
+        if not left:
+            return self.points[0][1]
+        if left[-1] == len(self.points) - 1:
+            return self.points[-1][1]
+        at = left[-1]
+        (x0, y0), (x1, y1) = self.points[at : at + 2]
+        u, width = (x - x0) / (x1 - x0), x1 - x0
+        if self.interpolation == "linear":
+            return y0 + u * (y1 - y0)
+        m0, m1 = _slopes(self.points)[at : at + 2]
+        return (
+            (1 + 2 * u) * (1 - u) ** 2 * y0 + u * (1 - u) ** 2 * width * m0
+            + u**2 * (3 - 2 * u) * y1 - u**2 * (1 - u) * width * m1
+        )  # fmt: skip
+
+
+def _slopes(points: Sequence[tuple[float, float]]) -> list[float]:
+    """Slopes at the points that keep every piece monotone."""
+    secants = [(y1 - y0) / (x1 - x0) if x1 > x0 else 0.0 for (x0, y0), (x1, y1) in zip(points, points[1:])]
+    inner = [(a + b) / 2 if a * b > 0 else 0.0 for a, b in zip(secants, secants[1:])]
+    slopes = [secants[0], *inner, secants[-1]]
+    for i, secant in enumerate(secants):
+        if secant == 0:
+            slopes[i] = slopes[i + 1] = 0.0
+            continue
+        a, b = slopes[i] / secant, slopes[i + 1] / secant
+        if a * a + b * b > 9:
+            shorter = 3 / math.hypot(a, b)
+            slopes[i], slopes[i + 1] = shorter * a * secant, shorter * b * secant
+    return slopes

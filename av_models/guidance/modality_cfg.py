@@ -1,0 +1,39 @@
+"""Multimodal guidance of LTX-2 (arXiv 2601.03233): prompt, other modality and skipped block, a scale for each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ..contract import CUT
+from .base import NEGATIVE, POSITIVE, AffineGuidance, Branch, Weight
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModalityCFG(AffineGuidance):
+    """P(c,1) + (s_c−1) [P(c,1) − P(∅,1)] + (s_x−1) [P(c,1) − P(c,0)] + (s_g−1) [P(c,1) − P_skip].
+
+    `*_scale` is s_c, `*_cross_scale` s_x, `*_skip_scale` s_g, which LTX-2 counts from 0 and we from 1, as every scale;
+    P_skip does without block `skip_block`. In x0 space, where its rescaling happens. Default scales: LTX-2's.
+    """
+
+    name = "modality_cfg"
+    space = "x0"
+    video_scale: float = 3.0
+    audio_scale: float = 7.0
+    video_cross_scale: float = 3.0
+    audio_cross_scale: float = 3.0
+    video_skip_scale: float = 1.0
+    audio_skip_scale: float = 1.0
+    skip_block: int = 29
+
+    def weights(self) -> list[tuple[Branch, Weight]]:
+        prompt = Weight(1 - self.video_scale, 1 - self.audio_scale)
+        cross = Weight(1 - self.video_cross_scale, 1 - self.audio_cross_scale)
+        skip = Weight(1 - self.video_skip_scale, 1 - self.audio_skip_scale)
+        rest = prompt + cross + skip
+        return [
+            (POSITIVE, Weight(1 - rest.video, 1 - rest.audio)),
+            (NEGATIVE, prompt),
+            (replace(POSITIVE, coupling=CUT), cross),
+            (replace(POSITIVE, skip_block=self.skip_block), skip),
+        ]
