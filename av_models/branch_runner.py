@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import pad
 
 from .contract import AVCondition, AVLatent, AVTime, JointDenoiser, TextCondition, denoise
-from .guidance import Branch, Step, rows_of
+from .guidance import Branch, Step, Text, rows_of
 
 
 class BranchRunner:
@@ -17,7 +17,7 @@ class BranchRunner:
     def __init__(
         self,
         models: Mapping[str, JointDenoiser],
-        texts: Mapping[str, AVCondition],
+        texts: Mapping[str, Mapping[Text, AVCondition]],
         rows: int,
         batched: bool,
         check_interrupt: Callable[[], None] | None = None,
@@ -67,8 +67,9 @@ class BranchRunner:
 
     def _condition(self, branches: tuple[Branch, ...]) -> AVCondition:
         if branches not in self.conditions:
-            video = [_spread(self.texts[branch.video].video, self.rows) for branch in branches]
-            audio = [_spread(self.texts[branch.audio].audio, self.rows) for branch in branches]
+            texts = [self.texts[branch.model] for branch in branches]
+            video = [_spread(own[branch.video].video, self.rows) for own, branch in zip(texts, branches)]
+            audio = [_spread(own[branch.audio].audio, self.rows) for own, branch in zip(texts, branches)]
             self.conditions[branches] = AVCondition(_stack(video), _stack(audio))
         return self.conditions[branches]
 

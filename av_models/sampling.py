@@ -31,6 +31,15 @@ class LatentShape:
 
 
 @dataclass(frozen=True)
+class BadModel:
+    """A worse version of the model, and the same prompts as its own text encoders give them."""
+
+    denoiser: JointDenoiser
+    positive: AVCondition
+    negative: AVCondition
+
+
+@dataclass(frozen=True)
 class SampleResult:
     """What sampling made and what it ran: `branches_per_step` network rows per sample, `forwards_per_step` calls.
 
@@ -69,7 +78,7 @@ def sample(
     shift: float = 1.0,
     parity: bool = False,
     batch_branches: bool = True,
-    bad_model: JointDenoiser | None = None,
+    bad_model: BadModel | None = None,
     given: Given | None = None,
     callback: Callback | None = None,
     check_interrupt: Callable[[], None] | None = None,
@@ -95,10 +104,12 @@ def sample(
     guidance = replace(guidance, removed=guidance.removed or parity)
     video, audio = _clocks(video_scheduler, audio_scheduler, grid, shift, parity, video_seed, audio_seed)
     plan = [Step(i, len(video.times), *times) for i, times in enumerate(zip(video.times, audio.times))]
-    models = {"main": model} if bad_model is None else {"main": model, "bad": bad_model}
+    models, texts = {"main": model}, {"main": {"positive": positive, "negative": negative}}
+    if bad_model is not None:
+        models["bad"] = bad_model.denoiser
+        texts["bad"] = {"positive": bad_model.positive, "negative": bad_model.negative}
     require_able(guidance, plan, models)
     latent = _start(start, video_seed, audio_seed, positive.video.tokens.device)
-    texts = {"positive": positive, "negative": negative}
     network = BranchRunner(models, texts, latent.rows, batch_branches, check_interrupt)
     given = given or _nothing(latent)
     _require_same_size(given, latent)

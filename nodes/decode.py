@@ -34,6 +34,7 @@ class DuetDecode(io.ComfyNode):
     def execute(cls, model, latent) -> io.NodeOutput:
         shape = clip_shape(latent, model)
         with torch.no_grad():
-            images, waveform = on_device(model).decode(unpack_latent(latent), shape)
+            on_device(model)
+            images, waveform = model.decode(unpack_latent(latent), shape)
         audio = {"waveform": waveform.float().cpu(), "sample_rate": shape.audio.sample_rate}
         return io.NodeOutput(images.float().cpu().flatten(0, 1), audio, float(shape.video.fps))

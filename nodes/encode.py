@@ -61,7 +61,8 @@ class DuetEncode(io.ComfyNode):
         waveform = None if sound is None else fit_sound(*sound, shape.audio)
         known = known_where(model, shape, *_kept(keep, shape.video.seconds, images, audio))
         with torch.no_grad():
-            latent = encode_clip(on_device(model), shape, frames, waveform).to(KEPT_ON)
+            on_device(model)
+            latent = encode_clip(model, shape, frames, waveform).to(KEPT_ON)
         lines = [_line("picture", known.video), _line("sound", known.audio)]
         return io.NodeOutput(latent_dict(latent, shape, known), ui=report(*lines, seconds=shape.video.seconds))
 

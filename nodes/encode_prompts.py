@@ -29,7 +29,7 @@ class DuetEncodePrompts(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, video_prompt: str, audio_prompt: str, video_negative: str, audio_negative: str) -> io.NodeOutput:
-        model = on_device(model)
+        on_device(model)
         unknown = model.unknown_words(video_prompt, audio_prompt)
         unknown += [line.replace("_prompt", "_negative", 1) for line in model.unknown_words(video_negative, audio_negative)]
         empty = [
@@ -37,7 +37,8 @@ class DuetEncodePrompts(io.ComfyNode):
             for name, part, text in (("video_prompt", "picture", video_prompt), ("audio_prompt", "sound", audio_prompt))
             if not text.strip()
         ]
-        prompts = Prompts(model.encode(video_prompt, audio_prompt), model.encode(video_negative, audio_negative))
+        words = (video_prompt, audio_prompt), (video_negative, audio_negative)
+        prompts = Prompts(*(model.encode(*pair) for pair in words), words)
         return io.NodeOutput(prompts, ui=report(*unknown, *empty, unknown_words=unknown, empty=empty))
 
 

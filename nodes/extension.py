@@ -8,6 +8,7 @@ from .empty_latent import DuetEmptyLatent
 from .encode import DuetEncode
 from .encode_prompts import DuetEncodePrompts
 from .guidance import DuetGuidance
+from .guidance_modifiers import DuetGuidanceModifiers
 from .host import ComfyExtension, io
 from .join_experts import DuetJoinExperts
 from .joint_sampler import DuetJointSampler
@@ -26,6 +27,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     DuetEmptyLatent,
     DuetEncode,
     DuetGuidance,
+    DuetGuidanceModifiers,
     DuetJointSampler,
     DuetDecode,
     DuetMux,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ..av_models.guidance import Step, make_guidance, rows_of
+from ..av_models.guidance import make_guidance
 from .host import io
-from .types import CATEGORY, GuidanceSocket, report
+from .types import CATEGORY, GuidanceSocket, GuidedBy, JointModelSocket, guidance_report
 
 SCALE = {"min": 0.0, "max": 30.0, "step": 0.1}
 STRENGTH = {"default": 1.0, "min": 0.0, "max": 2.0, "step": 0.05}
@@ -20,7 +20,7 @@ class DuetGuidance(io.ComfyNode):
             display_name="Guidance",
             category=CATEGORY,
             description="How strongly the clip follows the prompts, and how strongly picture and sound follow each other.",
-            search_aliases=["duet", "cfg", "joint cfg", "dual cfg"],
+            search_aliases=["duet", "cfg", "joint cfg", "dual cfg", "apg", "autoguidance", "cfg zero", "stg", "slg"],
             inputs=[
                 io.DynamicCombo.Input(
                     "guidance",
@@ -40,25 +40,58 @@ class DuetGuidance(io.ComfyNode):
     @classmethod
     def execute(cls, guidance: dict, a_to_v: float, v_to_a: float) -> io.NodeOutput:
         settings = dict(guidance)
-        strategy = make_guidance(settings.pop("guidance"), **settings, a_to_v=a_to_v, v_to_a=v_to_a)
-        rows = rows_of(strategy.branches(Step(0, 1, 1.0, 1.0)))
-        line = f"{strategy.name}: {rows} {'branch' if rows == 1 else 'branches'} a step"
-        return io.NodeOutput(strategy, ui=report(line, guidance=strategy.name, branches_per_step=rows))
+        name, bad_model = settings.pop("guidance"), settings.pop("bad_model", None)
+        if bad_model is not None:
+            settings["bad_removed"] = not bad_model.trained
+        strategy = make_guidance(name, **settings, a_to_v=a_to_v, v_to_a=v_to_a)
+        return io.NodeOutput(GuidedBy(strategy, bad_model), ui=guidance_report(strategy))
+
+
+def _pair(kind: str, video: float, audio: float, tip: str) -> list:
+    return [
+        io.Float.Input(f"video_{kind}scale", default=video, **SCALE, tooltip=tip.format("picture", "sound")),
+        io.Float.Input(f"audio_{kind}scale", default=audio, **SCALE, tooltip=tip.format("sound", "picture")),
+    ]
 
 
 def _scales(video: float, audio: float) -> list:
-    return [
-        io.Float.Input("video_scale", default=video, **SCALE, tooltip="Strength for the picture. 1 is no guidance."),
-        io.Float.Input("audio_scale", default=audio, **SCALE, tooltip="Strength for the sound. 1 is no guidance."),
-    ]
+    return _pair("", video, audio, "Strength for the {}. 1 is no guidance.")
 
 
 def _cross_scales(video: float, audio: float) -> list:
-    tip = "How strongly the {} is made to agree with the {}. 1 is no guidance."
+    return _pair("cross_", video, audio, "How strongly the {} is made to agree with the {}. 1 is no guidance.")
+
+
+def _skip_scales(video: float, audio: float) -> list:
     return [
-        io.Float.Input("video_cross_scale", default=video, **SCALE, tooltip=tip.format("picture", "sound")),
-        io.Float.Input("audio_cross_scale", default=audio, **SCALE, tooltip=tip.format("sound", "picture")),
+        *_pair("skip_", video, audio, "How strongly the {} keeps away from what the model makes without a block. 1 is off."),
+        io.Int.Input("skip_block", default=3, min=0, max=200, tooltip="The block that is left out, counted from 0."),
     ]
+
+
+def _autoguidance() -> list:
+    bad = JointModelSocket.Input("bad_model", tooltip="A worse version of the model: trained less, or joined and not trained.")
+    return [bad, *_scales(2.0, 2.0)]
+
+
+def _zero_star() -> list:
+    tip = "Steps at the beginning that stand still and cost nothing. The paper has 1."
+    return [*_scales(2.5, 2.5), io.Int.Input("zero_steps", default=1, min=0, max=100, tooltip=tip)]
+
+
+def _apg() -> list:
+    return [
+        *_scales(2.5, 2.5),
+        io.Float.Input(
+            "eta", default=0.0, min=0.0, max=1.0, step=0.05, tooltip="How much of what over-saturates is kept. 1 with no momentum is cfg."
+        ),
+        io.Float.Input(
+            "momentum", default=-0.5, min=-1.0, max=1.0, step=0.05, tooltip="Below 0 steadies the guidance over the steps. 0 is off."
+        ),
+        io.Float.Input(
+            "norm_threshold", default=0.0, min=0.0, max=1000.0, step=0.5, tooltip="The longest that a step's guidance may be. 0 is off."
+        ),
+    ]  # fmt: skip
 
 
 # The first is what a new node starts with.
@@ -67,5 +100,10 @@ CHOICES = {
     "joint_cfg_star": lambda: _scales(2.5, 2.5),
     "cfg": lambda: _scales(2.5, 2.5),
     "dual_cfg": lambda: [*_scales(2.5, 2.5), *_cross_scales(2.5, 2.5)],
+    "modality_cfg": lambda: [*_scales(2.5, 2.5), *_cross_scales(2.5, 2.5), *_skip_scales(1.0, 1.0)],
+    "autoguidance": _autoguidance,
+    "cfg_zero_star": _zero_star,
+    "apg": _apg,
+    "stg": lambda: [*_scales(1.0, 1.0), *_skip_scales(2.0, 2.0)],
     "none": lambda: [],
 }

@@ -23,6 +23,7 @@ if "comfy_api" in sys.modules:  # ComfyUI imports it before any custom node
     from comfy.model_patcher import CoreModelPatcher
     from comfy.nested_tensor import NestedTensor
     from comfy_api.latest import ComfyAPISync, ComfyExtension, InputImpl, Types, io, ui
+    from server import PromptServer
 
     folder_paths.add_model_folder_path(MODELS, str(Path(folder_paths.models_dir) / MODELS))
 
@@ -54,17 +55,20 @@ if "comfy_api" in sys.modules:  # ComfyUI imports it before any custom node
         """Tells the page how far the running node is, and shows a PIL image of what it makes."""
         ComfyAPISync().execution.set_progress(value, total, preview_image=preview)
 
+    def report_text(text: str, node_id: str) -> None:
+        """Shows `text` on a node while it runs."""
+        PromptServer.instance.send_progress_text(text, node_id)
+
     def check_interrupt() -> None:
         """Raises where the user has cancelled."""
         throw_exception_if_processing_interrupted()
 
-    def on_device(model):
-        """`model`, where ComfyUI's memory management wants it to run."""
-        networks = model.networks
-        if not hasattr(networks, "patcher"):
-            networks.patcher = CoreModelPatcher(networks, get_torch_device(), unet_offload_device())
-        load_models_gpu([networks.patcher])
-        return model
+    def on_device(*models) -> None:
+        """Puts joint models where ComfyUI's memory management wants them to run."""
+        for networks in (model.networks for model in models):
+            if not hasattr(networks, "patcher"):
+                networks.patcher = CoreModelPatcher(networks, get_torch_device(), unet_offload_device())
+        load_models_gpu([model.networks.patcher for model in models])
 
 else:
     from .stand_in import ComfyExtension, InputImpl, Types, io, session, ui
@@ -91,11 +95,14 @@ else:
         if preview is not None:
             session.get().on_preview(preview)
 
+    def report_text(text: str, node_id: str) -> None:
+        pass
+
     def check_interrupt() -> None:
         session.get().check_interrupt()
 
-    def on_device(model):
-        return model
+    def on_device(*models) -> None:
+        pass
 
 
 __all__ = [
@@ -112,6 +119,7 @@ __all__ = [
     "on_device",
     "output_folder",
     "report_progress",
+    "report_text",
     "ui",
     "wants_previews",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..av_models.contract import AVLatent
-from .host import check_interrupt, io, on_device, report_progress, wants_previews
+from .host import check_interrupt, io, on_device, report_progress, report_text, wants_previews
 from .types import (
     CATEGORY,
     KEPT_ON,
@@ -51,6 +51,7 @@ class DuetJointSampler(io.ComfyNode):
                     "batch_branches", default=True, tooltip="All branches of a step in one network call: faster, more memory."
                 ),
             ],
+            hidden=[io.Hidden.unique_id],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="To the decoder."),
                 io.String.Output(display_name="report", tooltip="Seeds, steps, and what a step cost."),
@@ -62,25 +63,31 @@ class DuetJointSampler(io.ComfyNode):
         cls, model, prompts, latent, guidance, video_seed: int, audio_seed: int, steps: int, shift: float, batch_branches: bool
     ) -> io.NodeOutput:
         from ..av_models.given import Given
-        from ..av_models.sampling import sample  # diffusers: only once something is sampled
+        from ..av_models.sampling import BadModel, sample, sampling_cost  # diffusers: only once something is sampled
 
-        model, shape = on_device(model), clip_shape(latent, model)
+        shape = clip_shape(latent, model)
         streams, known = unpack_latent(latent), known_parts(latent)
-        notes = []
+        strategy, bad, notes = guidance.strategy, guidance.bad_model, []
+        if bad is not None:
+            clip_shape(latent, bad, "bad_model: latent")
+        on_device(model, *([] if bad is None else [bad]))
         if not model.trained:
-            guidance = replace(guidance, removed=True)
+            strategy = replace(strategy, removed=True)
             notes.append(f"{model.name} is untrained as a pair: picture and sound were made apart")
+        cost = sampling_cost(strategy, steps, shift=shift, batch_branches=batch_branches)
+        report_text(_cost(cost), cls.hidden.unique_id)
         result = sample(
             model.denoiser,
             model.latent_shape(shape, streams.rows),
             prompts.positive.to(model.device),
             prompts.negative.to(model.device),
-            guidance,
+            strategy,
             steps=steps,
             video_seed=video_seed,
             audio_seed=audio_seed,
             shift=shift,
             batch_branches=batch_branches,
+            bad_model=None if bad is None else BadModel(bad.denoiser, *(bad.encode(*words) for words in prompts.words)),
             given=None if known is None else Given(streams.to(model.device), known.to(model.device), model.given),
             callback=_progress(model),
             check_interrupt=check_interrupt,
@@ -89,13 +96,17 @@ class DuetJointSampler(io.ComfyNode):
             "video_seed": video_seed,
             "audio_seed": audio_seed,
             "steps": result.steps,
-            "guidance": guidance.name,
+            "guidance": strategy.name,
             "branches_per_step": result.branches_per_step,
             "forwards_per_step": result.forwards_per_step,
             "warnings": [*notes, *result.warnings],
         }
         lines = [_summary(facts), *facts["warnings"]]
         return io.NodeOutput(latent_dict(result.latent.to(KEPT_ON), shape), "\n".join(lines), ui=report(*lines, **facts))
+
+
+def _cost(cost) -> str:
+    return f"{cost.branches_per_step:g} branches a step in {cost.forwards_per_step:g} network calls"
 
 
 def _seed(name: str, tooltip: str):

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ..av_models.contract import AVCondition, AVLatent
+from ..av_models.guidance import Guidance, Step, cost_of
 from ..av_models.shapes import AudioShape, AVShape
 from .host import NestedTensor, io
+
+if TYPE_CHECKING:
+    from ..av_models.joint_model import JointModel
 
 JointModelSocket = io.Custom("DUET_MODEL")
 VideoExpertSocket = io.Custom("DUET_VIDEO_EXPERT")
@@ -26,10 +30,19 @@ SHAPE = "duet_shape"  # beside "samples" in a LATENT: the clip asked for, which 
 
 @dataclass(frozen=True)
 class Prompts:
-    """What to make, and what to keep away from."""
+    """What to make, and what to keep away from; `words` are those of picture and sound, for a second model's encoders."""
 
     positive: AVCondition
     negative: AVCondition
+    words: tuple[tuple[str, str], tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class GuidedBy:
+    """A guidance strategy, and the worse model that autoguidance compares with."""
+
+    strategy: Guidance
+    bad_model: JointModel | None = None
 
 
 @dataclass(frozen=True)
@@ -114,6 +127,20 @@ def _whole(streams: AVLatent, model) -> AVShape:
 
 def _sizes(video, audio) -> str:
     return f"{'×'.join(map(str, video))} (picture) and {'×'.join(map(str, audio))} (sound)"
+
+
+def guidance_report(strategy: Guidance) -> dict[str, list]:
+    """What a step of `strategy` costs, before a sampler says how many there are."""
+    fine = [Step(i, 1000, 1 - i / 1000, 1 - i / 1000) for i in range(1000)]
+    costs = [cost_of(strategy, [step], batched=True) for step in fine]
+    rows, calls = ({getattr(cost, name) for cost in costs} for name in ("branches", "forwards"))
+    line = f"{strategy.name}: {_range(rows, 'branch', 'branches')} a step in {_range(calls, 'network call', 'network calls')}"
+    return report(line, guidance=strategy.name, branches_per_step=max(rows), forwards_per_step=max(calls))
+
+
+def _range(counts: set[int], one: str, many: str) -> str:
+    low, high = min(counts), max(counts)
+    return f"{high if low == high else f'{low} to {high}'} {one if high == 1 else many}"
 
 
 def report(*lines: str, **facts: Any) -> dict[str, list]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import duet_av
-from duet_av.av_models.guidance import GUIDANCE, make_guidance
+from duet_av.av_models.guidance import GUIDANCE, Curve, make_guidance
 from duet_av.av_models.media import read_metadata, read_video
 from duet_av.nodes import host, model_cache
 from duet_av.nodes.decode import DuetDecode
@@ -17,17 +17,19 @@ from duet_av.nodes.empty_latent import DuetEmptyLatent
 from duet_av.nodes.encode_prompts import DuetEncodePrompts
 from duet_av.nodes.extension import NODES
 from duet_av.nodes.guidance import CHOICES, DuetGuidance
+from duet_av.nodes.guidance_modifiers import DuetGuidanceModifiers
 from duet_av.nodes.headless.inputs import expand
 from duet_av.nodes.joint_sampler import DuetJointSampler
 from duet_av.nodes.load_joint_model import DuetLoadJointModel
 from duet_av.nodes.mux import DuetMux
 from duet_av.nodes.stand_in import Folders, Session, session
-from duet_av.nodes.types import SHAPE, Prompts
+from duet_av.nodes.types import SHAPE, GuidedBy, Prompts
 from duet_av.tests.schemas import every_input
 from duet_av.tests.tiny import tiny_model
 
 SETTINGS = {"container": "mp4", "video_codec": "h264", "audio_codec": "aac"}
-JOINT = make_guidance("joint_cfg", video_scale=3.0, audio_scale=3.0)
+JOINT = GuidedBy(make_guidance("joint_cfg", video_scale=3.0, audio_scale=3.0))
+FLAT = {"points": [[0.0, 1.0], [1.0, 1.0]], "interpolation": "monotone_cubic"}
 
 
 @pytest.fixture
@@ -45,7 +47,8 @@ def prompts_of(model, picture="a red ball", sound="metal ball") -> Prompts:
 
 def sampled(model, latent=None, guidance=JOINT, **changes):
     options = {"video_seed": 1, "audio_seed": 2, "steps": 2, "shift": 1.0, "batch_branches": True} | changes
-    return DuetJointSampler.execute(model, prompts_of(model), latent or latent_of(model), guidance, **options)
+    sampler = DuetJointSampler.clone_for_run({"unique_id": "5"})
+    return sampler.execute(model, prompts_of(model), latent or latent_of(model), guidance, **options)
 
 
 def streams(output):
@@ -177,13 +180,55 @@ def test_a_custom_size_is_taken(model):
 
 
 def test_every_choice_makes_its_strategy():
-    assert set(CHOICES) <= set(GUIDANCE)
+    assert set(CHOICES) == set(GUIDANCE)
     info = DuetGuidance.GET_NODE_INFO_V1()["input"]
     for name in CHOICES:
         specs = expand(info, {"guidance": name})
-        settings = {key.split(".")[1]: spec.options["default"] for key, spec in specs.items() if "." in key}
-        strategy = DuetGuidance.execute({"guidance": name, **settings}, 1.0, 0.5).args[0]
-        assert strategy == make_guidance(name, **settings, v_to_a=0.5)
+        settings = {key.split(".")[1]: spec.options["default"] for key, spec in specs.items() if "." in key and spec.takes_value}
+        guided_by = DuetGuidance.execute({"guidance": name, **settings}, 1.0, 0.5).args[0]
+        assert guided_by == GuidedBy(make_guidance(name, **settings, v_to_a=0.5))
+
+
+def test_a_bad_model_is_guided_away_from_in_its_own_words(model):
+    worse = tiny_model(trained=False)
+    choice = {"guidance": "autoguidance", "bad_model": worse, "video_scale": 3.0, "audio_scale": 3.0}
+    guided_by = DuetGuidance.execute(choice, 1.0, 1.0).args[0]
+    assert guided_by.strategy.bad_removed and guided_by.bad_model is worse
+    facts = sampled(model, guidance=guided_by).shown["duet"][0]
+    assert facts["branches_per_step"] == 2 and facts["forwards_per_step"] == 2
+    assert model.denoiser.calls == worse.denoiser.calls == [1, 1]
+
+
+def test_modifiers_change_nothing_as_they_come_and_go_with_any_strategy():
+    for name in GUIDANCE:
+        plain = GuidedBy(make_guidance(name))
+        assert modified(plain).args[0] == plain
+    output = modified(JOINT, scale_curve={"points": [[0, 1], [1, 0]]}, interval_low=0.25, rescale=0.5)
+    curve = Curve(((0.0, 1.0), (1.0, 0.0)), "monotone_cubic")
+    expected = make_guidance(
+        "joint_cfg", video_scale=3.0, audio_scale=3.0, scale_curve=curve, interval_low=0.25, rescale=0.5
+    )
+    assert output.args[0] == GuidedBy(expected)
+    assert output.shown["text"] == ["joint_cfg: 1 to 2 branches a step in 1 network call"]
+
+
+@pytest.mark.parametrize(
+    "drawn, line",
+    [
+        ({"points": []}, "scale_curve: the curve is empty; give it at least one point"),
+        ({"points": [[0, 1], [2, 1]]}, r"scale_curve: the curve's point \(2.0, 1.0\) is not finite or not between 0 and 1 in x; move it"),
+        (0.5, r"scale_curve is 0.5; give points, as \[\[0, 1\], \[1, 0\]\]"),
+    ],
+)
+def test_a_curve_that_is_none_is_named_by_its_input(drawn, line):
+    with pytest.raises(ValueError, match=f"^{line}$"):
+        modified(JOINT, scale_curve=drawn)
+
+
+def modified(guidance, **changes):
+    settings = {"scale_curve": FLAT, "interval_low": 0.0, "interval_high": 1.0, "rescale": 0.0}
+    settings |= {"a_to_v_curve": FLAT, "v_to_a_curve": FLAT} | changes
+    return DuetGuidanceModifiers.execute(guidance, **settings)
 
 
 def test_joint_cfg_is_what_a_new_node_starts_with():
@@ -207,7 +252,7 @@ def test_sampling_reports_its_cost_and_seeds(model):
 
 
 def test_another_audio_seed_without_a_to_v_keeps_the_frames_bit_for_bit(model):
-    deaf = make_guidance("joint_cfg", video_scale=3.0, audio_scale=3.0, a_to_v=0.0)
+    deaf = GuidedBy(make_guidance("joint_cfg", video_scale=3.0, audio_scale=3.0, a_to_v=0.0))
     first, second = sampled(model, guidance=deaf, audio_seed=2), sampled(model, guidance=deaf, audio_seed=3)
     assert torch.equal(streams(first)[0], streams(second)[0]) and not torch.equal(streams(first)[1], streams(second)[1])
 
@@ -216,8 +261,8 @@ def test_an_untrained_pair_is_sampled_apart_and_says_so():
     model = tiny_model(trained=False)
     output = sampled(model)
     assert "untrained" in output.shown["text"][1]
-    assert torch.equal(streams(output)[0], streams(sampled(tiny_model(), guidance=make_guidance(
-        "joint_cfg", video_scale=3.0, audio_scale=3.0, removed=True)))[0])  # fmt: skip
+    assert torch.equal(streams(output)[0], streams(sampled(tiny_model(), guidance=GuidedBy(make_guidance(
+        "joint_cfg", video_scale=3.0, audio_scale=3.0, removed=True))))[0])  # fmt: skip
 
 
 def test_progress_is_told_at_every_step_and_an_interrupt_stops_the_next(model):

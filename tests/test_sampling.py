@@ -14,7 +14,7 @@ from duet_av.av_models.contract import AVLatent, CouplingKind
 from duet_av.av_models.guidance import GUIDANCE, AffineGuidance, Branch, Curve, Weight, make_guidance
 from duet_av.av_models.noise import audio_noise, video_noise
 from duet_av.av_models.parameterization import convert, to_x0
-from duet_av.av_models.sampling import LatentShape, sample, sampling_cost, time_grid
+from duet_av.av_models.sampling import BadModel, LatentShape, sample, sampling_cost, time_grid
 from duet_av.tests.toy import AUDIO_CHANNELS, VIDEO_CHANNELS, GaussianJoint, ToyJoint, plain_condition, toy_condition
 
 SHAPE = LatentShape((1, VIDEO_CHANNELS, 3, 4, 4), (1, AUDIO_CHANNELS, 9))
@@ -70,8 +70,9 @@ def strategies():
 def gaussian(guidance, steps: int = 400, **options) -> tuple[float, float, float]:
     """Means of video and audio, and the error of the whole sample against mean + std · ε."""
     model = GaussianJoint(std=0.5, cross=0.75)
-    result = sample(model, SHAPE, plain_condition(2.0), plain_condition(-1.0), guidance,
-                    bad_model=GaussianJoint(std=0.5, cross=0.0), steps=steps, video_seed=11, audio_seed=12, **options)  # fmt: skip
+    texts = plain_condition(2.0), plain_condition(-1.0)
+    result = sample(model, SHAPE, *texts, guidance, bad_model=BadModel(GaussianJoint(std=0.5, cross=0.0), *texts),
+                    steps=steps, video_seed=11, audio_seed=12, **options)  # fmt: skip
     residual = [x - 0.5 * e for x, e in ((result.latent.video, noise().video), (result.latent.audio, noise().audio))]
     means = [float(r.mean()) for r in residual]
     return *means, max(float((r - m).abs().max()) for r, m in zip(residual, means))
@@ -155,7 +156,7 @@ def test_batched_equals_unbatched_and_the_cost_is_known_before(guidance):
     latents = []
     for batched in (True, False):
         models = ToyJoint(), ToyJoint(seed=1)
-        result = run(guidance, models[0], PAIR, bad_model=models[1], batch_branches=batched)
+        result = run(guidance, models[0], PAIR, bad_model=BadModel(models[1], POSITIVE, NEGATIVE), batch_branches=batched)
         cost = sampling_cost(guidance, 4, batch_branches=batched)
         calls = models[0].calls + models[1].calls
         assert len(calls) == cost.forwards and sum(calls) == 2 * cost.branches
@@ -195,7 +196,7 @@ class FirstLatent(ToyJoint):
 @pytest.mark.parametrize("name", GUIDANCE)
 def test_with_a_to_v_zero_another_sound_leaves_the_picture_bit_identical(name, batched):
     deaf, hearing = with_scales(name, 3.0, 2.0, a_to_v=0.0), with_scales(name, 3.0, 2.0)
-    options = {"bad_model": ToyJoint(seed=1), "batch_branches": batched}
+    options = {"bad_model": BadModel(ToyJoint(seed=1), POSITIVE, NEGATIVE), "batch_branches": batched}
     one, other = (run(deaf, audio_seed=seed, **options).latent for seed in (12, 99))
     assert torch.equal(one.video, other.video) and not torch.equal(one.audio, other.audio)
     one, other = (run(hearing, audio_seed=seed, **options).latent for seed in (12, 99))
@@ -345,8 +346,9 @@ def test_a_second_model_answers_its_branches():
 
     good, bad = GaussianJoint(cross=1.0), GaussianJoint(cross=0.0)
     args = SHAPE, plain_condition(0.0), plain_condition(0.0), Both()
-    out = sample(good, *args, steps=200, bad_model=bad)
-    assert float((out.latent.video - 0.5 * video_noise(SHAPE.video, 0)).mean()) == pytest.approx(2.0, abs=0.02)
+    out = sample(good, *args, steps=200, bad_model=BadModel(bad, plain_condition(-0.5), plain_condition(0.0)))
+    mean = float((out.latent.video - 0.5 * video_noise(SHAPE.video, 0)).mean())
+    assert mean == pytest.approx(2 * 1.0 + 0.5, abs=0.02)  # each model is asked in its own words
     assert out.forwards_per_step == 2 and len(good.calls) == len(bad.calls) == 200
     with pytest.raises(ValueError, match="^guidance both needs a second, weaker model; give one as bad_model$"):
         sample(good, *args, steps=2)

@@ -6,7 +6,7 @@ from dataclasses import fields
 
 from .apg import APG
 from .autoguidance import Autoguidance
-from .base import AffineGuidance, Branch, Guidance, Step, Weight
+from .base import AffineGuidance, Branch, Guidance, Step, Text, Weight
 from .cfg import CFG, NoGuidance
 from .cfg_zero_star import CFGZeroStar
 from .cost import Cost, cost_of, require_able, rows_of
@@ -17,7 +17,7 @@ from .modality_cfg import ModalityCFG
 from .stg import STG
 
 __all__ = [
-    "GUIDANCE", "AffineGuidance", "Branch", "Cost", "Curve", "Guidance", "Step", "Weight",
+    "GUIDANCE", "AffineGuidance", "Branch", "Cost", "Curve", "Guidance", "Step", "Text", "Weight",
     "cost_of", "make_guidance", "require_able", "rows_of",
 ]  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +10,10 @@ from difflib import get_close_matches
 from typing import Any
 
 DYNAMIC = "COMFY_DYNAMICCOMBO_V3"
-_WHAT = {"INT": "a whole number", "FLOAT": "a number", "BOOLEAN": "true or false", "STRING": "text in quotes"}
+_WHAT = {
+    "INT": "a whole number", "FLOAT": "a number", "BOOLEAN": "true or false", "STRING": "text in quotes",
+    "CURVE": 'a curve, as {"points": [[0, 1], [1, 0]]}',
+}  # fmt: skip
 _BOOLEANS = {"true": True, "false": False}
 
 
@@ -80,6 +84,8 @@ def parse(spec: InputSpec, text: str) -> Any:
             return float(text)
         if spec.io_type == "BOOLEAN":
             return _BOOLEANS[text.lower()]
+        if spec.io_type == "CURVE":
+            return json.loads(text)
     except (ValueError, KeyError):
         raise ValueError(f"is {text!r}; give {_WHAT[spec.io_type]}") from None
     return text
@@ -117,6 +123,8 @@ def nearest(word: str, known) -> str:
 def _typed(io_type: str, value: Any) -> Any:
     if io_type == "STRING":
         return value if isinstance(value, str) else None
+    if io_type == "CURVE":
+        return value if isinstance(value, dict) and isinstance(value.get("points"), list) else None
     if io_type == "BOOLEAN":
         return value if isinstance(value, bool) else None
     if isinstance(value, bool) or not isinstance(value, (int, float)):

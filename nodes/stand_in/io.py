@@ -80,6 +80,18 @@ String = Custom("STRING", _WIDGET | {"multiline": "multiline", "placeholder": "p
 Image, Mask, Audio, Video, Latent = (Custom(name) for name in ("IMAGE", "MASK", "AUDIO", "VIDEO", "LATENT"))
 
 
+class Curve(Custom("CURVE")):
+    """A curve, drawn on the node."""
+
+    class Input(Input):
+        io_type = "CURVE"
+        keys = _COMMON | _WIDGET
+
+        def __init__(self, id: str, *, default: Sequence[tuple[float, float]] = ((0.0, 0.0), (1.0, 1.0)), **others: Any) -> None:
+            points = {"points": [list(point) for point in default], "interpolation": "monotone_cubic"}
+            super().__init__(id, default=points, socketless=True, **others)
+
+
 class Combo(Custom("COMBO")):
     """A dropdown."""
 

@@ -1,0 +1,76 @@
+"""What can be added to any guidance: an interval, curves over the steps, rescaling."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ..av_models.guidance import Curve
+from .host import io
+from .types import CATEGORY, GuidanceSocket, GuidedBy, guidance_report
+
+FLAT = [(0.0, 1.0), (1.0, 1.0)]
+TIME = {"min": 0.0, "max": 1.0, "step": 0.01}
+
+
+class DuetGuidanceModifiers(io.ComfyNode):
+    """Takes a guidance and gives it back changed; its defaults change nothing."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DuetGuidanceModifiers",
+            display_name="Guidance Modifiers",
+            category=CATEGORY,
+            description="Changes any guidance over the steps: where it applies, how strongly, and how far it is scaled back.",
+            search_aliases=["duet", "guidance interval", "cfg rescale", "guidance schedule"],
+            inputs=[
+                GuidanceSocket.Input("guidance", tooltip="The guidance to change."),
+                io.Curve.Input("scale_curve", default=FLAT, tooltip="How much of the guidance is left, from the first step to the last."),
+                io.Float.Input(
+                    "interval_low", default=0.0, **TIME, tooltip="No guidance below this noise level; 0 is the clean clip. Saves time."
+                ),
+                io.Float.Input(
+                    "interval_high", default=1.0, **TIME, tooltip="No guidance above this noise level; 1 is pure noise. Saves time."
+                ),
+                io.Float.Input(
+                    "rescale", default=0.0, **TIME, tooltip="Brings contrast and loudness back to what they are without guidance. 0 is off."
+                ),
+                io.Curve.Input("a_to_v_curve", default=FLAT, tooltip="How much of a_to_v is left, from the first step to the last."),
+                io.Curve.Input("v_to_a_curve", default=FLAT, tooltip="How much of v_to_a is left, from the first step to the last."),
+            ],
+            outputs=[GuidanceSocket.Output(display_name="guidance", tooltip="To the sampler.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls,
+        guidance: GuidedBy,
+        scale_curve: Any,
+        interval_low: float,
+        interval_high: float,
+        rescale: float,
+        a_to_v_curve: Any,
+        v_to_a_curve: Any,
+    ) -> io.NodeOutput:
+        curves = {"scale_curve": scale_curve, "a_to_v_curve": a_to_v_curve, "v_to_a_curve": v_to_a_curve}
+        strategy = replace(
+            guidance.strategy,
+            **{name: _curve(name, drawn) for name, drawn in curves.items()},
+            interval_low=interval_low,
+            interval_high=interval_high,
+            rescale=rescale,
+        )
+        return io.NodeOutput(replace(guidance, strategy=strategy), ui=guidance_report(strategy))
+
+
+def _curve(name: str, drawn: Any) -> Curve | None:
+    """A curve as the page draws it, or its points alone; None where it changes nothing."""
+    points, kind = (drawn.get("points"), drawn.get("interpolation")) if isinstance(drawn, dict) else (drawn, None)
+    try:
+        curve = Curve(tuple((float(x), float(y)) for x, y in points), kind or "monotone_cubic")
+    except TypeError:
+        raise ValueError(f"{name} is {drawn!r}; give points, as [[0, 1], [1, 0]]") from None
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    return None if curve.flat == 1 else curve
