@@ -4,7 +4,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-comfyui setup
+.PHONY: demo test test-comfyui test-browser setup
 
 demo: $(READY)
 	$(BIN)/duet run workflows/api/bounce_t2av.json
@@ -16,10 +16,18 @@ test: $(READY)
 test-comfyui: $(READY)
 	$(BIN)/python -m pytest -q -rs tests/comfyui
 
+# Drives ComfyUI's page in the same ComfyUI, with Debian's chromium or CHROMIUM=/path/to/one.
+test-browser: .venv/.browser
+	$(BIN)/python -m pytest -q -rs tests/browser
+
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer found; install one, or run: make PYTHON=/path/to/python3" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[test]'
+	touch $@
+
+.venv/.browser: $(READY)
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt playwright
 	touch $@

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,19 +17,26 @@ from urllib.request import Request, urlopen
 
 PACK = Path(__file__).parent.parent.parent
 NAME = "duet-av"
+UNNAMED = "COMFYUI_PATH is not set; give the folder of a ComfyUI checkout"
 START, RUN = 300, 300  # seconds
 
 
 @dataclass(frozen=True)
 class Run:
-    """What became of a prompt: `messages` by event, as ComfyUI's history has them, and the files that were saved."""
+    """What became of a prompt: `messages` by event and `texts` by node, as ComfyUI's history has them, and files saved."""
 
     messages: dict[str, dict[str, Any]]
+    texts: dict[str, list[str]]
     files: list[Path]
 
     @property
     def succeeded(self) -> bool:
         return "execution_success" in self.messages
+
+    @property
+    def error(self) -> str:
+        """What the page says of the node that failed."""
+        return self.messages["execution_error"]["exception_message"].strip()
 
     @property
     def ended(self) -> float:
@@ -42,10 +49,10 @@ class Run:
 
 
 class Server:
-    """A ComfyUI at `url` that saves below `base`."""
+    """A ComfyUI at `url`, the process `pid`, that reads and writes below `base`."""
 
-    def __init__(self, url: str, base: Path) -> None:
-        self.url, self.base = url, base
+    def __init__(self, url: str, base: Path, pid: int) -> None:
+        self.url, self.base, self.pid = url, base, pid
 
     def get(self, path: str) -> str:
         with urlopen(self.url + path, timeout=60) as answer:
@@ -74,7 +81,8 @@ class Server:
         entry = _wait(lambda: json.loads(self.get(f"/history/{prompt_id}")).get(prompt_id), RUN)
         shown = [each for output in entry["outputs"].values() for each in output.get("images", [])]
         files = [self.base / each["type"] / each["subfolder"] / each["filename"] for each in shown]
-        return Run(dict(entry["status"]["messages"]), files)
+        texts = {key: output["text"] for key, output in entry["outputs"].items() if "text" in output}
+        return Run(dict(entry["status"]["messages"]), texts, files)
 
     def run(self, prompt: dict[str, Any]) -> Run:
         return self.finish(self.submit(prompt))
@@ -86,8 +94,23 @@ class Server:
             return False
 
 
+def is_named() -> bool:
+    return bool(os.environ.get("COMFYUI_PATH"))
+
+
+def named_by_environment(base: Path, *options: str) -> AbstractContextManager[Server]:
+    """The ComfyUI of COMFYUI_PATH, a checkout, run by COMFYUI_PYTHON, a Python that has its requirements and ours."""
+    if not is_named():
+        raise ValueError(UNNAMED)
+    path = os.environ["COMFYUI_PATH"]
+    checkout = Path(path).resolve()
+    if not (checkout / "main.py").is_file():
+        raise ValueError(f"COMFYUI_PATH is {path}, which has no main.py; give the folder of a ComfyUI checkout")
+    return started(checkout, os.environ.get("COMFYUI_PYTHON", "python3"), base, *options)
+
+
 @contextmanager
-def started(checkout: Path, python: str, base: Path) -> Iterator[Server]:
+def started(checkout: Path, python: str, base: Path, *options: str) -> Iterator[Server]:
     """The ComfyUI of `checkout`, with the folder `base` for all that it reads and writes."""
     for folder in ("custom_nodes", "input", "output"):
         (base / folder).mkdir()
@@ -95,12 +118,12 @@ def started(checkout: Path, python: str, base: Path) -> Iterator[Server]:
     port, log = _free_port(), base / "comfyui.log"
     command = [
         python, "main.py", "--cpu", "--listen", "127.0.0.1", "--port", str(port), "--base-directory", str(base),
-        "--database-url", "sqlite:///:memory:", "--disable-auto-launch", "--disable-api-nodes",
+        "--database-url", "sqlite:///:memory:", "--disable-auto-launch", "--disable-api-nodes", *options,
     ]  # fmt: skip
     with log.open("w") as out:
         environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
         process = subprocess.Popen(command, cwd=checkout, stdout=out, stderr=subprocess.STDOUT, env=environment)
-    server = Server(f"http://127.0.0.1:{port}", base)
+    server = Server(f"http://127.0.0.1:{port}", base, process.pid)
     try:
         _wait(lambda: process.poll() is not None or server.is_up(), START)
         assert process.poll() is None, f"ComfyUI ended while starting:\n{log.read_text()[-3000:]}"

@@ -1,0 +1,89 @@
+"""ComfyUI's page, and what of it the tests need."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from pathlib import Path
+from typing import Any
+
+START, RUN, SHOW = 180_000, 300_000, 20_000  # milliseconds
+NOT_OURS = ("/userdata", "Content Security Policy")  # what a new user has not saved; addresses outside
+EVENTS = ("executed", "execution_success", "execution_error", "b_preview_with_metadata")
+
+_LISTEN = """names => {
+  window.heard = []
+  for (const name of names)
+    app.api.addEventListener(name, ({ detail }) =>
+      window.heard.push([name, name === 'b_preview_with_metadata' ? detail.displayNodeId : detail]))
+}"""
+_DROP = """([name, type, content]) => {
+  const bytes = Uint8Array.from(atob(content), letter => letter.charCodeAt(0))
+  const dataTransfer = new DataTransfer()
+  dataTransfer.items.add(new File([bytes], name, { type }))
+  const { x, y, width, height } = app.canvas.canvas.getBoundingClientRect()
+  const place = { clientX: x + width / 2, clientY: y + height / 2 }
+  for (const event of ['dragover', 'drop'])
+    app.canvas.canvas.dispatchEvent(new DragEvent(event, { bubbles: true, cancelable: true, dataTransfer, ...place }))
+}"""
+_SET = """([type, name, value]) => {
+  app.graph.nodes.find(node => node.type === type).widgets.find(widget => widget.name === name).value = value
+}"""
+
+
+class Canvas:
+    """The page at `url`. `errors`: what it has logged as errors since it was up."""
+
+    def __init__(self, page, url: str) -> None:
+        self.page = page
+        self.errors: list[str] = []
+        page.goto(url, timeout=START)
+        page.wait_for_function("window.app?.vueAppReady", timeout=START)
+        page.on("console", self._log)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.evaluate(_LISTEN, EVENTS)
+
+    def open(self, graph: dict[str, Any]) -> None:
+        self.page.evaluate("graph => app.loadGraphData(graph)", graph)
+        self.page.wait_for_timeout(500)  # what is wrong with a graph shows a little later
+
+    def clear(self) -> None:
+        self.page.evaluate("app.graph.clear()")
+
+    def drop(self, file: Path, kind: str) -> None:
+        """Drops `file`, of the MIME type `kind`, in the middle of the canvas."""
+        self.page.evaluate(_DROP, [file.name, kind, b64encode(file.read_bytes()).decode()])
+        self.page.wait_for_function("app.graph.nodes.length", timeout=SHOW)
+
+    def set(self, node_type: str, widget: str, value: Any) -> None:
+        self.page.evaluate(_SET, [node_type, widget, value])
+
+    def graph(self) -> dict[str, Any]:
+        """The graph as the page would save it."""
+        return self.page.evaluate("app.graph.serialize()")
+
+    def widgets(self, node_type: str) -> list[str]:
+        nodes = self.page.evaluate("app.graph.nodes.map(node => [node.type, (node.widgets ?? []).map(each => each.name)])")
+        return dict(nodes)[node_type]
+
+    def unknown_nodes(self) -> list[str]:
+        return self.page.evaluate("app.graph.nodes.map(node => node.type).filter(type => !LiteGraph.registered_node_types[type])")
+
+    def marked_nodes(self) -> list[str]:
+        """Those drawn in red."""
+        return self.page.evaluate("app.graph.nodes.filter(node => node.has_errors).map(node => node.type)")
+
+    def complaint(self) -> str:
+        """What the page says is wrong with the graph; empty where nothing is."""
+        shown = self.page.get_by_test_id("error-overlay")
+        return shown.inner_text() if shown.count() else ""
+
+    def queue(self) -> list[list]:
+        """Runs the graph; [event, detail] of all that was heard until its end, of a preview the node's id."""
+        self.page.evaluate("heard.length = 0, app.queuePrompt(0, 1)")
+        self.page.wait_for_function("heard.some(([name]) => /^execution_/.test(name))", timeout=RUN)
+        return self.page.evaluate("heard")
+
+    def _log(self, message) -> None:
+        text = f"{message.text} ({message.location['url']})"
+        if message.type == "error" and not any(each in text for each in NOT_OURS):
+            self.errors.append(text)
