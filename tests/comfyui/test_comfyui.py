@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from duet_av.tests.comfyui.graphs import prompt, sampling
 from duet_av.tests.comfyui.server import NAME, PACK
 from duet_av.tests.conftest import WORKFLOW
 from duet_av.tests.test_object_info import SNAPSHOT
@@ -12,19 +13,6 @@ from duet_av.tests.test_object_info import SNAPSHOT
 WORKFLOWS = sorted(WORKFLOW.parent.glob("bounce_*.json"))
 STEPS = 10
 SLACK = 0.5  # seconds, for what is not sampling
-
-
-def prompt(path=WORKFLOW) -> dict:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def sampling(seed: int, steps: int) -> dict:
-    """The shipped graph up to the sampler, whose report is shown in place of a file being saved."""
-    graph = prompt()
-    del graph["6"], graph["7"]
-    graph["5"]["inputs"] |= {"video_seed": seed, "steps": steps}
-    graph["8"] = {"class_type": "PreviewAny", "inputs": {"source": ["5", 1]}}
-    return graph
 
 
 def test_the_nodes_are_as_the_stand_in_has_them(comfyui):
