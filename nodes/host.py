@@ -33,7 +33,11 @@ if "comfy_api" in sys.modules:  # ComfyUI imports it before any custom node
 
     def model_files() -> list[str]:
         """The model files that the user has, by name."""
-        return [name for name in folder_paths.get_filename_list(MODELS) if name.endswith(SUFFIX)]
+        try:
+            names = folder_paths.get_filename_list(MODELS)
+        except FileNotFoundError:  # ComfyUI looks again into a folder that it has seen, even where that is gone
+            return []
+        return [name for name in names if name.endswith(SUFFIX)]
 
     def find_model(name: str) -> Path:
         """The model file called `name`; FileNotFoundError if it is gone."""

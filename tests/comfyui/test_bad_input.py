@@ -128,6 +128,13 @@ def test_a_model_file_that_is_gone_is_named_before_anything_runs(comfyui, mine):
     assert status == 400 and f"there is no model file '{MINE}'" in error["details"] and "\n" not in error["details"]
 
 
+def test_bounce_runs_where_the_users_model_folder_is_gone(comfyui, mine):
+    shutil.copy(shipped("bounce"), mine)
+    assert comfyui.run(with_model(MINE, 65)).succeeded
+    shutil.rmtree(mine.parent)
+    assert comfyui.run(short(seed=65)).succeeded
+
+
 def test_a_model_file_that_goes_while_its_prompt_waits_is_named(comfyui, mine):
     shutil.copy(shipped("bounce"), mine)
     before = comfyui.submit(sampling(63, 20))
