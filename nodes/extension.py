@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .bounce_clip import DuetBounceClip
+from .compare import DuetCompare
 from .decode import DuetDecode
 from .empty_latent import DuetEmptyLatent
 from .encode import DuetEncode
@@ -29,6 +30,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     DuetGuidance,
     DuetGuidanceModifiers,
     DuetJointSampler,
+    DuetCompare,
     DuetDecode,
     DuetMux,
     DuetSyncReport,

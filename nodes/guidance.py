@@ -83,13 +83,16 @@ def _apg() -> list:
     return [
         *_scales(2.5, 2.5),
         io.Float.Input(
-            "eta", default=0.0, min=0.0, max=1.0, step=0.05, tooltip="How much of what over-saturates is kept. 1 with no momentum is cfg."
+            "eta", default=0.0, min=0.0, max=1.0, step=0.05,
+            tooltip="How much of what over-saturates is kept. 1 with no momentum is cfg.",
         ),
         io.Float.Input(
-            "momentum", default=-0.5, min=-1.0, max=1.0, step=0.05, tooltip="Below 0 steadies the guidance over the steps. 0 is off."
+            "momentum", default=-0.5, min=-1.0, max=1.0, step=0.05,
+            tooltip="Below 0 steadies the guidance over the steps. 0 is off.",
         ),
         io.Float.Input(
-            "norm_threshold", default=0.0, min=0.0, max=1000.0, step=0.5, tooltip="The longest that a step's guidance may be. 0 is off."
+            "norm_threshold", default=0.0, min=0.0, max=1000.0, step=0.5,
+            tooltip="The longest that a step's guidance may be. 0 is off.",
         ),
     ]  # fmt: skip
 

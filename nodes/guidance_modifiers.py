@@ -26,18 +26,21 @@ class DuetGuidanceModifiers(io.ComfyNode):
             search_aliases=["duet", "guidance interval", "cfg rescale", "guidance schedule"],
             inputs=[
                 GuidanceSocket.Input("guidance", tooltip="The guidance to change."),
-                io.Curve.Input("scale_curve", default=FLAT, tooltip="How much of the guidance is left, from the first step to the last."),
+                _curve_input("scale_curve", "the guidance"),
                 io.Float.Input(
-                    "interval_low", default=0.0, **TIME, tooltip="No guidance below this noise level; 0 is the clean clip. Saves time."
+                    "interval_low", default=0.0, **TIME,
+                    tooltip="No guidance below this noise level; 0 is the clean clip. Saves time.",
                 ),
                 io.Float.Input(
-                    "interval_high", default=1.0, **TIME, tooltip="No guidance above this noise level; 1 is pure noise. Saves time."
+                    "interval_high", default=1.0, **TIME,
+                    tooltip="No guidance above this noise level; 1 is pure noise. Saves time.",
                 ),
                 io.Float.Input(
-                    "rescale", default=0.0, **TIME, tooltip="Brings contrast and loudness back to what they are without guidance. 0 is off."
+                    "rescale", default=0.0, **TIME,
+                    tooltip="Brings contrast and loudness back to what they are without guidance. 0 is off.",
                 ),
-                io.Curve.Input("a_to_v_curve", default=FLAT, tooltip="How much of a_to_v is left, from the first step to the last."),
-                io.Curve.Input("v_to_a_curve", default=FLAT, tooltip="How much of v_to_a is left, from the first step to the last."),
+                _curve_input("a_to_v_curve", "a_to_v"),
+                _curve_input("v_to_a_curve", "v_to_a"),
             ],
             outputs=[GuidanceSocket.Output(display_name="guidance", tooltip="To the sampler.")],
         )  # fmt: skip
@@ -62,6 +65,10 @@ class DuetGuidanceModifiers(io.ComfyNode):
             rescale=rescale,
         )
         return io.NodeOutput(replace(guidance, strategy=strategy), ui=guidance_report(strategy))
+
+
+def _curve_input(name: str, of: str):
+    return io.Curve.Input(name, default=FLAT, tooltip=f"How much of {of} is left, from the first step to the last.")
 
 
 def _curve(name: str, drawn: Any) -> Curve | None:

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from typing import Any
 
 DYNAMIC = "COMFY_DYNAMICCOMBO_V3"
+AUTOGROW = "COMFY_AUTOGROW_V3"
 _WHAT = {
     "INT": "a whole number", "FLOAT": "a number", "BOOLEAN": "true or false", "STRING": "text in quotes",
     "CURVE": 'a curve, as {"points": [[0, 1], [1, 0]]}',
@@ -48,12 +49,24 @@ def expand(inputs: Mapping[str, Mapping], values: Mapping[str, Any], prefix: str
     for kind in ("required", "optional"):
         for short, (io_type, options) in inputs.get(kind, {}).items():
             name = prefix + short
+            if io_type == AUTOGROW:
+                specs |= expand(_grown(options["template"], values, name), values, f"{name}.")
+                continue
             specs[name] = InputSpec(name, io_type, options, kind == "required")
             if io_type == DYNAMIC:
                 brought = {option["key"]: option["inputs"] for option in options["options"]}
                 choice = values.get(name)
                 specs |= expand(brought.get(choice, {}) if isinstance(choice, str) else {}, values, f"{name}.")
     return specs
+
+
+def _grown(template: Mapping[str, Any], values: Mapping[str, Any], name: str) -> dict[str, dict]:
+    """The inputs that a template has with those `values` that name one, and one to spare."""
+    (each,) = [spec for group in template["input"].values() for spec in group.values()]
+    names = [f"{template['prefix']}{i}" for i in range(template["max"])]
+    used = max((i for i, short in enumerate(names, start=1) if f"{name}.{short}" in values), default=0)
+    required, spare = names[: template["min"]], names[template["min"] : used + 1]
+    return {"required": dict.fromkeys(required, each), "optional": dict.fromkeys(spare, each)}
 
 
 def nest(values: Mapping[str, Any], specs: Mapping[str, InputSpec]) -> dict[str, Any]:

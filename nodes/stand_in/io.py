@@ -133,6 +133,35 @@ class DynamicCombo:
             return super().as_dict() | {"options": [option.as_dict() for option in self.choices]}
 
 
+class Autogrow:
+    """As many inputs of one kind as the user connects."""
+
+    io_type = "COMFY_AUTOGROW_V3"
+
+    @dataclass(frozen=True)
+    class TemplatePrefix:
+        """`prefix`0, `prefix`1, … up to `max`; the first `min` are required."""
+
+        input: Input
+        prefix: str
+        min: int = 1
+        max: int = 10
+
+        def as_dict(self) -> dict[str, Any]:
+            described = {"required": {}, "optional": {}} | _by_requirement([self.input])
+            return {"input": described, "prefix": self.prefix, "min": self.min, "max": self.max}
+
+    class Input(Input):
+        io_type = "COMFY_AUTOGROW_V3"
+
+        def __init__(self, id: str, *, template: Autogrow.TemplatePrefix, **others: Any) -> None:
+            super().__init__(id, **others)
+            self.template = template
+
+        def as_dict(self) -> dict[str, Any]:
+            return super().as_dict() | {"template": self.template.as_dict()}
+
+
 def _by_requirement(inputs: Sequence[Input]) -> dict[str, dict[str, tuple[str, dict[str, Any]]]]:
     described: dict[str, dict] = {"required": {}}
     for each in inputs:

@@ -1,0 +1,90 @@
+"""What the sampling nodes have in common: from what is on their wires to a sampled latent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..av_models.contract import AVLatent
+from .host import check_interrupt, io, on_device, report_text
+from .types import GuidedBy, Prompts, clip_shape, known_parts, unpack_latent
+
+MAX_SEED = 0xFFFF_FFFF_FFFF_FFFF
+
+
+def seed_input(name: str, tooltip: str):
+    return io.Int.Input(name, default=0, min=0, max=MAX_SEED, control_after_generate=True, tooltip=tooltip)
+
+
+def settings_inputs() -> list:
+    """How to sample: seeds, steps, the shape of the time grid, batching."""
+    return [
+        seed_input("video_seed", "Chance in the picture. Keep it and change the other to keep the start of the picture."),
+        seed_input("audio_seed", "Chance in the sound. Change it alone for another sound."),
+        io.Int.Input("steps", default=20, min=1, max=1000, tooltip="More steps are slower and finer; 20 to 50 is usual."),
+        io.Float.Input(
+            "shift", default=1.0, min=0.01, max=100.0, step=0.01,
+            tooltip="Above 1 spends more steps on the layout, below 1 more on detail.",
+        ),
+        io.Boolean.Input(
+            "batch_branches", default=True, tooltip="All branches of a step in one network call: faster, more memory."
+        ),
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `settings_inputs` gave."""
+
+    video_seed: int
+    audio_seed: int
+    steps: int
+    shift: float
+    batch_branches: bool
+
+
+def notes_on(model) -> list[str]:
+    """What the user should know of how `model` is sampled."""
+    return [] if model.trained else [f"{model.name} is untrained as a pair: picture and sound were made apart"]
+
+
+def sample_latent(
+    model,
+    prompts: Prompts,
+    latent: dict[str, Any],
+    guidance: GuidedBy,
+    settings: Settings,
+    node_id: str,
+    callback: Callable[[int, int, AVLatent], None],
+):
+    """The `SampleResult` of one run; what a step will cost is shown on the node before the first."""
+    from ..av_models.given import Given
+    from ..av_models.sampling import BadModel, sample, sampling_cost  # diffusers: only once something is sampled
+
+    shape = clip_shape(latent, model)
+    streams, known = unpack_latent(latent), known_parts(latent)
+    strategy, bad = guidance.strategy, guidance.bad_model
+    if bad is not None:
+        clip_shape(latent, bad, "bad_model: latent")
+    on_device(model, *([] if bad is None else [bad]))
+    if not model.trained:
+        strategy = replace(strategy, removed=True)
+    cost = sampling_cost(strategy, settings.steps, shift=settings.shift, batch_branches=settings.batch_branches)
+    report_text(f"{cost.branches_per_step:g} branches a step in {cost.forwards_per_step:g} network calls", node_id)
+    return sample(
+        model.denoiser,
+        model.latent_shape(shape, streams.rows),
+        prompts.positive.to(model.device),
+        prompts.negative.to(model.device),
+        strategy,
+        steps=settings.steps,
+        video_seed=settings.video_seed,
+        audio_seed=settings.audio_seed,
+        shift=settings.shift,
+        batch_branches=settings.batch_branches,
+        bad_model=None if bad is None else BadModel(bad.denoiser, *(bad.encode(*words) for words in prompts.words)),
+        given=None if known is None else Given(streams.to(model.device), known.to(model.device), model.given),
+        callback=callback,
+        check_interrupt=check_interrupt,
+    )

@@ -1,0 +1,133 @@
+import math
+
+import pytest
+import torch
+
+from duet_av.av_models.compare import differences, labels, short
+from duet_av.av_models.contract import AVLatent
+from duet_av.av_models.guidance import Curve, make_guidance
+from duet_av.av_models.metrics.grid import GAP, NARROWEST, STRIP, draw_table, grid, match_loudness, table
+from duet_av.av_models.metrics.loudness import loudness
+from duet_av.nodes.compare import DuetCompare
+from duet_av.nodes.joint_sampler import DuetJointSampler
+from duet_av.nodes.stand_in import Session, session
+from duet_av.nodes.types import GuidedBy
+from duet_av.tests.test_nodes import latent_of, prompts_of
+from duet_av.tests.tiny import tiny_model
+
+RATE = 16_000
+SETTINGS = {"video_seed": 1, "audio_seed": 2, "steps": 2, "shift": 1.0, "batch_branches": True}
+THREE = [
+    GuidedBy(make_guidance("none")),
+    GuidedBy(make_guidance("cfg", video_scale=3.0, audio_scale=3.0)),
+    GuidedBy(make_guidance("cfg", video_scale=3.0, audio_scale=6.0)),
+]
+
+
+def compared(guidances=THREE, sound=None, model=None, **changes):
+    model = model or tiny_model()
+    named = {f"guidance{i}": each for i, each in enumerate(guidances)}
+    latent = changes.pop("latent", None) or latent_of(model)
+    return DuetCompare.clone_for_run({"unique_id": "1"}).execute(
+        model=model, prompts=prompts_of(model), latent=latent, guidances=named,
+        sound=sound or {"sound": "one after another"}, **SETTINGS | changes,
+    )  # fmt: skip
+
+
+def test_every_cell_is_the_clip_that_the_sampler_makes_with_that_guidance():
+    """The picture under each label, enlarged by a whole number, and the sound at one loudness."""
+    images, audio, fps, _, _ = compared(sound={"sound": "one cell", "cell": 2}).args
+    model = tiny_model()
+    shape = latent_of(model)["duet_shape"]
+    times = NARROWEST // 16
+    side = 16 * times
+    for index, guidance in enumerate(THREE):
+        sampler = DuetJointSampler.clone_for_run({"unique_id": "1"})
+        latent = sampler.execute(model, prompts_of(model), latent_of(model), guidance, **SETTINGS).args[0]
+        frames, wave = model.decode(AVLatent(*latent["samples"].unbind()), shape)
+        y, x = index // 2 * (STRIP + side + GAP) + STRIP, index % 2 * (side + GAP)
+        torch.testing.assert_close(images[:, y : y + side : times, x : x + side : times], frames[0])
+        if index == 1:
+            heard = audio["waveform"][0]
+            torch.testing.assert_close(heard / heard.abs().max(), wave[0] / wave[0].abs().max())
+    assert images.shape[0] == 8 and fps == 16.0 and audio["sample_rate"] == 8000
+
+
+def test_one_after_another_plays_the_grid_once_for_each_cell_and_marks_it():
+    images, audio, _, _, _ = compared().args
+    assert len(images) == 3 * 8 and audio["waveform"].shape == (1, 1, 3 * 4000)
+    first, second = images[0], images[8]
+    cell = 16 * (NARROWEST // 16)
+    assert not torch.equal(first[:STRIP, :cell], second[:STRIP, :cell])  # the mark has moved on
+    assert torch.equal(first[STRIP : STRIP + cell], second[STRIP : STRIP + cell])
+
+
+def test_the_table_says_what_each_cell_cost_and_what_differs():
+    output = compared()
+    lines = output.args[3].split("\n")
+    assert lines[0].split() == ["guidance", "sync", "F1", "chance", "motion", "%", "LUFS", "branches", "calls", "seconds"]
+    assert [line.split()[0] for line in lines[1:4]] == ["none", "cfg", "cfg"]
+    cells = output.shown["duet"][0]["cells"]
+    assert [cell["branches_per_step"] for cell in cells] == [1, 2, 2]
+    assert [cell["label"] for cell in cells] == ["none", "cfg audio_scale 3", "cfg audio_scale 6"]
+    table_image = output.args[4]
+    assert table_image.shape[0] == 1 and table_image.shape[3] == 3 and float(table_image.max()) > 0.5
+
+
+def test_two_of_one_strategy_are_told_apart_by_what_differs():
+    curve = Curve(((0.0, 1.0), (1.0, 0.0)))
+    pair = make_guidance("cfg", video_scale=2.0), make_guidance("cfg", video_scale=2.0, scale_curve=curve)
+    assert labels(pair) == ["cfg scale_curve –", "cfg scale_curve 0:1 1:0"]
+    assert differences(pair) == {"scale_curve": [None, curve]} and short(2.5) == "2.5"
+    assert labels([pair[0], pair[0]]) == ["cfg (1)", "cfg (2)"]
+
+
+def test_progress_goes_once_from_begin_to_end():
+    heard = []
+    token = session.set(Session(on_progress=lambda *at: heard.append(at)))
+    try:
+        compared()
+    finally:
+        session.reset(token)
+    assert heard == [(i, 6) for i in range(1, 7)]
+
+
+@pytest.mark.parametrize("clips, columns, rows", [(1, 1, 1), (2, 2, 1), (4, 2, 2), (5, 3, 2), (9, 3, 3)])
+def test_a_grid_has_room_for_all_and_even_sides(clips, columns, rows):
+    sheet = grid([torch.rand(2, 15, 193, 3) for _ in range(clips)], ["a"] * clips)
+    height, width = rows * (15 + STRIP + GAP) - GAP, columns * (193 + GAP) - GAP
+    assert sheet.shape == (2, height + height % 2, width + width % 2, 3) and 0 <= float(sheet.min()) and float(sheet.max()) <= 1
+
+
+def test_sounds_are_brought_to_one_loudness_and_none_clips():
+    g = torch.Generator().manual_seed(0)
+    noise = torch.randn(1, RATE, generator=g)
+    spiky = 0.1 * noise
+    spiky[0, 100] = 0.9
+    matched = match_loudness([0.3 * noise.clamp(-3, 3), spiky, torch.zeros(1, RATE)], RATE)
+    levels = [loudness(wave, RATE) for wave in matched]
+    assert levels[0] == pytest.approx(levels[1], abs=0.05) and levels[2] == -math.inf
+    assert max(float(wave.abs().max()) for wave in matched) <= 1 + 1e-6
+
+
+def test_silence_alone_stays_as_it_is():
+    silence = [torch.zeros(1, RATE)] * 2
+    assert all(torch.equal(a, b) for a, b in zip(match_loudness(silence, RATE), silence))
+
+
+def test_a_table_is_aligned():
+    head, rows = ("name", "f1"), [("cfg", "0.50"), ("joint_cfg", "0.9")]
+    assert table(head, rows).split("\n") == ["name         f1", "cfg        0.50", "joint_cfg   0.9"]
+    assert draw_table(head, rows, ["note"]).shape[2] == 3
+
+
+@pytest.mark.parametrize(
+    "changes, line",
+    [
+        ({"sound": {"sound": "one cell", "cell": 4}}, "sound.cell is 4; there are 3 cells"),
+        ({"latent": latent_of(tiny_model(), batch=2)}, "latent holds 2 clips; compare guidances on one"),
+    ],
+)
+def test_bad_input_is_named(changes, line):
+    with pytest.raises(ValueError, match=f"^{line}$"):
+        compared(**changes)
