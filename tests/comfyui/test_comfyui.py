@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from duet_av.tests.comfyui.graphs import prompt, sampling
+from duet_av.tests.comfyui.graphs import prompt, sampling, short
 from duet_av.tests.comfyui.server import NAME, PACK
 from duet_av.tests.conftest import WORKFLOW
 from duet_av.tests.test_object_info import SNAPSHOT
@@ -46,6 +46,14 @@ def test_cancelling_ends_within_a_step_and_the_next_prompt_runs(comfyui):
     assert run.messages["execution_interrupted"]["node_type"] == "DuetJointSampler"
     assert run.ended - asked <= step + SLACK
     assert comfyui.run(sampling(4, 2)).succeeded
+
+
+def test_another_guidance_runs_only_what_depends_on_it(comfyui):
+    graph = short(seed=5)
+    comfyui.run(graph)
+    graph["4"]["inputs"]["guidance.video_scale"] = 2.0
+    run = comfyui.run(graph)
+    assert run.succeeded and set(run.messages["execution_cached"]["nodes"]) == {"1", "2", "3"}
 
 
 @pytest.mark.parametrize(
