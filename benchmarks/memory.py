@@ -1,0 +1,45 @@
+"""Resident memory of a ComfyUI that runs the shipped graph again and again, every time with another seed.
+
+COMFYUI_PATH=… COMFYUI_PYTHON=… python -m duet_av.benchmarks.memory [--runs N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from ..tests.comfyui.graphs import short
+from ..tests.comfyui.server import Server, named_by_environment
+
+WARM = 5  # runs after which everything has been loaded
+
+
+def resident_mib(pid: int) -> float:
+    (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS:"))
+    return int(line.split()[1]) / 1024
+
+
+def measure(server: Server, runs: int) -> dict[str, float]:
+    """MiB after `WARM` runs and after `runs`, and what each run between added."""
+    seen = []
+    for seed in range(runs):
+        run = server.run(short(seed))
+        assert run.succeeded, run.messages
+        seen.append(resident_mib(server.pid))
+    warm, end = seen[WARM - 1], seen[-1]
+    return {"runs": runs, "mib_warm": warm, "mib_end": end, "mib_a_run": (end - warm) / (runs - WARM)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=50)
+    with tempfile.TemporaryDirectory() as folder, named_by_environment(Path(folder)) as server:
+        measured = measure(server, parser.parse_args().runs)
+    sys.stdout.write(json.dumps({name: round(value, 2) for name, value in measured.items()}) + "\n")
+
+
+if __name__ == "__main__":
+    main()
