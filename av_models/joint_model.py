@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .checkpoint import load_checkpoint, load_into, sub_tensors
+from .checkpoint import load_checkpoint, load_into, read_card, sub_tensors
 from .contract import AVCondition, AVLatent
 from .given import Way
 from .joint.avfulldit import AVFullDiT
@@ -166,6 +166,13 @@ def join_experts(
     )  # fmt: skip
     _check_codecs(model, video, audio)
     return model
+
+
+def untrained_bounce() -> JointModel:
+    """Bounce's two experts as they were before they were trained as a pair."""
+    blocks = read_card(shipped("bounce"))["joint_blocks"]
+    parts = (shipped(part) for part in ("video_expert", "audio_expert", "video_codec", "audio_codec"))
+    return join_experts(*parts, joint_blocks=blocks, name="Bounce's experts")
 
 
 def _check_codecs(model: JointModel, video: str | Path, audio: str | Path) -> None:

@@ -17,6 +17,10 @@ def register(commands) -> None:
     parser.add_argument("--way", choices=["clean", "renoised"], help="how; default: as the model was trained")
     parser.add_argument("--guidance", metavar="NAME", help="default: the one chosen on validation clips")
     parser.add_argument("--scale", type=float, metavar="S", help="for both modalities; default: as chosen likewise")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="another setting of the guidance, as video_cross_scale=4"
+    )
+    parser.add_argument("--bad-model", metavar="FILE", help="of autoguidance; default: the experts, never joined")
     parser.add_argument("--steps", type=int, metavar="N")
     parser.add_argument("--shift", type=float, metavar="S", help="bends the time grid, as the sampler node's input does")
     parser.add_argument("--balls", type=int, choices=[1, 2], help="default: both kinds of clip")
@@ -55,10 +59,11 @@ def _clips(model, args: argparse.Namespace) -> dict:
 
     from ..av_models.bounce.run_eval import CHOSEN, run_eval
 
+    guidance = args.guidance or CHOSEN.guidance
     with tqdm(total=args.n, desc="clips", delay=2) as bar:
         return run_eval(
             model,
-            guidance=args.guidance or CHOSEN.guidance,
+            guidance=guidance,
             scale=CHOSEN.scale if args.scale is None else args.scale,
             steps=CHOSEN.steps if args.steps is None else args.steps,
             shift=CHOSEN.shift if args.shift is None else args.shift,
@@ -71,5 +76,21 @@ def _clips(model, args: argparse.Namespace) -> dict:
             nearest=args.nearest,
             task=args.task,
             way=args.way,
+            settings=dict(_setting(each) for each in args.set),
+            bad_model=_bad_model(args.bad_model) if guidance == "autoguidance" else None,
             on_clip=lambda done, _: bar.update(done - bar.n),
         )
+
+
+def _setting(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    try:
+        return name, float(value)
+    except ValueError:
+        raise ValueError(f"--set is {text!r}; give NAME=VALUE, as video_cross_scale=4") from None
+
+
+def _bad_model(file: str | None):
+    from ..av_models.joint_model import load_joint_model, untrained_bounce
+
+    return load_joint_model(file) if file else untrained_bounce()

@@ -37,6 +37,7 @@ def evaluate(
     if len(made) != len(wanted):
         raise ValueError(f"{len(made)} clips for {len(wanted)} prompts; give one clip per prompt")
     figures = {"n": len(made), **sync(made), **_asked(made, wanted), "motion_residual": motion_residual(made, SIZE)}
+    figures["motion_residual_ci"] = _plain(intervals.median_interval(_residuals(made, SIZE)))
     figures["detector"] = detector(wanted)
     figures |= {"ceiling": None, "ceiling_ci": None, "reference": None}
     if reference is not None:
@@ -121,8 +122,13 @@ def asked_balls(worlds: Worlds, row: int) -> list[tuple[str, str, str]]:
 
 def motion_residual(clips: Sequence[Observation], pixels: int) -> float | None:
     """Median over clips of the rms distance from a ballistic path between contacts, in pixels of a picture so wide."""
-    rms = [pixels * np.sqrt(np.mean(clip.residual**2)) for clip in clips if len(clip.residual)]
+    rms = _residuals(clips, pixels)
     return _plain(np.median(rms)) if rms else None
+
+
+def _residuals(clips: Sequence[Observation], pixels: int) -> list[float]:
+    """Each clip's rms, of those that fly long enough to tell."""
+    return [pixels * float(np.sqrt(np.mean(clip.residual**2))) for clip in clips if len(clip.residual)]
 
 
 def true_clips(

@@ -13,7 +13,7 @@ from ..given import Given
 from ..guidance import Guidance
 from ..joint_model import JointModel
 from ..noise import audio_noise, video_noise
-from ..sampling import sample
+from ..sampling import BadModel, sample
 
 
 @dataclass(frozen=True)
@@ -32,27 +32,33 @@ def generate(
     seed: int,
     batch: int = 16,
     given: Callable[[int, int], Given] | None = None,
+    bad_model: JointModel | None = None,
     on_clip: Callable[[int, int], None] | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Frames [F, H, W, 3] and waveform [C, samples] of each prompt, in order; clip i has seeds seed + i for both.
 
-    `given(start, stop)`: the parts that are known of clips start to stop.
+    `given(start, stop)`: the parts that are known of clips start to stop. `bad_model`: for autoguidance.
     """
     shape = model.shape()
-    negative = model.encode("", "")
     for start in range(0, len(prompts), batch):
         part = prompts[start : start + batch]
-        positive = AVCondition.cat([model.encode(p.video, p.audio) for p in part])
         noise = _noise(model, shape, [seed + start + i for i in range(len(part))])
         result = sample(
-            model.denoiser, noise, positive, AVCondition.cat([negative] * len(part)), guidance, steps=steps, shift=shift,
+            model.denoiser, noise, *_texts(model, part), guidance, steps=steps, shift=shift,
             given=given(start, start + len(part)) if given else None,
+            bad_model=BadModel(bad_model.denoiser, *_texts(bad_model, part)) if bad_model else None,
         )  # fmt: skip
         frames, waveform = model.decode(result.latent, shape)
         for i in range(len(part)):
             yield frames[i], waveform[i]
             if on_clip:
                 on_clip(start + i + 1, len(prompts))
+
+
+def _texts(model: JointModel, prompts: Sequence[Prompt]) -> tuple[AVCondition, AVCondition]:
+    """Each prompt, and as many empty ones."""
+    positive = AVCondition.cat([model.encode(prompt.video, prompt.audio) for prompt in prompts])
+    return positive, AVCondition.cat([model.encode("", "")] * len(prompts))
 
 
 def _noise(model: JointModel, shape, seeds: Sequence[int]) -> AVLatent:

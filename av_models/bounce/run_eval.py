@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from ..guidance import make_guidance
+from ..guidance import GUIDANCE, make_guidance
 from ..joint_model import JointModel
 from ..metrics.attributes import observe
 from ..metrics.sheet import save_sheet
@@ -32,8 +33,7 @@ class Settings:
 
 CHOSEN = Settings("joint_cfg", 2.5, 32, 3.0)  # on validation clips: see the README
 SHOWN = 8  # clips on a contact sheet
-UNGUIDED = "none"
-DUAL = "dual_cfg"
+GUIDED_BY = {"dual_cfg": ("", "cross_"), "stg": ("skip_",)}  # the scales that `scale` sets; in all others the prompt's
 
 
 def run_eval(
@@ -52,11 +52,14 @@ def run_eval(
     nearest: bool = False,
     task: str = "t2av",
     way: str | None = None,
+    settings: Mapping[str, float] = MappingProxyType({}),
+    bad_model: JointModel | None = None,
     on_clip: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """The figures of `n` clips, for prompts of `split` that name every attribute in words of the captions.
 
-    `scale` goes to both modalities; `cut` drops every cross-modal key; `sheet` draws the first clips to a file; `nearest`
+    `scale` goes to both modalities, `settings` are further ones of the guidance, `bad_model` is the worse model of
+    autoguidance; `cut` drops every cross-modal key; `sheet` draws the first clips to a file; `nearest`
     adds how far one-ball clips are from the nearest training clip. `task`: what is given of the true clips (see `tasks`),
     `way`: clean or renoised, not as the model was trained. The ceiling is measured on the true clips of the same
     prompts, through the model's codecs.
@@ -66,13 +69,15 @@ def run_eval(
     worlds = simulate(n, split, seed, balls)
     prompts = [Prompt(*pair) for pair in zip(*captions(worlds, seed, drop=0.0))]
     coupling = {"a_to_v": 0.0, "v_to_a": 0.0} if cut else {"removed": not model.trained}
-    strategy = make_guidance(guidance, **_scales(guidance, scale), **coupling)
+    strategy = make_guidance(guidance, **_defaults(guidance, scale, model, bad_model) | dict(settings), **coupling)
     cost = sampling_cost(strategy, steps, shift=shift)
     spent = _Stopwatch()
     first = 1_000_000 * (seed + 1)
     given = given_of(task, model, worlds, way)
     made = spent.around(
-        generate(model, prompts, strategy, steps=steps, shift=shift, seed=first, given=given, on_clip=on_clip)
+        generate(
+            model, prompts, strategy, steps=steps, shift=shift, seed=first, given=given, bad_model=bad_model, on_clip=on_clip
+        )
     )
     rate = model.audio_codec.sample_rate
     clips = ((frames, wave, rate) for frames, wave in made)
@@ -85,20 +90,21 @@ def run_eval(
     if nearest:
         figures["nearest"] = nearest_training_clip(pictures, worlds, **model.card["data"])
     return {
-        "model": model.name, "task": task, "guidance": guidance, "scale": scale, "cut": cut, "balls": balls, "split": split,
+        "model": model.name, "task": task, "guidance": guidance, "scale": scale, "settings": dict(settings), "cut": cut,
+        "balls": balls, "split": split,
         "steps": steps, "shift": shift, "seed": seed, **figures,
         **fit_to_given(task, model, pictures, worlds), "branches_per_step": cost.branches_per_step,
         "forwards_per_step": cost.forwards_per_step, "seconds_per_clip": round(spent.seconds / n, 3),
     }  # fmt: skip
 
 
-def _scales(guidance: str, scale: float) -> dict[str, float]:
-    if guidance == UNGUIDED:
-        return {}
-    scales = {"video_scale": scale, "audio_scale": scale}
-    if guidance == DUAL:
-        scales |= {"video_cross_scale": scale, "audio_cross_scale": scale}
-    return scales
+def _defaults(guidance: str, scale: float, model: JointModel, bad_model: JointModel | None) -> dict[str, float]:
+    """The settings of a guidance that `scale` and the models decide."""
+    known = {field.name for field in fields(GUIDANCE[guidance])} if guidance in GUIDANCE else set()
+    kinds = GUIDED_BY.get(guidance, ("",))
+    settings = {f"{modality}_{kind}scale": scale for modality in ("video", "audio") for kind in kinds}
+    settings |= {"skip_block": model.denoiser.skippable // 2, "bad_removed": bool(bad_model and not bad_model.trained)}
+    return {name: value for name, value in settings.items() if name in known}
 
 
 def _reference(model: JointModel, worlds: Worlds) -> Iterator[Clip]:

@@ -42,6 +42,16 @@ def mean_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
     return bootstrap(rows, lambda sums: sums[..., 0] / sums[..., 1], seed=seed)
 
 
+def median_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    """Percentile bootstrap interval of the median of `values` [N]; NaN, NaN where there is none."""
+    values = np.asarray(values, float)
+    if not len(values):
+        return float("nan"), float("nan")
+    drawn = np.random.default_rng(seed).integers(0, len(values), (RESAMPLES, len(values)))
+    low, high = np.percentile(np.median(values[drawn], 1), [2.5, 97.5])
+    return float(low), float(high)
+
+
 def proportion_interval(successes: int, trials: int) -> tuple[float, float]:
     """Wilson's score interval (1927) of a proportion; NaN, NaN where nothing was tried."""
     if trials == 0:

@@ -1,0 +1,159 @@
+"""Which guidance for Bounce: each strategy's scale swept on validation clips, then all of them once on test clips.
+
+Every measurement is a line of `results.jsonl`; one that is there is not made again, so that a killed study goes on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..joint_model import JointModel
+from .run_eval import CHOSEN, run_eval
+
+RESULTS = "results.jsonl"
+SCALES = (1.5, 2.5, 4.0, 6.0)
+CROSS_SCALES = (1.5, 2.5, 4.0)  # of dual CFG, whose prompt and coupling have a scale each
+FEW_STEPS = (4, 6, 10, 20, 50)
+VAL_SEED, TEST_SEED = 0, 0
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One measurement: a guidance with its settings, on so many clips of a split."""
+
+    guidance: str
+    scale: float
+    split: str
+    n: int
+    steps: int = CHOSEN.steps
+    settings: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        extra = "".join(f" {name}={value:g}" for name, value in self.settings.items())
+        return f"{self.split} {self.n} {self.guidance} {self.scale:g} {self.steps}{extra}"
+
+
+def candidates(n: int) -> dict[str, list[Cell]]:
+    """What is tried on validation clips, by strategy."""
+    swept = {name: [Cell(name, s, "val", n) for s in SCALES] for name in ("cfg", "joint_cfg", "joint_cfg_star", "apg")}
+    dual = [
+        Cell("dual_cfg", s, "val", n, settings={"video_cross_scale": x, "audio_cross_scale": x})
+        for s in SCALES[:3] for x in CROSS_SCALES if x != s
+    ]  # fmt: skip
+    return {"none": [Cell("none", 1.0, "val", n)], **swept, "dual_cfg": dual}
+
+
+def study(model: JointModel, folder: Path, val: int, test: int, on_cell: Callable[[int, int, str], None]) -> dict[str, Any]:
+    """The best of each strategy by sync on `val` clips, measured once on `test` clips; and Bounce's own guidance with few
+    steps, on validation clips. Returns {"test": {strategy: figures}, "sweep": [figures], "steps": [figures]}.
+    """
+    tried = candidates(val)
+    few = [Cell(CHOSEN.guidance, CHOSEN.scale, "val", val, steps) for steps in FEW_STEPS]
+    total = sum(map(len, tried.values())) + len(few) + len(tried)
+    book = _Book(model, folder / RESULTS, lambda done, key: on_cell(done, total, key))
+    sweep = {name: [(cell, book.figures(cell)) for cell in cells] for name, cells in tried.items()}
+    chosen = {name: max(cells, key=lambda pair: pair[1]["sync_f1"])[0] for name, cells in sweep.items()}
+    final = {name: Cell(c.guidance, c.scale, "test", test, c.steps, c.settings) for name, c in chosen.items()}
+    return {
+        "sweep": [figures for cells in sweep.values() for _, figures in cells],
+        "steps": [book.figures(cell) for cell in few],
+        "test": {name: book.figures(cell) for name, cell in final.items()},
+    }
+
+
+class _Book:
+    """Measurements by their cell, kept in a file."""
+
+    def __init__(self, model: JointModel, path: Path, on_cell: Callable[[int, str], None]) -> None:
+        self.model, self.path, self.on_cell, self.done = model, path, on_cell, 0
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.known = dict(_lines(path)) if path.exists() else {}
+
+    def figures(self, cell: Cell) -> dict[str, Any]:
+        if cell.key not in self.known:
+            self.on_cell(self.done, cell.key)
+            self.known[cell.key] = self._measure(cell)
+            with self.path.open("a") as file:
+                file.write(json.dumps({"key": cell.key, **self.known[cell.key]}) + "\n")
+        self.done += 1
+        self.on_cell(self.done, cell.key)
+        return self.known[cell.key]
+
+    def _measure(self, cell: Cell) -> dict[str, Any]:
+        return run_eval(
+            self.model, guidance=cell.guidance, scale=cell.scale, settings=cell.settings, balls=None, split=cell.split,
+            n=cell.n, seed=VAL_SEED if cell.split == "val" else TEST_SEED, steps=cell.steps, shift=CHOSEN.shift,
+        )  # fmt: skip
+
+
+def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    for line in path.read_text().splitlines():
+        figures = json.loads(line)
+        yield figures.pop("key"), figures
+
+
+def markdown_table(test: Mapping[str, Mapping[str, Any]]) -> str:
+    """The test figures of every strategy, with 95 % intervals."""
+    head = ["guidance", "scale", "sync", "colour", "size", "material heard", "number", "motion, px", "branches", "s a clip"]
+    rows = [[name, *_figures(each)] for name, each in test.items()]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows))
+
+
+def _figures(each: Mapping[str, Any]) -> list[str]:
+    def share(name: str) -> str:
+        return _between(100 * each["attributes"][name], [100 * v for v in each["attributes_ci"][name]], "{:.0f}")
+
+    scale = " ".join([f"{each['scale']:g}", *(f"× {v:g}" for k, v in each["settings"].items() if k.startswith("video"))])
+    return [
+        scale, _between(each["sync_f1"], each["sync_ci"], "{:.3f}"),
+        *(share(name) for name in ("colour", "size", "material_heard", "count")),
+        _between(each["motion_residual"], each["motion_residual_ci"], "{:.2f}"),
+        f"{each['branches_per_step']:g}", f"{each['seconds_per_clip']:.2f}",
+    ]  # fmt: skip
+
+
+def _between(value: float, interval: list[float], form: str) -> str:
+    return f"{form.format(value)} [{form.format(interval[0])}, {form.format(interval[1])}]"
+
+
+def draw(found: Mapping[str, Any], folder: Path) -> None:
+    """sweep.png: sync over the scale of every strategy; steps.png: sync over the number of steps."""
+    from matplotlib.figure import Figure
+
+    swept: dict[str, list] = {}
+    for each in found["sweep"]:
+        swept.setdefault(each["guidance"], []).append(each)
+    figure = Figure(figsize=(8, 4.5), dpi=110, layout="constrained")
+    axes = figure.subplots()
+    for name, cells in swept.items():
+        style = {"linestyle": "none"} if name in ("none", "dual_cfg") else {}
+        _points(axes, [each["scale"] for each in cells], cells, name, **style)
+    axes.axhline(found["sweep"][0]["chance"], color="grey", linestyle=":", label="chance")
+    _dress(axes, "scale")
+    figure.savefig(folder / "sweep.png")
+    figure = Figure(figsize=(6, 4), dpi=110, layout="constrained")
+    axes = figure.subplots()
+    _points(axes, [each["steps"] for each in found["steps"]], found["steps"], found["steps"][0]["guidance"])
+    axes.set_xscale("log")
+    axes.set_xticks(FEW_STEPS, [str(steps) for steps in FEW_STEPS])
+    _dress(axes, "steps")
+    figure.savefig(folder / "steps.png")
+
+
+def _points(axes, x: list[float], cells: list[Mapping[str, Any]], label: str, **style) -> None:
+    y = [each["sync_f1"] for each in cells]
+    reach = [[v - each["sync_ci"][0] for v, each in zip(y, cells)], [each["sync_ci"][1] - v for v, each in zip(y, cells)]]
+    axes.errorbar(x, y, reach, marker="o", capsize=3, linewidth=1.4, label=label, **style)
+
+
+def _dress(axes, what: str) -> None:
+    axes.set_xlabel(what)
+    axes.set_ylabel("sync F1 (validation clips, 95 % intervals)")
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
