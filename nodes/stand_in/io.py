@@ -148,8 +148,7 @@ class Autogrow:
         max: int = 10
 
         def as_dict(self) -> dict[str, Any]:
-            described = {"required": {}, "optional": {}} | _by_requirement([self.input])
-            return {"input": described, "prefix": self.prefix, "min": self.min, "max": self.max}
+            return {"input": _by_requirement([self.input]), "prefix": self.prefix, "min": self.min, "max": self.max}
 
     class Input(Input):
         io_type = "COMFY_AUTOGROW_V3"
