@@ -61,8 +61,9 @@ class Canvas:
         """The graph as the page would save it."""
         return self.page.evaluate("app.graph.serialize()")
 
-    def widgets(self, node_type: str) -> list[str]:
-        nodes = self.page.evaluate("app.graph.nodes.map(node => [node.type, (node.widgets ?? []).map(each => each.name)])")
+    def inputs(self, node_type: str) -> list[str]:
+        """The places of a node where something can be connected or set."""
+        nodes = self.page.evaluate("app.graph.nodes.map(node => [node.type, node.inputs.map(each => each.name)])")
         return dict(nodes)[node_type]
 
     def unknown_nodes(self) -> list[str]:
