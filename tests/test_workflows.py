@@ -22,6 +22,10 @@ def test_every_workflow_has_both_forms():
     assert names(FOLDER) == names(FOLDER / "api") != []
 
 
+def test_every_workflow_has_a_picture_in_the_template_browser():
+    assert sorted(path.stem for path in FOLDER.glob("*.jpg")) == sorted(path.stem for path in FOLDER.glob("*.json"))
+
+
 @pytest.mark.parametrize("name", names(FOLDER / "api"))
 def test_workflow_fits_the_nodes(name):
     workflow = load_workflow(FOLDER / "api" / name)
