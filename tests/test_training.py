@@ -215,6 +215,15 @@ def test_text_encoders_are_trained_along_in_joint_training(folder):
         assert not same(getattr(joint, f"{modality}_text").state_dict(), text.state_dict())
 
 
+def test_text_encoders_can_stay_as_the_experts_have_them(folder, tmp_path):
+    settings = CONFIGS["joint"]["stage_config"] | {"frozen_text": True}
+    config = write(folder, "joint", out="models/frozen.safetensors", stage_config=settings)
+    train_config(config, folder=tmp_path, out=folder / "models/frozen.safetensors")
+    joint = load_joint_model(folder / "models/frozen.safetensors")
+    _, text, _ = load_expert(folder / CONFIGS["video_expert"]["out"])
+    assert same(joint.video_text.state_dict(), text.state_dict())
+
+
 def test_a_joint_run_goes_on_from_another(folder, tmp_path):
     """It starts where the other ended, so that a run with no rate to speak of leaves its weights."""
     first = folder / CONFIGS["joint"]["out"]

@@ -24,8 +24,8 @@ class JointStage:
 
     Some rows of every batch are trained `cut` and some `removed`, so that JointCFG's and JointCFG*'s negatives are
     predictions the model has learned; both texts are dropped for half of those. The first `given_rows` rows are given a
-    part of the clip clean, drawn from `modes`. Text encoders are trained too. `start`: a checkpoint of this stage to go
-    on from, instead of from the experts alone.
+    part of the clip clean, drawn from `modes`. Text encoders are trained too, unless `frozen_text`. `start`: a checkpoint
+    of this stage to go on from, instead of from the experts alone.
     """
 
     rank = 0
@@ -44,6 +44,9 @@ class JointStage:
         self.model = nn.ModuleDict({"denoiser": denoiser, "video_text": video_text, "audio_text": audio_text}).train()
         if start:
             load_into(self.model, load_checkpoint(start)[0], start)
+        if config.get("frozen_text"):
+            video_text.requires_grad_(False)
+            audio_text.requires_grad_(False)
         if config.get("compile"):
             compile_blocks(v.transformer)
             compile_blocks(a.transformer)
