@@ -24,7 +24,7 @@ class BranchRunner:
     ) -> None:
         self.models, self.texts, self.rows, self.batched = models, texts, rows, batched
         self.check_interrupt = check_interrupt or (lambda: None)
-        self.conditions: dict[tuple[Branch, ...], AVCondition] = {}
+        self.conditions: dict[tuple, AVCondition] = {}
         self.branches = self.forwards = 0
         self.warnings: list[str] = []
 
@@ -66,12 +66,13 @@ class BranchRunner:
         return {branch: out[i * self.rows : (i + 1) * self.rows] for i, branch in enumerate(branches)}
 
     def _condition(self, branches: tuple[Branch, ...]) -> AVCondition:
-        if branches not in self.conditions:
+        key = tuple((branch.model, branch.video, branch.audio) for branch in branches)
+        if key not in self.conditions:
             texts = [self.texts[branch.model] for branch in branches]
             video = [_spread(own[branch.video].video, self.rows) for own, branch in zip(texts, branches)]
             audio = [_spread(own[branch.audio].audio, self.rows) for own, branch in zip(texts, branches)]
-            self.conditions[branches] = AVCondition(_stack(video), _stack(audio))
-        return self.conditions[branches]
+            self.conditions[key] = AVCondition(_stack(video), _stack(audio))
+        return self.conditions[key]
 
 
 def _stack(texts: Sequence[TextCondition]) -> TextCondition:

@@ -13,13 +13,13 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
 from .contract import Prediction
+from .guidance.modifiers import SAME_TIME
 from .noise import AUDIO, VIDEO, check_seed, step_generator
 from .parameterization import convert
 
 PREDICTIONS: dict[str, Prediction] = {
     "flow_prediction": "flow", "epsilon": "epsilon", "v_prediction": "v", "sample": "x0",
 }  # fmt: skip
-SAME_TIME = 1e-4  # some schedulers start a hair below 1, to keep log α finite
 
 
 def time_grid(steps: int, shift: float = 1.0) -> list[float]:

@@ -26,34 +26,39 @@ class Variant:
     branches_per_step: float
     forwards_per_step: float
     seconds: float
+    warnings: tuple[str, ...] = ()
 
 
 def compare(
-    strategies: Sequence[Guidance],
+    names: Sequence[str],
     sample_with: Callable[[int], SampleResult],
     decode: Callable[[AVLatent], tuple[Tensor, Tensor]],
     shape: AVShape,
 ) -> Iterator[Variant]:
-    """`sample_with(i)` samples with the i-th strategy, from the same start each time; `decode` makes frames and sound."""
-    for index, label in enumerate(labels(strategies)):
+    """`sample_with(i)` samples the i-th, from the same start each time; `decode` makes frames and sound."""
+    for index, label in enumerate(names):
         began = time.perf_counter()
         result = sample_with(index)
         seconds = time.perf_counter() - began
-        frames, waveform = decode(result.latent)
-        score = score_clip(frames[0], shape.video.fps, waveform[0], shape.audio.sample_rate)
-        yield Variant(label, frames[0], waveform[0], score, result.branches_per_step, result.forwards_per_step, seconds)
+        frames, waveform = (each[0].float().cpu() for each in decode(result.latent))
+        score = score_clip(frames, shape.video.fps, waveform, shape.audio.sample_rate)
+        cost = result.branches_per_step, result.forwards_per_step
+        yield Variant(label, frames, waveform, score, *cost, seconds, result.warnings)
 
 
 def labels(strategies: Sequence[Guidance]) -> list[str]:
-    """Each strategy's name, and where it shares that with another what it has of its own."""
-    names = [strategy.name for strategy in strategies]
+    """Each strategy's name, what it has of its own where it shares that, and a number where that tells nothing apart."""
     found = []
-    for index, strategy in enumerate(strategies):
-        alike = [other for other, name in zip(strategies, names) if name == strategy.name]
-        own = "".join(f" {setting} {short(values[alike.index(strategy)])}" for setting, values in differences(alike).items())
-        numbered = f" ({strategies[: index + 1].count(strategy)})" if strategies.count(strategy) > 1 else ""
-        found.append(f"{strategy.name}{own}{numbered}")
-    return found
+    for strategy in strategies:
+        alike = [other for other in strategies if other.name == strategy.name]
+        own = (f" {name} {short(values[alike.index(strategy)])}" for name, values in differences(alike).items())
+        found.append(strategy.name + "".join(own))
+    return numbered(found)
+
+
+def numbered(names: Sequence[str]) -> list[str]:
+    """Names that are the same, told apart by a number."""
+    return [f"{name} ({names[: i + 1].count(name)})" if names.count(name) > 1 else name for i, name in enumerate(names)]
 
 
 def differences(strategies: Sequence[Guidance]) -> dict[str, list]:
@@ -64,10 +69,14 @@ def differences(strategies: Sequence[Guidance]) -> dict[str, list]:
 
 
 def difference_lines(strategies: Sequence[Guidance]) -> list[str]:
-    """For people: one line for each setting that strategies share and differ in."""
-    shared = {name: each for name, each in differences(strategies).items() if all(hasattr(s, name) for s in strategies)}
+    """For people: one line for each setting in which those that have it differ."""
+    lines = []
+    for name, values in differences(strategies).items():
+        own = [value for strategy, value in zip(strategies, values) if hasattr(strategy, name)]
+        if any(value != own[0] for value in own[1:]):
+            lines.append(f"{name}: {', '.join(short(value) for value in values)}")
     alike = "only the strategy differs" if len({strategy.name for strategy in strategies}) > 1 else "nothing differs"
-    return [f"{name}: {', '.join(short(value) for value in each)}" for name, each in shared.items()] or [alike]
+    return lines or [alike]
 
 
 def short(value) -> str:
@@ -76,5 +85,5 @@ def short(value) -> str:
         return "–"
     points = getattr(value, "points", None)
     if points is not None:
-        return " ".join(f"{x:g}:{y:g}" for x, y in points)
+        return " ".join(f"{x:g}:{y:g}" for x, y in points) + (" cubic" if value.interpolation == "monotone_cubic" else "")
     return f"{value:g}"

@@ -60,6 +60,8 @@ def _clips(model, args: argparse.Namespace) -> dict:
     from ..av_models.bounce.run_eval import CHOSEN, run_eval
 
     guidance = args.guidance or CHOSEN.guidance
+    if args.bad_model and guidance != "autoguidance":
+        raise ValueError(f"--bad-model is for autoguidance; --guidance is {guidance}")
     with tqdm(total=args.n, desc="clips", delay=2) as bar:
         return run_eval(
             model,

@@ -1,30 +1,40 @@
-"""Several guidances on one clip, side by side."""
+"""Several guidances on one clip, and what they made, side by side."""
 
 from __future__ import annotations
 
-import torch
+from dataclasses import dataclass
+from fractions import Fraction
 
-from .host import io, report_progress
+from .host import io, on_device, report_progress
 from .sampling import Settings, notes_on, sample_latent, settings_inputs
-from .types import CATEGORY, GuidanceSocket, JointModelSocket, PromptsSocket, clip_shape, report, unpack_latent
+from .types import CATEGORY, GuidanceSocket, GuidedBy, JointModelSocket, PromptsSocket, clip_shape, report, unpack_latent
 
+ComparisonSocket = io.Custom("DUET_COMPARISON")
 HEAD = ("guidance", "sync F1", "chance", "motion %", "LUFS", "branches", "calls", "seconds")
 IN_TURN, ONE = "one after another", "one cell"
 MOST = 16
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """What each guidance made (`av_models.compare.Variant`)."""
+
+    variants: list
+    fps: Fraction
+    sample_rate: int
+
+
 class DuetCompare(io.ComfyNode):
-    """The same seeds and prompts for every cell; models, words and noise are made ready once."""
+    """The same seeds and prompts for every cell; models and words are made ready once."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        cell = io.Int.Input("cell", default=1, min=1, max=MOST, tooltip="Whose sound is heard, counted from 1.")
         return io.Schema(
             node_id="DuetCompare",
             display_name="Compare Guidances",
             category=CATEGORY,
-            description="Makes the same clip with several guidances and shows them side by side, with what each one costs and "
-            "how well its picture and sound hold together.",
+            description="Makes the same clip with several guidances, and says what each one costs and how well its picture and "
+            "sound hold together.",
             search_aliases=["duet", "ab test", "xy plot", "grid"],
             inputs=[
                 JointModelSocket.Input("model", tooltip="The model that makes the clips."),
@@ -38,29 +48,24 @@ class DuetCompare(io.ComfyNode):
                     tooltip="One cell each; connect another and a new place appears.",
                 ),
                 *settings_inputs(),
-                io.DynamicCombo.Input(
-                    "sound",
-                    options=[io.DynamicCombo.Option(IN_TURN, []), io.DynamicCombo.Option(ONE, [cell])],
-                    tooltip="One after another plays the grid once for each cell, all at one loudness, the one heard marked.",
-                ),
             ],
             hidden=[io.Hidden.unique_id],
             outputs=[
-                io.Image.Output(display_name="images", tooltip="The grid, to the muxer."),
-                io.Audio.Output(display_name="audio", tooltip="The sound, to the muxer."),
-                io.Float.Output(display_name="fps", tooltip="Frames a second, to the muxer."),
+                ComparisonSocket.Output(display_name="comparison", tooltip="To Show Comparison."),
                 io.String.Output(display_name="table", tooltip="Sync, motion, loudness and cost of each cell, in words."),
                 io.Image.Output(display_name="table_image", tooltip="The same as a picture."),
             ],
         )
 
     @classmethod
-    def execute(cls, model, prompts, latent, guidances: dict, sound: dict, **settings) -> io.NodeOutput:
+    def execute(cls, model, prompts, latent, guidances: dict, **settings) -> io.NodeOutput:
         from ..av_models.compare import compare, difference_lines
         from ..av_models.metrics.grid import draw_table, table
 
         settings, guidances, shape = Settings(**settings), list(guidances.values()), clip_shape(latent, model)
-        _check(latent, len(guidances), sound)
+        if unpack_latent(latent).rows != 1:
+            raise ValueError(f"latent holds {unpack_latent(latent).rows} clips; compare guidances on one")
+        on_device(model, *(each.bad_model for each in guidances if each.bad_model))  # outside the seconds
 
         def sample_with(index: int):
             def progress(step: int, steps: int, x0) -> None:
@@ -68,42 +73,76 @@ class DuetCompare(io.ComfyNode):
 
             return sample_latent(model, prompts, latent, guidances[index], settings, cls.hidden.unique_id, progress)
 
-        strategies = [guidance.strategy for guidance in guidances]
-        variants = list(compare(strategies, sample_with, lambda made: model.decode(made, shape), shape))
-        images, wave = _play(variants, shape.audio.sample_rate, sound)
+        variants = list(compare(_names(guidances), sample_with, lambda made: model.decode(made, shape), shape))
         rows = [_row(variant) for variant in variants]
-        notes = [*difference_lines(strategies), *notes_on(model)]
+        notes = [*difference_lines([each.strategy for each in guidances]), *notes_on(model), *_warnings(variants)]
         lines = "\n".join([table(HEAD, rows), *notes])
-        audio = {"waveform": wave[None], "sample_rate": shape.audio.sample_rate}
-        return io.NodeOutput(
-            images, audio, float(shape.video.fps), lines, draw_table(HEAD, rows, notes)[None],
-            ui=report(*lines.split("\n"), cells=[_facts(variant) for variant in variants]),
-        )  # fmt: skip
+        facts = {"cells": [_facts(variant) for variant in variants], "warnings": _warnings(variants)}
+        facts["forwards_per_step"] = sum(variant.forwards_per_step for variant in variants)
+        made = Comparison(variants, shape.video.fps, shape.audio.sample_rate)
+        return io.NodeOutput(made, lines, draw_table(HEAD, rows, notes)[None], ui=report(*lines.split("\n"), **facts))
 
 
-def _check(latent: dict, cells: int, sound: dict) -> None:
-    clips = unpack_latent(latent).rows
-    if clips != 1:
-        raise ValueError(f"latent holds {clips} clips; compare guidances on one")
-    if sound.get("cell", 1) > cells:
-        raise ValueError(f"sound.cell is {sound['cell']}; there are {cells} cells")
+class DuetShowComparison(io.ComfyNode):
+    """Apart from Compare Guidances, so that another sound is heard without anything being made again."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        cell = io.Int.Input("cell", default=1, min=1, max=MOST, tooltip="Whose sound is heard, counted from 1.")
+        return io.Schema(
+            node_id="DuetShowComparison",
+            display_name="Show Comparison",
+            category=CATEGORY,
+            description="Shows compared clips side by side under their names, and plays their sounds at one loudness.",
+            search_aliases=["duet", "grid", "side by side"],
+            inputs=[
+                ComparisonSocket.Input("comparison", tooltip="From Compare Guidances."),
+                io.DynamicCombo.Input(
+                    "sound",
+                    options=[io.DynamicCombo.Option(IN_TURN, []), io.DynamicCombo.Option(ONE, [cell])],
+                    tooltip="One after another plays the grid once for each cell and marks the one that is heard.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="images", tooltip="The grid, to the muxer."),
+                io.Audio.Output(display_name="audio", tooltip="The sound, to the muxer."),
+                io.Float.Output(display_name="fps", tooltip="Frames a second, to the muxer."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, comparison: Comparison, sound: dict) -> io.NodeOutput:
+        import torch
+
+        from ..av_models.metrics.grid import grid, match_loudness
+
+        variants, rate = comparison.variants, comparison.sample_rate
+        if sound.get("cell", 1) > len(variants):
+            raise ValueError(f"sound.cell is {sound['cell']}; there are {len(variants)} cells")
+        heard = [sound["cell"] - 1] if sound["sound"] == ONE else list(range(len(variants)))
+        waves = match_loudness([variant.waveform for variant in variants], rate)
+        images = grid([variant.frames for variant in variants], [variant.label for variant in variants], heard)
+        wave = torch.cat([waves[cell] for cell in heard], -1)
+        return io.NodeOutput(images, {"waveform": wave[None], "sample_rate": rate}, float(comparison.fps))
 
 
-def _play(variants, sample_rate: int, sound: dict) -> tuple[torch.Tensor, torch.Tensor]:
-    """The grid with one cell's sound, or once for each cell with all of them."""
-    from ..av_models.metrics.grid import grid, match_loudness
+def _names(guidances: list[GuidedBy]) -> list[str]:
+    """The cells' labels: with the bad model's name, where there is one."""
+    from ..av_models.compare import labels, numbered
 
-    clips, labels = [variant.frames for variant in variants], [variant.label for variant in variants]
-    waves = match_loudness([variant.waveform.float().cpu() for variant in variants], sample_rate)
-    heard = [sound["cell"] - 1] if sound["sound"] == ONE else range(len(variants))
-    return torch.cat([grid(clips, labels, cell) for cell in heard]), torch.cat([waves[cell] for cell in heard], -1)
+    plain = labels([each.strategy for each in guidances])
+    return numbered([f"{label} from {each.bad_model.name}" if each.bad_model else label for label, each in zip(plain, guidances)])
+
+
+def _warnings(variants) -> list[str]:
+    return [f"{variant.label}: {warning}" for variant in variants for warning in variant.warnings]
 
 
 def _row(variant) -> tuple[str, ...]:
     facts = _facts(variant)
-    numbers = (facts["f1"], facts["chance"], facts["motion"], facts["lufs"], facts["branches_per_step"])
+    numbers = (facts["f1"], facts["chance"], facts["motion"], facts["lufs"])
     shown = ["–" if number is None else f"{number:.2f}" for number in numbers]
-    return variant.label, *shown[:4], f"{numbers[4]:g}", f"{variant.forwards_per_step:g}", f"{variant.seconds:.1f}"
+    return variant.label, *shown, f"{variant.branches_per_step:g}", f"{variant.forwards_per_step:g}", f"{variant.seconds:.1f}"
 
 
 def _facts(variant) -> dict:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .bounce_clip import DuetBounceClip
-from .compare import DuetCompare
+from .compare import DuetCompare, DuetShowComparison
 from .decode import DuetDecode
 from .empty_latent import DuetEmptyLatent
 from .encode import DuetEncode
@@ -31,6 +31,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     DuetGuidanceModifiers,
     DuetJointSampler,
     DuetCompare,
+    DuetShowComparison,
     DuetDecode,
     DuetMux,
     DuetSyncReport,

@@ -88,7 +88,7 @@ def _apg() -> list:
         ),
         io.Float.Input(
             "momentum", default=-0.5, min=-1.0, max=1.0, step=0.05,
-            tooltip="Below 0 steadies the guidance over the steps. 0 is off.",
+            tooltip="Below 0 leaves out what the steps before have already added. 0 is off.",
         ),
         io.Float.Input(
             "norm_threshold", default=0.0, min=0.0, max=1000.0, step=0.5,

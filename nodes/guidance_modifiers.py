@@ -10,11 +10,12 @@ from .host import io
 from .types import CATEGORY, GuidanceSocket, GuidedBy, guidance_report
 
 FLAT = [(0.0, 1.0), (1.0, 1.0)]
+NEUTRAL = {"interval_low": 0.0, "interval_high": 1.0, "rescale": 0.0}  # and no curve
 TIME = {"min": 0.0, "max": 1.0, "step": 0.01}
 
 
 class DuetGuidanceModifiers(io.ComfyNode):
-    """Takes a guidance and gives it back changed; its defaults change nothing."""
+    """Takes a guidance and gives it back changed; what is left at its default stays as it was."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -37,7 +38,7 @@ class DuetGuidanceModifiers(io.ComfyNode):
                 ),
                 io.Float.Input(
                     "rescale", default=0.0, **TIME,
-                    tooltip="Brings contrast and loudness back to what they are without guidance. 0 is off.",
+                    tooltip="Brings the spread of what is predicted back to what it is without guidance. 0 is off.",
                 ),
                 _curve_input("a_to_v_curve", "a_to_v"),
                 _curve_input("v_to_a_curve", "v_to_a"),
@@ -57,13 +58,9 @@ class DuetGuidanceModifiers(io.ComfyNode):
         v_to_a_curve: Any,
     ) -> io.NodeOutput:
         curves = {"scale_curve": scale_curve, "a_to_v_curve": a_to_v_curve, "v_to_a_curve": v_to_a_curve}
-        strategy = replace(
-            guidance.strategy,
-            **{name: _curve(name, drawn) for name, drawn in curves.items()},
-            interval_low=interval_low,
-            interval_high=interval_high,
-            rescale=rescale,
-        )
+        settings = {name: _curve(name, drawn) for name, drawn in curves.items()}
+        settings |= {"interval_low": interval_low, "interval_high": interval_high, "rescale": rescale}
+        strategy = replace(guidance.strategy, **{name: value for name, value in settings.items() if value != NEUTRAL.get(name)})
         return io.NodeOutput(replace(guidance, strategy=strategy), ui=guidance_report(strategy))
 
 

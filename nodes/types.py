@@ -135,12 +135,12 @@ def guidance_report(strategy: Guidance) -> dict[str, list]:
     costs = [cost_of(strategy, [step], batched=True) for step in fine]
     rows, calls = ({getattr(cost, name) for cost in costs} for name in ("branches", "forwards"))
     line = f"{strategy.name}: {_range(rows, 'branch', 'branches')} a step in {_range(calls, 'network call', 'network calls')}"
-    return report(line, guidance=strategy.name, branches_per_step=max(rows), forwards_per_step=max(calls))
+    return report(line, guidance=strategy.name, branches_per_step=max(rows))
 
 
 def _range(counts: set[int], one: str, many: str) -> str:
     low, high = min(counts), max(counts)
-    return f"{high if low == high else f'{low} to {high}'} {one if high == 1 else many}"
+    return f"{high if low == high else f'{low} to {high}'} {one if low == high == 1 else many}"
 
 
 def report(*lines: str, **facts: Any) -> dict[str, list]:

@@ -3,12 +3,12 @@ import math
 import pytest
 import torch
 
-from duet_av.av_models.compare import differences, labels, short
+from duet_av.av_models.compare import difference_lines, differences, labels, short
 from duet_av.av_models.contract import AVLatent
 from duet_av.av_models.guidance import Curve, make_guidance
 from duet_av.av_models.metrics.grid import GAP, NARROWEST, STRIP, draw_table, grid, match_loudness, table
 from duet_av.av_models.metrics.loudness import loudness
-from duet_av.nodes.compare import DuetCompare
+from duet_av.nodes.compare import DuetCompare, DuetShowComparison
 from duet_av.nodes.joint_sampler import DuetJointSampler
 from duet_av.nodes.stand_in import Session, session
 from duet_av.nodes.types import GuidedBy
@@ -24,19 +24,23 @@ THREE = [
 ]
 
 
-def compared(guidances=THREE, sound=None, model=None, **changes):
+def compared(guidances=THREE, model=None, **changes):
     model = model or tiny_model()
     named = {f"guidance{i}": each for i, each in enumerate(guidances)}
     latent = changes.pop("latent", None) or latent_of(model)
     return DuetCompare.clone_for_run({"unique_id": "1"}).execute(
-        model=model, prompts=prompts_of(model), latent=latent, guidances=named,
-        sound=sound or {"sound": "one after another"}, **SETTINGS | changes,
-    )  # fmt: skip
+        model=model, prompts=prompts_of(model), latent=latent, guidances=named, **SETTINGS | changes
+    )
+
+
+def shown(sound=None, **changes):
+    comparison = compared(**changes).args[0]
+    return DuetShowComparison.execute(comparison, sound or {"sound": "one after another"}).args
 
 
 def test_every_cell_is_the_clip_that_the_sampler_makes_with_that_guidance():
     """The picture under each label, enlarged by a whole number, and the sound at one loudness."""
-    images, audio, fps, _, _ = compared(sound={"sound": "one cell", "cell": 2}).args
+    images, audio, fps = shown({"sound": "one cell", "cell": 2})
     model = tiny_model()
     shape = latent_of(model)["duet_shape"]
     times = NARROWEST // 16
@@ -54,7 +58,7 @@ def test_every_cell_is_the_clip_that_the_sampler_makes_with_that_guidance():
 
 
 def test_one_after_another_plays_the_grid_once_for_each_cell_and_marks_it():
-    images, audio, _, _, _ = compared().args
+    images, audio, _ = shown()
     assert len(images) == 3 * 8 and audio["waveform"].shape == (1, 1, 3 * 4000)
     first, second = images[0], images[8]
     cell = 16 * (NARROWEST // 16)
@@ -64,13 +68,14 @@ def test_one_after_another_plays_the_grid_once_for_each_cell_and_marks_it():
 
 def test_the_table_says_what_each_cell_cost_and_what_differs():
     output = compared()
-    lines = output.args[3].split("\n")
+    lines = output.args[1].split("\n")
     assert lines[0].split() == ["guidance", "sync", "F1", "chance", "motion", "%", "LUFS", "branches", "calls", "seconds"]
     assert [line.split()[0] for line in lines[1:4]] == ["none", "cfg", "cfg"]
     cells = output.shown["duet"][0]["cells"]
     assert [cell["branches_per_step"] for cell in cells] == [1, 2, 2]
+    assert lines[4:] == ["audio_scale: –, 3, 6"]
     assert [cell["label"] for cell in cells] == ["none", "cfg audio_scale 3", "cfg audio_scale 6"]
-    table_image = output.args[4]
+    table_image = output.args[2]
     assert table_image.shape[0] == 1 and table_image.shape[3] == 3 and float(table_image.max()) > 0.5
 
 
@@ -78,6 +83,8 @@ def test_two_of_one_strategy_are_told_apart_by_what_differs():
     curve = Curve(((0.0, 1.0), (1.0, 0.0)))
     pair = make_guidance("cfg", video_scale=2.0), make_guidance("cfg", video_scale=2.0, scale_curve=curve)
     assert labels(pair) == ["cfg scale_curve –", "cfg scale_curve 0:1 1:0"]
+    assert difference_lines([pair[0], make_guidance("joint_cfg")]) == ["video_scale: 2, 1", "audio_scale: 4.5, 1"]
+    assert difference_lines([pair[0], make_guidance("none")]) == ["only the strategy differs"]
     assert differences(pair) == {"scale_curve": [None, curve]} and short(2.5) == "2.5"
     assert labels([pair[0], pair[0]]) == ["cfg (1)", "cfg (2)"]
 
@@ -94,8 +101,8 @@ def test_progress_goes_once_from_begin_to_end():
 
 @pytest.mark.parametrize("clips, columns, rows", [(1, 1, 1), (2, 2, 1), (4, 2, 2), (5, 3, 2), (9, 3, 3)])
 def test_a_grid_has_room_for_all_and_even_sides(clips, columns, rows):
-    sheet = grid([torch.rand(2, 15, 193, 3) for _ in range(clips)], ["a"] * clips)
-    height, width = rows * (15 + STRIP + GAP) - GAP, columns * (193 + GAP) - GAP
+    sheet = grid([torch.rand(2, 15, 257, 3) for _ in range(clips)], ["a"] * clips)
+    height, width = rows * (15 + STRIP + GAP) - GAP, columns * (257 + GAP) - GAP
     assert sheet.shape == (2, height + height % 2, width + width % 2, 3) and 0 <= float(sheet.min()) and float(sheet.max()) <= 1
 
 
@@ -121,13 +128,20 @@ def test_a_table_is_aligned():
     assert draw_table(head, rows, ["note"]).shape[2] == 3
 
 
-@pytest.mark.parametrize(
-    "changes, line",
-    [
-        ({"sound": {"sound": "one cell", "cell": 4}}, "sound.cell is 4; there are 3 cells"),
-        ({"latent": latent_of(tiny_model(), batch=2)}, "latent holds 2 clips; compare guidances on one"),
-    ],
-)
-def test_bad_input_is_named(changes, line):
-    with pytest.raises(ValueError, match=f"^{line}$"):
-        compared(**changes)
+def test_bad_input_is_named():
+    with pytest.raises(ValueError, match="^latent holds 2 clips; compare guidances on one$"):
+        compared(latent=latent_of(tiny_model(), batch=2))
+    with pytest.raises(ValueError, match="^sound.cell is 4; there are 3 cells$"):
+        shown({"sound": "one cell", "cell": 4})
+
+
+def test_what_went_wrong_in_a_cell_is_said():
+    wild = GuidedBy(make_guidance("cfg", video_scale=1e38, audio_scale=1.0))
+    notes = compared([THREE[0], wild]).args[1].split("\n")
+    assert "cfg: the picture came out with NaN or infinite values; lower the guidance scale" in notes
+
+
+def test_bad_models_are_named():
+    bad = GuidedBy(make_guidance("autoguidance"), tiny_model())
+    cells = compared([bad, bad]).shown["duet"][0]["cells"]
+    assert [cell["label"] for cell in cells] == ["autoguidance (1) from Tiny", "autoguidance (2) from Tiny"]

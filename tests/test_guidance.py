@@ -303,6 +303,13 @@ def test_coupling_curves_set_the_strengths_of_each_step():
     assert couplings == [Coupling(a_to_v=2.0, v_to_a=0.5), Coupling(a_to_v=1.0, v_to_a=0.5), Coupling(a_to_v=0.0, v_to_a=0.5)]
 
 
+def test_a_coupling_curve_costs_nothing_where_it_is_flat_at_one():
+    fading = Curve(((0.0, 1.0), (0.5, 1.0), (1.0, 0.0)), "monotone_cubic")
+    guidance = make_guidance("none", a_to_v_curve=fading)
+    kinds = [guidance.branches(Step(i, 33, 0.5, 0.5))[0].coupling.kinds for i in range(33)]
+    assert all(each == (CouplingKind.FULL,) for each in kinds[:17]) and len(kinds[20]) == 2
+
+
 @pytest.mark.parametrize("name", SCALED)
 @pytest.mark.parametrize("phi", [0.3, 1.0])
 def test_rescaling_is_that_of_diffusers(name, phi):

@@ -1,10 +1,14 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from duet_av.av_models.bounce import guidance_study
 from duet_av.av_models.bounce.guidance_study import RESULTS, candidates, draw, markdown_table, study
 from duet_av.commands import main
+
+MODEL = SimpleNamespace(card={"run": {"seed": 1, "steps": 2, "seconds": 3}})
+OTHER = SimpleNamespace(card={"run": {"seed": 1, "steps": 9, "seconds": 3}})
 
 
 class Killed(Exception):
@@ -35,7 +39,7 @@ def quiet(*_):
 
 
 def test_scales_are_chosen_on_validation_clips_and_test_clips_run_once(measured, tmp_path):
-    found = study(None, tmp_path, 2, 3, quiet)
+    found = study(MODEL, tmp_path, 2, 3, quiet)
     tested = [(guidance, scale) for split, guidance, scale, *_ in measured if split == "test"]
     assert tested == [("none", 1.0), ("cfg", 6.0), ("joint_cfg", 6.0), ("joint_cfg_star", 6.0), ("apg", 6.0), ("dual_cfg", 4.0)]
     assert [split for split, *_ in measured].index("test") == len(measured) - len(tested)
@@ -48,23 +52,39 @@ def test_a_killed_study_goes_on_and_measures_nothing_twice(measured, tmp_path):
             raise Killed
 
     with pytest.raises(Killed):
-        study(None, tmp_path, 2, 3, kill)
+        study(MODEL, tmp_path, 2, 3, kill)
     seen = []
-    found = study(None, tmp_path, 2, 3, lambda done, total, key: seen.append((done, total)))
+    found = study(MODEL, tmp_path, 2, 3, lambda done, total, key: seen.append((done, total)))
     assert len(measured) == len(set(measured))
     assert seen[-1][0] == seen[-1][1] == len((tmp_path / RESULTS).read_text().splitlines())
-    assert study(None, tmp_path, 2, 3, quiet) == found
+    assert study(MODEL, tmp_path, 2, 3, quiet) == found
+
+
+def test_another_model_is_measured_anew(measured, tmp_path):
+    study(MODEL, tmp_path, 2, 3, quiet)
+    before = len(measured)
+    study(OTHER, tmp_path, 2, 3, quiet)
+    assert len(measured) == 2 * before
+
+
+def test_a_line_cut_by_a_kill_is_measured_again(measured, tmp_path):
+    study(MODEL, tmp_path, 2, 3, quiet)
+    results = tmp_path / RESULTS
+    results.write_text(results.read_text()[:-20])
+    before = len(measured)
+    study(MODEL, tmp_path, 2, 3, quiet)
+    assert len(measured) == before + 1 and all(json.loads(line) for line in results.read_text().splitlines())
 
 
 def test_every_line_of_the_results_says_what_was_measured(measured, tmp_path):
-    study(None, tmp_path, 2, 3, quiet)
+    study(MODEL, tmp_path, 2, 3, quiet)
     lines = [json.loads(line) for line in (tmp_path / RESULTS).read_text().splitlines()]
     assert len({line["key"] for line in lines}) == len(lines)
     assert {"key", "guidance", "scale", "sync_f1", "sync_ci", "split", "n"} <= set(lines[0])
 
 
 def test_the_table_has_a_row_a_strategy_with_intervals(measured, tmp_path):
-    found = study(None, tmp_path, 2, 3, quiet)
+    found = study(MODEL, tmp_path, 2, 3, quiet)
     rows = markdown_table(found["test"]).split("\n")
     assert len(rows) == 2 + len(found["test"]) and len({row.count("|") for row in rows}) == 1
     assert "| cfg | 6 | 0.600 [0.550, 0.650] | 50 [40, 60] |" in rows[3]
@@ -72,7 +92,7 @@ def test_the_table_has_a_row_a_strategy_with_intervals(measured, tmp_path):
 
 def test_plots_are_drawn(measured, tmp_path):
     pytest.importorskip("matplotlib")
-    draw(study(None, tmp_path, 2, 3, quiet), tmp_path)
+    draw(study(MODEL, tmp_path, 2, 3, quiet), tmp_path)
     assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in ("sweep.png", "steps.png"))
 
 

@@ -218,6 +218,13 @@ def test_modifiers_change_nothing_as_they_come_and_go_with_any_strategy():
     assert output.shown["text"] == ["joint_cfg: 1 to 2 branches a step in 1 network call"]
 
 
+def test_modifiers_follow_each_other():
+    first = modified(JOINT, interval_low=0.25, rescale=0.5).args[0]
+    assert modified(first).args[0] == first
+    both = modified(first, interval_high=0.75, rescale=0.7).args[0].strategy
+    assert (both.interval_low, both.interval_high, both.rescale) == (0.25, 0.75, 0.7)
+
+
 @pytest.mark.parametrize(
     "drawn, line",
     [

@@ -146,8 +146,11 @@ def test_joint_cfg_is_cfg_for_a_model_with_no_cross_modal_path():
 
 @pytest.mark.parametrize("name", list(GUIDANCE)[1:])
 def test_scale_one_is_no_guidance(name):
-    result = run(with_scales(name, 1.0, 1.0))
-    assert_close(result.latent, run(NONE).latent)
+    guidance = with_scales(name, 1.0, 1.0)
+    result, plain = run(guidance).latent, run(NONE).latent
+    assert_close(result, plain)
+    assert guidance.space or equal(result, plain)  # bit for bit, where predictions are taken as they come
+    result = run(guidance)
     assert result.branches_per_step == result.forwards_per_step == 1
 
 
@@ -164,6 +167,15 @@ def test_batched_equals_unbatched_and_the_cost_is_known_before(guidance):
         assert result.branches_per_step == cost.branches_per_step
         latents.append(result.latent)
     assert_close(*latents, atol=1e-4)
+
+
+@pytest.mark.parametrize("steps", [10, 20])
+@pytest.mark.parametrize("bounds", [(0.7, 1.0), (0.0, 0.6), (0.35, 0.85)])
+def test_the_cost_is_known_where_a_bound_meets_a_step(steps, bounds):
+    guidance = make_guidance("cfg", interval_low=bounds[0], interval_high=bounds[1])
+    result, cost = run(guidance, steps=steps), sampling_cost(guidance, steps)
+    inside = sum(bounds[0] - 1e-9 <= 1 - i / steps <= bounds[1] + 1e-9 for i in range(steps))
+    assert result.branches_per_step == cost.branches_per_step == pytest.approx(1 + inside / steps)
 
 
 def test_a_prompt_of_another_length_is_padded_in_a_batch():

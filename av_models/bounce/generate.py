@@ -40,6 +40,8 @@ def generate(
     `given(start, stop)`: the parts that are known of clips start to stop. `bad_model`: for autoguidance.
     """
     shape = model.shape()
+    if bad_model and bad_model.latent_shape(shape) != model.latent_shape(shape):
+        raise ValueError(f"{bad_model.name} has latents of another size than {model.name}; give a worse version of it")
     for start in range(0, len(prompts), batch):
         part = prompts[start : start + batch]
         noise = _noise(model, shape, [seed + start + i for i in range(len(part))])

@@ -18,7 +18,6 @@ RESULTS = "results.jsonl"
 SCALES = (1.5, 2.5, 4.0, 6.0)
 CROSS_SCALES = (1.5, 2.5, 4.0)  # of dual CFG, whose prompt and coupling have a scale each
 FEW_STEPS = (4, 6, 10, 20, 50)
-VAL_SEED, TEST_SEED = 0, 0
 
 
 @dataclass(frozen=True)
@@ -32,10 +31,11 @@ class Cell:
     steps: int = CHOSEN.steps
     settings: Mapping[str, float] = field(default_factory=dict)
 
-    @property
-    def key(self) -> str:
+    def key(self, run: Mapping[str, Any]) -> str:
+        """What is measured, of the model that this training run gave."""
         extra = "".join(f" {name}={value:g}" for name, value in self.settings.items())
-        return f"{self.split} {self.n} {self.guidance} {self.scale:g} {self.steps}{extra}"
+        made = f"model {run['seed']}/{run['steps']}/{run['seconds']}"
+        return f"{made} {self.split} {self.n} {self.guidance} {self.scale:g}{extra} steps {self.steps} shift {CHOSEN.shift:g}"
 
 
 def candidates(n: int) -> dict[str, list[Cell]]:
@@ -57,7 +57,7 @@ def study(model: JointModel, folder: Path, val: int, test: int, on_cell: Callabl
     total = sum(map(len, tried.values())) + len(few) + len(tried)
     book = _Book(model, folder / RESULTS, lambda done, key: on_cell(done, total, key))
     sweep = {name: [(cell, book.figures(cell)) for cell in cells] for name, cells in tried.items()}
-    chosen = {name: max(cells, key=lambda pair: pair[1]["sync_f1"])[0] for name, cells in sweep.items()}
+    chosen = {name: max(cells, key=lambda pair: pair[1]["sync_f1"] or 0.0)[0] for name, cells in sweep.items()}
     final = {name: Cell(c.guidance, c.scale, "test", test, c.steps, c.settings) for name, c in chosen.items()}
     return {
         "sweep": [figures for cells in sweep.values() for _, figures in cells],
@@ -75,24 +75,30 @@ class _Book:
         self.known = dict(_lines(path)) if path.exists() else {}
 
     def figures(self, cell: Cell) -> dict[str, Any]:
-        if cell.key not in self.known:
-            self.on_cell(self.done, cell.key)
-            self.known[cell.key] = self._measure(cell)
+        key = cell.key(self.model.card["run"])
+        if key not in self.known:
+            self.on_cell(self.done, key)
+            self.known[key] = self._measure(cell)
             with self.path.open("a") as file:
-                file.write(json.dumps({"key": cell.key, **self.known[cell.key]}) + "\n")
+                file.write(json.dumps({"key": key, **self.known[key]}) + "\n")
         self.done += 1
-        self.on_cell(self.done, cell.key)
-        return self.known[cell.key]
+        self.on_cell(self.done, key)
+        return self.known[key]
 
     def _measure(self, cell: Cell) -> dict[str, Any]:
         return run_eval(
             self.model, guidance=cell.guidance, scale=cell.scale, settings=cell.settings, balls=None, split=cell.split,
-            n=cell.n, seed=VAL_SEED if cell.split == "val" else TEST_SEED, steps=cell.steps, shift=CHOSEN.shift,
+            n=cell.n, seed=0, steps=cell.steps, shift=CHOSEN.shift,
         )  # fmt: skip
 
 
 def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for line in path.read_text().splitlines():
+    """The whole ones: the last may have been cut by a kill, and is dropped."""
+    text = path.read_text()
+    if text and not text.endswith("\n"):
+        text = text[: text.rfind("\n") + 1]
+        path.write_text(text)
+    for line in text.splitlines():
         figures = json.loads(line)
         yield figures.pop("key"), figures
 
@@ -117,7 +123,9 @@ def _figures(each: Mapping[str, Any]) -> list[str]:
     ]  # fmt: skip
 
 
-def _between(value: float, interval: list[float], form: str) -> str:
+def _between(value: float | None, interval: list[float | None], form: str) -> str:
+    if value is None:
+        return "–"
     return f"{form.format(value)} [{form.format(interval[0])}, {form.format(interval[1])}]"
 
 

@@ -74,7 +74,7 @@ class Guidance(ABC):
     removed: every branch runs with the joint parameters dropped (parity with the two experts).
     scale_curve: how much of the guidance, s − 1, is left at each step.
     interval_low, interval_high: guided where low ≤ t ≤ high only, elsewhere the prompt alone: guidance in a limited
-        interval (arXiv 2404.07724), whose σ is our t.
+        interval (arXiv 2404.07724), whose σ is t/(1 − t).
     rescale: φ of arXiv 2305.08891, section 3.4: how far the guided prediction's std goes back to the prompt's own.
 
     Every setting is a finite number or a curve; ValueError names the one that is not.
@@ -213,5 +213,5 @@ class TwoBranchGuidance(Guidance):
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
     """⟨a, b⟩ of each row, shaped to multiply it."""
-    product = (a.double() * b.double()).flatten(1).sum(1)
+    product = (a.float() * b.float()).flatten(1).sum(1)
     return product.view(-1, *[1] * (a.ndim - 1)).to(a.dtype)

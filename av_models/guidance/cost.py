@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..contract import CouplingKind, JointDenoiser
 from .base import Branch, Guidance, Step
+from .modifiers import in_interval
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,8 @@ def _require_blocks(guidance: Guidance, needed: set, model: JointDenoiser) -> No
 
 def _require_interval(guidance: Guidance, steps: Sequence[Step]) -> None:
     low, high = guidance.interval_low, guidance.interval_high
-    if not any(low <= t <= high for step in steps for t in (step.t_video, step.t_audio)):
-        times = [t for step in steps for t in (step.t_video, step.t_audio)]
+    times = [t for step in steps for t in (step.t_video, step.t_audio)]
+    if not any(in_interval(guidance, t) for t in times):
         raise ValueError(f"the guidance interval {low:g} to {high:g} never applies: this run's times go from "
                          f"{max(times):.3g} to {min(times):.3g}; widen it")  # fmt: skip
 

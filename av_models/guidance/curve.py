@@ -45,6 +45,8 @@ class Curve:
             return self.points[-1][1]
         at = left[-1]
         (x0, y0), (x1, y1) = self.points[at : at + 2]
+        if y0 == y1:  # exactly, so that a strength of 1 costs no second row
+            return y0
         u, width = (x - x0) / (x1 - x0), x1 - x0
         if self.interpolation == "linear":
             return y0 + u * (y1 - y0)

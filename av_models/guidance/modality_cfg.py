@@ -13,7 +13,8 @@ class ModalityCFG(AffineGuidance):
     """P(c,1) + (s_c−1) [P(c,1) − P(∅,1)] + (s_x−1) [P(c,1) − P(c,0)] + (s_g−1) [P(c,1) − P_skip].
 
     `*_scale` is s_c, `*_cross_scale` s_x, `*_skip_scale` s_g, which LTX-2 counts from 0 and we from 1, as every scale;
-    P_skip does without block `skip_block`. In x0 space, where its rescaling happens. Default scales: LTX-2's.
+    P_skip does without the whole of block `skip_block` (LTX-2: without its self-attention alone). In x0 space, where its
+    rescaling happens. Default scales of prompt and coupling: LTX-2's; its skip (2 by our count) and rescaling (0.7) are off.
     """
 
     name = "modality_cfg"

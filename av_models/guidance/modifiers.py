@@ -11,6 +11,8 @@ from ..contract import AVLatent
 if TYPE_CHECKING:
     from .base import Guidance, Step
 
+SAME_TIME = 1e-4  # schedulers keep their times in float32, and some start a hair below 1
+
 
 def scales_at(guidance: Guidance, step: Step) -> dict[str, float]:
     """The scales that differ at `step`, by name: s' = 1 + (s − 1) · strength."""
@@ -18,8 +20,12 @@ def scales_at(guidance: Guidance, step: Step) -> dict[str, float]:
         return {}
     curve = guidance.scale_curve(_along(step)) if guidance.scale_curve else 1.0
     times = {"video": step.t_video, "audio": step.t_audio}
-    inside = {m: guidance.interval_low <= t <= guidance.interval_high for m, t in times.items()}
+    inside = {modality: in_interval(guidance, t) for modality, t in times.items()}
     return {name: 1 + (s - 1) * curve * inside[name.split("_")[0]] for name, s in guidance.scales.items()}
+
+
+def in_interval(guidance: Guidance, t: float) -> bool:
+    return guidance.interval_low - SAME_TIME <= t <= guidance.interval_high + SAME_TIME
 
 
 def strengths_at(guidance: Guidance, step: Step) -> dict[str, float]:

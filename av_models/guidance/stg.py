@@ -12,7 +12,7 @@ class STG(AffineGuidance):
     """P(∅,1) + s [P(c,1) − P(∅,1)] + (s_g−1) [P(c,1) − P_skip].
 
     `*_scale` is s, `*_skip_scale` s_g. P_skip leaves block `skip_block` out by its residual (STG-R of the paper). Default
-    scales: CFG off, s_g − 1 = 1, the paper's for its video models; block 29 is LTX-2's.
+    scales: CFG off and s_g − 1 = 1; block 29 is LTX-2's.
     """
 
     name = "stg"

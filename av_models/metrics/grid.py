@@ -12,34 +12,36 @@ from torch import Tensor
 
 from .loudness import loudness
 
-NARROWEST, STRIP, GAP, TEXT = 192, 24, 4, 14  # pixels: a cell's least width, a label's height, between cells, letters
+NARROWEST, STRIP, GAP, TEXT = 256, 24, 4, 14  # pixels: a cell's least width, a label's height, between cells, letters
 GROUND, WORDS, PLAIN, CHOSEN = (18, 18, 18), (235, 235, 235), (52, 52, 52), (20, 110, 200)
 
 
-def grid(clips: Sequence[Tensor], labels: Sequence[str], chosen: int | None = None) -> Tensor:
-    """Clips [F, H, W, 3] in 0..1, all of one size, in a grid [F, H', W', 3], each under its label.
+def grid(clips: Sequence[Tensor], labels: Sequence[str], chosen: Sequence[int | None] = (None,)) -> Tensor:
+    """Clips [F, H, W, 3] in 0..1, all of one size, in a grid, each under its label.
 
-    The label of the `chosen` one is marked. Small pictures are enlarged by a whole number.
+    Played once for each of `chosen`, the clip whose label is then marked: [len(chosen)·F, H', W', 3]. Small pictures are
+    enlarged by a whole number.
     """
-    times = max(1, math.ceil(NARROWEST / clips[0].shape[2]))
-    cells = [_cell(clip, label, times, index == chosen) for index, (clip, label) in enumerate(zip(clips, labels))]
-    columns = math.ceil(math.sqrt(len(cells)))
-    rows = math.ceil(len(cells) / columns)
-    frames, height, width, _ = cells[0].shape
-    sheet = torch.empty(frames, _even(rows * (height + GAP) - GAP), _even(columns * (width + GAP) - GAP), 3)
-    sheet[:] = torch.tensor(GROUND) / 255
-    for index, cell in enumerate(cells):
-        y, x = index // columns * (height + GAP), index % columns * (width + GAP)
-        sheet[:, y : y + height, x : x + width] = cell
-    return sheet
+    frames, height, width, _ = clips[0].shape
+    times = max(1, math.ceil(NARROWEST / width))
+    columns = math.ceil(math.sqrt(len(clips)))
+    rows = math.ceil(len(clips) / columns)
+    tall, wide = height * times + STRIP, width * times
+    size = _even(rows * (tall + GAP) - GAP), _even(columns * (wide + GAP) - GAP)
+    sheet = (torch.tensor(GROUND) / 255).repeat(len(chosen), frames, *size, 1)
+    for index, (clip, label) in enumerate(zip(clips, labels)):
+        y, x = index // columns * (tall + GAP), index % columns * (wide + GAP)
+        cell = sheet[:, :, y : y + tall, x : x + wide]
+        cell[:, :, STRIP:] = clip.repeat_interleave(times, 1).repeat_interleave(times, 2)
+        for part, marked in zip(cell, chosen):
+            part[:, :STRIP] = _strip(label, wide, index == marked)
+    return sheet.flatten(0, 1)
 
 
-def _cell(clip: Tensor, label: str, times: int, chosen: bool) -> Tensor:
-    large = clip.float().cpu().repeat_interleave(times, 1).repeat_interleave(times, 2)
-    strip = Image.new("RGB", (large.shape[2], STRIP), CHOSEN if chosen else PLAIN)
-    ImageDraw.Draw(strip).text((6, (STRIP - TEXT) // 2 - 1), label, fill=WORDS, font=_font(label, large.shape[2] - 12))
-    named = torch.from_numpy(np.asarray(strip).copy()).float() / 255
-    return torch.cat([named.expand(len(large), -1, -1, -1), large], 1)
+def _strip(label: str, width: int, chosen: bool) -> Tensor:
+    strip = Image.new("RGB", (width, STRIP), CHOSEN if chosen else PLAIN)
+    ImageDraw.Draw(strip).text((6, (STRIP - TEXT) // 2 - 1), label, fill=WORDS, font=_font(label, width - 12))
+    return torch.from_numpy(np.asarray(strip).copy()).float() / 255
 
 
 def _font(text: str, width: int) -> ImageFont.ImageFont:
