@@ -13,7 +13,7 @@ import torch
 import duet_av
 from duet_av.av_models.guidance import GUIDANCE, Curve, make_guidance
 from duet_av.av_models.media import read_metadata, read_video
-from duet_av.nodes import host, model_cache
+from duet_av.nodes import host, model_cache, sampling
 from duet_av.nodes.decode import DuetDecode
 from duet_av.nodes.empty_latent import DuetEmptyLatent
 from duet_av.nodes.encode_prompts import DuetEncodePrompts
@@ -262,6 +262,15 @@ def test_sampling_reports_its_cost_and_seeds(model):
     assert facts["branches_per_step"] == 2 and facts["forwards_per_step"] == 1 and model.denoiser.calls == [2, 2]
     assert (facts["video_seed"], facts["audio_seed"]) == (1, 2) and "video seed 1, audio seed 2" in output.args[1]
     assert sampled(model, batch_branches=False).shown["duet"][0]["forwards_per_step"] == 2
+
+
+def test_the_exact_cost_is_shown_before_the_first_step(model, monkeypatch):
+    shown = []
+    monkeypatch.setattr(sampling, "report_text", lambda text, node_id: shown.append((text, node_id, list(model.denoiser.calls))))
+    part = modified(JOINT, interval_low=0.6).args[0]
+    facts = sampled(model, guidance=part, steps=4).shown["duet"][0]
+    assert facts["branches_per_step"] == 1.5
+    assert shown == [("1.5 branches a step in 1 network calls", "5", [])]
 
 
 def test_another_audio_seed_without_a_to_v_keeps_the_frames_bit_for_bit(model):
