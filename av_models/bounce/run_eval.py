@@ -31,7 +31,7 @@ class Settings:
     shift: float
 
 
-CHOSEN = Settings("joint_cfg", 2.5, 32, 3.0)  # on validation clips: see the README
+CHOSEN = Settings("joint_cfg", 2.5, 20, 5.0)  # on validation clips: see the README
 SHOWN = 8  # clips on a contact sheet
 GUIDED_BY = {"dual_cfg": ("", "cross_"), "stg": ("skip_",)}  # the scales that `scale` sets; in all others the prompt's
 
