@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from torch.nn.functional import pad
 
-from .contract import AVCondition, AVLatent, AVTime, JointDenoiser, TextCondition, denoise
+from .contract import AVCondition, AVLatent, AVTime, Condition, JointDenoiser, denoise
 from .guidance import Branch, Step, Text, rows_of
 
 
@@ -71,23 +70,12 @@ class BranchRunner:
             texts = [self.texts[branch.model] for branch in branches]
             video = [_spread(own[branch.video].video, self.rows) for own, branch in zip(texts, branches)]
             audio = [_spread(own[branch.audio].audio, self.rows) for own, branch in zip(texts, branches)]
-            self.conditions[key] = AVCondition(_stack(video), _stack(audio))
+            self.conditions[key] = AVCondition(Condition.cat(video), Condition.cat(audio))
         return self.conditions[key]
 
 
-def _stack(texts: Sequence[TextCondition]) -> TextCondition:
-    """Texts under one another, shorter ones padded with masked tokens."""
-    length = max(text.mask.shape[1] for text in texts)
-    room = [length - text.mask.shape[1] for text in texts]
-    return TextCondition.cat(
-        [TextCondition(pad(x.tokens, (0, 0, 0, n)), pad(x.mask, (0, n))) if n else x for x, n in zip(texts, room)]
-    )
-
-
-def _spread(text: TextCondition, rows: int) -> TextCondition:
+def _spread(text: Condition, rows: int) -> Condition:
     found = text.tokens.shape[0]
     if found not in (1, rows):
         raise ValueError(f"the prompts have {found} rows and the latents {rows}; give one prompt, or one for each row")
-    if found == rows:
-        return text
-    return TextCondition(text.tokens.expand(rows, -1, -1), text.mask.expand(rows, -1))
+    return text if found == rows else text.spread(rows)

@@ -1,4 +1,8 @@
-"""Time: the grid that both modalities share, and one modality's diffusers scheduler running on a grid."""
+"""Time: the grid that both modalities share, and one modality's diffusers scheduler running on a grid.
+
+The sampler carries each scheduler's own state. A network sees its path's x_t = α x_0 + σ ε, which for a flow and for
+DDIM is that state; Euler's for EDM and DDPM is x_0 + σ ε, which `network_input` scales.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,19 @@ import copy
 import inspect
 import math
 import numbers
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import numpy as np
-from diffusers import FlowMatchEulerDiscreteScheduler
+import torch
+from diffusers import EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
 from .contract import Prediction
 from .guidance.modifiers import SAME_TIME
 from .noise import AUDIO, VIDEO, check_seed, step_generator
 from .parameterization import convert
+from .path import DDPM, EDM, Flow, Path
 
 PREDICTIONS: dict[str, Prediction] = {
     "flow_prediction": "flow", "epsilon": "epsilon", "v_prediction": "v", "sample": "x0",
@@ -35,54 +42,186 @@ def time_grid(steps: int, shift: float = 1.0) -> list[float]:
     return [shift * t / (1 + (shift - 1) * t) for t in uniform]
 
 
-class Clock:
-    """One modality's scheduler on its grid. The path is flow matching's: x_t = (1 − t) x_0 + t ε."""
+def make_clock(path: Path, scheduler, modality: int, seed: int) -> Clock:
+    """The clock of one modality, whose network knows `path`; its `scheduler` is left untouched, a fitting one where None."""
+    kinds = {Flow: FlowClock, EDM: EDMClock, DDPM: DDPMClock}
+    return kinds[type(path)](path, scheduler, modality, seed)
 
-    def __init__(self, scheduler, modality: int, seed: int) -> None:
-        self.scheduler = copy.deepcopy(scheduler or FlowMatchEulerDiscreteScheduler())
+
+class Clock(ABC):
+    """One modality's scheduler on its grid. `times`: t of each step; `network_times`: what the network is told then."""
+
+    def __init__(self, path: Path, scheduler, modality: int, seed: int) -> None:
+        self.path = path
+        self.scheduler = copy.deepcopy(scheduler) if scheduler is not None else self.default()
         self.label = {VIDEO: "video", AUDIO: "audio"}[modality]
         check_seed(seed, f"{self.label}_seed")
         self.target = PREDICTIONS[self.scheduler.config.get("prediction_type", "flow_prediction")]
         takes_generator = "generator" in inspect.signature(self.scheduler.step).parameters
         self.options = {"generator": step_generator(seed, modality)} if takes_generator else {}
         self.times: list[float] = []
+        self.network_times: list[float] = []
 
+    @abstractmethod
+    def default(self):
+        """The scheduler where the user gives none."""
+
+    @abstractmethod
     def share(self, grid: Sequence[float]) -> None:
         """Runs on the shared `grid`; raises ValueError where the scheduler has another one of its own."""
-        name, config = type(self.scheduler).__name__, self.scheduler.config
-        if "sigmas" not in inspect.signature(self.scheduler.set_timesteps).parameters:
-            raise ValueError(f"{self.label} scheduler {name} takes no time grid; choose FlowMatchEuler or flow UniPC")
-        if config.get("use_dynamic_shifting") or config.get("use_flow_sigmas") is False:
-            raise ValueError(f"{self.label} scheduler {name} is not set up for a flow on a shared time grid; "
-                             "turn use_dynamic_shifting off, and use_flow_sigmas on where it has it")  # fmt: skip
-        self.scheduler.set_timesteps(sigmas=np.array(grid))
-        self.times = [float(sigma) for sigma in self.scheduler.sigmas[: len(grid)]]
-        if max(abs(a - b) for a, b in zip(self.times, grid)) > SAME_TIME:
-            raise ValueError(f"{self.label} scheduler {name} bends the time grid that both modalities share; "
-                             "make its own shift 1 and give the sampler a shift")  # fmt: skip
 
+    @abstractmethod
     def own(self, steps: int) -> None:
         """Runs on the scheduler's own grid of `steps` steps, as the expert's pipeline does."""
-        self.scheduler.set_timesteps(steps)
-        timesteps, sigmas = self.scheduler.timesteps, getattr(self.scheduler, "sigmas", None)
-        if sigmas is None or float(sigmas.max()) > 1:
-            raise ValueError(f"{self.label} scheduler {type(self.scheduler).__name__} is no flow scheduler; "
-                             "choose one, such as FlowMatchEuler or flow UniPC")  # fmt: skip
-        # A timestep that is σ · scale in float32 comes back bit for bit from t · scale; one that the scheduler
-        # rounded (UniPC) within one ulp.
-        self.times = [float(t) for t in timesteps / self.scheduler.config.num_train_timesteps]
+
+    @abstractmethod
+    def state_path(self, index: int) -> tuple[float, float]:
+        """α and σ of the scheduler's state before step `index`."""
+
+    def network_path(self, index: int) -> tuple[float, float]:
+        """α and σ of what the network sees at step `index`."""
+        alpha, sigma = self.state_path(index)
+        scale = math.hypot(alpha, sigma)
+        return alpha / scale, sigma / scale
+
+    def start(self, noise: Tensor) -> Tensor:
+        """The scheduler's first state."""
+        return noise * self.scheduler.init_noise_sigma
+
+    def network_input(self, index: int, state: Tensor) -> Tensor:
+        return self.scheduler.scale_model_input(state, self.scheduler.timesteps[index])
 
     def convert(self, index: int, source: Prediction, target: Prediction, prediction: Tensor, x_t: Tensor) -> Tensor:
-        """A prediction made at step `index`, of kind `source`, as one of kind `target`."""
-        t = float(self.scheduler.sigmas[index])
-        return convert(prediction, x_t, 1 - t, t, source, target)
+        """A prediction made at step `index` from the network's input `x_t`, of kind `source`, as one of kind `target`."""
+        return convert(prediction, x_t, *self.network_path(index), source, target)
 
     def x0(self, index: int, source: Prediction, prediction: Tensor, x_t: Tensor) -> Tensor:
         """The clean estimate at step `index`, from a prediction of kind `source`."""
         return self.convert(index, source, "x0", prediction, x_t)
 
-    def step(self, index: int, source: Prediction, prediction: Tensor, x_t: Tensor) -> Tensor:
-        """The latent after step `index`. Steps are taken once each, in order: schedulers remember."""
+    def step(self, index: int, source: Prediction, prediction: Tensor, x_t: Tensor, state: Tensor) -> Tensor:
+        """The state after step `index`. Steps are taken once each, in order: schedulers remember."""
         prediction = self.convert(index, source, self.target, prediction, x_t)
         timestep = self.scheduler.timesteps[index]
-        return self.scheduler.step(prediction, timestep, x_t, return_dict=False, **self.options)[0]
+        return self.scheduler.step(prediction, timestep, state, return_dict=False, **self.options)[0]
+
+    def refuse(self, why: str) -> None:
+        raise ValueError(f"{self.label} scheduler {type(self.scheduler).__name__} {why}")
+
+
+class FlowClock(Clock):
+    """Flow matching: the state is x_t = (1 − t) x_0 + t ε."""
+
+    def default(self):
+        return FlowMatchEulerDiscreteScheduler()
+
+    def share(self, grid: Sequence[float]) -> None:
+        config = self.scheduler.config
+        if "sigmas" not in inspect.signature(self.scheduler.set_timesteps).parameters:
+            self.refuse("takes no time grid; choose FlowMatchEuler or flow UniPC")
+        if config.get("use_dynamic_shifting") or config.get("use_flow_sigmas") is False:
+            self.refuse("is not set up for a flow on a shared time grid; "
+                        "turn use_dynamic_shifting off, and use_flow_sigmas on where it has it")  # fmt: skip
+        self.scheduler.set_timesteps(sigmas=np.array(grid))
+        self.times = self.network_times = [float(sigma) for sigma in self.scheduler.sigmas[: len(grid)]]
+        if max(abs(a - b) for a, b in zip(self.times, grid)) > SAME_TIME:
+            self.refuse("bends the time grid that both modalities share; make its own shift 1 and give the sampler a shift")
+
+    def own(self, steps: int) -> None:
+        self.scheduler.set_timesteps(steps)
+        timesteps, sigmas = self.scheduler.timesteps, getattr(self.scheduler, "sigmas", None)
+        if sigmas is None or float(sigmas.max()) > 1:
+            self.refuse("is no flow scheduler; choose one, such as FlowMatchEuler or flow UniPC")
+        # A timestep that is σ · scale in float32 comes back bit for bit from t · scale; one that the scheduler
+        # rounded (UniPC) within one ulp.
+        self.times = self.network_times = [float(t) for t in timesteps / self.scheduler.config.num_train_timesteps]
+
+    def state_path(self, index: int) -> tuple[float, float]:
+        t = float(self.scheduler.sigmas[index])
+        return 1 - t, t
+
+    def network_path(self, index: int) -> tuple[float, float]:
+        return self.state_path(index)
+
+    def start(self, noise: Tensor) -> Tensor:
+        return noise
+
+    def network_input(self, index: int, state: Tensor) -> Tensor:
+        return state
+
+
+class EDMClock(Clock):
+    """EDM, as Stable Video Diffusion runs it: the state is x_0 + σ ε, the network predicts v."""
+
+    path: EDM
+
+    def default(self):
+        return EulerDiscreteScheduler(
+            beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, prediction_type="v_prediction",
+            timestep_type="continuous", timestep_spacing="leading", steps_offset=1, interpolation_type="linear",
+            use_karras_sigmas=True, sigma_min=self.path.lowest, sigma_max=self.path.highest,
+        )  # fmt: skip
+
+    def share(self, grid: Sequence[float]) -> None:
+        self._require_continuous()
+        if "sigmas" not in inspect.signature(self.scheduler.set_timesteps).parameters:
+            self.refuse("takes no time grid; choose EulerDiscrete")
+        levels = self.path.level(torch.tensor(grid, dtype=torch.float64))
+        self.scheduler.set_timesteps(sigmas=[*levels.tolist(), 0.0])
+        self._note_times()
+
+    def own(self, steps: int) -> None:
+        self._require_continuous()
+        self.scheduler.set_timesteps(steps)
+        self._note_times()
+
+    def _require_continuous(self) -> None:
+        if self.scheduler.config.get("timestep_type") != "continuous":
+            self.refuse("counts discrete steps; for this model choose EulerDiscrete with timestep_type 'continuous'")
+
+    def _note_times(self) -> None:
+        self.network_times = self.scheduler.timesteps.tolist()
+        levels = self.scheduler.sigmas[: len(self.network_times)]
+        self.times = self.path.time_of(levels).tolist()
+
+    def state_path(self, index: int) -> tuple[float, float]:
+        return 1.0, float(self.scheduler.sigmas[index])
+
+
+class DDPMClock(Clock):
+    """DDPM, as AudioLDM2 runs it: the state is x_t itself (DDIM and its like) or x_t / α (Euler and its like)."""
+
+    path: DDPM
+
+    def default(self):
+        return EulerDiscreteScheduler(
+            num_train_timesteps=self.path.steps, beta_schedule="scaled_linear", beta_start=self.path.first_beta,
+            beta_end=self.path.last_beta, prediction_type="epsilon", timestep_spacing="leading", steps_offset=1,
+        )  # fmt: skip
+
+    def share(self, grid: Sequence[float]) -> None:
+        if "timesteps" not in inspect.signature(self.scheduler.set_timesteps).parameters:
+            self.refuse("takes no time grid; choose EulerDiscrete or DPMSolverMultistep")
+        self._require_same_betas()
+        self.scheduler.set_timesteps(timesteps=self.path.index(torch.tensor(grid, dtype=torch.float64)).tolist())
+        self.network_times, self.times = self.scheduler.timesteps.tolist(), list(grid)
+
+    def own(self, steps: int) -> None:
+        self._require_same_betas()
+        self.scheduler.set_timesteps(steps)
+        self.network_times = self.scheduler.timesteps.tolist()
+        self.times = [(index + 1) / self.path.steps for index in self.network_times]
+
+    def _require_same_betas(self) -> None:
+        kept = getattr(self.scheduler, "alphas_cumprod", None)
+        if kept is None or len(kept) != self.path.steps or not torch.allclose(kept, self.path.kept, rtol=1e-3):
+            self.refuse("has other betas than the model was trained with; make it from the model's own scheduler config")
+
+    def state_path(self, index: int) -> tuple[float, float]:
+        alpha, sigma = self.network_path(index)
+        scaled = float(self.scheduler.init_noise_sigma) > 1
+        return (1.0, sigma / alpha) if scaled else (alpha, sigma)
+
+    def network_path(self, index: int) -> tuple[float, float]:
+        kept = float(self.scheduler.alphas_cumprod[int(self.network_times[index])])
+        return kept**0.5, (1 - kept) ** 0.5

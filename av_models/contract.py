@@ -6,13 +6,16 @@ modality may know of the other; guidance strategies are built from rows that dif
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
+
+from .path import Path
 
 Prediction = Literal["flow", "epsilon", "v", "x0"]
 
@@ -41,7 +44,7 @@ class AVLatent:
 
 @dataclass(frozen=True)
 class AVTime:
-    """Diffusion time of each row: 0 is clean, 1 is noise. `video`, `audio`: [B]."""
+    """Diffusion time of each row as its network counts it: for a flow, 0 is clean and 1 is noise. `video`, `audio`: [B]."""
 
     video: Tensor
     audio: Tensor
@@ -52,33 +55,63 @@ class AVTime:
 
 
 @dataclass(frozen=True)
-class TextCondition:
-    """Encoded text of one modality. `tokens`: [B, L, D]; `mask`: [B, L], True where a token is real."""
+class Condition:
+    """What one modality is asked for.
+
+    `tokens`: [B, L, D], an encoded text or picture; `mask`: [B, L], True where a token is real. `vector`: [B, D], what
+    joins the time embedding; `image`: [B, C, 1, h, w], a latent that joins the noisy one on channels; `second`: another
+    encoder's tokens; each None where the model takes none. Null conditions are zeros.
+    """
 
     tokens: Tensor
     mask: Tensor
+    vector: Tensor | None = None
+    image: Tensor | None = None
+    second: Condition | None = None
 
-    def to(self, device: torch.device) -> TextCondition:
-        return TextCondition(self.tokens.to(device), self.mask.to(device))
+    def each(self, change: Callable[[Tensor], Tensor]) -> Condition:
+        """The same with every tensor changed alike."""
+        parts = {name: part if part is None else change(part) for name, part in self._tensors().items()}
+        return Condition(**parts, second=self.second and self.second.each(change))
+
+    def to(self, device: torch.device) -> Condition:
+        return self.each(lambda part: part.to(device))
+
+    def spread(self, rows: int) -> Condition:
+        """One row made `rows`."""
+        return self.each(lambda part: part.expand(rows, *part.shape[1:]))
+
+    def padded(self, length: int) -> Condition:
+        """Tokens up to `length`, masked where there were none."""
+        room = length - self.mask.shape[1]
+        return replace(self, tokens=pad(self.tokens, (0, 0, 0, room)), mask=pad(self.mask, (0, room))) if room else self
 
     @staticmethod
-    def cat(parts: Sequence[TextCondition]) -> TextCondition:
-        return TextCondition(torch.cat([p.tokens for p in parts]), torch.cat([p.mask for p in parts]))
+    def cat(parts: Sequence[Condition]) -> Condition:
+        """Conditions under one another, shorter ones padded."""
+        length = max(part.mask.shape[1] for part in parts)
+        padded = [part.padded(length)._tensors() for part in parts]
+        merged = {name: None if padded[0][name] is None else torch.cat([p[name] for p in padded]) for name in padded[0]}
+        seconds = [part.second for part in parts]
+        return Condition(**merged, second=None if seconds[0] is None else Condition.cat(seconds))
+
+    def _tensors(self) -> dict[str, Tensor | None]:
+        return {"tokens": self.tokens, "mask": self.mask, "vector": self.vector, "image": self.image}
 
 
 @dataclass(frozen=True)
 class AVCondition:
-    """What both modalities are asked for, one text each."""
+    """What both modalities are asked for."""
 
-    video: TextCondition
-    audio: TextCondition
+    video: Condition
+    audio: Condition
 
     def to(self, device: torch.device) -> AVCondition:
         return AVCondition(self.video.to(device), self.audio.to(device))
 
     @staticmethod
     def cat(parts: Sequence[AVCondition]) -> AVCondition:
-        return AVCondition(TextCondition.cat([p.video for p in parts]), TextCondition.cat([p.audio for p in parts]))
+        return AVCondition(Condition.cat([p.video for p in parts]), Condition.cat([p.audio for p in parts]))
 
 
 class CouplingKind(str, Enum):
@@ -120,10 +153,12 @@ Skip = Sequence[int | None]
 
 
 class JointDenoiser(Protocol):
-    """Every joint model. `kinds` are the couplings it can do; `prediction` is what it predicts; `skippable` is how many
-    blocks it has that a row can do without, 0 where it cannot."""
+    """Every joint model. `paths` are the noise worlds of its modalities, video first; `prediction` is what it predicts,
+    one kind for each where they differ; `kinds` are the couplings it can do; `skippable` is how many blocks it has that
+    a row can do without, 0 where it cannot."""
 
-    prediction: Prediction
+    paths: tuple[Path, Path]
+    prediction: Prediction | tuple[Prediction, Prediction]
     kinds: frozenset[CouplingKind]
     skippable: int
 
@@ -133,6 +168,11 @@ class JointDenoiser(Protocol):
         """One network call. Row i of every argument goes together: `kinds[i]` is its coupling, `skip[i]` the block that it
         does without. A model that cannot skip is never handed a `skip`."""
         ...
+
+
+def predictions_of(model: JointDenoiser) -> tuple[Prediction, Prediction]:
+    """What the model predicts of the picture and of the sound."""
+    return (model.prediction,) * 2 if isinstance(model.prediction, str) else model.prediction
 
 
 def denoise(
@@ -180,11 +220,8 @@ def take_rows(
 ) -> tuple[AVLatent, AVTime, AVCondition]:
     """What `predict` takes, with the rows that `index` [n] names, in that order."""
 
-    def text(part: TextCondition) -> TextCondition:
-        return TextCondition(part.tokens[index], part.mask[index])
-
     return (
         AVLatent(latent.video[index], latent.audio[index]),
         AVTime(t.video[index], t.audio[index]),
-        AVCondition(text(cond.video), text(cond.audio)),
+        AVCondition(*(part.each(lambda tensor: tensor[index]) for part in (cond.video, cond.audio))),
     )

@@ -44,12 +44,14 @@ class Given:
     def _streams(self) -> tuple[tuple[str, Tensor, Tensor], ...]:
         return ("picture", self.latent.video, self.known.video), ("sound", self.latent.audio, self.known.audio)
 
-    def noised(self, x: AVLatent, noise: AVLatent, t_video: float, t_audio: float) -> AVLatent:
-        """`x` with the known parts as the network is to see them at these times."""
+    def noised(
+        self, x: AVLatent, noise: AVLatent, video: tuple[float, float], audio: tuple[float, float]
+    ) -> AVLatent:
+        """`x` with the known parts as its noise of the moment has them; `video`, `audio`: α and σ of x = α x_0 + σ ε."""
         if self.way == "clean":
             return self.restored(x)
-        return self._into(x, AVLatent(_path(self.latent.video, noise.video, t_video),
-                                      _path(self.latent.audio, noise.audio, t_audio)))  # fmt: skip
+        return self._into(x, AVLatent(_mixed(self.latent.video, noise.video, *video),
+                                      _mixed(self.latent.audio, noise.audio, *audio)))  # fmt: skip
 
     def restored(self, x: AVLatent) -> AVLatent:
         """`x` with the known parts as they were given."""
@@ -66,8 +68,8 @@ class Given:
         return AVLatent(video, torch.where(self.known.audio, known.audio.to(x.audio.dtype), x.audio))
 
 
-def _path(x0: Tensor, noise: Tensor, t: float) -> Tensor:
-    return (1 - t) * x0 + t * noise
+def _mixed(x0: Tensor, noise: Tensor, alpha: float, sigma: float) -> Tensor:
+    return alpha * x0 + sigma * noise
 
 
 def _whole(known: Tensor, rows: Tensor) -> Tensor:

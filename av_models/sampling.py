@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from .branch_runner import BranchRunner
-from .clock import Clock, time_grid
-from .contract import AVCondition, AVLatent, AVTime, JointDenoiser, Prediction
+from .clock import Clock, make_clock, time_grid
+from .contract import AVCondition, AVLatent, AVTime, JointDenoiser, Prediction, predictions_of
 from .given import Given
 from .guidance import Cost, Guidance, Step, cost_of, require_able
 from .noise import AUDIO, VIDEO, audio_noise, video_noise
@@ -102,51 +102,60 @@ def sample(
     """
     grid = time_grid(steps, shift)
     guidance = replace(guidance, removed=guidance.removed or parity)
-    video, audio = _clocks(video_scheduler, audio_scheduler, grid, shift, parity, video_seed, audio_seed)
+    video, audio = clocks = (
+        make_clock(model.paths[0], video_scheduler, VIDEO, video_seed),
+        make_clock(model.paths[1], audio_scheduler, AUDIO, audio_seed),
+    )
+    _set(clocks, grid, shift, parity)
     plan = [Step(i, len(video.times), *times) for i, times in enumerate(zip(video.times, audio.times))]
     models, texts = {"main": model}, {"main": {"positive": positive, "negative": negative}}
     if bad_model is not None:
         models["bad"] = bad_model.denoiser
         texts["bad"] = {"positive": bad_model.positive, "negative": bad_model.negative}
     require_able(guidance, plan, models)
-    latent = _start(start, video_seed, audio_seed, positive.video.tokens.device)
-    network = BranchRunner(models, texts, latent.rows, batch_branches, check_interrupt)
-    given = given or _nothing(latent)
-    _require_same_size(given, latent)
-    noise, state = latent, None
+    noise = _noise(start, video_seed, audio_seed, positive.video.tokens.device)
+    network = BranchRunner(models, texts, noise.rows, batch_branches, check_interrupt)
+    given = given or _nothing(noise)
+    _require_same_size(given, noise)
+    latent, memory = AVLatent(video.start(noise.video), audio.start(noise.audio)), None
     for step in plan:
-        latent = given.noised(latent, noise, step.t_video, step.t_audio)
-        predictions = network.predict(guidance.branches(step), latent, step, given.times(_times(step, latent)))
-        kind, guided, state = _guide(guidance, predictions, models, (video, audio), step, latent, state)
-        at = step.index, kind
+        i = step.index
+        latent = given.noised(latent, noise, video.state_path(i), audio.state_path(i))
+        x = AVLatent(video.network_input(i, latent.video), audio.network_input(i, latent.audio))
+        times = _times(video.network_times[i], audio.network_times[i], x)
+        predictions = network.predict(guidance.branches(step), x, step, given.times(times))
+        (kind_v, kind_a), guided, memory = _guide(guidance, predictions, models, clocks, step, x, memory)
         if callback is not None:
-            x0 = AVLatent(video.x0(*at, guided.video, latent.video), audio.x0(*at, guided.audio, latent.audio))
-            callback(step.index + 1, step.count, given.restored(x0))
-        latent = AVLatent(video.step(*at, guided.video, latent.video), audio.step(*at, guided.audio, latent.audio))
+            x0 = AVLatent(video.x0(i, kind_v, guided.video, x.video), audio.x0(i, kind_a, guided.audio, x.audio))
+            callback(i + 1, step.count, given.restored(x0))
+        latent = AVLatent(
+            video.step(i, kind_v, guided.video, x.video, latent.video),
+            audio.step(i, kind_a, guided.audio, x.audio, latent.audio),
+        )
     latent = given.restored(latent)
     cost = Cost(len(plan), network.branches, network.forwards)
     warnings = (*network.warnings, *_not_finite(latent))
     return SampleResult(latent, len(plan), cost.branches_per_step, cost.forwards_per_step, warnings)
 
 
-def _guide(guidance, predictions, models, clocks, step, latent, state) -> tuple[Prediction, AVLatent, Any]:
-    """The guided prediction, its kind, and the strategy's state; a step without branches stands still."""
+def _guide(guidance, predictions, models, clocks, step, x, memory) -> tuple[tuple[Prediction, Prediction], AVLatent, Any]:
+    """The guided prediction, its kinds, and the strategy's memory; a step without branches stands still."""
     if not predictions:
-        return "flow", AVLatent(torch.zeros_like(latent.video), torch.zeros_like(latent.audio)), state
-    kind = guidance.space or models["main"].prediction
+        return ("flow", "flow"), AVLatent(torch.zeros_like(x.video), torch.zeros_like(x.audio)), memory
     video, audio = clocks
-    predictions = {
-        branch: AVLatent(
-            video.convert(step.index, models[branch.model].prediction, kind, p.video, latent.video),
-            audio.convert(step.index, models[branch.model].prediction, kind, p.audio, latent.audio),
+    kinds = (guidance.space,) * 2 if guidance.space else predictions_of(models["main"])
+    converted = {}
+    for branch, p in predictions.items():
+        was_v, was_a = predictions_of(models[branch.model])
+        converted[branch] = AVLatent(
+            video.convert(step.index, was_v, kinds[0], p.video, x.video),
+            audio.convert(step.index, was_a, kinds[1], p.audio, x.audio),
         )
-        for branch, p in predictions.items()
-    }
-    return kind, *guidance.combine(predictions, step, state)
+    return kinds, *guidance.combine(converted, step, memory)
 
 
-def _clocks(video, audio, grid, shift, parity, video_seed, audio_seed) -> tuple[Clock, Clock]:
-    clocks = Clock(video, VIDEO, video_seed), Clock(audio, AUDIO, audio_seed)
+def _set(clocks: tuple[Clock, Clock], grid, shift, parity) -> None:
+    """Sets both clocks to the shared grid, or each to its own."""
     if parity and shift != 1:
         raise ValueError(f"shift is {shift}; in parity mode leave it 1 and give each scheduler its own")
     for clock in clocks:
@@ -158,10 +167,9 @@ def _clocks(video, audio, grid, shift, parity, video_seed, audio_seed) -> tuple[
     if counts[0] != counts[1]:
         raise ValueError(f"the schedulers take {counts[0]} (video) and {counts[1]} (audio) network evaluations; "
                          "choose two that take the same number")  # fmt: skip
-    return clocks
 
 
-def _start(start: LatentShape | AVLatent, video_seed: int, audio_seed: int, device: torch.device) -> AVLatent:
+def _noise(start: LatentShape | AVLatent, video_seed: int, audio_seed: int, device: torch.device) -> AVLatent:
     if isinstance(start, AVLatent):
         return start
     video, audio = video_noise(start.video, video_seed), audio_noise(start.audio, audio_seed)
@@ -180,10 +188,9 @@ def _require_same_size(given: Given, latent: AVLatent) -> None:
             raise ValueError("the given {} is {}, the clip's {}; encode it for this clip".format(name, *sizes))
 
 
-def _times(step: Step, latent: AVLatent) -> AVTime:
-    """The step's times for every row of `latent`."""
-    device = latent.video.device
-    return AVTime(*(torch.full((latent.rows,), t, dtype=torch.float32, device=device) for t in (step.t_video, step.t_audio)))
+def _times(video: float, audio: float, x: AVLatent) -> AVTime:
+    """These times for every row of `x`."""
+    return AVTime(*(torch.full((x.rows,), t, dtype=torch.float32, device=x.video.device) for t in (video, audio)))
 
 
 def _not_finite(latent: AVLatent) -> list[str]:

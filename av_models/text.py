@@ -11,7 +11,7 @@ import re
 import torch
 from torch import Tensor, nn
 
-from .contract import TextCondition
+from .contract import Condition
 
 PAD = 0
 
@@ -59,14 +59,14 @@ class WordEncoder(nn.Module):
             out[row, : len(known)] = torch.tensor(known, dtype=torch.long)
         return out
 
-    def encode(self, indices: Tensor) -> TextCondition:
+    def encode(self, indices: Tensor) -> Condition:
         mask = indices != PAD
         readable = mask.clone()
         readable[:, 0] = True  # a row of padding alone has no softmax; its output is zeroed below
         tokens = self.layers(self.words(indices) + self.places, src_key_padding_mask=~readable)
-        return TextCondition(tokens * mask[..., None], mask)
+        return Condition(tokens * mask[..., None], mask)
 
-    def forward(self, prompts: list[str]) -> TextCondition:
+    def forward(self, prompts: list[str]) -> Condition:
         return self.encode(self.indices(prompts).to(self.places.device))
 
 

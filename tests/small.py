@@ -9,7 +9,7 @@ import torch
 from duet_av.av_models.checkpoint import save_checkpoint
 from duet_av.av_models.codecs.patch_video import PatchVideoCodec
 from duet_av.av_models.codecs.spectrogram import SpectrogramCodec
-from duet_av.av_models.contract import AVCondition, AVLatent, AVTime, TextCondition
+from duet_av.av_models.contract import AVCondition, AVLatent, AVTime, Condition
 from duet_av.av_models.joint.avfulldit import AVFullDiT
 from duet_av.av_models.loading import build_audio_expert, build_video_expert, prefixed
 from duet_av.av_models.text import WordEncoder
@@ -70,11 +70,11 @@ def times(rows: int = 2) -> AVTime:
     return AVTime(torch.linspace(0.3, 0.9, rows), torch.linspace(0.3, 0.9, rows))
 
 
-def text(rows: int = 2, length: int = 7, real: int = 5, seed: int = 6) -> TextCondition:
+def text(rows: int = 2, length: int = 7, real: int = 5, seed: int = 6) -> Condition:
     """`real` random tokens a row, then padding."""
     tokens = torch.randn(rows, length, TEXT, generator=torch.Generator().manual_seed(seed))
     mask = (torch.arange(length) < real).expand(rows, -1)
-    return TextCondition(tokens * mask[..., None], mask)
+    return Condition(tokens * mask[..., None], mask)
 
 
 def condition(rows: int = 2, seed: int = 6, **options) -> AVCondition:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool3d, pad
 
-from duet_av.av_models.contract import TextCondition
+from duet_av.av_models.contract import Condition
 from duet_av.av_models.joint_model import JointModel
 from duet_av.av_models.shapes import AudioStride, VideoShape, VideoStride
 from duet_av.av_models.text import WordEncoder
@@ -46,11 +46,11 @@ class TinyAudioCodec(nn.Module):
 class TinyText(WordEncoder):
     """The toy networks divide by the number of words: there is always one, if only an empty one."""
 
-    def forward(self, prompts: list[str]) -> TextCondition:
+    def forward(self, prompts: list[str]) -> Condition:
         text = super().forward(prompts)
         mask = text.mask.clone()
         mask[:, 0] = True
-        return TextCondition(text.tokens, mask)
+        return Condition(text.tokens, mask)
 
 
 def tiny_model(trained: bool = True) -> JointModel:

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention, silu
 
-from duet_av.av_models.contract import AVCondition, AVLatent, AVTime, CouplingKind, TextCondition
+from duet_av.av_models.contract import AVCondition, AVLatent, AVTime, Condition, CouplingKind
+from duet_av.av_models.path import FLOW
 
 VIDEO_CHANNELS, AUDIO_CHANNELS, TEXT_WIDTH = 4, 3, 6
 ALL_KINDS = frozenset(CouplingKind)
@@ -16,23 +17,24 @@ def toy_condition(seed: int, rows: int = 1, length: int = 5) -> AVCondition:
     """Random text for both modalities; the last token of the audio text is masked."""
     generator = torch.Generator().manual_seed(seed)
 
-    def text(masked: int) -> TextCondition:
+    def text(masked: int) -> Condition:
         mask = torch.ones(rows, length, dtype=torch.bool)
         mask[:, length - masked :] = False
-        return TextCondition(torch.randn(rows, length, TEXT_WIDTH, generator=generator), mask)
+        return Condition(torch.randn(rows, length, TEXT_WIDTH, generator=generator), mask)
 
     return AVCondition(text(0), text(1))
 
 
 def plain_condition(value: float, rows: int = 1) -> AVCondition:
     """Text whose first number is `value`: what `GaussianJoint` is asked for."""
-    text = TextCondition(torch.full((rows, 1, TEXT_WIDTH), value), torch.ones(rows, 1, dtype=torch.bool))
+    text = Condition(torch.full((rows, 1, TEXT_WIDTH), value), torch.ones(rows, 1, dtype=torch.bool))
     return AVCondition(text, text)
 
 
 class Counting:
     """Notes the rows of every network call."""
 
+    paths = (FLOW, FLOW)
     prediction = "flow"
     kinds = ALL_KINDS
     skippable = 0
@@ -58,7 +60,7 @@ class Tower(nn.Module):
         self.qkv = nn.Linear(width, 3 * width)
         self.head = nn.Linear(width, channels)
 
-    def hidden(self, x: Tensor, timestep: Tensor, text: TextCondition) -> Tensor:
+    def hidden(self, x: Tensor, timestep: Tensor, text: Condition) -> Tensor:
         weight = text.mask / text.mask.sum(1, keepdim=True)
         words = self.text(torch.einsum("bl,bld->bd", weight, text.tokens))
         clock = self.time(torch.stack([torch.sin(timestep / 160), torch.cos(timestep / 160)], dim=-1))
@@ -68,7 +70,7 @@ class Tower(nn.Module):
     def finish(self, h: Tensor, like: Tensor) -> Tensor:
         return self.head(h).transpose(1, 2).reshape(like.shape)
 
-    def forward(self, x: Tensor, timestep: Tensor, text: TextCondition) -> Tensor:
+    def forward(self, x: Tensor, timestep: Tensor, text: Condition) -> Tensor:
         return self.finish(self.hidden(x, timestep, text), x)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from ..contract import TextCondition
+from ..contract import Condition
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Expert(Protocol):
     depth: int
     blocks: list[nn.Module]
 
-    def embed(self, latent: Tensor, t: Tensor, text: TextCondition) -> Stream: ...
+    def embed(self, latent: Tensor, t: Tensor, text: Condition) -> Stream: ...
 
     def run(self, block: nn.Module, stream: Stream) -> Stream:
         """The whole block, alone."""

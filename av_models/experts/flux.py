@@ -12,7 +12,7 @@ from diffusers.models.embeddings import apply_rotary_emb
 from diffusers.models.transformers.transformer_flux import FluxTransformerBlock
 from torch import Tensor, nn
 
-from ..contract import TextCondition
+from ..contract import Condition
 from .base import Heads, Stream
 
 
@@ -37,7 +37,7 @@ class FluxExpert(nn.Module):
         ids[:, 0] = torch.arange(steps, device=device) * self.rope_scale
         return ids
 
-    def forward(self, latent: Tensor, t: Tensor, text: TextCondition) -> Tensor:
+    def forward(self, latent: Tensor, t: Tensor, text: Condition) -> Tensor:
         """The expert alone: [B, C, T], t [B] → velocity of the same shape."""
         out = self.transformer(
             hidden_states=latent.transpose(1, 2), encoder_hidden_states=text.tokens, pooled_projections=pooled(text),
@@ -46,7 +46,7 @@ class FluxExpert(nn.Module):
         )[0]  # fmt: skip
         return out.transpose(1, 2)
 
-    def embed(self, latent: Tensor, t: Tensor, text: TextCondition) -> Stream:
+    def embed(self, latent: Tensor, t: Tensor, text: Condition) -> Stream:
         flux = self.transformer
         hidden = flux.x_embedder(latent.transpose(1, 2))
         time = flux.time_text_embed(t.to(hidden.dtype) * 1000, pooled(text))
@@ -144,6 +144,6 @@ def is_dual(block: nn.Module) -> bool:
     return isinstance(block, FluxTransformerBlock)
 
 
-def pooled(text: TextCondition) -> Tensor:
+def pooled(text: Condition) -> Tensor:
     """Mean of the real tokens [B, D]; zero for an empty prompt."""
     return text.tokens.sum(1) / text.mask.sum(1, keepdim=True).clamp_min(1)

@@ -6,7 +6,7 @@ import torch
 from diffusers import WanTransformer3DModel
 from torch import Tensor, nn
 
-from ..contract import TextCondition
+from ..contract import Condition
 from .base import Heads, Stream
 
 
@@ -24,7 +24,7 @@ class WanExpert(nn.Module):
         self.heads, self.head_size = config.num_attention_heads, config.attention_head_dim
         self.width, self.depth = self.heads * self.head_size, config.num_layers
 
-    def forward(self, latent: Tensor, t: Tensor, text: TextCondition) -> Tensor:
+    def forward(self, latent: Tensor, t: Tensor, text: Condition) -> Tensor:
         """The expert alone: [B, C, T, H, W], t [B] → velocity of the same shape."""
         return self.transformer(self.placed(latent), t * 1000, text.tokens, return_dict=False)[0]
 
@@ -32,7 +32,7 @@ class WanExpert(nn.Module):
         """The latent with its coordinates, where the transformer takes them."""
         return torch.cat([latent, coordinate_channels(latent)], 1) if self.coordinates else latent
 
-    def embed(self, latent: Tensor, t: Tensor, text: TextCondition) -> Stream:
+    def embed(self, latent: Tensor, t: Tensor, text: Condition) -> Stream:
         wan = self.transformer
         rotary = wan.rope(latent)
         hidden = wan.patch_embedding(self.placed(latent)).flatten(2).transpose(1, 2).contiguous()

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from diffusers.models.attention_dispatch import dispatch_attention_fn
 from torch import Tensor, nn
 
-from ..contract import AVCondition, AVLatent, AVTime, CouplingKind, Skip, take_rows
+from ..contract import AVCondition, AVLatent, AVTime, CouplingKind, Skip
 from ..experts.base import Heads, Stream
 from ..experts.flux import FluxExpert
 from ..experts.wan import WanExpert
-
-ORDER = (CouplingKind.FULL, CouplingKind.CUT, CouplingKind.REMOVED)
+from ..path import FLOW
+from .by_coupling import in_order_of_coupling
 
 
 class NewHeads(nn.Module):
@@ -40,11 +40,14 @@ class NewHeads(nn.Module):
 class AVFullDiT(nn.Module):
     """The joint denoiser. The last `joint_blocks` blocks of both towers are joint, aligned at the end.
 
-    Needs equal head size and a video wider than the audio; raises ValueError with both otherwise.
+    Needs equal head size and a video wider than the audio; raises ValueError with both otherwise. `watch` is called
+    after every block with its number and the video's stream: training looks through it at what a block knows.
     """
 
+    paths = (FLOW, FLOW)
     prediction = "flow"
     kinds = frozenset(CouplingKind)
+    watch: Callable[[int, Stream], None] | None = None
 
     def __init__(self, video: WanExpert, audio: FluxExpert, joint_blocks: int) -> None:
         super().__init__()
@@ -63,15 +66,7 @@ class AVFullDiT(nn.Module):
         self, latent: AVLatent, t: AVTime, cond: AVCondition, kinds: Sequence[CouplingKind], skip: Skip | None = None
     ) -> AVLatent:
         """Flow velocity ε − x_0 of every row under its own coupling, all rows in one pass."""
-        skip = skip or [None] * len(kinds)
-        order = sorted(range(len(kinds)), key=lambda row: ORDER.index(kinds[row]))
-        counts = tuple(kinds.count(kind) for kind in ORDER)
-        if order == list(range(len(kinds))):
-            return self(latent, t, cond, counts, skip)
-        index = torch.tensor(order, device=latent.video.device)
-        out = self(*take_rows(latent, t, cond, index), counts, [skip[row] for row in order])
-        back = index.argsort()
-        return AVLatent(out.video[back], out.audio[back])
+        return in_order_of_coupling(self, latent, t, cond, kinds, skip or [None] * len(kinds))
 
     def forward(
         self, latent: AVLatent, t: AVTime, cond: AVCondition, counts: tuple[int, int, int], skip: Skip
@@ -82,6 +77,8 @@ class AVFullDiT(nn.Module):
         for number, blocks in enumerate(self.aligned()):
             new_v, new_a = self.run(*blocks, v, a, counts)
             v, a = _unless(skip, number, v, new_v), _unless(skip, number, a, new_a)
+            if self.watch:
+                self.watch(number, v)
         return AVLatent(self.video.head(v), self.audio.head(a))
 
     def aligned(self) -> Iterator[tuple[nn.Module | None, nn.Module | None, NewHeads | None]]:

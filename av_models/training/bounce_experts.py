@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..bounce.captions import VOCABULARY
 from ..checkpoint import half, save_checkpoint
-from ..contract import TextCondition
+from ..contract import Condition
 from ..loading import build_audio_expert, build_video_expert, prefixed
 from ..text import WordEncoder
 from .flow import device_of, draw_time, draws, noised
@@ -59,10 +59,10 @@ class ExpertStage:
         save_checkpoint(self.out, half(tensors), card)
 
 
-def drop_text(text: TextCondition, chance: float) -> TextCondition:
+def drop_text(text: Condition, chance: float) -> Condition:
     """Replace each row by the null condition with probability `chance`."""
     kept = (torch.rand(len(text.tokens)) >= chance).to(text.tokens.device)
-    return TextCondition(text.tokens * kept[:, None, None], text.mask & kept[:, None])
+    return Condition(text.tokens * kept[:, None, None], text.mask & kept[:, None])
 
 
 def compile_blocks(transformer: nn.Module) -> None:
