@@ -1,4 +1,4 @@
-"""What can be added to any guidance: an interval, curves over the steps, rescaling."""
+"""What can be added to any guidance: an interval, curves over the steps, rescaling, a ramp over the frames."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .host import io
 from .types import CATEGORY, GuidanceSocket, GuidedBy, guidance_report
 
 FLAT = [(0.0, 1.0), (1.0, 1.0)]
-NEUTRAL = {"interval_low": 0.0, "interval_high": 1.0, "rescale": 0.0}  # and no curve
+NEUTRAL = {"interval_low": 0.0, "interval_high": 1.0, "rescale": 0.0, "frame_ramp": 1.0}  # and no curve
 TIME = {"min": 0.0, "max": 1.0, "step": 0.01}
 
 
@@ -42,6 +42,10 @@ class DuetGuidanceModifiers(io.ComfyNode):
                 ),
                 _curve_input("a_to_v_curve", "a_to_v"),
                 _curve_input("v_to_a_curve", "v_to_a"),
+                io.Float.Input(
+                    "frame_ramp", default=1.0, **TIME,
+                    tooltip="How much of the picture's guidance its first frame gets; 1 is off, Stable Video Diffusion has 0.",
+                ),
             ],
             outputs=[GuidanceSocket.Output(display_name="guidance", tooltip="To the sampler.")],
         )  # fmt: skip
@@ -56,10 +60,12 @@ class DuetGuidanceModifiers(io.ComfyNode):
         rescale: float,
         a_to_v_curve: Any,
         v_to_a_curve: Any,
+        frame_ramp: float = 1.0,
     ) -> io.NodeOutput:
         curves = {"scale_curve": scale_curve, "a_to_v_curve": a_to_v_curve, "v_to_a_curve": v_to_a_curve}
         settings = {name: _curve(name, drawn) for name, drawn in curves.items()}
-        settings |= {"interval_low": interval_low, "interval_high": interval_high, "rescale": rescale}
+        settings |= {"interval_low": interval_low, "interval_high": interval_high}
+        settings |= {"rescale": rescale, "frame_ramp": frame_ramp}
         strategy = replace(guidance.strategy, **{name: value for name, value in settings.items() if value != NEUTRAL.get(name)})
         return io.NodeOutput(replace(guidance, strategy=strategy), ui=guidance_report(strategy))
 

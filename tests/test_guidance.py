@@ -324,6 +324,21 @@ def test_rescaling_leaves_an_unguided_modality_alone():
     assert guided.audio is p[Branch()].audio
 
 
+@pytest.mark.parametrize("name", SCALED)
+def test_a_ramp_rises_from_the_prompt_alone_to_the_whole_guidance(name):
+    g = torch.Generator().manual_seed(0)
+    settings = settings_at(name, 3.0)
+    branches = make_guidance(name, **settings).branches(LATER)
+    p = {b: AVLatent(torch.randn(2, 1, 3, 2, 2, generator=g), torch.randn(2, 1, 3, generator=g)) for b in branches}
+    plain, _ = make_guidance(name, **settings).combine(p, LATER)
+    ramped, _ = make_guidance(name, **settings, frame_ramp=0.0).combine(p, LATER)
+    halfway, _ = make_guidance(name, **settings_at(name, 2.0)).combine(p, LATER)
+    torch.testing.assert_close(ramped.video[:, :, 0], p[Branch()].video[:, :, 0])
+    torch.testing.assert_close(ramped.video[:, :, 1], halfway.video[:, :, 1])
+    torch.testing.assert_close(ramped.video[:, :, 2], plain.video[:, :, 2])
+    assert torch.equal(ramped.audio, plain.audio)
+
+
 @pytest.mark.parametrize("interpolation", ["linear", "monotone_cubic"])
 def test_a_curve_meets_its_points_and_never_overshoots(interpolation):
     curve = Curve(((0.0, 0.2), (0.3, 1.0), (0.4, 1.0), (0.9, 0.1)), interpolation)
@@ -344,6 +359,7 @@ def test_a_curve_meets_its_points_and_never_overshoots(interpolation):
         (dict(interval_high=1.5), "the interval is 0.0 to 1.5; give two numbers from 0 to 1, the lower first"),
         (dict(interval_low=math.nan), "interval_low is nan; give a finite number"),
         (dict(rescale=1.2), "rescale is 1.2; give a number from 0 \\(off\\) to 1"),
+        (dict(frame_ramp=-0.5), "frame_ramp is -0.5; give a number from 0 \\(none at the first frame\\) to 1 \\(off\\)"),
         (dict(scale_curve=0.5), "scale_curve is 0.5; give a curve"),
     ],
 )

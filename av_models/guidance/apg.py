@@ -26,7 +26,7 @@ class APG(TwoBranchGuidance):
     momentum: float = -0.5
     norm_threshold: float = 0.0
 
-    def guided(self, c: Tensor, u: Tensor, scale: float, state: Tensor | None) -> tuple[Tensor, Tensor]:
+    def guided(self, c: Tensor, u: Tensor, scale: float | Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
         moving = c - u if state is None else c - u + self.momentum * state
         delta = moving
         if self.norm_threshold > 0:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..contract import CUT, FULL, REMOVED, AVLatent, Coupling, CouplingKind, Prediction
 from .curve import Curve
-from .modifiers import rescaled, scales_at, strengths_at
+from .modifiers import over_frames, rescaled, scales_at, strengths_at
 
 Text = Literal["positive", "negative"]
 
@@ -76,6 +76,8 @@ class Guidance(ABC):
     interval_low, interval_high: guided where low ≤ t ≤ high only, elsewhere the prompt alone: guidance in a limited
         interval (arXiv 2404.07724), whose σ is t/(1 − t).
     rescale: φ of arXiv 2305.08891, section 3.4: how far the guided prediction's std goes back to the prompt's own.
+    frame_ramp: the part of the picture's guidance, s − 1, that its first frame gets, rising evenly to all of it at the
+        last; Stable Video Diffusion, which is given its first frame, has 0.
 
     Every setting is a finite number or a curve; ValueError names the one that is not.
     """
@@ -93,6 +95,7 @@ class Guidance(ABC):
     interval_low: float = 0.0
     interval_high: float = 1.0
     rescale: float = 0.0
+    frame_ramp: float = 1.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -107,6 +110,8 @@ class Guidance(ABC):
                              "give two numbers from 0 to 1, the lower first")  # fmt: skip
         if not 0 <= self.rescale <= 1:
             raise ValueError(f"rescale is {self.rescale}; give a number from 0 (off) to 1")
+        if not 0 <= self.frame_ramp <= 1:
+            raise ValueError(f"frame_ramp is {self.frame_ramp}; give a number from 0 (none at the first frame) to 1 (off)")
 
     @abstractmethod
     def formula_branches(self, step: Step) -> Sequence[Branch]:
@@ -163,7 +168,11 @@ class AffineGuidance(Guidance):
 
     def formula(self, predictions: Predictions, step: Step, state: Any) -> tuple[AVLatent, Any]:
         needed = self._needed()
-        video = _affine_sum([(w.video, predictions[b].video) for b, w in needed.items() if w.video])
+        prompt = self.coupled(POSITIVE)
+        video = _affine_sum([
+            (over_frames(w.video, float(b == prompt), self.frame_ramp, predictions[b].video), predictions[b].video)
+            for b, w in needed.items() if w.video
+        ])  # fmt: skip
         audio = _affine_sum([(w.audio, predictions[b].audio) for b, w in needed.items() if w.audio])
         return AVLatent(video, audio), state
 
@@ -175,7 +184,7 @@ class AffineGuidance(Guidance):
         return {branch: weight for branch, weight in total.items() if weight != NOTHING}
 
 
-def _affine_sum(terms: Sequence[tuple[float, Tensor]]) -> Tensor:
+def _affine_sum(terms: Sequence[tuple[float | Tensor, Tensor]]) -> Tensor:
     """Σ wᵢ xᵢ with Σ wᵢ = 1, as x₀ + Σ wᵢ (xᵢ − x₀): the order of operations of diffusers' pipelines."""
     (_, first), *others = terms
     total = first
@@ -191,7 +200,7 @@ class TwoBranchGuidance(Guidance):
     audio_scale: float
 
     @abstractmethod
-    def guided(self, c: Tensor, u: Tensor, scale: float, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def guided(self, c: Tensor, u: Tensor, scale: float | Tensor, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """The formula for one modality."""
 
     def formula_branches(self, step: Step) -> Sequence[Branch]:
@@ -203,12 +212,13 @@ class TwoBranchGuidance(Guidance):
         c = predictions[self.coupled(POSITIVE)]
         u = predictions.get(self.coupled(NEGATIVE), c)
         before = state or (None, None)
-        video, of_video = self._one(c.video, u.video, self.video_scale, before[0])
+        scale = over_frames(self.video_scale, 1.0, self.frame_ramp, c.video)
+        video, of_video = self._one(c.video, u.video, scale, before[0])
         audio, of_audio = self._one(c.audio, u.audio, self.audio_scale, before[1])
         return AVLatent(video, audio), (of_video, of_audio)
 
-    def _one(self, c: Tensor, u: Tensor, scale: float, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        return (c, state) if scale == 1 else self.guided(c, u, scale, state)
+    def _one(self, c: Tensor, u: Tensor, scale: float | Tensor, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        return (c, state) if isinstance(scale, float | int) and scale == 1 else self.guided(c, u, scale, state)
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:

@@ -32,6 +32,6 @@ class CFGZeroStar(TwoBranchGuidance):
             raise ValueError(f"zero_steps is {self.zero_steps} of {step.count} steps: all of them; give fewer")
         return []
 
-    def guided(self, c: Tensor, u: Tensor, scale: float, state: None) -> tuple[Tensor, None]:
+    def guided(self, c: Tensor, u: Tensor, scale: float | Tensor, state: None) -> tuple[Tensor, None]:
         u = dot(c, u) / dot(u, u).clamp_min(1e-12) * u
         return u + scale * (c - u), state

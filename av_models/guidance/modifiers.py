@@ -1,9 +1,10 @@
-"""What can be added to any guidance strategy: an interval, curves over the steps, rescaling."""
+"""What can be added to any guidance strategy: an interval, curves over the steps, rescaling, a ramp over the frames."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from ..contract import AVLatent
@@ -32,6 +33,14 @@ def strengths_at(guidance: Guidance, step: Step) -> dict[str, float]:
     """The directional strengths that have a curve, as they are at `step`."""
     curves = {"a_to_v": guidance.a_to_v_curve, "v_to_a": guidance.v_to_a_curve}
     return {name: getattr(guidance, name) * curve(_along(step)) for name, curve in curves.items() if curve}
+
+
+def over_frames(value: float, unguided: float, ramp: float, video: Tensor) -> float | Tensor:
+    """A weight or scale of the picture [B, C, T, H, W] as the ramp over its frames has it; `unguided`: what it is at s = 1."""
+    if ramp == 1 or value == unguided:
+        return value
+    frames = torch.linspace(unguided + ramp * (value - unguided), value, video.shape[2], device=video.device)
+    return frames.to(video.dtype).view(-1, 1, 1)
 
 
 def rescaled(guided: AVLatent, positive: AVLatent | None, phi: float) -> AVLatent:
