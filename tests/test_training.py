@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from duet_av.av_models.bounce.world import simulate
 from duet_av.av_models.checkpoint import load_checkpoint, read_card
+from duet_av.av_models.experts.base import Stream
 from duet_av.av_models.joint_model import load_joint_model
 from duet_av.av_models.loading import load_codec, load_expert
 from duet_av.av_models.training import config as training
 from duet_av.av_models.training import given
+from duet_av.av_models.training.alignment import PathAlignment, truth_of
 from duet_av.av_models.training.config import train_config
 from duet_av.av_models.training.curves import compare_curves, plot_curve, read_curve
 from duet_av.av_models.training.loop import CURVE, STATE, Schedule
@@ -231,6 +234,32 @@ def test_a_joint_run_goes_on_from_another(folder, tmp_path):
     train_config(write(folder, "joint", start=str(first), schedule=still), folder=tmp_path, out=folder / "models/next.safetensors")
     before, after = (load_checkpoint(path)[0] for path in (first, folder / "models/next.safetensors"))
     assert same(after, before)
+
+
+def test_alignment_with_true_paths_trains_the_tower_and_stays_out_of_the_checkpoint(folder, tmp_path):
+    settings = CONFIGS["joint"]["stage_config"] | {"align": {"block": 0, "place": 1.0, "kind": 0.1}}
+    config = write(folder, "joint", out="models/aligned.safetensors", stage_config=settings)
+    train_config(config, folder=tmp_path, out=folder / "models/aligned.safetensors")
+    aligned, plain = (load_checkpoint(folder / name)[0] for name in ("models/aligned.safetensors", CONFIGS["joint"]["out"]))
+    assert set(aligned) == set(plain) and not same(aligned, plain)
+    with (tmp_path / "curve.csv").open() as file:
+        assert float(next(csv.DictReader(file))["alignment"]) > 0
+
+
+def test_alignment_is_with_the_worlds_own_paths():
+    """Told the truth, a head that reads it has no error but the attributes'; told another clip's, it has."""
+    worlds = simulate(3, "train", seed=1)
+    places, kinds, exists = truth_of(worlds)
+    assert places.shape == (3, 9, 2, 4, 2)
+    clip, ball, frame = 1, 0, 14  # frame 14 is the second of the four in latent frame 4
+    assert places[clip, 4, ball, 1].tolist() == pytest.approx((2 * worlds.position[clip, ball, frame] - 1).tolist())
+    assert kinds[clip, ball].tolist() == [worlds.colour[clip, ball], worlds.size[clip, ball], worlds.material[clip, ball]]
+    head = PathAlignment(places[0, 0].numel(), kind=0.0)
+    head.norm = torch.nn.Identity()
+    head.path = torch.nn.Identity()
+    video = Stream(places.flatten(2), None, None, None, (3, 24, 9, 1, 1))
+    assert head(video, (places, kinds, exists)) == 0
+    assert head(video, (places.roll(1, 0), kinds, exists)) > 0.01
 
 
 def test_latents_are_encoded_once(folder):

@@ -10,9 +10,11 @@ from torch import Tensor, nn
 
 from ..checkpoint import half, load_checkpoint, load_into, save_checkpoint
 from ..contract import AVCondition, AVLatent, AVTime, CouplingKind
+from ..experts.base import Stream
 from ..given import Given
 from ..joint.avfulldit import AVFullDiT
 from ..loading import load_expert
+from .alignment import PathAlignment, truth_of
 from .bounce_experts import compile_blocks, drop_text
 from .flow import device_of, draw_time, draws, noised
 from .given import MODES, draw_known, error_of_rest
@@ -25,7 +27,8 @@ class JointStage:
     Some rows of every batch are trained `cut` and some `removed`, so that JointCFG's and JointCFG*'s negatives are
     predictions the model has learned; both texts are dropped for half of those. The first `given_rows` rows are given a
     part of the clip clean, drawn from `modes`. Text encoders are trained too, unless `frozen_text`. `start`: a checkpoint
-    of this stage to go on from, instead of from the experts alone.
+    of this stage to go on from, instead of from the experts alone. `align` {block, place, kind}: that block's video
+    features are also aligned with the balls' true paths; the head that reads them is not part of the checkpoint.
     """
 
     rank = 0
@@ -54,12 +57,24 @@ class JointStage:
         self.video_words = video_text.indices(data.video_captions)
         self.audio_words = audio_text.indices(data.audio_captions)
         self.modes = config.get("modes", MODES)
+        if align := config.get("align"):
+            self.align_with_paths(denoiser, **align)
         cut, removed, self.given_rows = config["cut_rows"], config["removed_rows"], config["given_rows"]
         full = self.batch - cut - removed
         self.kinds = [CouplingKind.FULL] * full + [CouplingKind.CUT] * cut + [CouplingKind.REMOVED] * removed
         self.null = torch.zeros(self.batch, dtype=torch.bool)
         self.null[full : full + cut // 2] = True
         self.null[full + cut : full + cut + removed // 2] = True
+
+    def align_with_paths(self, denoiser: AVFullDiT, block: int, **weights: float) -> None:
+        self.model["alignment"] = PathAlignment(denoiser.video.width, **weights)
+        self.truth, self.seen = truth_of(self.data.worlds), []
+
+        def watch(number: int, stream: Stream) -> None:
+            if number == block:
+                self.seen.append(stream)
+
+        denoiser.watch = watch
 
     def condition(self, rows: Tensor) -> AVCondition:
         device = device_of(self.model)
@@ -84,6 +99,10 @@ class JointStage:
         apart = slice(joint.stop, None)
         parts = {"loss": loss, "video": error_v[joint].mean(), "audio": error_a[joint].mean()}
         parts |= {"video_cut": error_v[apart].mean(), "audio_cut": error_a[apart].mean()}
+        if "alignment" in self.model:
+            truth = tuple(part[rows].to(device) for part in self.truth)
+            parts["alignment"] = self.model["alignment"](self.seen.pop(), truth)
+            loss = loss + parts["alignment"]
         return loss, {key: value.item() for key, value in parts.items()}
 
     def known(self, step: int) -> AVLatent:
@@ -104,4 +123,5 @@ class JointStage:
             "audio": {k: self.cards["audio"][k] for k in ("config", "text", "rope_scale")},
             "data": self.config["data_card"], "run": run, "licence": "Apache-2.0",
         }  # fmt: skip
-        save_checkpoint(self.out, half(model.state_dict()), card)
+        kept = {name: value for name, value in model.state_dict().items() if not name.startswith("alignment.")}
+        save_checkpoint(self.out, half(kept), card)

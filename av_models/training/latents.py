@@ -23,12 +23,14 @@ CHUNK = 64
 
 @dataclass(frozen=True)
 class LatentSet:
-    """Latents of either modality, [N, …] in fp16, or None where not asked for, and what each clip's captions say."""
+    """Latents of either modality, [N, …] in fp16, or None where not asked for, what each clip's captions say, and the
+    truth about each clip."""
 
     video: Tensor | None
     audio: Tensor | None
     video_captions: list[str]
     audio_captions: list[str]
+    worlds: Worlds
 
     def __len__(self) -> int:
         return len(self.video_captions)
@@ -55,7 +57,7 @@ def latent_set(
     def latents(codec: Path | None, make: Callable[[Worlds], Tensor]) -> Tensor | None:
         return _cached(codec, make, worlds, f"{size}_{seed}", cache, on_clip) if codec else None
 
-    return LatentSet(latents(video_codec, pictures), latents(audio_codec, sounds), *captions(worlds, seed))
+    return LatentSet(latents(video_codec, pictures), latents(audio_codec, sounds), *captions(worlds, seed), worlds)
 
 
 def _cached(codec: Path, make: Callable[[Worlds], Tensor], worlds: Worlds, name: str, cache: Path, on_clip) -> Tensor:

@@ -1,0 +1,53 @@
+"""Features of a video tower drawn towards what they have to know: each ball's path, colour, size and material.
+
+As REPA (arXiv 2410.06940) aligns a block's features with those of a pretrained encoder, to make diffusion training
+faster; the world gives Bounce something better to align with. The head is dropped when training ends.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..bounce.world import COLOURS, MATERIALS, SIZES, Worlds
+from ..experts.base import Stream
+
+KINDS = (len(COLOURS), len(SIZES), len(MATERIALS))
+
+
+class PathAlignment(nn.Module):
+    """Reads every ball's path and attributes from a block's video tokens, and says how far off they are.
+
+    width: of the tokens. frames: pictures to a latent frame; the first latent frame holds one. `place` and `kind`
+    weigh the mean distance (L1, widths of the picture) and the mean cross-entropy of the attributes.
+    """
+
+    def __init__(self, width: int, frames: int = 4, place: float = 1.0, kind: float = 0.02) -> None:
+        super().__init__()
+        self.frames, self.weights = frames, (place, kind)
+        self.norm = nn.LayerNorm(width)
+        self.path = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 2 * frames * 2))
+        self.attributes = nn.Linear(width, 2 * sum(KINDS))
+
+    def forward(self, video: Stream, truth: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """The loss of a video's tokens after some block, against `truth_of` the same clips."""
+        places, kinds, exists = truth
+        of_frame = self.norm(video.hidden).unflatten(1, (video.shape[2], -1)).mean(2)  # [B, T, width]
+        path = self.path(of_frame).unflatten(-1, (2, self.frames, 2))  # [B, T, ball, frame, (x, y)]
+        said = self.attributes(of_frame.mean(1)).unflatten(-1, (2, -1)).split(KINDS, -1)
+        off = (path - places).abs().mean((1, 3, 4))
+        wrong = sum(F.cross_entropy(s.transpose(1, 2), kinds[..., i], reduction="none") for i, s in enumerate(said))
+        place, kind = self.weights
+        return ((place * off + kind * wrong) * exists).sum() / exists.sum()
+
+
+def truth_of(worlds: Worlds, frames: int = 4) -> tuple[Tensor, Tensor, Tensor]:
+    """Places [N, latent frames, ball, frame, 2] in −1..1, kinds [N, ball, 3] (colour, size, material), exists [N, ball]."""
+    position = torch.from_numpy(worlds.position.astype(np.float32)) * 2 - 1  # [N, 2, F, 2]
+    first = position[:, :, :1].expand(-1, -1, frames, -1)
+    rest = position[:, :, 1 : 1 + (position.shape[2] - 1) // frames * frames]
+    places = torch.cat([first, rest], 2).unflatten(2, (-1, frames)).transpose(1, 2)
+    kinds = torch.from_numpy(np.stack([worlds.colour, worlds.size, worlds.material], -1))
+    return places.contiguous(), kinds, torch.from_numpy(worlds.exists)
