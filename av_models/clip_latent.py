@@ -1,9 +1,8 @@
-"""A user's pictures and sound as latents of a joint model: fitted to the clip, encoded, and marked as known."""
+"""Pictures and sound that fit a clip as latents of a joint model: encoded, and marked as known."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 
 import numpy as np
 import torch
@@ -12,48 +11,9 @@ from torch.nn import functional as F
 
 from .contract import AVLatent
 from .joint_model import JointModel
-from .media.frames import to_rgb8
-from .media.settings import valid_fps
-from .media.sound import check_audio, fit_audio, resample
-from .shapes import AudioShape, AudioStride, AVShape, VideoShape, VideoStride
+from .shapes import AudioStride, AVShape, VideoStride
 
 When = Callable[[np.ndarray], np.ndarray]
-
-
-def fit_frames(images: Tensor, fps: float | Fraction, shape: VideoShape) -> Tensor:
-    """Pictures [N, H, W, C] at `fps` as the frames [F, height, width, 3] of a clip, 0..1.
-
-    Each frame is the picture shown at its time, the last one from the end on. The size is scaled to cover, the rest cut
-    off on both sides alike. Raises ValueError for no pictures, NaN, or a number of channels that is not 1, 3 or 4.
-    """
-    if images.ndim != 4 or len(images) == 0:
-        raise ValueError(f"images have shape {list(images.shape)}; give at least one picture [frames, height, width, 3]")
-    pictures_a_frame = valid_fps(fps) / shape.fps
-    at = [min(int(i * pictures_a_frame), len(images) - 1) for i in range(shape.frames)]
-    rgb = {i: torch.from_numpy(to_rgb8(images[i], i)) for i in sorted(set(at))}
-    return _cover(torch.stack([rgb[i] for i in at]).movedim(-1, 1).float() / 255, shape.height, shape.width).movedim(1, -1)
-
-
-def _cover(frames: Tensor, height: int, width: int) -> Tensor:
-    """[F, 3, H, W] scaled and cut to height × width."""
-    h, w = frames.shape[2:]
-    scale = max(height / h, width / w)
-    size = max(height, round(h * scale)), max(width, round(w * scale))
-    if size != (h, w):
-        frames = F.interpolate(frames, size, mode="bicubic", antialias=True).clamp(0, 1)
-    top, left = (size[0] - height) // 2, (size[1] - width) // 2
-    return frames[:, :, top : top + height, left : left + width]
-
-
-def fit_sound(waveform: Tensor, sample_rate: int, shape: AudioShape) -> Tensor:
-    """A waveform [1 or 2, samples] as the sound [channels, samples] of a clip: mixed, resampled, cut or padded.
-
-    Raises ValueError for a sound that is empty, not finite, or of more channels.
-    """
-    check_audio(waveform, sample_rate)
-    mixed = waveform.float() if waveform.shape[0] == shape.channels else waveform.float().mean(0, keepdim=True)
-    sound = resample(mixed, int(sample_rate), shape.sample_rate).expand(shape.channels, -1)
-    return fit_audio(sound, shape.samples, "pad")
 
 
 def encode_clip(model: JointModel, shape: AVShape, frames: Tensor | None, sound: Tensor | None) -> AVLatent:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,20 +11,25 @@ import torch
 from torch import Tensor, nn
 
 from .checkpoint import load_checkpoint, load_into, read_card, sub_tensors
+from .conditioning import PictureConditioner, PictureEncoder, WordConditioner
 from .contract import AVCondition, AVLatent
 from .given import Way
 from .joint.avfulldit import AVFullDiT
 from .loading import (
     AUDIO_EXPERT,
-    BOUNCE,
+    SHIPPED_JOINT,
     VIDEO_EXPERT,
     build_audio_expert,
+    build_audioldm2,
+    build_svd,
     build_video_expert,
     expect,
     load_codec,
     load_expert,
     shipped,
 )  # fmt: skip
+from .media.fit import fit_frames
+from .path import EDM
 from .sampling import LatentShape
 from .shapes import AudioStride, AVShape, VideoShape, VideoStride
 from .text import WordEncoder
@@ -40,8 +45,7 @@ class JointModel:
     denoiser: nn.Module
     video_codec: nn.Module
     audio_codec: nn.Module
-    video_text: WordEncoder
-    audio_text: WordEncoder
+    conditioner: WordConditioner | PictureConditioner
     clip: VideoShape
 
     @property
@@ -58,7 +62,7 @@ class JointModel:
         """All of its networks as one, for who moves them between devices."""
         return nn.ModuleDict({
             "denoiser": self.denoiser, "video_codec": self.video_codec, "audio_codec": self.audio_codec,
-            "video_text": self.video_text, "audio_text": self.audio_text,
+            "conditioner": self.conditioner,
         })  # fmt: skip
 
     @property
@@ -94,15 +98,27 @@ class JointModel:
         audio = self.audio_codec.stride.latent_shape(shape.audio)
         return LatentShape(video=(batch, *video), audio=(batch, *audio))
 
-    @torch.no_grad()
-    def encode(self, video_prompt: str, audio_prompt: str) -> AVCondition:
-        """The condition for one row; an empty prompt is the null condition ∅ of its modality."""
-        return AVCondition(self.video_text([video_prompt]), self.audio_text([audio_prompt]))
+    @property
+    def takes_picture(self) -> bool:
+        """True where what to make is said by a picture, not by words."""
+        return self.conditioner.takes_picture
 
-    def unknown_words(self, video_prompt: str, audio_prompt: str) -> list[str]:
-        """One line for each word that the model never learned."""
-        lines = [f"video_prompt: {line}" for line in self.video_text.unknown(video_prompt)]
-        return lines + [f"audio_prompt: {line}" for line in self.audio_text.unknown(audio_prompt)]
+    @torch.no_grad()
+    def encode(
+        self, video_prompt: str, audio_prompt: str, picture: Tensor | None = None, shape: AVShape | None = None
+    ) -> AVCondition:
+        """The condition for one row; an empty prompt is the null condition ∅ of its modality, and so is no picture.
+
+        picture: [height, width, channels] in 0..1, for a model that goes by one; scaled to cover the clip of `shape`.
+        """
+        shape = shape or self.shape()
+        if picture is not None and self.takes_picture:
+            picture = fit_frames(picture[None], shape.video.fps, replace(shape.video, frames=1))
+        return self.conditioner.condition(video_prompt, audio_prompt, picture, shape, self.video_codec)
+
+    def ignored_words(self, video_prompt: str, audio_prompt: str) -> list[str]:
+        """One line for each word that the model never learned, or for each prompt that it does not go by."""
+        return self.conditioner.ignored(video_prompt, audio_prompt)
 
     def decode(self, latent: AVLatent, shape: AVShape) -> tuple[Tensor, Tensor]:
         """Frames [B, F, H, W, 3] in 0..1 and waveform [B, C, samples] in −1..1, trimmed to `shape`."""
@@ -113,26 +129,53 @@ class JointModel:
 
 
 def load_joint_model(source: str | Path) -> JointModel:
-    """The shipped model by its name, or one from its safetensors file; its codecs lie beside it.
+    """A shipped model by its name, or one from its safetensors file; its codecs lie beside it.
 
     Raises FileNotFoundError or ValueError, in one line, for a file that is missing, cut short, of another kind or
     architecture, or that does not fit its codecs.
     """
-    path = shipped("bounce") if source == BOUNCE else Path(source)
+    path = shipped(SHIPPED_JOINT[source]) if source in SHIPPED_JOINT else Path(source)
     tensors, card = load_checkpoint(path)
     expect(card, "kind", ("joint",), path)
-    expect(card, "architecture", ("AVFullDiT",), path)
-    video = build_video_expert(card["video"]["config"], card["video"].get("coordinates", False))
-    audio = build_audio_expert(card["audio"]["config"], card["audio"]["rope_scale"])
-    denoiser = load_into(AVFullDiT(video, audio, card["joint_blocks"]), sub_tensors(tensors, "denoiser"), path)
-    texts = (
-        load_into(WordEncoder(**card[modality]["text"]), sub_tensors(tensors, f"{modality}_text"), path).eval()
-        for modality in ("video", "audio")
-    )
+    denoiser, conditioner = _built(card, path)
+    load_into(denoiser, sub_tensors(tensors, "denoiser"), path)
+    load_into(conditioner, {key: x for key, x in tensors.items() if not key.startswith("denoiser.")}, path)
+    for part in (denoiser, conditioner):
+        part.eval().requires_grad_(False)
     codecs = (load_codec(path.parent / card["codecs"][modality]) for modality in ("video", "audio"))
-    model = JointModel(card, denoiser.eval().requires_grad_(False), *codecs, *texts, clip=VideoShape(**card["clip"]))
+    model = JointModel(card, denoiser, *codecs, conditioner, clip=VideoShape(**card["clip"]))
     _check_codecs(model, path, path)
     return model
+
+
+def _built(card: dict[str, Any], path: Path) -> tuple[nn.Module, nn.Module]:
+    """The denoiser and the conditioner that a card describes, with random weights."""
+    architecture = expect(card, "architecture", BUILDERS, path)
+    try:
+        return BUILDERS[architecture](card)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path}: its card describes no {architecture}: {error}; get the file again") from error
+
+
+def _build_avfulldit(card: dict[str, Any]) -> tuple[nn.Module, nn.Module]:
+    video = build_video_expert(card["video"]["config"], card["video"].get("coordinates", False))
+    audio = build_audio_expert(card["audio"]["config"], card["audio"]["rope_scale"])
+    texts = (WordEncoder(**card[modality]["text"]) for modality in ("video", "audio"))
+    return AVFullDiT(video, audio, card["joint_blocks"]), WordConditioner(*texts)
+
+
+def _build_jointdit(card: dict[str, Any]) -> tuple[nn.Module, nn.Module]:
+    from .joint.jointdit import JointDiT
+
+    video = build_svd(card["video"]["config"])
+    audio = build_audioldm2(card["audio"]["config"], card["picture"]["width"])
+    conditioner = PictureConditioner(
+        PictureEncoder(**card["picture"]), card["audio"]["text_width"], card["clip"]["fps"], card["motion_bucket"]
+    )
+    return JointDiT(video, audio, **card["joint"], edm=EDM(**card["edm"])), conditioner
+
+
+BUILDERS = {"AVFullDiT": _build_avfulldit, "JointDiT": _build_jointdit}
 
 
 def join_experts(
@@ -161,8 +204,8 @@ def join_experts(
         "codecs": {"video": Path(video_codec).name, "audio": Path(audio_codec).name},
     }  # fmt: skip
     model = JointModel(
-        card, denoiser.eval().requires_grad_(False), load_codec(video_codec), load_codec(audio_codec), video_text, audio_text,
-        clip=VideoShape(**clip),
+        card, denoiser.eval().requires_grad_(False), load_codec(video_codec), load_codec(audio_codec),
+        WordConditioner(video_text, audio_text), clip=VideoShape(**clip),
     )  # fmt: skip
     _check_codecs(model, video, audio)
     return model

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from .checkpoint import load_checkpoint, load_into, sub_tensors
 from .text import WordEncoder
 
-BOUNCE = "Bounce"
+BOUNCE, BOUNCE_JOINTDIT = "Bounce", "Bounce JointDiT"
+SHIPPED_JOINT = {BOUNCE: "bounce", BOUNCE_JOINTDIT: "jointdit", "jointdit": "jointdit"}
 SHIPPED = Path(__file__).parent.parent / "bounce" / "models"
 CODECS = {
     "PatchVideoCodec": "patch_video", "SpectrogramCodec": "spectrogram", "WanCodec": "wan_vae", "OobleckCodec": "oobleck",
@@ -47,6 +48,22 @@ def build_audio_expert(config: Mapping[str, Any], rope_scale: float) -> nn.Modul
     from .experts.flux import FluxExpert
 
     return FluxExpert(FluxTransformer2DModel(**config), rope_scale)
+
+
+def build_svd(config: Mapping[str, Any]) -> nn.Module:
+    from diffusers import UNetSpatioTemporalConditionModel
+
+    from .experts.svd import SVDExpert
+
+    return SVDExpert(UNetSpatioTemporalConditionModel(**config))
+
+
+def build_audioldm2(config: Mapping[str, Any], image_width: int = 0) -> nn.Module:
+    from diffusers import AudioLDM2UNet2DConditionModel
+
+    from .experts.audioldm2 import AudioLDM2Expert
+
+    return AudioLDM2Expert(AudioLDM2UNet2DConditionModel(**config), image_width)
 
 
 def load_expert(

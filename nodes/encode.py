@@ -51,7 +51,8 @@ class DuetEncode(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, fps: float, seconds: float, keep: dict, images=None, audio=None) -> io.NodeOutput:
-        from ..av_models.clip_latent import encode_clip, fit_frames, fit_sound, known_where  # diffusers: only once used
+        from ..av_models.clip_latent import encode_clip, known_where  # diffusers: only once used
+        from ..av_models.media.fit import fit_frames, fit_sound
 
         if images is None and audio is None:
             raise ValueError("neither images nor audio are connected; connect one, or use Empty Picture + Sound")

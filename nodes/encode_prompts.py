@@ -1,9 +1,11 @@
-"""Words into conditions: one prompt for the picture, one for the sound, and what to keep away from."""
+"""What to make, said in words (one prompt for the picture, one for the sound) or by a picture, as the model takes it."""
 
 from __future__ import annotations
 
 from .host import io, on_device
 from .types import CATEGORY, JointModelSocket, Prompts, PromptsSocket, report
+
+MOST_STRETCHED = 5  # times as long as it is broad
 
 
 class DuetEncodePrompts(io.ComfyNode):
@@ -23,23 +25,44 @@ class DuetEncodePrompts(io.ComfyNode):
                 _text("audio_prompt", "What to hear. Empty: anything."),
                 _text("video_negative", "What to keep out of the picture. Usually empty."),
                 _text("audio_negative", "What to keep out of the sound. Usually empty."),
+                io.Image.Input(
+                    "picture", optional=True, tooltip="Where the clip begins, for models that go by a picture: JointDiT."
+                ),
             ],
             outputs=[PromptsSocket.Output(display_name="prompts", tooltip="To the sampler.")],
         )
 
     @classmethod
-    def execute(cls, model, video_prompt: str, audio_prompt: str, video_negative: str, audio_negative: str) -> io.NodeOutput:
+    def execute(
+        cls, model, video_prompt: str, audio_prompt: str, video_negative: str, audio_negative: str, picture=None
+    ) -> io.NodeOutput:
         on_device(model)
-        unknown = model.unknown_words(video_prompt, audio_prompt)
-        unknown += [line.replace("_prompt", "_negative", 1) for line in model.unknown_words(video_negative, audio_negative)]
+        ignored = model.ignored_words(video_prompt, audio_prompt)
+        ignored += [line.replace("_prompt", "_negative", 1) for line in model.ignored_words(video_negative, audio_negative)]
+        words = (video_prompt, audio_prompt), (video_negative, audio_negative)
+        if model.takes_picture:
+            return io.NodeOutput(Prompts(words, _one(picture, model)), ui=report(*ignored, unknown_words=ignored, empty=[]))
+        if picture is not None:
+            raise ValueError(f"picture: {model.name} goes by words; to begin with a picture, use Encode Picture + Sound")
         empty = [
             f"{name} is empty: the {part} may be anything"
             for name, part, text in (("video_prompt", "picture", video_prompt), ("audio_prompt", "sound", audio_prompt))
             if not text.strip()
         ]
-        words = (video_prompt, audio_prompt), (video_negative, audio_negative)
-        prompts = Prompts(*(model.encode(*pair) for pair in words), words)
-        return io.NodeOutput(prompts, ui=report(*unknown, *empty, unknown_words=unknown, empty=empty))
+        prompts = Prompts(words, encoded=tuple(model.encode(*pair) for pair in words))
+        return io.NodeOutput(prompts, ui=report(*ignored, *empty, unknown_words=ignored, empty=empty))
+
+
+def _one(picture, model):
+    """The one picture [height, width, channels] that a clip begins with."""
+    if picture is None:
+        raise ValueError(f"picture is missing: {model.name} goes by one; connect Load Image")
+    if picture.ndim != 4 or len(picture) != 1:
+        raise ValueError(f"picture has shape {list(picture.shape)}; give one picture, as Load Image does")
+    height, width = picture.shape[1:3]
+    if max(height, width) > MOST_STRETCHED * min(height, width):
+        raise ValueError(f"picture is {width}×{height}: scaled to the clip, nearly all of it would be cut off; crop it first")
+    return picture[0]
 
 
 def _text(name: str, tooltip: str):

@@ -30,11 +30,19 @@ SHAPE = "duet_shape"  # beside "samples" in a LATENT: the clip asked for, which 
 
 @dataclass(frozen=True)
 class Prompts:
-    """What to make, and what to keep away from; `words` are those of picture and sound, for a second model's encoders."""
+    """What to make, and what to keep away from: `words` of picture and sound for either, or a `picture` [H, W, C].
 
-    positive: AVCondition
-    negative: AVCondition
+    `encoded`: the words as the model that they are for encoded them; None where the clip's size must be known first.
+    """
+
     words: tuple[tuple[str, str], tuple[str, str]]
+    picture: Tensor | None = None
+    encoded: tuple[AVCondition, AVCondition] | None = None
+
+    def conditions(self, model: JointModel, shape: AVShape) -> list[AVCondition]:
+        """Positive and negative, as `model` encodes them."""
+        picture = self.picture if model.takes_picture else None
+        return [model.encode(*words, given, shape) for words, given in zip(self.words, (picture, None))]
 
 
 @dataclass(frozen=True)

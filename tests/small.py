@@ -36,6 +36,25 @@ def audio_config(**changes) -> dict:
     } | changes  # fmt: skip
 
 
+def svd_config() -> dict:
+    return {
+        "sample_size": 4, "in_channels": 2 * VIDEO_CHANNELS, "out_channels": VIDEO_CHANNELS, "block_out_channels": [32, 32],
+        "layers_per_block": 1, "down_block_types": ["DownBlockSpatioTemporal"] * 2,
+        "up_block_types": ["UpBlockSpatioTemporal"] * 2, "cross_attention_dim": TEXT, "num_attention_heads": 2,
+        "addition_time_embed_dim": 8, "projection_class_embeddings_input_dim": 24,
+    }  # fmt: skip
+
+
+def audioldm2_config() -> dict:
+    """0, as a TOML file says None, is self-attention."""
+    return {
+        "sample_size": 8, "in_channels": AUDIO_CHANNELS, "out_channels": AUDIO_CHANNELS, "block_out_channels": [32, 32],
+        "layers_per_block": 1, "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D"],
+        "up_block_types": ["CrossAttnUpBlock2D", "UpBlock2D"], "cross_attention_dim": [[0, TEXT], [0, TEXT]],
+        "attention_head_dim": 2,
+    }  # fmt: skip
+
+
 def video_expert(seed: int = 0, **changes):
     return _seeded(seed, lambda: build_video_expert(video_config(**changes)))
 

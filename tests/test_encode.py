@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from duet_av.av_models.clip_latent import fit_frames, fit_sound, known_frames, known_samples
+from duet_av.av_models.clip_latent import known_frames, known_samples
+from duet_av.av_models.media.fit import fit_frames, fit_sound
 from duet_av.av_models.shapes import AudioShape, AudioStride, VideoShape, VideoStride
 from duet_av.nodes.decode import DuetDecode
 from duet_av.nodes.empty_latent import DuetEmptyLatent

@@ -63,8 +63,8 @@ def test_it_encodes_one_row_for_each_prompt(model):
 
 
 def test_unknown_words_are_named_by_prompt_with_the_nearest(model):
-    assert model.unknown_words("a red ball", "metal bounces") == []
-    assert model.unknown_words("a reed ball", "metall bounces") == [
+    assert model.ignored_words("a red ball", "metal bounces") == []
+    assert model.ignored_words("a reed ball", "metall bounces") == [
         "video_prompt: unknown word 'reed' ignored (nearest known: red)",
         "audio_prompt: unknown word 'metall' ignored (nearest known: metal, ball)",
     ]
@@ -126,7 +126,8 @@ def test_a_file_of_another_kind_is_named(folder):
 
 
 @pytest.mark.parametrize("change, parts", [
-    ({"architecture": "JointDiT"}, ["architecture 'JointDiT'", "AVFullDiT"]),
+    ({"architecture": "MMDiT"}, ["architecture 'MMDiT'", "AVFullDiT"]),
+    ({"architecture": "JointDiT"}, ["card describes no JointDiT", "patch_size"]),
     ({"kind": "video_expert"}, ["kind 'video_expert'"]),
     ({"joint_blocks": 9}, ["joint_blocks is 9", "1 to 4"]),
     ({"joint_blocks": 2}, ["unexpected new_heads.2."]),

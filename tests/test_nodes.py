@@ -158,13 +158,13 @@ def test_unknown_words_are_named_and_generation_goes_on(model):
     output = DuetEncodePrompts.execute(model, "a rod ball", "metal ball", "gren", "")
     unknown = output.shown["duet"][0]["unknown_words"]
     assert "rod" in unknown[0] and "red" in unknown[0] and unknown[1].startswith("video_negative") and "gren" in unknown[1]
-    assert torch.equal(output.args[0].positive.video.tokens, prompts_of(model, "a ball").positive.video.tokens)
+    assert torch.equal(output.args[0].encoded[0].video.tokens, prompts_of(model, "a ball").encoded[0].video.tokens)
 
 
 def test_an_empty_prompt_is_told(model):
     output = DuetEncodePrompts.execute(model, "  ", "metal ball", "", "")
     assert output.shown["text"] == ["video_prompt is empty: the picture may be anything"]
-    assert not output.args[0].positive.video.tokens.any()
+    assert not output.args[0].encoded[0].video.tokens.any()
 
 
 # Latent

@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from duet_av.av_models.bounce.generate import Prompt, generate
 from duet_av.av_models.bounce.world import simulate
 from duet_av.av_models.checkpoint import load_checkpoint, read_card
 from duet_av.av_models.experts.base import Stream
+from duet_av.av_models.guidance import make_guidance
 from duet_av.av_models.joint_model import load_joint_model
 from duet_av.av_models.loading import load_codec, load_expert
+from duet_av.av_models.parameterization import to_x0
 from duet_av.av_models.training import config as training
 from duet_av.av_models.training import given
 from duet_av.av_models.training.alignment import PathAlignment, truth_of
@@ -61,6 +64,31 @@ CONFIGS = {
             "clip": {"frames": 8, "height": SIZE, "width": SIZE, "fps": 16},
         },
     },
+    "svd_expert": {
+        "out": "models/svd_expert.safetensors", "data": DATA | {"video_codec": VIDEO_CODEC},
+        "stage_config": {
+            "batch": 2, "condition_dropout": 0.5, "fps": 16, "motion_bucket": 127, "edm": {"mean": 1.0, "std": 1.5},
+            "model": small.svd_config(),
+        },
+    },
+    "audioldm2_expert": {
+        "out": "models/audioldm2_expert.safetensors", "data": DATA | {"audio_codec": AUDIO_CODEC},
+        "stage_config": {
+            "batch": 2, "condition_dropout": 0.5, "text": {"length": 20, "width": small.TEXT}, "model": small.audioldm2_config(),
+        },
+    },
+    "jointdit": {
+        "out": "models/jointdit.safetensors", "data": DATA | {"video_codec": VIDEO_CODEC, "audio_codec": AUDIO_CODEC},
+        "video_expert": "models/svd_expert.safetensors", "audio_expert": "models/audioldm2_expert.safetensors",
+        "stage_config": {
+            "batch": 6, "condition_dropout": 0.1, "loss": "prediction", "lambda_v": 1.0, "lambda_a": 1.0, "cut_rows": 2,
+            "removed_rows": 2,
+            "joint": {"inputs": [1, 1], "joint_blocks": 2, "audio_rate": 0.125, "qk_width": 32, "v_width": 16, "heads": 2},
+            "codecs": {"video": "video_codec.safetensors", "audio": "audio_codec.safetensors"},
+            "sample_rate": 16_000,
+            "clip": {"frames": 8, "height": SIZE, "width": SIZE, "fps": 16},
+        },
+    },
 }  # fmt: skip
 
 
@@ -79,6 +107,8 @@ def write(folder: Path, name: str, **changes) -> Path:
 def toml(value) -> str:
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{key} = {toml(each)}" for key, each in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
     return f'"{value}"' if isinstance(value, str) else str(value).lower()
 
 
@@ -207,7 +237,7 @@ def test_experts_come_out_with_their_text_encoders(folder):
 def test_the_joint_model_comes_out_ready_to_use(folder):
     model = load_joint_model(folder / CONFIGS["joint"]["out"])
     assert model.trained and model.name == "Bounce" and model.denoiser.joint_blocks == 2
-    assert model.unknown_words("a red ball", "") == []
+    assert model.ignored_words("a red ball", "") == []
     assert any(bool(new.to_out.weight.any()) for new in model.denoiser.new_heads)
 
 
@@ -215,7 +245,7 @@ def test_text_encoders_are_trained_along_in_joint_training(folder):
     joint = load_joint_model(folder / CONFIGS["joint"]["out"])
     for modality in ("video", "audio"):
         _, text, _ = load_expert(folder / CONFIGS[f"{modality}_expert"]["out"])
-        assert not same(getattr(joint, f"{modality}_text").state_dict(), text.state_dict())
+        assert not same(getattr(joint.conditioner, f"{modality}_text").state_dict(), text.state_dict())
 
 
 def test_text_encoders_can_stay_as_the_experts_have_them(folder, tmp_path):
@@ -224,7 +254,7 @@ def test_text_encoders_can_stay_as_the_experts_have_them(folder, tmp_path):
     train_config(config, folder=tmp_path, out=folder / "models/frozen.safetensors")
     joint = load_joint_model(folder / "models/frozen.safetensors")
     _, text, _ = load_expert(folder / CONFIGS["video_expert"]["out"])
-    assert same(joint.video_text.state_dict(), text.state_dict())
+    assert same(joint.conditioner.video_text.state_dict(), text.state_dict())
 
 
 def test_a_joint_run_goes_on_from_another(folder, tmp_path):
@@ -234,6 +264,56 @@ def test_a_joint_run_goes_on_from_another(folder, tmp_path):
     train_config(write(folder, "joint", start=str(first), schedule=still), folder=tmp_path, out=folder / "models/next.safetensors")
     before, after = (load_checkpoint(path)[0] for path in (first, folder / "models/next.safetensors"))
     assert same(after, before)
+
+
+def test_jointdit_comes_out_ready_to_use(folder):
+    model = load_joint_model(folder / CONFIGS["jointdit"]["out"])
+    assert model.trained and model.takes_picture and model.name == "Bounce JointDiT"
+    assert model.denoiser.paths[0].mean == 1.0 and len(model.denoiser.blocks) == 2
+    assert any(bool(after.modulation[1].weight.any()) for block in model.denoiser.blocks for after in block.after_attention)
+    assert model.ignored_words("a ball", "") == ["video_prompt: this model goes by the picture; the words are left out"]
+    [clip] = generate(model, [Prompt("", "", torch.rand(40, 50, 3))], make_guidance("joint_cfg"), steps=2, shift=1.0, seed=0)
+    assert clip[0].shape == (8, SIZE, SIZE, 3) and clip[1].shape == (1, 8000)
+
+
+def test_jointdit_starts_as_its_two_experts(folder, tmp_path):
+    """With no rate to speak of, `removed` rows of the joint model are what the experts' files say."""
+    still = {"steps": 1, "lr": 1e-12, "warmup": 1}
+    out = folder / "models/still.safetensors"
+    train_config(write(folder, "jointdit", schedule=still), folder=tmp_path, out=out)
+    joint, expert = (load_checkpoint(path)[0] for path in (out, folder / CONFIGS["svd_expert"]["out"]))
+    assert torch.equal(joint["denoiser.video.unet.conv_in.weight"], expert["expert.unet.conv_in.weight"])
+    assert not joint["denoiser.blocks.0.after_attention.0.modulation.1.weight"].any()
+
+
+def test_eq_7_weighs_by_what_the_clean_estimate_is_off(folder, tmp_path):
+    """L = λ1 ‖v_0 − v̂_0‖² + λ2 ‖a_0 − â_0‖², from the networks' v and ε (JointDiT, eq. 7)."""
+    stages = {}
+    for loss in ("prediction", "x0"):
+        config = training.read_config(write(folder, "jointdit"))
+        config["stage_config"]["loss"] = loss
+        stages[loss] = training.make_stage(config, folder, STEPS, tmp_path / "out.safetensors")
+    losses = {}
+    for loss, stage in stages.items():
+        stage.model.load_state_dict(stages["x0"].model.state_dict())
+        torch.manual_seed(0)
+        losses[loss] = stage.loss(0)[1]
+    stage = stages["x0"]
+    torch.manual_seed(0)
+    t = torch.rand(stage.batch)
+    seen = {}
+    predict = stage.model["denoiser"].predict
+    stage.model["denoiser"].predict = lambda x, *rest: seen.setdefault("out", (x, predict(x, *rest)))[1]
+    torch.manual_seed(0)
+    stage.loss(0)
+    x, out = seen["out"]
+    rows = stage.rows(0, 7)
+    alpha_v, sigma_v = (part.view(-1, 1, 1, 1, 1) for part in stage.model["denoiser"].paths[0].at(t))
+    alpha_a, sigma_a = (part.view(-1, 1, 1) for part in stage.model["denoiser"].paths[1].at(t))
+    clean_v, clean_a = to_x0(out.video, x.video, alpha_v, sigma_v, "v"), to_x0(out.audio, x.audio, alpha_a, sigma_a, "epsilon")
+    error_v, error_a = (clean_v - stage.video(rows)).square().mean(), (clean_a - stage.audio(rows)).square().mean()
+    assert losses["x0"]["loss"] == pytest.approx((error_v + error_a).item(), rel=1e-3)
+    assert losses["prediction"]["loss"] != pytest.approx(losses["x0"]["loss"], rel=0.1)
 
 
 def test_alignment_with_true_paths_trains_the_tower_and_stays_out_of_the_checkpoint(folder, tmp_path):

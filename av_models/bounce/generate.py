@@ -18,8 +18,11 @@ from ..sampling import BadModel, sample
 
 @dataclass(frozen=True)
 class Prompt:
+    """Words, and the `picture` [H, W, 3] that a model which goes by one begins with."""
+
     video: str
     audio: str
+    picture: Tensor | None = None
 
 
 def generate(
@@ -59,7 +62,7 @@ def generate(
 
 def _texts(model: JointModel, prompts: Sequence[Prompt]) -> tuple[AVCondition, AVCondition]:
     """Each prompt, and as many empty ones."""
-    positive = AVCondition.cat([model.encode(prompt.video, prompt.audio) for prompt in prompts])
+    positive = AVCondition.cat([model.encode(prompt.video, prompt.audio, prompt.picture) for prompt in prompts])
     return positive, AVCondition.cat([model.encode("", "")] * len(prompts))
 
 

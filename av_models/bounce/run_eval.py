@@ -10,6 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import torch
+
 from ..guidance import GUIDANCE, make_guidance
 from ..joint_model import JointModel
 from ..metrics.attributes import observe
@@ -19,6 +21,7 @@ from .captions import captions
 from .evaluate import Clip, evaluate, true_clips
 from .generate import Prompt, generate
 from .nearest import nearest_training_clip
+from .render import render
 from .tasks import fit_to_given, given_of
 from .world import Worlds, simulate
 
@@ -67,7 +70,7 @@ def run_eval(
     if nearest and "data" not in model.card:
         raise ValueError(f"{model.name} was not trained as a pair: its card names no training clips to compare with")
     worlds = simulate(n, split, seed, balls)
-    prompts = [Prompt(*pair) for pair in zip(*captions(worlds, seed, drop=0.0))]
+    prompts = _prompts(model, worlds, seed)
     coupling = {"a_to_v": 0.0, "v_to_a": 0.0} if cut else {"removed": not model.trained}
     strategy = make_guidance(guidance, **_defaults(guidance, scale, model, bad_model) | dict(settings), **coupling)
     cost = sampling_cost(strategy, steps, shift=shift)
@@ -84,7 +87,8 @@ def run_eval(
     if sheet:
         clips = _drawn(clips, prompts, float(model.clip.fps), sheet)
     pictures: list = []
-    if nearest or given:
+    shown = "i2av" if model.takes_picture and task == "t2av" else task
+    if nearest or shown != "t2av":
         clips = _kept(clips, pictures)
     figures = evaluate(clips, worlds, _reference(model, worlds), float(model.clip.fps))
     if nearest:
@@ -93,9 +97,16 @@ def run_eval(
         "model": model.name, "task": task, "guidance": guidance, "scale": scale, "settings": dict(settings), "cut": cut,
         "balls": balls, "split": split,
         "steps": steps, "shift": shift, "seed": seed, **figures,
-        **fit_to_given(task, model, pictures, worlds), "branches_per_step": cost.branches_per_step,
+        **fit_to_given(shown, model, pictures, worlds), "branches_per_step": cost.branches_per_step,
         "forwards_per_step": cost.forwards_per_step, "seconds_per_clip": round(spent.seconds / n, 3),
     }  # fmt: skip
+
+
+def _prompts(model: JointModel, worlds: Worlds, seed: int) -> list[Prompt]:
+    """Words that name every attribute, or the first frames, as the model takes them."""
+    if not model.takes_picture:
+        return [Prompt(*pair) for pair in zip(*captions(worlds, seed, drop=0.0))]
+    return [Prompt("", "", torch.from_numpy(render(worlds[row : row + 1], model.clip.height)[0, 0])) for row in range(len(worlds))]
 
 
 def _defaults(guidance: str, scale: float, model: JointModel, bad_model: JointModel | None) -> dict[str, float]:

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..clip_latent import When, before, encode_clip, everything, first_frame, fit_frames, fit_sound, known_where, nothing
+from ..clip_latent import When, before, encode_clip, everything, first_frame, known_where, nothing
 from ..contract import AVLatent
 from ..given import Given
 from ..joint_model import JointModel
+from ..media.fit import fit_frames, fit_sound
 from ..metrics import intervals
 from ..metrics.balls import find_spots
 from .render import render

@@ -15,6 +15,8 @@ from ..path import DDPM, EDM
 from .by_coupling import in_order_of_coupling
 from .perceiver import ATTENTIONS
 
+SVD_NOISE = EDM()
+
 
 class AdaLN(nn.Module):
     """A residual, normed and modulated by the time embedding, behind a gate that starts at zero (DiT, section 3.2)."""
@@ -72,20 +74,21 @@ class JointDiT(nn.Module):
     each, then the rest (Output). Skips carry what an expert's layer gave, from before its Joint Block.
 
     inputs: layers of either UNet that come before, (video, audio). audio_rate: latent frames of picture to a latent step
-    of sound, so that both lie on one time axis. attention: "perceiver", or the paper's ablation, "standard".
+    of sound, so that both lie on one time axis. attention: "perceiver", or the paper's ablation, "standard". edm: the
+    noise that the picture was trained with.
     Raises ValueError for a split that leaves no Input or no Output.
     """
 
-    paths = (EDM(), DDPM())
     prediction = ("v", "epsilon")
     kinds = frozenset(CouplingKind)
     skippable = 0
 
     def __init__(
         self, video: SVDExpert, audio: AudioLDM2Expert, *, inputs: tuple[int, int], joint_blocks: int, audio_rate: float,
-        qk_width: int, v_width: int, heads: int, attention: str = "perceiver",
+        qk_width: int, v_width: int, heads: int, attention: str = "perceiver", edm: EDM = SVD_NOISE,
     ) -> None:  # fmt: skip
         super().__init__()
+        self.paths = (edm, DDPM())
         for name, expert, first in zip(("video", "audio"), (video, audio), inputs):
             _check_split(name, expert.depth, first, joint_blocks)
         if attention not in ATTENTIONS:

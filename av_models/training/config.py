@@ -13,7 +13,9 @@ import torch
 
 from .loop import Schedule, Stage, train
 
-STAGES = ("video_codec", "audio_codec", "video_expert", "audio_expert", "joint")
+STAGES = (
+    "video_codec", "audio_codec", "video_expert", "audio_expert", "joint", "svd_expert", "audioldm2_expert", "jointdit",
+)  # fmt: skip
 
 
 def train_config(
@@ -86,12 +88,20 @@ def make_stage(config: dict[str, Any], base: Path, steps: int, out: Path, on_cli
     codecs = (base / of[name] if name in of else None for name in ("video_codec", "audio_codec"))
     data = latent_set(*codecs, of["clips"], of["size"], of["seed"], base / of["cache"], on_clip)
     torch.manual_seed(config["seed"])  # encoding drew from it, reading the cache did not
-    if kind == "joint":
+    if kind in ("svd_expert", "audioldm2_expert"):
+        from .bounce_unets import AudioLDM2Stage, SVDStage
+
+        return (SVDStage if kind == "svd_expert" else AudioLDM2Stage)(settings, data, out)
+    if kind in ("joint", "jointdit"):
+        settings["data_card"] = {"training_clips": of["clips"], "training_seed": of["seed"]}
+        experts = base / config["video_expert"], base / config["audio_expert"]
+        if kind == "jointdit":
+            from .bounce_unets import JointDiTStage
+
+            return JointDiTStage(settings, *experts, data, out)
         from .bounce_joint import JointStage
 
-        settings["data_card"] = {"training_clips": of["clips"], "training_seed": of["seed"]}
-        start = base / config["start"] if "start" in config else None
-        return JointStage(settings, base / config["video_expert"], base / config["audio_expert"], data, out, start)
+        return JointStage(settings, *experts, data, out, base / config["start"] if "start" in config else None)
     from .bounce_experts import ExpertStage
 
     return ExpertStage(kind, settings, data, out)

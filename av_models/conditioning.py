@@ -1,0 +1,89 @@
+"""From what a user asks for, words or a picture, to the condition of a joint denoiser."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .codecs.base import VideoCodec
+from .contract import AVCondition, Condition
+from .shapes import AVShape
+from .text import WordEncoder
+
+
+class WordConditioner(nn.Module):
+    """A text for each modality, as AVFullDiT takes them; an empty one is ∅."""
+
+    takes_picture = False
+
+    def __init__(self, video_text: WordEncoder, audio_text: WordEncoder) -> None:
+        super().__init__()
+        self.video_text, self.audio_text = video_text, audio_text
+
+    def condition(
+        self, video_prompt: str, audio_prompt: str, picture: Tensor | None, shape: AVShape, codec: VideoCodec
+    ) -> AVCondition:
+        if picture is not None:
+            raise ValueError("this model goes by words alone; give the picture to Encode Picture + Sound")
+        return AVCondition(self.video_text([video_prompt]), self.audio_text([audio_prompt]))
+
+    def ignored(self, video_prompt: str, audio_prompt: str) -> list[str]:
+        """One line for each word that the model never learned."""
+        lines = [f"video_prompt: {line}" for line in self.video_text.unknown(video_prompt)]
+        return lines + [f"audio_prompt: {line}" for line in self.audio_text.unknown(audio_prompt)]
+
+
+class PictureEncoder(nn.Module):
+    """One embedding [B, 1, width] of a picture's latent [B, C, 1, h, w]: what CLIP is to Stable Video Diffusion."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.config = {"channels": channels, "width": width}
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, width, 3, padding=1), nn.SiLU(),
+            nn.Conv2d(width, width, 3, stride=2, padding=1), nn.SiLU(),
+            nn.Conv2d(width, width, 3, stride=2, padding=1), nn.SiLU(),
+        )  # fmt: skip
+        self.out = nn.Linear(width, width)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        return self.out(self.layers(latent[:, :, 0]).mean((2, 3)))[:, None]
+
+
+class PictureConditioner(nn.Module):
+    """One picture for both modalities, as JointDiT takes it; no picture is ∅, and words are left out.
+
+    fps and `motion_bucket` are told as Stable Video Diffusion is told them. The sound's text is always AudioLDM2's null.
+    """
+
+    takes_picture = True
+
+    def __init__(self, encoder: PictureEncoder, text_width: int, fps: float, motion_bucket: float = 127) -> None:
+        super().__init__()
+        self.encoder, self.text_width = encoder, text_width
+        self.register_buffer("ids", torch.tensor([[fps - 1, motion_bucket, 0.0]]), persistent=False)
+
+    def condition(
+        self, video_prompt: str, audio_prompt: str, picture: Tensor | None, shape: AVShape, codec: VideoCodec
+    ) -> AVCondition:
+        """`picture`: [1, height, width, 3], of the clip's size; None for ∅."""
+        device = self.ids.device
+        if picture is None:
+            channels, _, height, width = codec.stride.latent_shape(shape.video)
+            return self.of_latent(torch.zeros(1, channels, 1, height, width, device=device), torch.zeros(1, device=device))
+        return self.of_latent(codec.encode(picture[None].to(device)), torch.ones(1, device=device))
+
+    def of_latent(self, latent: Tensor, given: Tensor) -> AVCondition:
+        """The condition of latents [B, C, 1, h, w]; where `given` [B] is 0 instead of 1, that of no picture."""
+        rows = len(latent)
+        latent = latent * given.view(-1, 1, 1, 1, 1)
+        tokens = self.encoder(latent) * given.view(-1, 1, 1)
+        one = torch.ones(rows, 1, dtype=torch.bool, device=latent.device)
+        null = latent.new_zeros(rows, 1, self.text_width)
+        return AVCondition(
+            Condition(tokens, one, vector=self.ids.expand(rows, -1), image=latent), Condition(null, one, vector=tokens[:, 0])
+        )
+
+    def ignored(self, video_prompt: str, audio_prompt: str) -> list[str]:
+        prompts = {"video_prompt": video_prompt, "audio_prompt": audio_prompt}
+        return [f"{name}: this model goes by the picture; the words are left out" for name, text in prompts.items() if text.strip()]
