@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from .contract import AVLatent
 from .joint_model import JointModel
+from .media.fit import extend_frames
 from .shapes import AudioStride, AVShape, VideoStride
 
 When = Callable[[np.ndarray], np.ndarray]
@@ -21,18 +21,11 @@ def encode_clip(model: JointModel, shape: AVShape, frames: Tensor | None, sound:
     sizes, device = model.latent_shape(shape), model.device
     video, audio = torch.zeros(sizes.video), torch.zeros(sizes.audio)
     if frames is not None:
-        video = model.video_codec.encode(_whole_groups(frames, model, shape)[None].to(device))
+        full = model.video_codec.stride.representable(shape.video)
+        video = model.video_codec.encode(extend_frames(frames, full)[None].to(device))
     if sound is not None:
         audio = model.audio_codec.encode(sound[None].to(device))
     return AVLatent(video, audio).to(device)
-
-
-def _whole_groups(frames: Tensor, model: JointModel, shape: AVShape) -> Tensor:
-    """Frames up to the next length and size that the codec can hold, the last ones repeated."""
-    full = model.video_codec.stride.representable(shape.video)
-    frames = torch.cat([frames, frames[-1:].expand(full.frames - len(frames), -1, -1, -1)])
-    below, right = full.height - frames.shape[1], full.width - frames.shape[2]
-    return F.pad(frames.movedim(-1, 1), (0, right, 0, below), mode="replicate").movedim(1, -1)
 
 
 def known_frames(known: Sequence[bool] | np.ndarray, stride: VideoStride) -> Tensor:

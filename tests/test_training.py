@@ -1,5 +1,6 @@
 import csv
 import os
+import re
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from duet_av.av_models.experts.base import Stream
 from duet_av.av_models.guidance import make_guidance
 from duet_av.av_models.joint_model import load_joint_model
 from duet_av.av_models.loading import load_codec, load_expert
+from duet_av.av_models.media import write_video
 from duet_av.av_models.parameterization import to_x0
 from duet_av.av_models.training import config as training
 from duet_av.av_models.training import given
@@ -284,6 +286,37 @@ def test_jointdit_starts_as_its_two_experts(folder, tmp_path):
     joint, expert = (load_checkpoint(path)[0] for path in (out, folder / CONFIGS["svd_expert"]["out"]))
     assert torch.equal(joint["denoiser.video.unet.conv_in.weight"], expert["expert.unet.conv_in.weight"])
     assert not joint["denoiser.blocks.0.after_attention.0.modulation.1.weight"].any()
+
+
+def test_jointdit_trains_on_a_folder_of_videos(folder, tmp_path):
+    """As AVSync15 comes: videos in folders of their class and a list of those to train on; no text, no truth."""
+    videos = folder / "videos"
+    for name, frames in (("dog/one.mp4", 40), ("dog/short.mp4", 3), ("rain/two.mp4", 20), ("rain/held_out.mp4", 40)):
+        (videos / name).parent.mkdir(parents=True, exist_ok=True)
+        sound = torch.sin(torch.arange(frames * 1920) / 20)[None] / 4
+        write_video(torch.rand(frames, 48, 64, 3), videos / name, fps=25, audio=sound, sample_rate=48_000)
+    (videos / "train.txt").write_text("dog/one.mp4\ndog/short.mp4\nrain/two.mp4\n")
+    codecs = {"video_codec": VIDEO_CODEC, "audio_codec": AUDIO_CODEC}
+    data = codecs | {"cache": "cache", "folder": "videos", "list": "videos/train.txt"}
+    seen = []
+    config = write(folder, "jointdit", data=data, out="models/real.safetensors")
+    train_config(config, folder=tmp_path, out=folder / "models/real.safetensors", on_clip=lambda *at: seen.append(at))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    # 8 frames at 16 fps are half a second: 1.6 s hold three clips, 0.12 s none, 0.8 s one
+    assert load_joint_model(folder / "models/real.safetensors").card["data"] == {"videos": 4}
+
+
+@pytest.mark.parametrize("data, said", [
+    ({"folder": "nowhere"}, "there is no folder"),
+    ({"folder": "models"}, "holds no videos"),
+    ({"folder": "models", "list": "wrong.txt"}, "names .*gone.mp4, which is not there; mend the list"),
+])  # fmt: skip
+def test_a_folder_that_cannot_be_trained_on_is_one_line(folder, tmp_path, capsys, data, said):
+    (folder / "wrong.txt").write_text("gone.mp4\n")
+    data = {"cache": "cache", "video_codec": VIDEO_CODEC, "audio_codec": AUDIO_CODEC} | data
+    assert main(["train", str(write(folder, "jointdit", data=data))]) == 2
+    line = capsys.readouterr().err
+    assert re.search(said, line) and line.count("\n") == 1
 
 
 def test_eq_7_weighs_by_what_the_clean_estimate_is_off(folder, tmp_path):

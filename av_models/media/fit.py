@@ -48,3 +48,10 @@ def fit_sound(waveform: Tensor, sample_rate: int, shape: AudioShape) -> Tensor:
     mixed = waveform.float() if waveform.shape[0] == shape.channels else waveform.float().mean(0, keepdim=True)
     sound = resample(mixed, int(sample_rate), shape.sample_rate).expand(shape.channels, -1)
     return fit_audio(sound, shape.samples, "pad")
+
+
+def extend_frames(frames: Tensor, full: VideoShape) -> Tensor:
+    """Frames [F, height, width, 3] up to a longer and larger shape, the last of them and its edges repeated."""
+    frames = torch.cat([frames, frames[-1:].expand(full.frames - len(frames), -1, -1, -1)])
+    below, right = full.height - frames.shape[1], full.width - frames.shape[2]
+    return F.pad(frames.movedim(-1, 1), (0, right, 0, below), mode="replicate").movedim(1, -1)

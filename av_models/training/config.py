@@ -82,18 +82,16 @@ def make_stage(config: dict[str, Any], base: Path, steps: int, out: Path, on_cli
         from .bounce_codecs import AudioCodecStage, VideoCodecStage
 
         return (VideoCodecStage if kind == "video_codec" else AudioCodecStage)(settings, steps, out)
-    from .latents import latent_set
-
     of = config["data"]
-    codecs = (base / of[name] if name in of else None for name in ("video_codec", "audio_codec"))
-    data = latent_set(*codecs, of["clips"], of["size"], of["seed"], base / of["cache"], on_clip)
+    data = _read_data(of, settings, base, on_clip)
     torch.manual_seed(config["seed"])  # encoding drew from it, reading the cache did not
     if kind in ("svd_expert", "audioldm2_expert"):
         from .bounce_unets import AudioLDM2Stage, SVDStage
 
         return (SVDStage if kind == "svd_expert" else AudioLDM2Stage)(settings, data, out)
     if kind in ("joint", "jointdit"):
-        settings["data_card"] = {"training_clips": of["clips"], "training_seed": of["seed"]}
+        clips = {"training_clips": of["clips"], "training_seed": of["seed"]} if "clips" in of else {"videos": len(data)}
+        settings["data_card"] = clips
         experts = base / config["video_expert"], base / config["audio_expert"]
         if kind == "jointdit":
             from .bounce_unets import JointDiTStage
@@ -105,3 +103,16 @@ def make_stage(config: dict[str, Any], base: Path, steps: int, out: Path, on_cli
     from .bounce_experts import ExpertStage
 
     return ExpertStage(kind, settings, data, out)
+
+
+def _read_data(of: dict[str, Any], settings: dict[str, Any], base: Path, on_clip):
+    """Bounce's clips, or those of a folder of videos, as latents."""
+    codecs = [base / of[name] if name in of else None for name in ("video_codec", "audio_codec")]
+    if "folder" in of:
+        from .folder import folder_latents
+
+        names = base / of["list"] if "list" in of else None
+        return folder_latents(base / of["folder"], names, *codecs, settings["clip"], base / of["cache"], on_clip)
+    from .latents import latent_set
+
+    return latent_set(*codecs, of["clips"], of["size"], of["seed"], base / of["cache"], on_clip)

@@ -23,17 +23,17 @@ CHUNK = 64
 
 @dataclass(frozen=True)
 class LatentSet:
-    """Latents of either modality, [N, …] in fp16, or None where not asked for, what each clip's captions say, and the
-    truth about each clip."""
+    """Latents of either modality, [N, …] in fp16, or None where not asked for; of Bounce's clips also what their captions
+    say, and the truth about each."""
 
     video: Tensor | None
     audio: Tensor | None
     video_captions: list[str]
     audio_captions: list[str]
-    worlds: Worlds
+    worlds: Worlds | None
 
     def __len__(self) -> int:
-        return len(self.video_captions)
+        return len(self.audio if self.video is None else self.video)
 
 
 def latent_set(
@@ -62,7 +62,7 @@ def latent_set(
 
 def _cached(codec: Path, make: Callable[[Worlds], Tensor], worlds: Worlds, name: str, cache: Path, on_clip) -> Tensor:
     """The latents of `worlds`; a larger set begins with the same clips, so its file serves too."""
-    stem = f"{codec.stem}_{_encoder_key(codec)}_{name}"
+    stem = f"{codec.stem}_{encoder_key(codec)}_{name}"
     for path in cache.glob(f"{stem}_*.safetensors"):
         if int(path.stem.rsplit("_", 1)[1]) >= len(worlds):
             return load_checkpoint(path)[0]["latents"][: len(worlds)]
@@ -71,7 +71,7 @@ def _cached(codec: Path, make: Callable[[Worlds], Tensor], worlds: Worlds, name:
     return latents
 
 
-def _encoder_key(codec: Path) -> str:
+def encoder_key(codec: Path) -> str:
     """Changes with whatever latents depend on: a decoder trained on leaves them valid, and so does −0 for 0."""
     tensors, _ = load_checkpoint(codec)
     kept = ((tensors[name] + 0).numpy().tobytes() for name in sorted(tensors) if "decoder" not in name)
