@@ -13,7 +13,7 @@ from importlib import import_module
 
 from .memory import keep_large_blocks
 
-COMMANDS = ("run", "score", "nodes", "info", "eval", "train", "experiment")
+COMMANDS = ("run", "score", "nodes", "info", "eval", "train", "experiment", "convert")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
