@@ -43,6 +43,11 @@ class BranchRunner:
             predictions |= self._call((branch,), latent, t)
         return predictions
 
+    def ask(self, positive: AVCondition) -> None:
+        """From now on, the main model is asked for this."""
+        self.texts = {**self.texts, "main": {**self.texts["main"], "positive": positive}}
+        self.conditions.clear()
+
     def _together(self, branches: Sequence[Branch], latent: AVLatent, t: AVTime) -> dict[Branch, AVLatent]:
         predictions: dict[Branch, AVLatent] = {}
         for name in self.models:

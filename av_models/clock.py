@@ -78,6 +78,10 @@ class Clock(ABC):
     def state_path(self, index: int) -> tuple[float, float]:
         """α and σ of the scheduler's state before step `index`."""
 
+    def path_after(self, index: int) -> tuple[float, float]:
+        """α and σ of the state after step `index`."""
+        return self.state_path(index + 1) if index + 1 < len(self.times) else (1.0, 0.0)
+
     def network_path(self, index: int) -> tuple[float, float]:
         """α and σ of what the network sees at step `index`."""
         alpha, sigma = self.state_path(index)
@@ -94,10 +98,6 @@ class Clock(ABC):
     def convert(self, index: int, source: Prediction, target: Prediction, prediction: Tensor, x_t: Tensor) -> Tensor:
         """A prediction made at step `index` from the network's input `x_t`, of kind `source`, as one of kind `target`."""
         return convert(prediction, x_t, *self.network_path(index), source, target)
-
-    def x0(self, index: int, source: Prediction, prediction: Tensor, x_t: Tensor) -> Tensor:
-        """The clean estimate at step `index`, from a prediction of kind `source`."""
-        return self.convert(index, source, "x0", prediction, x_t)
 
     def step(self, index: int, source: Prediction, prediction: Tensor, x_t: Tensor, state: Tensor) -> Tensor:
         """The state after step `index`. Steps are taken once each, in order: schedulers remember."""

@@ -124,8 +124,19 @@ class JointModel:
         """Frames [B, F, H, W, 3] in 0..1 and waveform [B, C, samples] in −1..1, trimmed to `shape`."""
         latent = latent.to(self.device)
         frames, waveform = self.video_codec.decode(latent.video), self.audio_codec.decode(latent.audio)
-        video, audio = shape.video, shape.audio
-        return frames[:, : video.frames, : video.height, : video.width], waveform[..., : audio.samples]
+        return _trimmed(frames, shape), waveform[..., : shape.audio.samples]
+
+    def render_video(self, latent: Tensor, shape: AVShape) -> Tensor:
+        """The picture's part of `decode`, differentiable."""
+        return _trimmed(self.video_codec.render(latent), shape)
+
+    def render_audio(self, latent: Tensor, shape: AVShape) -> Tensor:
+        """The sound's part of `decode`, differentiable."""
+        return self.audio_codec.render(latent)[..., : shape.audio.samples]
+
+
+def _trimmed(frames: Tensor, shape: AVShape) -> Tensor:
+    return frames[:, : shape.video.frames, : shape.video.height, : shape.video.width]
 
 
 def load_joint_model(source: str | Path) -> JointModel:

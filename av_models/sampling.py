@@ -6,9 +6,10 @@ joint parameters are dropped and each modality runs on its own scheduler's grid,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -18,6 +19,9 @@ from .contract import AVCondition, AVLatent, AVTime, JointDenoiser, Prediction, 
 from .given import Given
 from .guidance import Cost, Guidance, Step, cost_of, require_able
 from .noise import AUDIO, VIDEO, audio_noise, video_noise
+
+if TYPE_CHECKING:
+    from .aligner import Alignment
 
 Callback = Callable[[int, int, AVLatent], None]
 
@@ -80,6 +84,7 @@ def sample(
     batch_branches: bool = True,
     bad_model: BadModel | None = None,
     given: Given | None = None,
+    alignment: Alignment | None = None,
     callback: Callback | None = None,
     check_interrupt: Callable[[], None] | None = None,
 ) -> SampleResult:
@@ -94,6 +99,7 @@ def sample(
     batch_branches: all branches of a step in one network call; on running out of memory, in turn from there on.
     bad_model: the second model of strategies that need one.
     given: parts of the clip that are known; they come out as they went in.
+    alignment: moves the latents after each step so that a binder finds them to agree (`Aligner.begin`).
     callback(step, steps, x0): at each step (1 is the first), with the clean estimates.
     check_interrupt(): before every network call; what it raises passes through.
 
@@ -102,11 +108,9 @@ def sample(
     """
     grid = time_grid(steps, shift)
     guidance = replace(guidance, removed=guidance.removed or parity)
-    video, audio = clocks = (
-        make_clock(model.paths[0], video_scheduler, VIDEO, video_seed),
-        make_clock(model.paths[1], audio_scheduler, AUDIO, audio_seed),
-    )
-    _set(clocks, grid, shift, parity)
+    video = make_clock(model.paths[0], video_scheduler, VIDEO, video_seed)
+    audio = make_clock(model.paths[1], audio_scheduler, AUDIO, audio_seed)
+    _set((video, audio), grid, shift, parity)
     plan = [Step(i, len(video.times), *times) for i, times in enumerate(zip(video.times, audio.times))]
     models, texts = {"main": model}, {"main": {"positive": positive, "negative": negative}}
     if bad_model is not None:
@@ -117,41 +121,98 @@ def sample(
     network = BranchRunner(models, texts, noise.rows, batch_branches, check_interrupt)
     given = given or _nothing(noise)
     _require_same_size(given, noise)
+    run = _Denoising(guidance, models, network, video, audio, given)
     latent, memory = AVLatent(video.start(noise.video), audio.start(noise.audio)), None
-    for step in plan:
-        i = step.index
-        latent = given.noised(latent, noise, video.state_path(i), audio.state_path(i))
-        x = AVLatent(video.network_input(i, latent.video), audio.network_input(i, latent.audio))
-        times = _times(video.network_times[i], audio.network_times[i], x)
-        predictions = network.predict(guidance.branches(step), x, step, given.times(times))
-        (kind_v, kind_a), guided, memory = _guide(guidance, predictions, models, clocks, step, x, memory)
+    for step, coming in zip(plan, [*plan[1:], None]):
+        latent = given.noised(latent, noise, video.state_path(step.index), audio.state_path(step.index))
+        if alignment and alignment.tunes(step):
+            positive = alignment.tuned(positive, partial(run.clean_if_asked, step, latent, memory))
+            network.ask(positive)
+        predicted = run.predict(step, latent, memory)
         if callback is not None:
-            x0 = AVLatent(video.x0(i, kind_v, guided.video, x.video), audio.x0(i, kind_a, guided.audio, x.audio))
-            callback(i + 1, step.count, given.restored(x0))
-        latent = AVLatent(
-            video.step(i, kind_v, guided.video, x.video, latent.video),
-            audio.step(i, kind_a, guided.audio, x.audio, latent.audio),
-        )
+            callback(step.index + 1, step.count, given.restored(run.converted(predicted, "x0")))
+        latent, memory = run.advance(predicted, latent), predicted.memory
+        if alignment and alignment.active(step):
+            fresh = coming and alignment.aligner.through_denoiser
+            clean = partial(run.clean_at, coming, memory) if fresh else run.clean_after(predicted)
+            latent = alignment.moved(latent, clean)
     latent = given.restored(latent)
     cost = Cost(len(plan), network.branches, network.forwards)
-    warnings = (*network.warnings, *_not_finite(latent))
+    warnings = (*network.warnings, *_not_finite(latent), *_skipped(alignment))
     return SampleResult(latent, len(plan), cost.branches_per_step, cost.forwards_per_step, warnings)
 
 
-def _guide(guidance, predictions, models, clocks, step, x, memory) -> tuple[tuple[Prediction, Prediction], AVLatent, Any]:
-    """The guided prediction, its kinds, and the strategy's memory; a step without branches stands still."""
-    if not predictions:
-        return ("flow", "flow"), AVLatent(torch.zeros_like(x.video), torch.zeros_like(x.audio)), memory
-    video, audio = clocks
-    kinds = (guidance.space,) * 2 if guidance.space else predictions_of(models["main"])
-    converted = {}
-    for branch, p in predictions.items():
-        was_v, was_a = predictions_of(models[branch.model])
-        converted[branch] = AVLatent(
-            video.convert(step.index, was_v, kinds[0], p.video, x.video),
-            audio.convert(step.index, was_a, kinds[1], p.audio, x.audio),
+@dataclass(frozen=True)
+class _Predicted:
+    """What guidance made of the predictions at a step: of which `kinds`, and from which network input `x`."""
+
+    step: Step
+    x: AVLatent
+    kinds: tuple[Prediction, Prediction]
+    guided: AVLatent
+    memory: Any
+
+
+@dataclass(frozen=True)
+class _Denoising:
+    """Everything that a step needs."""
+
+    guidance: Guidance
+    models: Mapping[str, JointDenoiser]
+    network: BranchRunner
+    video: Clock
+    audio: Clock
+    given: Given
+
+    def predict(self, step: Step, latent: AVLatent, memory: Any) -> _Predicted:
+        """The guided prediction from schedulers' states; a step without branches stands still."""
+        i = step.index
+        x = AVLatent(self.video.network_input(i, latent.video), self.audio.network_input(i, latent.audio))
+        times = _times(self.video.network_times[i], self.audio.network_times[i], x)
+        predictions = self.network.predict(self.guidance.branches(step), x, step, self.given.times(times))
+        if not predictions:
+            return _Predicted(step, x, ("flow", "flow"), AVLatent(torch.zeros_like(x.video), torch.zeros_like(x.audio)), memory)
+        kinds = (self.guidance.space,) * 2 if self.guidance.space else predictions_of(self.models["main"])
+        alike = {b: self._convert(i, x, p, predictions_of(self.models[b.model]), kinds) for b, p in predictions.items()}
+        return _Predicted(step, x, kinds, *self.guidance.combine(alike, step, memory))
+
+    def converted(self, p: _Predicted, kind: Prediction) -> AVLatent:
+        """The guided prediction as one of `kind`, such as the clean estimate."""
+        return self._convert(p.step.index, p.x, p.guided, p.kinds, (kind, kind))
+
+    def advance(self, p: _Predicted, latent: AVLatent) -> AVLatent:
+        """The schedulers' states after the step."""
+        i, (kind_v, kind_a) = p.step.index, p.kinds
+        return AVLatent(
+            self.video.step(i, kind_v, p.guided.video, p.x.video, latent.video),
+            self.audio.step(i, kind_a, p.guided.audio, p.x.audio, latent.audio),
         )
-    return kinds, *guidance.combine(converted, step, memory)
+
+    def clean_after(self, p: _Predicted) -> Callable[[AVLatent], AVLatent]:
+        """x̂_0 = (x − σ ε̂)/α of a state x after the step, the noise that was predicted taken as constant."""
+        noise = self.converted(p, "epsilon")
+        paths = self.video.path_after(p.step.index), self.audio.path_after(p.step.index)
+
+        def clean(x: AVLatent) -> AVLatent:
+            parts = zip((x.video, x.audio), (noise.video, noise.audio), paths)
+            return AVLatent(*((part - sigma * epsilon) / alpha for part, epsilon, (alpha, sigma) in parts))
+
+        return clean
+
+    def clean_at(self, step: Step, memory: Any, latent: AVLatent) -> AVLatent:
+        """A new prediction's clean estimate."""
+        return self.converted(self.predict(step, latent, memory), "x0")
+
+    def clean_if_asked(self, step: Step, latent: AVLatent, memory: Any, asked: AVCondition) -> AVLatent:
+        """The clean estimate that other prompts would lead to."""
+        self.network.ask(asked)
+        return self.clean_at(step, memory, latent)
+
+    def _convert(self, index: int, x: AVLatent, prediction: AVLatent, source, target) -> AVLatent:
+        return AVLatent(
+            self.video.convert(index, source[0], target[0], prediction.video, x.video),
+            self.audio.convert(index, source[1], target[1], prediction.audio, x.audio),
+        )
 
 
 def _set(clocks: tuple[Clock, Clock], grid, shift, parity) -> None:
@@ -174,6 +235,12 @@ def _noise(start: LatentShape | AVLatent, video_seed: int, audio_seed: int, devi
         return start
     video, audio = video_noise(start.video, video_seed), audio_noise(start.audio, audio_seed)
     return AVLatent(video.to(device), audio.to(device))
+
+
+def _skipped(alignment: Alignment | None) -> list[str]:
+    if not alignment or not alignment.skipped:
+        return []
+    return [f"{alignment.skipped} of the aligner's moves had NaN in their gradient and were left out; lower its rates"]
 
 
 def _nothing(latent: AVLatent) -> Given:

@@ -138,3 +138,28 @@ def test_a_column_of_the_spectrogram_stands_at_its_time():
 def test_stereo_is_refused_rather_than_half_heard():
     with pytest.raises(ValueError, match="^the sound has 2 channels; this codec takes 1: mix it down$"):
         small.audio_codec().encode(sound().expand(-1, 2, -1))
+
+
+# With a gradient.
+
+
+def test_a_picture_is_rendered_as_it_is_decoded_and_with_a_gradient():
+    codec = small.video_codec()
+    latent = codec.encode(frames(5)).requires_grad_()
+    rendered = codec.render(latent)
+    assert torch.equal(rendered, codec.decode(latent)) and not codec.decode(latent).requires_grad
+    rendered[:, 2].sum().backward()
+    assert latent.grad[:, :, 1].abs().sum() > 0 and not latent.grad[:, :, 0].any()
+
+
+def test_a_sound_is_rendered_with_the_magnitudes_that_it_is_decoded_with():
+    """Its phases are held constant, so that a step against the gradient does what the gradient says."""
+    codec = small.audio_codec()
+    latent = codec.encode(sound()).requires_grad_()
+    rendered = codec.render(latent)
+    loud, decoded = (codec.stft(x[:, 0]).abs() for x in (rendered, codec.decode(latent)))
+    assert (loud - decoded).norm() < 0.2 * decoded.norm()
+    energy = rendered.square().sum()
+    (gradient,) = torch.autograd.grad(energy, latent)
+    quieter = codec.render(latent.detach() - 1e-3 * gradient / gradient.norm()).square().sum()
+    assert gradient.isfinite().all() and quieter < energy

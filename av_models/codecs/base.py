@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from ..shapes import AudioStride, VideoStride
+
+
+class Decoding(nn.Module):
+    """What every codec has: `render` is `decode` with a gradient from what comes out to the latent."""
+
+    @torch.no_grad()
+    def decode(self, latent: Tensor) -> Tensor:
+        return self.render(latent)
+
+    def render(self, latent: Tensor) -> Tensor:
+        raise NotImplementedError
 
 
 class VideoCodec(Protocol):
@@ -18,6 +30,10 @@ class VideoCodec(Protocol):
 
     def decode(self, latent: Tensor) -> Tensor:
         """Latents [B, C, T, h, w] to frames [B, F, H, W, 3] in 0..1."""
+        ...
+
+    def render(self, latent: Tensor) -> Tensor:
+        """As `decode`, differentiable."""
         ...
 
 
@@ -32,4 +48,8 @@ class AudioCodec(Protocol):
 
     def decode(self, latent: Tensor) -> Tensor:
         """Latents [B, C, T] to a waveform [B, channels, T · stride.samples]."""
+        ...
+
+    def render(self, latent: Tensor) -> Tensor:
+        """As `decode`, differentiable."""
         ...

@@ -7,13 +7,14 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderOobleck
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from ..shapes import AudioStride
+from .base import Decoding
 
 
-class OobleckCodec(nn.Module):
+class OobleckCodec(Decoding):
     """`config`: AutoencoderOobleck's. Latents are the distribution's mode, as they are."""
 
     def __init__(self, **config: Any) -> None:
@@ -30,6 +31,5 @@ class OobleckCodec(nn.Module):
         padded = F.pad(waveform, (0, steps * self.stride.samples - waveform.shape[-1]))
         return self.vae.encode(padded).latent_dist.mode()
 
-    @torch.no_grad()
-    def decode(self, latent: Tensor) -> Tensor:
+    def render(self, latent: Tensor) -> Tensor:
         return self.vae.decode(latent, return_dict=False)[0].clamp(-1, 1)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..shapes import VideoStride
+from .base import Decoding
 
 GROUP = 4  # frames per latent frame; the first frame fills a group of its own
 SPACE = 8
@@ -36,7 +37,7 @@ class Residual(nn.Module):
         return x + self.conv2(F.silu(self.norm2(h)))
 
 
-class PatchVideoCodec(nn.Module):
+class PatchVideoCodec(Decoding):
     """Frames ↔ latents [B, channels, T, H/8, W/8], T = 1 + (F − 1)/4.
 
     `fine`, `middle`, `coarse`: channels at 1/2, 1/4 (per frame) and 1/8 (per group) of the picture's resolution.
@@ -102,8 +103,7 @@ class PatchVideoCodec(nn.Module):
         z = z.unflatten(0, (frames.shape[0], -1)).transpose(1, 2)
         return (z - self.latent_mean.view(-1, 1, 1, 1)) / self.latent_std.view(-1, 1, 1, 1)
 
-    @torch.no_grad()
-    def decode(self, latent: Tensor) -> Tensor:
+    def render(self, latent: Tensor) -> Tensor:
         z = latent * self.latent_std.view(-1, 1, 1, 1) + self.latent_mean.view(-1, 1, 1, 1)
         z = z.transpose(1, 2)
         groups = self.decode_groups(z.flatten(0, 1)).unflatten(0, z.shape[:2])

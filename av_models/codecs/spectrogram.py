@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..shapes import AudioStride
+from .base import Decoding
 
 N_FFT, HOP, STEPS = 512, 125, 4  # STEPS spectrogram columns make a latent step
 BINS = N_FFT // 2 + 1
@@ -28,7 +29,7 @@ class Residual1d(nn.Module):
         return x + self.conv2(F.silu(self.conv1(F.silu(x))))
 
 
-class SpectrogramCodec(nn.Module):
+class SpectrogramCodec(Decoding):
     """Mono waveform at `sample_rate` Hz ↔ latents [B, channels, T], one step per 500 samples."""
 
     channels = 1
@@ -61,11 +62,12 @@ class SpectrogramCodec(nn.Module):
         """Waveform [B, samples] to log magnitudes scaled to −1 (silence) .. about 1, [B, BINS, 4T]."""
         columns = self.stride.latent_length(waveform.shape[-1]) * STEPS
         padded = F.pad(waveform, (0, columns * HOP - waveform.shape[-1]))
-        magnitude = torch.stft(
-            padded, N_FFT, HOP, window=self.window, center=True, pad_mode="constant", return_complex=True
-        ).abs()[..., :columns]
+        magnitude = self.stft(padded).abs()[..., :columns]
         scale = math.log(CEILING / FLOOR) / 2
         return (magnitude.clamp_min(FLOOR) / FLOOR).log() / scale - 1
+
+    def stft(self, waveform: Tensor) -> Tensor:
+        return torch.stft(waveform, N_FFT, HOP, window=self.window, center=True, pad_mode="constant", return_complex=True)
 
     def magnitude(self, spectrogram: Tensor) -> Tensor:
         """The inverse of the scaling above; what lies at the floor becomes true silence."""
@@ -82,6 +84,17 @@ class SpectrogramCodec(nn.Module):
     def decode(self, latent: Tensor) -> Tensor:
         spectrogram = self.decoder(latent * self.latent_std[:, None] + self.latent_mean[:, None])
         return self.to_waveform(spectrogram)[:, None].clamp(-1, 1)
+
+    def render(self, latent: Tensor) -> Tensor:
+        """As `decode`, with the phases that it found held constant: only magnitudes carry a gradient."""
+        spectrogram = self.decoder(latent * self.latent_std[:, None] + self.latent_mean[:, None])
+        with torch.no_grad():
+            found = self.to_waveform(spectrogram)
+            phases = self.stft(found)[..., : spectrogram.shape[-1]].angle()
+        turned = torch.polar(self.magnitude(spectrogram), phases)
+        length = spectrogram.shape[-1] * HOP
+        whole = F.pad(torch.view_as_real(turned), (0, 0, 0, 1))
+        return torch.istft(torch.view_as_complex(whole), N_FFT, HOP, window=self.window, length=length)[:, None].clamp(-1, 1)
 
     def to_waveform(self, spectrogram: Tensor) -> Tensor:
         """Phases by fast Griffin-Lim (Perraudin 2013), from fixed random ones, so that the same latent sounds the same."""

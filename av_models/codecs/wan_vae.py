@@ -6,12 +6,13 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKLWan
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..shapes import VideoStride
+from .base import Decoding
 
 
-class WanCodec(nn.Module):
+class WanCodec(Decoding):
     """`config`: AutoencoderKLWan's. Latents are the distribution's mode, normed as Wan's pipelines do it."""
 
     def __init__(self, **config: Any) -> None:
@@ -29,7 +30,6 @@ class WanCodec(nn.Module):
         z = self.vae.encode(frames.movedim(-1, 1) * 2 - 1).latent_dist.mode()
         return (z - self.latent_mean) / self.latent_std
 
-    @torch.no_grad()
-    def decode(self, latent: Tensor) -> Tensor:
+    def render(self, latent: Tensor) -> Tensor:
         frames = self.vae.decode(latent * self.latent_std + self.latent_mean, return_dict=False)[0]
         return (frames.movedim(1, -1) * 0.5 + 0.5).clamp(0, 1)

@@ -10,6 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+class CannotWrite(OSError):
+    """Says its reason alone: ComfyUI shows an OSError with the system's number before it."""
+
+    def __str__(self) -> str:
+        return self.strerror
+
+
 @contextmanager
 def temporary(path: Path) -> Iterator[Path]:
     """A new, empty file beside `path`, gone at the end unless it was renamed. Makes missing folders."""
@@ -35,4 +42,4 @@ def explained(path: Path) -> Iterator[None]:
         reason = os.strerror(error.errno) if error.errno else str(error)
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         remedy = "free some space, or choose another folder" if full else "choose a folder that you may write to"
-        raise OSError(error.errno, f"cannot write {path}: {reason}; {remedy}") from error
+        raise CannotWrite(error.errno, f"cannot write {path}: {reason}; {remedy}") from error

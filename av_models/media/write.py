@@ -28,7 +28,7 @@ from .settings import (
     valid_fps,
 )
 from .sound import FADE_SECONDS, LAYOUTS, audio_frame, check_audio, encodable_rate, fit_audio, resample
-from .whole import explained, temporary
+from .whole import CannotWrite, explained, temporary
 
 _OPUS_BITRATE_PER_CHANNEL = 256_000
 _TIMESCALE = 96_000
@@ -176,7 +176,7 @@ class _File:
         except av.FFmpegError:
             written = 0
         if written != frames:
-            raise OSError(errno.EIO, f"{self.path} came out with {written} of {frames} frames; is the disk full?")
+            raise CannotWrite(errno.EIO, f"{self.path} came out with {written} of {frames} frames; is the disk full?")
 
     def report(self, frames: int, sound: dict) -> MuxReport:
         return MuxReport(

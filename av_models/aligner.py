@@ -1,0 +1,214 @@
+"""Diffusion latent aligner (Seeing and Hearing, CVPR 2024, arXiv 2402.17723): experts that never met, made to agree.
+
+Nothing is trained. After each step the clean estimate is decoded, a frozen binder says how far picture, sound and words
+are apart, and the latent moves against the gradient of that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, field, fields, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from .binders.base import Binder, Modality, distance, require
+from .contract import AVCondition, AVLatent
+from .guidance import Step
+from .joint_model import JointModel
+from .shapes import AVShape
+
+Pair = tuple[Modality, Modality]
+PAIRS: dict[str, tuple[Pair, ...]] = {  # F(x, y) of each task: section 3.3
+    "joint": (("video", "text"), ("video", "audio"), ("audio", "text")),
+    "v2a": (("audio", "video"), ("audio", "text")),
+    "a2v": (("video", "audio"), ("video", "text")),
+    "i2a": (("audio", "image"), ("audio", "text")),
+}
+MADE: dict[str, tuple[Modality, ...]] = {"joint": ("video", "audio"), "v2a": ("audio",), "a2v": ("video",), "i2a": ("audio",)}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a clip is to agree with: `video` [F, H, W, 3] at `fps`, an `image` [H, W, 3], or `audio` [C, samples]."""
+
+    video: Tensor | None = None
+    fps: float = 0.0
+    image: Tensor | None = None
+    audio: Tensor | None = None
+    sample_rate: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aligner:
+    """How to align.
+
+    video_rate, audio_rate: λ1, how far a latent moves (0.01 and 0.1 in the paper, for AnimateDiff and AudioLDM).
+    update: "gradient", as the paper has it, or "sign": each number moves by the rate, which is what the official code's
+        fresh Adam does in its one update.
+    inner_steps: moves a step. first, last: the part of the steps in which there are any (the official code: 0.2 to 1).
+    prompt_rate: λ2 of guided prompt tuning (eq. 8); 0 is off. Needs the denoiser's gradient, and carries over the steps.
+    through_denoiser: the clean estimate is a new prediction, gradient and all, instead of taking the noise as constant.
+    words, other: weights of the distances to the prompts, and of that between picture and sound.
+    latent_frames: how many latent frames of the picture are decoded for the binder, spread evenly; 0 is all of them.
+    half: the binder in bfloat16.
+    """
+
+    binder: Binder
+    task: str = "joint"
+    video_rate: float = 0.01
+    audio_rate: float = 0.1
+    update: Literal["gradient", "sign"] = "gradient"
+    inner_steps: int = 1
+    first: float = 0.2
+    last: float = 1.0
+    prompt_rate: float = 0.0
+    through_denoiser: bool = False
+    words: float = 1.0
+    other: float = 1.0
+    latent_frames: int = 0
+    half: bool = False
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, float | int) and not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{each.name} is {value}; give a number of at least 0")
+        if self.task not in PAIRS:
+            raise ValueError(f"task is {self.task!r}; give one of {', '.join(PAIRS)}")
+        if self.update not in ("gradient", "sign"):
+            raise ValueError(f"update is {self.update!r}; give 'gradient' or 'sign'")
+        if not 0 <= self.first < self.last <= 1:
+            raise ValueError(f"it is active from {self.first} to {self.last}; give two numbers from 0 to 1, the lower first")
+        require(self.binder, *{modality for pair in PAIRS[self.task] for modality in pair if modality != "text"})
+        if self.words:
+            require(self.binder, "text")
+
+    @property
+    def rates(self) -> dict[Modality, float]:
+        """How far each latent that is made moves; 0 where it stays."""
+        rates = {"video": self.video_rate, "audio": self.audio_rate}
+        return {modality: rates[modality] for modality in MADE[self.task]}
+
+    def begin(self, model: JointModel, shape: AVShape, texts: tuple[str, str], reference: Reference = Reference()) -> Alignment:
+        """One clip's alignment. `texts`: what to see and what to hear; an empty one is left out."""
+        return Alignment(self, model, shape, _known(self, texts, reference, model.device))
+
+
+@dataclass
+class Alignment:
+    """One clip on its way: `known` embeddings, and what happened: a loss for each move, moves `skipped` for NaN."""
+
+    aligner: Aligner
+    model: JointModel
+    shape: AVShape
+    known: dict[str, Tensor]
+    losses: list[float] = field(default_factory=list)
+    skipped: int = 0
+
+    def active(self, step: Step) -> bool:
+        along = (step.index + 1) / step.count
+        return self.aligner.first < along <= self.aligner.last and any(self.aligner.rates.values())
+
+    def tunes(self, step: Step) -> bool:
+        return self.aligner.prompt_rate > 0 and self.active(step)
+
+    def moved(self, latent: AVLatent, clean: Callable[[AVLatent], AVLatent]) -> AVLatent:
+        """`latent` moved towards agreement; `clean` gives the clean estimate of one."""
+        for _ in range(self.aligner.inner_steps):
+            latent = self._move(latent, clean)
+        return latent
+
+    def _move(self, latent: AVLatent, clean: Callable[[AVLatent], AVLatent]) -> AVLatent:
+        moving = {name: getattr(latent, name).detach().requires_grad_() for name, rate in self.aligner.rates.items() if rate}
+        with torch.enable_grad():
+            loss = self.loss(clean(replace(latent, **moving)))
+            gradients = torch.autograd.grad(loss.sum(), list(moving.values()))
+        if not all(bool(gradient.isfinite().all()) for gradient in gradients):
+            self.skipped += 1
+            return latent
+        self.losses.append(float(loss.mean()))
+        steps = (self._step(name, gradient) for name, gradient in zip(moving, gradients))
+        return replace(latent, **{name: x.detach() - step for (name, x), step in zip(moving.items(), steps)})
+
+    def _step(self, name: str, gradient: Tensor) -> Tensor:
+        return self.aligner.rates[name] * (gradient.sign() if self.aligner.update == "sign" else gradient)
+
+    def tuned(self, cond: AVCondition, estimate: Callable[[AVCondition], AVLatent]) -> AVCondition:
+        """Guided prompt tuning: y ← y − λ2 ∇_y L. `estimate` gives the clean estimate that prompts `cond` lead to."""
+        tokens = {name: getattr(cond, name).tokens.detach().requires_grad_() for name in self.aligner.rates}
+        asked = replace(cond, **{name: replace(getattr(cond, name), tokens=y) for name, y in tokens.items()})
+        with torch.enable_grad():
+            loss = self.loss(estimate(asked)).sum()
+            gradients = torch.autograd.grad(loss, list(tokens.values()), allow_unused=True)
+        parts = {}
+        for (name, y), gradient in zip(tokens.items(), gradients):
+            if gradient is not None and bool(gradient.isfinite().all()):
+                mask = getattr(cond, name).mask[..., None]  # what is no word stays none
+                parts[name] = replace(getattr(cond, name), tokens=(y - self.aligner.prompt_rate * gradient * mask).detach())
+        return replace(cond, **parts)
+
+    def loss(self, clean: AVLatent) -> Tensor:
+        """The weighted sum of the task's distances, [B]."""
+        made = self._embeddings(clean)
+        total = torch.zeros(clean.rows, device=clean.video.device)
+        for a, b in PAIRS[self.aligner.task]:
+            weight = self.aligner.words if b == "text" else self.aligner.other
+            other = self.known.get(f"{a}_text") if b == "text" else made.get(b, self.known.get(b))
+            if weight and other is not None:
+                total = total + weight * distance(made[a], other)
+        return total
+
+    def _embeddings(self, clean: AVLatent) -> dict[Modality, Tensor]:
+        """What is made, decoded and embedded; what was decoded is made again on the way back."""
+        made: dict[Modality, Tensor] = {}
+        with torch.autocast(clean.video.device.type, torch.bfloat16) if self.aligner.half else nullcontext():
+            if "video" in MADE[self.aligner.task]:
+                made["video"] = checkpoint(self._embed_video, clean.video, use_reentrant=False).float()
+            if "audio" in MADE[self.aligner.task]:
+                made["audio"] = checkpoint(self._embed_audio, clean.audio, use_reentrant=False).float()
+        return made
+
+    def _embed_video(self, latent: Tensor) -> Tensor:
+        fps, wanted = float(self.shape.video.fps), self.aligner.latent_frames
+        if 0 < wanted < latent.shape[2]:
+            fps = fps * wanted / latent.shape[2]
+            latent = latent[:, :, torch.linspace(0, latent.shape[2] - 1, wanted).round().long()]
+        return self.aligner.binder.embed_video(self.model.render_video(latent, self.shape), fps)
+
+    def _embed_audio(self, latent: Tensor) -> Tensor:
+        return self.aligner.binder.embed_audio(self.model.render_audio(latent, self.shape), self.shape.audio.sample_rate)
+
+
+@torch.no_grad()
+def _known(aligner: Aligner, texts: tuple[str, str], reference: Reference, device: torch.device) -> dict[str, Tensor]:
+    """Embeddings of what does not change: the prompts (by whose they are), and what is referred to."""
+    binder, known = aligner.binder, {}
+    for made, text in zip(("video", "audio"), texts):
+        if text.strip() and aligner.words and made in MADE[aligner.task]:
+            known[f"{made}_text"] = binder.embed_text([text])
+    for modality in {modality for pair in PAIRS[aligner.task] for modality in pair} - {"text", *MADE[aligner.task]}:
+        given = getattr(reference, modality)
+        if given is None:
+            raise ValueError(f"{aligner.task} needs {_ARTICLE[modality]} to agree with; give one")
+        known[modality] = _embedded(binder, modality, given[None].to(device), reference)
+    return known
+
+
+_ARTICLE = {"video": "a video", "image": "an image", "audio": "a sound"}
+
+
+def _embedded(binder: Binder, modality: str, given: Tensor, reference: Reference) -> Tensor:
+    if not bool(given.isfinite().all()) or given.numel() == 0:
+        raise ValueError(f"{_ARTICLE[modality]} to agree with is empty or holds NaN; give one without")
+    if modality == "image":
+        return binder.embed_image(given)
+    if modality == "video":
+        return binder.embed_video(given, reference.fps)
+    if not bool(given.any()):
+        raise ValueError("the sound to agree with is silent; give one in which something is heard")
+    return binder.embed_audio(given, reference.sample_rate)

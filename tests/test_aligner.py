@@ -1,0 +1,239 @@
+"""The aligner moves what it may towards agreement, as far as it is told, and leaves everything else alone."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from duet_av.av_models.aligner import PAIRS, Aligner, Reference
+from duet_av.av_models.contract import AVLatent
+from duet_av.av_models.guidance import make_guidance
+from duet_av.av_models.sampling import sample
+from duet_av.tests.tiny import tiny_model
+
+STEPS = 5
+
+
+class ToyBinder:
+    """Red against blue, low against high, and the words for either."""
+
+    name = "Toy"
+    modalities = frozenset({"video", "image", "audio", "text"})
+
+    def embed_video(self, frames: Tensor, fps: float) -> Tensor:
+        return self.embed_image(frames.mean(1))
+
+    def embed_image(self, image: Tensor) -> Tensor:
+        return F.normalize(image.mean((1, 2))[:, [0, 2]], dim=-1)
+
+    def embed_audio(self, waveform: Tensor, sample_rate: int) -> Tensor:
+        slow = waveform.unflatten(-1, (-1, 250)).mean(-1)
+        return F.normalize(torch.stack([slow.clamp_min(0).sum((1, 2)) + 0.1, (-slow).clamp_min(0).sum((1, 2)) + 0.1], -1), dim=-1)
+
+    def embed_text(self, texts: list[str]) -> Tensor:
+        return torch.tensor([[1.0, 0.0] if "red" in text else [0.0, 1.0] for text in texts])
+
+
+class Blind(ToyBinder):
+    modalities = frozenset({"audio", "text"})
+
+
+BLUE = Reference(video=torch.tensor([0.0, 0.0, 1.0]).expand(8, 16, 16, 3), fps=16.0)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_model()
+
+
+def made(model, aligner: Aligner | None = None, texts=("", ""), reference=Reference(), guidance="cfg", **options):
+    shape = model.shape()
+    alignment = aligner and aligner.begin(model, shape, texts, reference)
+    conditions = model.encode(*texts), model.encode("", "")
+    settings = {"video_scale": 2.0, "audio_scale": 2.0} if guidance == "cfg" else {}
+    result = sample(
+        model.denoiser, model.latent_shape(shape), *conditions, make_guidance(guidance, **settings), steps=STEPS, video_seed=1,
+        audio_seed=2, alignment=alignment, **options,
+    )  # fmt: skip
+    return result, alignment
+
+
+def disagreement(model, aligner, latent, texts=("", ""), reference=Reference()) -> float:
+    return float(aligner.begin(model, model.shape(), texts, reference).loss(latent))
+
+
+strong = partial(Aligner, binder=ToyBinder(), video_rate=30.0, audio_rate=30.0)
+
+
+def test_without_strength_the_result_is_the_same_bit_for_bit(model):
+    plain, _ = made(model, texts=("red", "red"))
+    idle, alignment = made(model, Aligner(binder=ToyBinder(), video_rate=0.0, audio_rate=0.0), ("red", "red"))
+    assert torch.equal(plain.latent.video, idle.latent.video) and torch.equal(plain.latent.audio, idle.latent.audio)
+    assert alignment.losses == []
+
+
+@pytest.mark.parametrize("task, reference, moves", [
+    ("joint", Reference(), "both"), ("v2a", BLUE, "audio"), ("i2a", Reference(image=BLUE.video[0]), "audio"),
+    ("a2v", Reference(audio=-torch.ones(1, 16_000), sample_rate=8000), "video"),
+])  # fmt: skip
+def test_what_is_made_agrees_better_and_the_rest_stays(model, task, reference, moves):
+    aligner, texts = strong(task=task, words=0.0), ("", "")
+    plain, _ = made(model, parity=True)  # coupled, one modality's move would reach the other
+    aligned, alignment = made(model, aligner, texts, reference, parity=True)
+    assert disagreement(model, aligner, aligned.latent, texts, reference) < disagreement(
+        model, aligner, plain.latent, texts, reference
+    )
+    assert torch.equal(plain.latent.video, aligned.latent.video) == (moves == "audio")
+    assert torch.equal(plain.latent.audio, aligned.latent.audio) == (moves == "video")
+    assert len(alignment.losses) == 4  # all but the first fifth of the steps
+
+
+def test_each_modality_agrees_with_its_own_words(model):
+    aligner, texts = strong(task="joint", other=0.0), ("a red ball", "metal")
+    alignment = aligner.begin(model, model.shape(), texts)
+    latent = made(model)[0].latent
+    binder, frames = aligner.binder, model.decode(latent, model.shape())
+    v, a = binder.embed_video(frames[0], 16.0), binder.embed_audio(frames[1], 8000)
+    assert float(alignment.loss(latent)) == pytest.approx(float(1 - v[:, 0] + 1 - a[:, 1]), abs=1e-5)
+
+
+def test_pairs_are_those_of_the_paper():
+    """Section 3.3: V2A F(a,v) + F(a,p); A2V F(v,a) + F(v,p); joint F(v,p) + F(v,a) + F(a,p); I2A as V2A with a picture."""
+    assert {task: {frozenset(pair) for pair in pairs} for task, pairs in PAIRS.items()} == {
+        "v2a": {frozenset({"audio", "video"}), frozenset({"audio", "text"})},
+        "a2v": {frozenset({"video", "audio"}), frozenset({"video", "text"})},
+        "joint": {frozenset({"video", "text"}), frozenset({"video", "audio"}), frozenset({"audio", "text"})},
+        "i2a": {frozenset({"audio", "image"}), frozenset({"audio", "text"})},
+    }
+
+
+def one_move(model, **settings):
+    aligner = Aligner(binder=ToyBinder(), task="a2v", words=0.0, **settings)
+    alignment = aligner.begin(model, model.shape(), ("", ""), Reference(audio=-torch.ones(1, 16_000), sample_rate=8000))
+    latent = made(model)[0].latent
+    after = alignment.moved(latent, lambda x: x)
+    return alignment, latent, after
+
+
+def test_a_gradient_move_is_the_rate_times_the_gradient(model):
+    alignment, latent, after = one_move(model, video_rate=0.5)
+    x = latent.video.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(alignment.loss(AVLatent(x, latent.audio)).sum(), x)
+    torch.testing.assert_close(after.video, latent.video - 0.5 * gradient)
+
+
+def test_a_sign_move_is_the_official_codes_fresh_adam(model):
+    """One update of an Adam that was made anew: the rate against the gradient's sign."""
+    alignment, latent, after = one_move(model, video_rate=0.1, update="sign")
+    x = latent.video.clone().requires_grad_()
+    optimizer = torch.optim.Adam([x], lr=0.1, eps=0.0)
+    alignment.loss(AVLatent(x, latent.audio)).sum().backward()
+    moved = x.grad != 0
+    optimizer.step()
+    torch.testing.assert_close(after.video[moved], x.detach()[moved])
+    assert torch.equal(after.video[~moved], latent.video[~moved])
+
+
+def test_inner_steps_and_the_active_interval_are_counted(model):
+    _, alignment = made(model, strong(inner_steps=3, first=0.5, last=0.9))
+    assert len(alignment.losses) == 3 * 2  # steps 3 and 4 of 5
+
+
+def test_the_clean_estimate_pairs_the_stepped_latent_with_its_own_noise_level(model):
+    """What is decoded after a deterministic step is what would have been estimated before it."""
+    seen, aligner = [], Aligner(binder=ToyBinder(), words=0.0, video_rate=1e-9, audio_rate=1e-9, first=0.0)
+    alignment = aligner.begin(model, model.shape(), ("", ""))
+    loss = alignment.loss
+    alignment.loss = lambda clean: (seen.append(clean), loss(clean))[1]
+    estimates = []
+    sample(
+        model.denoiser, model.latent_shape(model.shape()), model.encode("", ""), model.encode("", ""), make_guidance("none"),
+        steps=STEPS, alignment=alignment, callback=lambda step, steps, x0: estimates.append(x0),
+    )  # fmt: skip
+    assert len(seen) == len(estimates) == STEPS
+    for ours, before in zip(seen, estimates):
+        torch.testing.assert_close(ours.video.detach(), before.video, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(ours.audio.detach(), before.audio, atol=1e-4, rtol=1e-4)
+
+
+def test_prompts_are_tuned_and_carried_over_the_steps(model):
+    """λ2 alone, the latents left alone, changes what is made, and towards agreement."""
+    texts = ("red", "red")
+    tuned = Aligner(binder=ToyBinder(), video_rate=1e-12, audio_rate=1e-12, prompt_rate=100.0, first=0.0)
+    (plain, _), (aligned, _) = made(model, texts=texts, guidance="none"), made(model, tuned, texts, guidance="none")
+    assert not torch.allclose(plain.latent.video, aligned.latent.video, atol=1e-5)
+    assert disagreement(model, tuned, aligned.latent, texts) < disagreement(model, tuned, plain.latent, texts)
+
+
+def test_the_gradient_can_go_through_the_denoiser(model):
+    aligner = strong(words=0.0, through_denoiser=True)
+    (constant, _), (through, alignment) = made(model, strong(words=0.0)), made(model, aligner)
+    assert not torch.equal(constant.latent.video, through.latent.video) and len(alignment.losses) == 4
+    assert disagreement(model, aligner, through.latent) < disagreement(model, aligner, made(model)[0].latent)
+
+
+class Nan(ToyBinder):
+    """Its gradient is NaN where two embeddings are compared for the second time."""
+
+    calls = 0
+
+    def embed_video(self, frames: Tensor, fps: float) -> Tensor:
+        self.calls += 1
+        return super().embed_video(frames, fps) * (torch.nan if self.calls > 2 else 1.0)
+
+
+def test_a_move_with_nan_in_its_gradient_is_left_out_counted_and_said(model):
+    result, alignment = made(model, strong(binder=Nan(), words=0.0))
+    assert alignment.skipped and result.latent.video.isfinite().all()
+    [warning] = result.warnings
+    assert warning == f"{alignment.skipped} of the aligner's moves had NaN in their gradient and were left out; lower its rates"
+
+
+def test_it_works_with_the_joint_sampler_and_with_each_expert_alone(model):
+    for guidance in ("joint_cfg", "none"):
+        result, _ = made(model, strong(), ("red", "red"), guidance=guidance)
+        assert result.latent.video.isfinite().all()
+    parity, _ = made(model, strong(), ("red", "red"), parity=True)
+    plain, _ = made(model, texts=("red", "red"), parity=True)
+    idle, _ = made(model, strong(video_rate=0.0, audio_rate=0.0), ("red", "red"), parity=True)
+    assert not torch.equal(parity.latent.video, plain.latent.video) and torch.equal(idle.latent.video, plain.latent.video)
+
+
+def test_fewer_latent_frames_can_be_decoded(model):
+    seen = []
+
+    class Noting(ToyBinder):
+        def embed_video(self, frames: Tensor, fps: float) -> Tensor:
+            seen.append((frames.shape[1], fps))
+            return super().embed_video(frames, fps)
+
+    made(model, strong(binder=Noting(), words=0.0, latent_frames=3, first=0.0))
+    assert {frames for frames, _ in seen} == {9} and seen[0][1] == pytest.approx(16 * 3 / 9)
+
+
+@pytest.mark.parametrize("settings, said", [
+    (dict(task="a2a"), "task is 'a2a'; give one of joint, v2a, a2v, i2a"),
+    (dict(update="adam"), "update is 'adam'; give 'gradient' or 'sign'"),
+    (dict(video_rate=float("nan")), "video_rate is nan; give a number of at least 0"),
+    (dict(first=0.8, last=0.2), "it is active from 0.8 to 0.2; give two numbers from 0 to 1, the lower first"),
+    (dict(binder=Blind()), "Toy embeds no video; it embeds audio, text: choose another task or binder"),
+])  # fmt: skip
+def test_settings_that_make_no_sense_are_one_line(settings, said):
+    with pytest.raises(ValueError, match=f"^{said}$"):
+        Aligner(**{"binder": ToyBinder()} | settings)
+
+
+@pytest.mark.parametrize("task, reference, said", [
+    ("v2a", Reference(), "v2a needs a video to agree with; give one"),
+    ("v2a", Reference(video=torch.zeros(0, 16, 16, 3), fps=16.0), "a video to agree with is empty or holds NaN; give one without"),
+    ("a2v", Reference(), "a2v needs a sound to agree with; give one"),
+    ("a2v", Reference(audio=torch.zeros(1, 900), sample_rate=8000), "the sound to agree with is silent; give one in which .*"),
+    ("a2v", Reference(audio=torch.full((1, 9), torch.nan), sample_rate=8000), "a sound to agree with is empty or holds NaN; .*"),
+])  # fmt: skip
+def test_a_reference_that_cannot_be_agreed_with_is_one_line(model, task, reference, said):
+    with pytest.raises(ValueError, match=f"^{said}$"):
+        Aligner(binder=ToyBinder(), task=task).begin(model, model.shape(), ("", ""), reference)
