@@ -151,9 +151,9 @@ def load_joint_model(source: str | Path) -> JointModel:
     denoiser, conditioner = _built(card, path)
     load_into(denoiser, sub_tensors(tensors, "denoiser"), path)
     load_into(conditioner, {key: x for key, x in tensors.items() if not key.startswith("denoiser.")}, path)
-    for part in (denoiser, conditioner):
+    codecs = [load_codec(path.parent / card["codecs"][modality]) for modality in ("video", "audio")]
+    for part in (denoiser, conditioner, *codecs):
         part.eval().requires_grad_(False)
-    codecs = (load_codec(path.parent / card["codecs"][modality]) for modality in ("video", "audio"))
     model = JointModel(card, denoiser, *codecs, conditioner, clip=VideoShape(**card["clip"]))
     _check_codecs(model, path, path)
     return model

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .checkpoint import load_checkpoint, load_into, sub_tensors
 from .text import WordEncoder
 
-BOUNCE, BOUNCE_JOINTDIT = "Bounce", "Bounce JointDiT"
+BOUNCE, BOUNCE_JOINTDIT, BOUNCE_BIND = "Bounce", "Bounce JointDiT", "Bounce-Bind"
 SHIPPED_JOINT = {BOUNCE: "bounce", BOUNCE_JOINTDIT: "jointdit", "jointdit": "jointdit"}
 SHIPPED = Path(__file__).parent.parent / "bounce" / "models"
 CODECS = {

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from duet_av.av_models.binders.base import distance, require
+from duet_av.av_models.binders.bounce_bind import load_binder
 from duet_av.av_models.bounce.generate import Prompt, generate
 from duet_av.av_models.bounce.world import simulate
 from duet_av.av_models.checkpoint import load_checkpoint, read_card
@@ -20,6 +22,7 @@ from duet_av.av_models.parameterization import to_x0
 from duet_av.av_models.training import config as training
 from duet_av.av_models.training import given
 from duet_av.av_models.training.alignment import PathAlignment, truth_of
+from duet_av.av_models.training.bounce_binder import contrast
 from duet_av.av_models.training.config import train_config
 from duet_av.av_models.training.curves import compare_curves, plot_curve, read_curve
 from duet_av.av_models.training.loop import CURVE, STATE, Schedule
@@ -89,6 +92,12 @@ CONFIGS = {
             "codecs": {"video": "video_codec.safetensors", "audio": "audio_codec.safetensors"},
             "sample_rate": 16_000,
             "clip": {"frames": 8, "height": SIZE, "width": SIZE, "fps": 16},
+        },
+    },
+    "binder": {
+        "out": "models/bind.safetensors",
+        "stage_config": {
+            "batch": 4, "size": SIZE, "noise": 0.1, "clips_per_pool": 8, "steps_per_pool": 100, "model": {"width": 32, "out": 8},
         },
     },
 }  # fmt: skip
@@ -347,6 +356,23 @@ def test_eq_7_weighs_by_what_the_clean_estimate_is_off(folder, tmp_path):
     error_v, error_a = (clean_v - stage.video(rows)).square().mean(), (clean_a - stage.audio(rows)).square().mean()
     assert losses["x0"]["loss"] == pytest.approx((error_v + error_a).item(), rel=1e-3)
     assert losses["prediction"]["loss"] != pytest.approx(losses["x0"]["loss"], rel=0.1)
+
+
+def test_the_binder_comes_out_ready_to_use(folder):
+    binder = load_binder(folder / CONFIGS["binder"]["out"])
+    require(binder, "video", "image", "audio", "text")
+    frames, wave = torch.rand(2, 10, 40, 48, 3, requires_grad=True), torch.rand(2, 2, 9000, requires_grad=True)
+    v, a, w = binder.embed_video(frames, 12.0), binder.embed_audio(wave, 24_000), binder.embed_text(["a red ball", ""])
+    for each in (v, a, w, binder.embed_image(frames[:, 0])):
+        assert each.shape == (2, 8) and each.norm(dim=-1).detach().tolist() == pytest.approx([1, 1])
+    distance(v, a).sum().backward()
+    assert frames.grad.abs().sum() > 0 and wave.grad.abs().sum() > 0
+
+
+def test_what_belongs_together_costs_least():
+    a = torch.eye(4)
+    low = contrast(a, a, torch.tensor(0.1))
+    assert low < 0.01 < contrast(a, a.roll(1, 0), torch.tensor(0.1))
 
 
 def test_alignment_with_true_paths_trains_the_tower_and_stays_out_of_the_checkpoint(folder, tmp_path):

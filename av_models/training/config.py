@@ -15,6 +15,7 @@ from .loop import Schedule, Stage, train
 
 STAGES = (
     "video_codec", "audio_codec", "video_expert", "audio_expert", "joint", "svd_expert", "audioldm2_expert", "jointdit",
+    "binder",
 )  # fmt: skip
 
 
@@ -82,6 +83,10 @@ def make_stage(config: dict[str, Any], base: Path, steps: int, out: Path, on_cli
         from .bounce_codecs import AudioCodecStage, VideoCodecStage
 
         return (VideoCodecStage if kind == "video_codec" else AudioCodecStage)(settings, steps, out)
+    if kind == "binder":
+        from .bounce_binder import BinderStage
+
+        return BinderStage(settings, out)
     of = config["data"]
     data = _read_data(of, settings, base, on_clip)
     torch.manual_seed(config["seed"])  # encoding drew from it, reading the cache did not

@@ -1,0 +1,106 @@
+"""Bounce-Bind: a small contrastive binder for Bounce's pictures, sounds and words, shipped with Duet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchaudio.functional import resample
+from torchaudio.transforms import MelSpectrogram
+
+from ..checkpoint import load_checkpoint, load_into
+from ..loading import BOUNCE_BIND, expect, shipped
+from ..text import WordEncoder
+
+SIDE, SHOWN = 64, 8  # pixels, frames
+RATE, MELS = 16_000, 64
+LOUDEST, QUIET = 10.0, 1e-4
+
+
+def _halving(conv: Callable[[int, int], nn.Module], sizes: list[int]) -> nn.Sequential:
+    layers = ((conv(a, b), nn.GroupNorm(8, b), nn.SiLU()) for a, b in zip(sizes, sizes[1:]))
+    return nn.Sequential(*(part for layer in layers for part in layer))
+
+
+class PictureTower(nn.Module):
+    """Eight frames, each by itself: what is in them, not when."""
+
+    def __init__(self, width: int, out: int) -> None:
+        super().__init__()
+        sizes = [3, width // 4, width // 2, width, width]
+        self.layers = _halving(lambda a, b: nn.Conv2d(a, b, 3, stride=2, padding=1), sizes)
+        self.out = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, out))
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """[B, F, H, W, 3] in 0..1 to [B, out]."""
+        shown = frames[:, torch.linspace(0, frames.shape[1] - 1, min(SHOWN, frames.shape[1])).round().long()]
+        x = shown.flatten(0, 1).movedim(-1, 1) * 2 - 1
+        if x.shape[-2:] != (SIDE, SIDE):
+            x = F.interpolate(x, (SIDE, SIDE), mode="bilinear", antialias=True)
+        h = self.layers(x)
+        each = torch.cat([h.mean((2, 3)), h.amax((2, 3))], -1).unflatten(0, shown.shape[:2])
+        return self.out(each.mean(1))
+
+
+class SoundTower(nn.Module):
+    """A log-mel spectrogram: what rings in it, not when."""
+
+    def __init__(self, width: int, out: int) -> None:
+        super().__init__()
+        self.mel = MelSpectrogram(RATE, n_fft=512, hop_length=125, n_mels=MELS)
+        sizes = [MELS, width, width, width]
+        self.layers = _halving(lambda a, b: nn.Conv1d(a, b, 5, stride=2, padding=2), sizes)
+        self.out = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, out))
+
+    def forward(self, waveform: Tensor, sample_rate: int) -> Tensor:
+        """[B, C, samples] in −1..1 to [B, out]."""
+        mono = waveform.mean(1)
+        heard = resample(mono, sample_rate, RATE) if sample_rate != RATE else mono
+        h = self.layers((self.mel(heard) + QUIET).log() / LOUDEST)
+        return self.out(torch.cat([h.mean(-1), h.amax(-1)], -1))
+
+
+class BounceBind(nn.Module):
+    """Contrastive over clips, their pictures, sounds and captions (InfoNCE, arXiv 1807.03748)."""
+
+    name = "Bounce-Bind"
+    modalities = frozenset({"video", "image", "audio", "text"})
+
+    def __init__(self, vocabulary: list[str], width: int = 128, out: int = 64) -> None:
+        super().__init__()
+        self.config = {"vocabulary": list(vocabulary), "width": width, "out": out}
+        self.picture, self.sound = PictureTower(width, out), SoundTower(width, out)
+        self.words = WordEncoder(vocabulary, width=64)
+        self.of_words = nn.Linear(64, out)
+        self.temperature = nn.Parameter(torch.tensor(0.07).log())
+
+    def embed_video(self, frames: Tensor, fps: float) -> Tensor:
+        return F.normalize(self.picture(frames), dim=-1)
+
+    def embed_image(self, image: Tensor) -> Tensor:
+        return self.embed_video(image[:, None], 1.0)
+
+    def embed_audio(self, waveform: Tensor, sample_rate: int) -> Tensor:
+        return F.normalize(self.sound(waveform, sample_rate), dim=-1)
+
+    def embed_text(self, texts: list[str]) -> Tensor:
+        encoded = self.words(texts)
+        mean = encoded.tokens.sum(1) / encoded.mask.sum(1, keepdim=True).clamp_min(1)
+        return F.normalize(self.of_words(mean), dim=-1)
+
+
+def load_binder(source: str | Path) -> nn.Module:
+    """The shipped Bounce-Bind by its name, or a binder from its safetensors file."""
+    path = shipped("bind") if source == BOUNCE_BIND else Path(source)
+    tensors, card = load_checkpoint(path)
+    expect(card, "kind", ("binder",), path)
+    if expect(card, "architecture", ("BounceBind", "ImageBind"), path) == "ImageBind":
+        from .imagebind import load_imagebind
+
+        return load_imagebind(path)
+    config: dict[str, Any] = card["config"]
+    return load_into(BounceBind(**config), tensors, path).eval().requires_grad_(False)
