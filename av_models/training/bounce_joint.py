@@ -16,6 +16,7 @@ from ..joint.avfulldit import AVFullDiT
 from ..loading import load_expert
 from .alignment import PathAlignment, truth_of
 from .bounce_experts import compile_blocks, drop_text
+from .coupled_rows import coupled_rows
 from .flow import device_of, draw_time, draws, noised
 from .given import MODES, draw_known, error_of_rest
 from .latents import LatentSet
@@ -24,8 +25,7 @@ from .latents import LatentSet
 class JointStage:
     """L = L_v + λ_a L_a with one shared t and independent noise (AVFullDiT, section 3).
 
-    Some rows of every batch are trained `cut` and some `removed`, so that JointCFG's and JointCFG*'s negatives are
-    predictions the model has learned; both texts are dropped for half of those. The first `given_rows` rows are given a
+    Some rows of every batch are trained `cut` and some `removed` (see `coupled_rows`). The first `given_rows` rows are given a
     part of the clip clean, drawn from `modes`. Text encoders are trained too, unless `frozen_text`. `start`: a checkpoint
     of this stage to go on from, instead of from the experts alone. `align` {block, place, kind}: that block's video
     features are also aligned with the balls' true paths; the head that reads them is not part of the checkpoint.
@@ -59,12 +59,8 @@ class JointStage:
         self.modes = config.get("modes", MODES)
         if align := config.get("align"):
             self.align_with_paths(denoiser, **align)
-        cut, removed, self.given_rows = config["cut_rows"], config["removed_rows"], config["given_rows"]
-        full = self.batch - cut - removed
-        self.kinds = [CouplingKind.FULL] * full + [CouplingKind.CUT] * cut + [CouplingKind.REMOVED] * removed
-        self.null = torch.zeros(self.batch, dtype=torch.bool)
-        self.null[full : full + cut // 2] = True
-        self.null[full + cut : full + cut + removed // 2] = True
+        self.given_rows = config["given_rows"]
+        self.kinds, self.null = coupled_rows(self.batch, config["cut_rows"], config["removed_rows"])
 
     def align_with_paths(self, denoiser: AVFullDiT, block: int, **weights: float) -> None:
         self.model["alignment"] = PathAlignment(denoiser.video.width, **weights)

@@ -18,6 +18,7 @@ from ..path import DDPM, EDM
 from ..path import Path as NoisePath
 from ..text import WordEncoder
 from .bounce_experts import drop_text
+from .coupled_rows import coupled_rows
 from .flow import device_of, draws
 from .latents import LatentSet
 
@@ -115,8 +116,8 @@ class JointDiTStage(UNetStage):
     """One picture to a sounding clip: t_uni drives both worlds, L = λ1 L_v + λ2 L_a (JointDiT, eqs. 4–7).
 
     `loss`: "prediction" weighs each modality as its expert was trained (v, ε); "x0" is eq. 7 as printed, which weighs
-    DDPM's noisiest steps hundreds of times more than its cleanest. Some rows are trained `cut` and some `removed`, half
-    of those without a picture, so that JointCFG's and JointCFG*'s negatives are predictions the model has learned.
+    DDPM's noisiest steps hundreds of times more than its cleanest. Some rows are trained `cut` and some `removed` (see
+    `coupled_rows`).
     """
 
     def __init__(self, config: dict[str, Any], video: Path, audio: Path, data: LatentSet, out: Path) -> None:
@@ -134,12 +135,7 @@ class JointDiTStage(UNetStage):
         self.text_width = self.a_card["text"]["width"]
         self.conditioner = PictureConditioner(picture, self.text_width, config["clip"]["fps"], self.v_card["motion_bucket"])
         self.model = nn.ModuleDict({"denoiser": denoiser, "encoder": picture}).train()
-        cut, removed = config["cut_rows"], config["removed_rows"]
-        full = self.batch - cut - removed
-        self.kinds = [CouplingKind.FULL] * full + [CouplingKind.CUT] * cut + [CouplingKind.REMOVED] * removed
-        self.null = torch.zeros(self.batch)
-        self.null[full : full + cut // 2] = 1
-        self.null[full + cut : full + cut + removed // 2] = 1
+        self.kinds, self.null = coupled_rows(self.batch, config["cut_rows"], config["removed_rows"])
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         rows, denoiser = self.rows(step, 7), self.model["denoiser"]
@@ -157,13 +153,14 @@ class JointDiTStage(UNetStage):
             error_v, error_a = error_v * sigma_v**2, error_a * (sigma_a / alpha_a) ** 2
         error_v, error_a = error_v.flatten(1).mean(1), error_a.flatten(1).mean(1)
         loss = self.config["lambda_v"] * error_v.mean() + self.config["lambda_a"] * error_a.mean()
-        joint, apart = slice(0, self.kinds.count(CouplingKind.FULL)), slice(self.kinds.count(CouplingKind.FULL), None)
+        coupled = self.kinds.count(CouplingKind.FULL)
+        joint, apart = slice(0, coupled), slice(coupled, None)
         parts = {"loss": loss, "video": error_v[joint].mean(), "audio": error_a[joint].mean()}
         parts |= {"video_cut": error_v[apart].mean(), "audio_cut": error_a[apart].mean()}
         return loss, {key: value.item() for key, value in parts.items()}
 
     def condition(self, first: Tensor) -> AVCondition:
-        return self.conditioner.of_latent(first, self.dropped() * (1 - self.null.to(first.device)))
+        return self.conditioner.of_latent(first, self.dropped() * ~self.null.to(first.device))
 
     def finish(self, model: nn.Module, run: dict[str, Any]) -> None:
         card = {
