@@ -1,0 +1,76 @@
+"""True clips keep all five laws; a clip that breaks one is found to break that one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from duet_av.av_models.bounce.render import render
+from duet_av.av_models.bounce.world import FPS, FRAMES, PX, Worlds, simulate
+from duet_av.av_models.metrics.physics import Physics, physics
+
+
+def seen(worlds: Worlds) -> list[Physics]:
+    return [physics(clip[:FRAMES] / np.float32(255), FPS) for clip in render(worlds, 64)]
+
+
+def moved(worlds: Worlds, change) -> Worlds:
+    """`change(position)` of a copy of the balls' places, [N, 2, F, 2]."""
+    position = worlds.position.copy()
+    change(position)
+    return replace(worlds, position=position)
+
+
+@pytest.fixture(scope="module")
+def worlds() -> Worlds:
+    return simulate(12, "val", seed=4)
+
+
+@pytest.fixture(scope="module")
+def one_ball() -> Worlds:
+    return simulate(8, "val", seed=4, balls=1)
+
+
+def broken(found: list[Physics], law: str) -> float:
+    return float(np.mean([not each.laws[law] for each in found]))
+
+
+def test_true_clips_keep_every_law(worlds):
+    assert [each.score for each in seen(worlds)] == [5] * len(worlds)
+
+
+def test_a_weaker_gravity_is_found(one_ball):
+    """At half the speed of time, a quarter of the acceleration: seen as such, or as flights that are none."""
+    slow = moved(one_ball, lambda p: np.copyto(p, p[:, :, (np.arange(p.shape[2]) // 2)]))
+    found = seen(slow)
+    assert broken(found, "gravity") >= 0.5 and not any(each.laws["gravity"] and each.laws["flight"] for each in found)
+
+
+def test_a_trembling_ball_does_not_fly(one_ball):
+    noise = np.random.default_rng(0).normal(0, 2 * PX, one_ball.position.shape)
+    found = seen(moved(one_ball, lambda p: np.add(p, noise, out=p)))
+    assert broken(found, "flight") == 1.0
+
+
+def test_a_bounce_that_gives_speed_is_found(one_ball):
+    """A clip run backwards: every contact gives what it took."""
+    found = seen(moved(one_ball, lambda p: np.copyto(p[:, :, :FRAMES], p[:, :, :FRAMES][:, :, ::-1])))
+    assert broken(found, "restitution") > 0.5
+
+
+def test_a_ball_that_is_away_for_a_frame_is_found(one_ball):
+    found = seen(moved(one_ball, lambda p: p[:, :, 10].fill(-1.0)))
+    assert broken(found, "permanence") == 1.0 and all(each.permanence == 31 / 32 for each in found)
+
+
+def test_a_ball_that_jumps_is_found(one_ball):
+    def jump(p):
+        p[:, :, 16:, 0] = np.where(p[:, :, 16:17, 0] > 0.5, 0.1, 0.9)
+
+    assert broken(seen(moved(one_ball, jump)), "continuity") == 1.0
+
+
+def test_a_clip_without_a_ball_keeps_no_law():
+    assert physics(np.full((FRAMES, 64, 64, 3), 0.5, np.float32), FPS).score == 0
