@@ -169,10 +169,11 @@ def _built(card: dict[str, Any], path: Path) -> tuple[nn.Module, nn.Module]:
 
 
 def _build_avfulldit(card: dict[str, Any]) -> tuple[nn.Module, nn.Module]:
-    video = build_video_expert(card["video"]["config"], card["video"].get("coordinates", False))
+    of = card["video"]
+    video = build_video_expert(of["config"], of.get("coordinates", False), of.get("time_stride", 1))
     audio = build_audio_expert(card["audio"]["config"], card["audio"]["rope_scale"])
     texts = (WordEncoder(**card[modality]["text"]) for modality in ("video", "audio"))
-    return AVFullDiT(video, audio, card["joint_blocks"]), WordConditioner(*texts)
+    return AVFullDiT(video, audio, card["joint_blocks"], card.get("attention", "full")), WordConditioner(*texts)
 
 
 def _build_jointdit(card: dict[str, Any]) -> tuple[nn.Module, nn.Module]:

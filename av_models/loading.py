@@ -34,12 +34,12 @@ def load_codec(path: str | Path) -> nn.Module:
     return load_into(codec(**card["config"]), tensors, path).eval()
 
 
-def build_video_expert(config: Mapping[str, Any], coordinates: bool = False) -> nn.Module:
+def build_video_expert(config: Mapping[str, Any], coordinates: bool = False, time_stride: int = 1) -> nn.Module:
     from diffusers import WanTransformer3DModel
 
     from .experts.wan import WanExpert
 
-    return WanExpert(WanTransformer3DModel(**config), coordinates)
+    return WanExpert(WanTransformer3DModel(**config), coordinates, time_stride)
 
 
 def build_audio_expert(config: Mapping[str, Any], rope_scale: float) -> nn.Module:

@@ -25,7 +25,7 @@ from tqdm import tqdm
 from ..av_models.contract import AVLatent, CouplingKind
 from ..av_models.experts.base import Heads
 from ..av_models.guidance import make_guidance
-from ..av_models.joint.avfulldit import couple
+from ..av_models.joint.avfulldit import couple, in_one_softmax
 from ..av_models.joint_model import load_joint_model
 from ..av_models.sampling import sample
 
@@ -87,7 +87,7 @@ def heads(tokens: int, count: int) -> Heads:
 
 
 def two_attentions(parts: tuple[Heads, Heads, Heads]) -> tuple:
-    return couple(*parts, text=0, full=0)
+    return couple(*parts, text=0, full=0, meet=in_one_softmax)
 
 
 def dense_mask(parts: tuple[Heads, Heads, Heads]) -> torch.Tensor:

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from duet_av.av_models.experts.base import Stream
-from duet_av.av_models.experts.wan import coordinate_channels
+from duet_av.av_models.experts.wan import WanExpert, coordinate_channels
 from duet_av.av_models.joint.avfulldit import attend
 from duet_av.av_models.loading import build_video_expert
 from duet_av.tests import small
@@ -98,6 +98,17 @@ def test_sound_turns_by_the_video_s_angles_where_both_have_a_place():
         corners = of_video[0, ::cells, 0]  # (t, 0, 0)
         torch.testing.assert_close(of_sound[::TAU], corners.to(of_sound.dtype), atol=1e-6, rtol=0)
         assert not torch.allclose(of_sound[1], corners[1].to(of_sound.dtype), atol=1e-3)
+
+
+def test_with_expanded_video_sound_turns_by_its_own_angles():
+    """The paper's other ablation: the video's frames lie τ apart, and each τ-th sound step beside one of them."""
+    latent, text, t = small.latent(frames=3, steps=2 * TAU + 3), small.text(), small.times().video
+    audio = small.audio_expert(rope_scale=1.0).embed(latent.audio, t, text).rotary
+    video = WanExpert(small.video_expert().transformer, time_stride=TAU).embed(latent.video, t, text).rotary
+    cells = latent.video.shape[3] // 2 * (latent.video.shape[4] // 2)
+    for own, of_video in zip(audio, video):
+        of_sound = own[text.tokens.shape[1] :]
+        torch.testing.assert_close(of_sound[::TAU], of_video[0, ::cells, 0].to(of_sound.dtype), atol=1e-6, rtol=0)
 
 
 @torch.no_grad()

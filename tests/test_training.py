@@ -12,9 +12,10 @@ from duet_av.av_models.binders.base import distance, require
 from duet_av.av_models.binders.bounce_bind import load_binder
 from duet_av.av_models.bounce.generate import Prompt, generate
 from duet_av.av_models.bounce.world import simulate
-from duet_av.av_models.checkpoint import load_checkpoint, read_card
+from duet_av.av_models.checkpoint import load_checkpoint, read_card, sub_tensors
 from duet_av.av_models.experts.base import Stream
 from duet_av.av_models.guidance import make_guidance
+from duet_av.av_models.joint.avfulldit import one_after_another
 from duet_av.av_models.joint_model import load_joint_model
 from duet_av.av_models.loading import load_codec, load_expert
 from duet_av.av_models.media import write_video
@@ -266,6 +267,27 @@ def test_text_encoders_can_stay_as_the_experts_have_them(folder, tmp_path):
     joint = load_joint_model(folder / "models/frozen.safetensors")
     _, text, _ = load_expert(folder / CONFIGS["video_expert"]["out"])
     assert same(joint.conditioner.video_text.state_dict(), text.state_dict())
+
+
+@pytest.mark.parametrize("rope, stride, scale", [("vanilla", 1, 1.0), ("expand_video", 8, 1.0)])
+def test_the_papers_ablations_are_options_that_the_card_keeps(folder, tmp_path, rope, stride, scale):
+    settings = CONFIGS["joint"]["stage_config"] | {"rope": rope, "attention": "cross"}
+    train_config(write(folder, "joint", stage_config=settings), folder=tmp_path, out=folder / "models/ablated.safetensors")
+    denoiser = load_joint_model(folder / "models/ablated.safetensors").denoiser
+    assert (denoiser.video.time_stride, denoiser.audio.rope_scale) == (stride, scale)
+    assert denoiser.meet is one_after_another
+
+
+def test_a_model_that_does_not_hear_learns_the_picture_alone(folder, tmp_path):
+    """λ_a = 0 and every row removed: the sound's tower and the new heads stay as they were."""
+    deaf = {"lambda_a": 0.0, "cut_rows": 0, "removed_rows": 6, "given_rows": 0}
+    settings = CONFIGS["joint"]["stage_config"] | deaf
+    out = folder / "models/deaf.safetensors"
+    train_config(write(folder, "joint", stage_config=settings), folder=tmp_path, out=out)
+    after, (expert, _, _) = load_checkpoint(out)[0], load_expert(folder / CONFIGS["audio_expert"]["out"])
+    assert same(sub_tensors(after, "denoiser.audio"), {k: v.half() for k, v in expert.state_dict().items()})
+    video, _, _ = load_expert(folder / CONFIGS["video_expert"]["out"])
+    assert not same(sub_tensors(after, "denoiser.video"), {k: v.half() for k, v in video.state_dict().items()})
 
 
 def test_a_joint_run_goes_on_from_another(folder, tmp_path):

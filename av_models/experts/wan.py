@@ -14,12 +14,15 @@ class WanExpert(nn.Module):
     """Wraps a Wan transformer that predicts flow velocity; t in 0..1 becomes its timestep in 0..1000.
 
     `coordinates`: the transformer takes three channels more, which tell each cell where it is. Wan's rotary embedding
-    is relative, and a small model is slow to find floor and walls from it.
+    is relative, and a small model is slow to find floor and walls from it. `time_stride`: how far apart neighbouring
+    latent frames lie on the rotary embedding's time axis inside a joint model; Wan's own is 1.
     """
 
-    def __init__(self, transformer: WanTransformer3DModel, coordinates: bool = False) -> None:
+    def __init__(self, transformer: WanTransformer3DModel, coordinates: bool = False, time_stride: int = 1) -> None:
         super().__init__()
-        self.transformer, self.coordinates = transformer, coordinates
+        if not (isinstance(time_stride, int) and time_stride >= 1):
+            raise ValueError(f"time_stride is {time_stride}; give a whole number of at least 1")
+        self.transformer, self.coordinates, self.time_stride = transformer, coordinates, time_stride
         config = transformer.config
         self.heads, self.head_size = config.num_attention_heads, config.attention_head_dim
         self.width, self.depth = self.heads * self.head_size, config.num_layers
@@ -32,9 +35,18 @@ class WanExpert(nn.Module):
         """The latent with its coordinates, where the transformer takes them."""
         return torch.cat([latent, coordinate_channels(latent)], 1) if self.coordinates else latent
 
+    def rotary(self, latent: Tensor) -> tuple[Tensor, Tensor]:
+        """cos and sin [1, L, 1, head size] of the latent's tokens."""
+        rope, stride = self.transformer.rope, self.time_stride
+        if stride == 1:
+            return rope(latent)
+        frames = latent.shape[2]
+        longer = latent[:, :, :1].expand(-1, -1, (frames - 1) * stride + 1, -1, -1)
+        return tuple(part.unflatten(1, (longer.shape[2], -1))[:, ::stride].flatten(1, 2) for part in rope(longer))
+
     def embed(self, latent: Tensor, t: Tensor, text: Condition) -> Stream:
         wan = self.transformer
-        rotary = wan.rope(latent)
+        rotary = self.rotary(latent)
         hidden = wan.patch_embedding(self.placed(latent)).flatten(2).transpose(1, 2).contiguous()
         time, modulation, context, _ = wan.condition_embedder(t * 1000, text.tokens, None)
         time = torch.cat([modulation.unflatten(1, (6, -1)), time[:, None]], 1)

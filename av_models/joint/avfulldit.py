@@ -40,7 +40,8 @@ class NewHeads(nn.Module):
 class AVFullDiT(nn.Module):
     """The joint denoiser. The last `joint_blocks` blocks of both towers are joint, aligned at the end.
 
-    Needs equal head size and a video wider than the audio; raises ValueError with both otherwise. `watch` is called
+    Needs equal head size and a video wider than the audio; raises ValueError with both otherwise. `attention`: "full", or
+    the paper's ablation, "cross": each modality attends to itself, and apart from that to the other. `watch` is called
     after every block with its number and the video's stream: training looks through it at what a block knows.
     """
 
@@ -49,10 +50,12 @@ class AVFullDiT(nn.Module):
     kinds = frozenset(CouplingKind)
     watch: Callable[[int, Stream], None] | None = None
 
-    def __init__(self, video: WanExpert, audio: FluxExpert, joint_blocks: int) -> None:
+    def __init__(self, video: WanExpert, audio: FluxExpert, joint_blocks: int, attention: str = "full") -> None:
         super().__init__()
         _check(video, audio, joint_blocks)
-        self.video, self.audio, self.joint_blocks = video, audio, joint_blocks
+        if attention not in MEETINGS:
+            raise ValueError(f"attention is {attention!r}; give one of {', '.join(MEETINGS)}")
+        self.video, self.audio, self.joint_blocks, self.meet = video, audio, joint_blocks, MEETINGS[attention]
         self.new_heads = nn.ModuleList(
             NewHeads(audio.width, video.width - audio.width, audio.head_size) for _ in range(joint_blocks)
         )
@@ -111,7 +114,7 @@ class AVFullDiT(nn.Module):
         rows, kept = self.audio.attention_input(block_a, a)
         own = self.audio.project(block_a, rows, a)
         extra = new.project(rows[:, a.text.shape[1] :], self.audio, a)
-        to_video, to_own, to_extra = couple(video, own, extra, a.text.shape[1], counts[0])
+        to_video, to_own, to_extra = couple(video, own, extra, a.text.shape[1], counts[0], self.meet)
         added = new.to_out(to_extra.flatten(2, 3))
         if counts[2]:
             added = torch.cat([added[: -counts[2]], torch.zeros_like(added[-counts[2] :])])
@@ -119,14 +122,16 @@ class AVFullDiT(nn.Module):
         return v, self.audio.finish(block_a, a, kept, to_own, added)
 
 
-def couple(video: Heads, own: Heads, extra: Heads, text: int, full: int) -> tuple[Tensor, Tensor, Tensor]:
+def couple(
+    video: Heads, own: Heads, extra: Heads, text: int, full: int, meet: Meeting
+) -> tuple[Tensor, Tensor, Tensor]:
     """Attention output of video, own and new heads: the first `full` rows see each other, the rest themselves alone."""
     if full == len(video.q):
-        return full_attention(video, own, extra, text)
+        return joint_attention(video, own, extra, text, meet)
     alone = [attend(heads[full:]) for heads in (video, own, extra)]
     if full == 0:
         return tuple(alone)
-    together = full_attention(video[:full], own[:full], extra[:full], text)
+    together = joint_attention(video[:full], own[:full], extra[:full], text, meet)
     return tuple(torch.cat(parts) for parts in zip(together, alone))
 
 
@@ -138,22 +143,32 @@ def _unless(skip: Skip, number: int, before: Stream, after: Stream) -> Stream:
     return after.with_(hidden=before.hidden.where(rows, after.hidden), text=before.text.where(rows, after.text))
 
 
-def full_attention(video: Heads, own: Heads, extra: Heads, text: int) -> tuple[Tensor, Tensor, Tensor]:
+def joint_attention(video: Heads, own: Heads, extra: Heads, text: int, meet: Meeting) -> tuple[Tensor, Tensor, Tensor]:
     """AVFull-Attention: video and sound rows see each other; the first `text` rows of `own` see audio's rows only.
 
     `video` has as many heads as `own` and `extra` together: the pretrained audio heads meet the first video heads.
     """
     shared = own.q.shape[2]
     sound = Heads(*(torch.cat([o[:, text:], e], 2) for o, e in zip(_parts(own), _parts(extra))))
-    to_video = dispatch_attention_fn(video.q, torch.cat([video.k, sound.k], 1), torch.cat([video.v, sound.v], 1))
     first = Heads(*(x[:, :, :shared] for x in _parts(video)))
     last = Heads(*(x[:, :, shared:] for x in _parts(video)))
     to_text = dispatch_attention_fn(own.q[:, :text], own.k, own.v)
-    to_sound = dispatch_attention_fn(
-        own.q[:, text:], torch.cat([own.k, first.k], 1), torch.cat([own.v, first.v], 1)
-    )
-    to_extra = dispatch_attention_fn(extra.q, torch.cat([extra.k, last.k], 1), torch.cat([extra.v, last.v], 1))
-    return to_video, torch.cat([to_text, to_sound], 1), to_extra
+    to_sound = meet(own.q[:, text:], own, first)
+    return meet(video.q, video, sound), torch.cat([to_text, to_sound], 1), meet(extra.q, extra, last)
+
+
+def in_one_softmax(q: Tensor, own: Heads, other: Heads) -> Tensor:
+    """Full attention: both modalities' keys compete."""
+    return dispatch_attention_fn(q, torch.cat([own.k, other.k], 1), torch.cat([own.v, other.v], 1))
+
+
+def one_after_another(q: Tensor, own: Heads, other: Heads) -> Tensor:
+    """Cross-attention beside self-attention, with the same projections."""
+    return dispatch_attention_fn(q, own.k, own.v) + dispatch_attention_fn(q, other.k, other.v)
+
+
+Meeting = Callable[[Tensor, Heads, Heads], Tensor]
+MEETINGS: dict[str, Meeting] = {"full": in_one_softmax, "cross": one_after_another}
 
 
 def attend(heads: Heads) -> Tensor:

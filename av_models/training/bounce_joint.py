@@ -21,6 +21,19 @@ from .flow import device_of, draw_time, draws, noised
 from .given import MODES, draw_known, error_of_rest
 from .latents import LatentSet
 
+ROPES = ("avsync", "vanilla", "expand_video")
+
+
+def rope_of(kind: str, rope_scale: float) -> tuple[int, float]:
+    """How far apart neighbouring video frames and sound steps lie on the time axis (AVFullDiT, table of ablations).
+
+    avsync: 1 and 1/τ, the experts' own `rope_scale`; vanilla: 1 and 1; expand_video: τ and 1.
+    """
+    if kind not in ROPES:
+        raise ValueError(f"stage_config.rope is {kind!r}; give one of {', '.join(ROPES)}")
+    tau = round(1 / rope_scale)
+    return {"avsync": (1, rope_scale), "vanilla": (1, 1.0), "expand_video": (tau, 1.0)}[kind]
+
 
 class JointStage:
     """L = L_v + λ_a L_a with one shared t and independent noise (AVFullDiT, section 3).
@@ -29,6 +42,7 @@ class JointStage:
     part of the clip clean, drawn from `modes`. Text encoders are trained too, unless `frozen_text`. `start`: a checkpoint
     of this stage to go on from, instead of from the experts alone. `align` {block, place, kind}: that block's video
     features are also aligned with the balls' true paths; the head that reads them is not part of the checkpoint.
+    `attention` and `rope`: the paper's ablations (see `AVFullDiT` and `ROPES`).
     """
 
     rank = 0
@@ -43,7 +57,8 @@ class JointStage:
         v, video_text, v_card = load_expert(video)
         a, audio_text, a_card = load_expert(audio)
         self.cards = {"video": v_card, "audio": a_card}
-        denoiser = AVFullDiT(v, a, config["joint_blocks"])
+        v.time_stride, a.rope_scale = rope_of(config.get("rope", "avsync"), a_card["rope_scale"])
+        denoiser = AVFullDiT(v, a, config["joint_blocks"], config.get("attention", "full"))
         self.model = nn.ModuleDict({"denoiser": denoiser, "video_text": video_text, "audio_text": audio_text}).train()
         if start:
             load_into(self.model, load_checkpoint(start)[0], start)
@@ -90,7 +105,7 @@ class JointStage:
         out = self.model["denoiser"].predict(noisy, times, self.condition(rows), self.kinds)
         error_v = error_of_rest((out.video - velocity_v).square(), given.known.video)
         error_a = error_of_rest((out.audio - velocity_a).square(), given.known.audio)
-        loss = error_v.mean() + self.weight * error_a.mean()
+        loss = error_v.mean() + self.weight * error_a.mean() if self.weight else error_v.mean()
         joint = slice(self.given_rows, self.kinds.count(CouplingKind.FULL))
         apart = slice(joint.stop, None)
         parts = {"loss": loss, "video": error_v[joint].mean(), "audio": error_a[joint].mean()}
@@ -115,8 +130,10 @@ class JointStage:
             "joint_blocks": self.config["joint_blocks"], "codecs": self.config["codecs"], "clip": self.config["clip"],
             "sample_rate": self.config["sample_rate"],
             "experts": {modality: card["architecture"] for modality, card in self.cards.items()},
-            "video": {k: self.cards["video"][k] for k in ("config", "text", "coordinates")},
-            "audio": {k: self.cards["audio"][k] for k in ("config", "text", "rope_scale")},
+            "attention": self.config.get("attention", "full"),
+            "video": {k: self.cards["video"][k] for k in ("config", "text", "coordinates")}
+            | {"time_stride": model["denoiser"].video.time_stride},
+            "audio": {k: self.cards["audio"][k] for k in ("config", "text")} | {"rope_scale": model["denoiser"].audio.rope_scale},
             "data": self.config["data_card"], "run": run, "licence": "Apache-2.0",
         }  # fmt: skip
         kept = {name: value for name, value in model.state_dict().items() if not name.startswith("alignment.")}
