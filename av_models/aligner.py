@@ -96,7 +96,10 @@ class Aligner:
 
     def begin(self, model: JointModel, shape: AVShape, texts: tuple[str, str], reference: Reference = Reference()) -> Alignment:
         """One clip's alignment. `texts`: what to see and what to hear; an empty one is left out."""
-        return Alignment(self, model, shape, _known(self, texts, reference, model.device))
+        known = _known(self, texts, reference, model.device)
+        if not (self.other and len(known) + len(MADE[self.task]) > 1) and not any(name.endswith("_text") for name in known):
+            raise ValueError("there is nothing to agree with; give prompts, or weigh the agreement of picture and sound")
+        return Alignment(self, model, shape, known)
 
 
 @dataclass
@@ -111,11 +114,15 @@ class Alignment:
     skipped: int = 0
 
     def active(self, step: Step) -> bool:
-        along = (step.index + 1) / step.count
-        return self.aligner.first < along <= self.aligner.last and any(self.aligner.rates.values())
+        """Whether latents move after this step."""
+        return self._inside(step) and any(self.aligner.rates.values())
 
     def tunes(self, step: Step) -> bool:
-        return self.aligner.prompt_rate > 0 and self.active(step)
+        """Whether prompts are tuned at this step."""
+        return self._inside(step) and self.aligner.prompt_rate > 0
+
+    def _inside(self, step: Step) -> bool:
+        return self.aligner.first < (step.index + 1) / step.count <= self.aligner.last
 
     def moved(self, latent: AVLatent, clean: Callable[[AVLatent], AVLatent]) -> AVLatent:
         """`latent` moved towards agreement; `clean` gives the clean estimate of one."""
@@ -165,23 +172,28 @@ class Alignment:
 
     def _embeddings(self, clean: AVLatent) -> dict[Modality, Tensor]:
         """What is made, decoded and embedded; what was decoded is made again on the way back."""
-        made: dict[Modality, Tensor] = {}
-        with torch.autocast(clean.video.device.type, torch.bfloat16) if self.aligner.half else nullcontext():
-            if "video" in MADE[self.aligner.task]:
-                made["video"] = checkpoint(self._embed_video, clean.video, use_reentrant=False).float()
-            if "audio" in MADE[self.aligner.task]:
-                made["audio"] = checkpoint(self._embed_audio, clean.audio, use_reentrant=False).float()
-        return made
+        embed = {"video": self._embed_video, "audio": self._embed_audio}
+        return {
+            modality: checkpoint(embed[modality], getattr(clean, modality), use_reentrant=False)
+            for modality in MADE[self.aligner.task]
+        }
 
     def _embed_video(self, latent: Tensor) -> Tensor:
         fps, wanted = float(self.shape.video.fps), self.aligner.latent_frames
         if 0 < wanted < latent.shape[2]:
             fps = fps * wanted / latent.shape[2]
             latent = latent[:, :, torch.linspace(0, latent.shape[2] - 1, wanted).round().long()]
-        return self.aligner.binder.embed_video(self.model.render_video(latent, self.shape), fps)
+        frames = self.model.render_video(latent, self.shape)
+        with self._precision(frames):
+            return self.aligner.binder.embed_video(frames, fps).float()
 
     def _embed_audio(self, latent: Tensor) -> Tensor:
-        return self.aligner.binder.embed_audio(self.model.render_audio(latent, self.shape), self.shape.audio.sample_rate)
+        waveform = self.model.render_audio(latent, self.shape)
+        with self._precision(waveform):
+            return self.aligner.binder.embed_audio(waveform, self.shape.audio.sample_rate).float()
+
+    def _precision(self, x: Tensor):
+        return torch.autocast(x.device.type, torch.bfloat16) if self.aligner.half else nullcontext()
 
 
 @torch.no_grad()

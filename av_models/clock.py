@@ -105,6 +105,11 @@ class Clock(ABC):
         timestep = self.scheduler.timesteps[index]
         return self.scheduler.step(prediction, timestep, state, return_dict=False, **self.options)[0]
 
+    def _require_distinct(self, levels: Sequence[float]) -> None:
+        if len(set(levels)) < len(levels):
+            raise ValueError(f"{len(levels)} steps fall on {len(set(levels))} noise levels of the {self.label}; "
+                             "give fewer steps, or a shift nearer to 1")  # fmt: skip
+
     def refuse(self, why: str) -> None:
         raise ValueError(f"{self.label} scheduler {type(self.scheduler).__name__} {why}")
 
@@ -166,8 +171,9 @@ class EDMClock(Clock):
         self._require_continuous()
         if "sigmas" not in inspect.signature(self.scheduler.set_timesteps).parameters:
             self.refuse("takes no time grid; choose EulerDiscrete")
-        levels = self.path.level(torch.tensor(grid, dtype=torch.float64))
-        self.scheduler.set_timesteps(sigmas=[*levels.tolist(), 0.0])
+        levels = self.path.level(torch.tensor(grid, dtype=torch.float64)).tolist()
+        self._require_distinct(levels)
+        self.scheduler.set_timesteps(sigmas=[*levels, 0.0])
         self._note_times()
 
     def own(self, steps: int) -> None:
@@ -203,7 +209,9 @@ class DDPMClock(Clock):
         if "timesteps" not in inspect.signature(self.scheduler.set_timesteps).parameters:
             self.refuse("takes no time grid; choose EulerDiscrete or DPMSolverMultistep")
         self._require_same_betas()
-        self.scheduler.set_timesteps(timesteps=self.path.index(torch.tensor(grid, dtype=torch.float64)).tolist())
+        indices = self.path.index(torch.tensor(grid, dtype=torch.float64)).tolist()
+        self._require_distinct(indices)
+        self.scheduler.set_timesteps(timesteps=indices)
         self.network_times, self.times = self.scheduler.timesteps.tolist(), list(grid)
 
     def own(self, steps: int) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
 from .codecs.base import VideoCodec
 from .contract import AVCondition, Condition
+from .media.fit import extend_frames
 from .shapes import AVShape
 from .text import WordEncoder
 
@@ -71,7 +74,8 @@ class PictureConditioner(nn.Module):
         if picture is None:
             channels, _, height, width = codec.stride.latent_shape(shape.video)
             return self.of_latent(torch.zeros(1, channels, 1, height, width, device=device), torch.zeros(1, device=device))
-        return self.of_latent(codec.encode(picture[None].to(device)), torch.ones(1, device=device))
+        whole = extend_frames(picture, codec.stride.representable(replace(shape.video, frames=1)))
+        return self.of_latent(codec.encode(whole[None].to(device)), torch.ones(1, device=device))
 
     def of_latent(self, latent: Tensor, given: Tensor) -> AVCondition:
         """The condition of latents [B, C, 1, h, w]; where `given` [B] is 0 instead of 1, that of no picture."""
@@ -80,8 +84,9 @@ class PictureConditioner(nn.Module):
         tokens = self.encoder(latent) * given.view(-1, 1, 1)
         one = torch.ones(rows, 1, dtype=torch.bool, device=latent.device)
         null = latent.new_zeros(rows, 1, self.text_width)
+        ids = self.ids.to(latent.device).expand(rows, -1)
         return AVCondition(
-            Condition(tokens, one, vector=self.ids.expand(rows, -1), image=latent), Condition(null, one, vector=tokens[:, 0])
+            Condition(tokens, one, vector=ids, image=latent), Condition(null, one, vector=tokens[:, 0])
         )
 
     def ignored(self, video_prompt: str, audio_prompt: str) -> list[str]:

@@ -19,6 +19,7 @@ from .contract import AVCondition, AVLatent, AVTime, JointDenoiser, Prediction, 
 from .given import Given
 from .guidance import Cost, Guidance, Step, cost_of, require_able
 from .noise import AUDIO, VIDEO, audio_noise, video_noise
+from .path import FLOW
 
 if TYPE_CHECKING:
     from .aligner import Alignment
@@ -92,7 +93,8 @@ def sample(
 
     start: the size to draw noise for, float32 on the conditions' device, or that noise itself.
     positive, negative: one row each, or as many as the latents have.
-    video_scheduler, audio_scheduler: diffusers flow schedulers, left untouched; FlowMatchEuler where None.
+    video_scheduler, audio_scheduler: diffusers schedulers for the model's noise worlds, left untouched; where None, flow
+        matching's Euler for a flow, and Euler for EDM and DDPM.
     parity: joint parameters dropped, each modality on its own scheduler's grid for `steps` steps: the result of each
         expert's own pipeline, bit for bit with branches in turn, float32 latents and a scheduler that does not round
         its timesteps (within 1e-5 otherwise).
@@ -114,6 +116,8 @@ def sample(
     plan = [Step(i, len(video.times), *times) for i, times in enumerate(zip(video.times, audio.times))]
     models, texts = {"main": model}, {"main": {"positive": positive, "negative": negative}}
     if bad_model is not None:
+        if bad_model.denoiser.paths != model.paths:
+            raise ValueError("the bad model knows noise of another kind; give a worse version of the same model")
         models["bad"] = bad_model.denoiser
         texts["bad"] = {"positive": bad_model.positive, "negative": bad_model.negative}
     require_able(guidance, plan, models)
@@ -121,10 +125,12 @@ def sample(
     network = BranchRunner(models, texts, noise.rows, batch_branches, check_interrupt)
     given = given or _nothing(noise)
     _require_same_size(given, noise)
-    run = _Denoising(guidance, models, network, video, audio, given)
+    if given.way == "clean" and model.paths != (FLOW, FLOW) and bool(given.known.video.any() | given.known.audio.any()):
+        raise ValueError("this model cannot be given clean parts; give them renoised")
+    run = _Denoising(guidance, models, network, video, audio, given, noise)
     latent, memory = AVLatent(video.start(noise.video), audio.start(noise.audio)), None
     for step, coming in zip(plan, [*plan[1:], None]):
-        latent = given.noised(latent, noise, video.state_path(step.index), audio.state_path(step.index))
+        latent = run.with_known(step, latent)
         if alignment and alignment.tunes(step):
             positive = alignment.tuned(positive, partial(run.clean_if_asked, step, latent, memory))
             network.ask(positive)
@@ -163,6 +169,12 @@ class _Denoising:
     video: Clock
     audio: Clock
     given: Given
+    noise: AVLatent
+
+    def with_known(self, step: Step, latent: AVLatent) -> AVLatent:
+        """The schedulers' states before the step, what is known of the clip put in."""
+        paths = (clock.state_path(step.index) for clock in (self.video, self.audio))
+        return self.given.noised(latent, self.noise, *paths)
 
     def predict(self, step: Step, latent: AVLatent, memory: Any) -> _Predicted:
         """The guided prediction from schedulers' states; a step without branches stands still."""
@@ -195,13 +207,13 @@ class _Denoising:
 
         def clean(x: AVLatent) -> AVLatent:
             parts = zip((x.video, x.audio), (noise.video, noise.audio), paths)
-            return AVLatent(*((part - sigma * epsilon) / alpha for part, epsilon, (alpha, sigma) in parts))
+            return self.given.restored(AVLatent(*((part - sigma * e) / alpha for part, e, (alpha, sigma) in parts)))
 
         return clean
 
     def clean_at(self, step: Step, memory: Any, latent: AVLatent) -> AVLatent:
         """A new prediction's clean estimate."""
-        return self.converted(self.predict(step, latent, memory), "x0")
+        return self.given.restored(self.converted(self.predict(step, self.with_known(step, latent), memory), "x0"))
 
     def clean_if_asked(self, step: Step, latent: AVLatent, memory: Any, asked: AVCondition) -> AVLatent:
         """The clean estimate that other prompts would lead to."""

@@ -49,7 +49,7 @@ class DuetEncodePrompts(io.ComfyNode):
             for name, part, text in (("video_prompt", "picture", video_prompt), ("audio_prompt", "sound", audio_prompt))
             if not text.strip()
         ]
-        prompts = Prompts(words, encoded=tuple(model.encode(*pair) for pair in words))
+        prompts = Prompts(words, encoded=tuple(model.encode(*pair) for pair in words), model=model.name)
         return io.NodeOutput(prompts, ui=report(*ignored, *empty, unknown_words=ignored, empty=empty))
 
 

@@ -75,7 +75,7 @@ def sample_latent(
     return sample(
         model.denoiser,
         model.latent_shape(shape, streams.rows),
-        *(condition.to(model.device) for condition in prompts.encoded or prompts.conditions(model, shape)),
+        *(condition.to(model.device) for condition in prompts.conditions(model, shape)),
         strategy,
         steps=settings.steps,
         video_seed=settings.video_seed,

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from duet_av.av_models.aligner import PAIRS, Aligner, Reference
 from duet_av.av_models.contract import AVLatent
+from duet_av.av_models.given import Given
 from duet_av.av_models.guidance import make_guidance
 from duet_av.av_models.sampling import sample
 from duet_av.tests.tiny import tiny_model
@@ -163,7 +164,7 @@ def test_the_clean_estimate_pairs_the_stepped_latent_with_its_own_noise_level(mo
 def test_prompts_are_tuned_and_carried_over_the_steps(model):
     """λ2 alone, the latents left alone, changes what is made, and towards agreement."""
     texts = ("red", "red")
-    tuned = Aligner(binder=ToyBinder(), video_rate=1e-12, audio_rate=1e-12, prompt_rate=100.0, first=0.0)
+    tuned = Aligner(binder=ToyBinder(), video_rate=0.0, audio_rate=0.0, prompt_rate=100.0, first=0.0)
     (plain, _), (aligned, _) = made(model, texts=texts, guidance="none"), made(model, tuned, texts, guidance="none")
     assert not torch.allclose(plain.latent.video, aligned.latent.video, atol=1e-5)
     assert disagreement(model, tuned, aligned.latent, texts) < disagreement(model, tuned, plain.latent, texts)
@@ -203,6 +204,29 @@ def test_it_works_with_the_joint_sampler_and_with_each_expert_alone(model):
     assert not torch.equal(parity.latent.video, plain.latent.video) and torch.equal(idle.latent.video, plain.latent.video)
 
 
+def test_what_is_known_is_agreed_with_as_it_is(model):
+    """The binder compares with the given picture itself, not with what the network would make in its place."""
+    seen, given = [], model.latent_shape(model.shape())
+    known = AVLatent(torch.full(given.video, 0.3), torch.zeros(given.audio))
+    where = AVLatent(torch.ones(1, 1, 1, 1, 1, dtype=torch.bool), torch.zeros(1, 1, 1, dtype=torch.bool))
+
+    class Noting(ToyBinder):
+        def embed_video(self, frames: Tensor, fps: float) -> Tensor:
+            seen.append(frames.detach())
+            return super().embed_video(frames, fps)
+
+    for through in (False, True):
+        aligner = strong(binder=Noting(), words=0.0, video_rate=0.0, through_denoiser=through)
+        made(model, aligner, given=Given(known, where, "renoised"))
+    true = model.decode(known, model.shape())[0]
+    assert seen and all(torch.allclose(frames, true, atol=1e-5) for frames in seen)
+
+
+def test_the_binder_can_run_in_half_precision(model):
+    (half, _), (whole, _) = made(model, strong(half=True), ("red", "red")), made(model, strong(), ("red", "red"))
+    torch.testing.assert_close(half.latent.video, whole.latent.video, atol=0.5, rtol=0.1)
+
+
 def test_fewer_latent_frames_can_be_decoded(model):
     seen = []
 
@@ -225,6 +249,12 @@ def test_fewer_latent_frames_can_be_decoded(model):
 def test_settings_that_make_no_sense_are_one_line(settings, said):
     with pytest.raises(ValueError, match=f"^{said}$"):
         Aligner(**{"binder": ToyBinder()} | settings)
+
+
+def test_nothing_to_agree_with_is_one_line(model):
+    for settings in (dict(other=0.0), dict(other=0.0, words=0.0)):
+        with pytest.raises(ValueError, match="there is nothing to agree with; give prompts, or weigh the agreement"):
+            Aligner(binder=ToyBinder(), **settings).begin(model, model.shape(), ("", ""))
 
 
 @pytest.mark.parametrize("task, reference, said", [

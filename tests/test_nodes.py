@@ -2,15 +2,17 @@ import asyncio
 import gc
 import inspect
 import json
+import re
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 import torch
 
 import duet_av
+from duet_av.av_models.conditioning import PictureConditioner, PictureEncoder
 from duet_av.av_models.guidance import GUIDANCE, Curve, make_guidance
 from duet_av.av_models.media import read_metadata, read_video
 from duet_av.nodes import host, model_cache, sampling
@@ -29,6 +31,7 @@ from duet_av.nodes.stand_in import Folders, Session, session
 from duet_av.nodes.types import SHAPE, GuidedBy, Prompts
 from duet_av.tests.schemas import every_input
 from duet_av.tests.tiny import tiny_model
+from duet_av.tests.toy import TEXT_WIDTH, VIDEO_CHANNELS
 
 SETTINGS = {"container": "mp4", "video_codec": "h264", "audio_codec": "aac"}
 JOINT = GuidedBy(make_guidance("joint_cfg", video_scale=3.0, audio_scale=3.0))
@@ -165,6 +168,54 @@ def test_an_empty_prompt_is_told(model):
     output = DuetEncodePrompts.execute(model, "  ", "metal ball", "", "")
     assert output.shown["text"] == ["video_prompt is empty: the picture may be anything"]
     assert not output.args[0].encoded[0].video.tokens.any()
+
+
+@pytest.fixture
+def picture_model(model):
+    """A model that goes by a picture, as JointDiT does."""
+    encoder = PictureEncoder(VIDEO_CHANNELS, TEXT_WIDTH)
+    return replace(model, conditioner=PictureConditioner(encoder, TEXT_WIDTH, 16), card={"name": "Seeing", "trained": True})
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_clip_can_be_asked_for_by_a_picture(picture_model, channels):
+    picture = torch.rand(1, 37, 50, channels)
+    prompts = DuetEncodePrompts.execute(picture_model, "", "", "", "", picture=picture).args[0]
+    made = of_prompts(picture_model, prompts)
+    assert not torch.equal(made, of_prompts(picture_model, replace(prompts, picture=1 - prompts.picture)))
+    assert torch.equal(made, of_prompts(picture_model, prompts))
+
+
+def of_prompts(model, prompts):
+    """The picture's latent that they lead to."""
+    sampler = DuetJointSampler.clone_for_run({"unique_id": "5"})
+    settings = {"video_seed": 0, "audio_seed": 0, "steps": 2, "shift": 1.0, "batch_branches": True}
+    result = sampler.execute(model, prompts, latent_of(model), JOINT, **settings)
+    return result.args[0]["samples"].unbind()[0]
+
+
+@pytest.mark.parametrize("picture, said", [
+    (None, "picture is missing: Seeing goes by one; connect Load Image"),
+    (torch.rand(2, 8, 8, 3), "picture has shape [2, 8, 8, 3]; give one picture, as Load Image does"),
+    (torch.rand(1, 8, 80, 3), "picture is 80×8: scaled to the clip, nearly all of it would be cut off; crop it first"),
+])  # fmt: skip
+def test_a_picture_that_cannot_be_used_is_one_line(picture_model, picture, said):
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
+        DuetEncodePrompts.execute(picture_model, "", "", "", "", picture=picture)
+
+
+def test_words_for_a_model_that_goes_by_a_picture_are_said_to_be_left_out(picture_model):
+    output = DuetEncodePrompts.execute(picture_model, "a ball", "", "", "", picture=torch.rand(1, 16, 16, 3))
+    assert output.shown["text"] == ["video_prompt: this model goes by the picture; the words are left out"]
+
+
+def test_prompts_of_another_kind_of_model_are_named(model, picture_model):
+    with pytest.raises(ValueError, match="picture: Tiny goes by words; to begin with a picture, use Encode Picture"):
+        DuetEncodePrompts.execute(model, "a ball", "", "", "", picture=torch.rand(1, 16, 16, 3))
+    pictured = DuetEncodePrompts.execute(picture_model, "", "", "", "", picture=torch.rand(1, 16, 16, 3)).args[0]
+    for one, prompts in ((model, pictured), (picture_model, prompts_of(model, "a ball"))):
+        with pytest.raises(ValueError, match="prompts were made for another model than (Tiny|Seeing); connect the same to both"):
+            of_prompts(one, prompts)
 
 
 # Latent

@@ -48,6 +48,11 @@ def test_a_weaker_gravity_is_found(one_ball):
     assert broken(found, "gravity") >= 0.5 and not any(each.laws["gravity"] and each.laws["flight"] for each in found)
 
 
+def test_a_ball_that_hovers_is_found(one_ball):
+    found = seen(moved(one_ball, lambda p: p[..., 1].fill(0.4)))
+    assert broken(found, "gravity") == 1.0 and max(each.score for each in found) < 5
+
+
 def test_a_trembling_ball_does_not_fly(one_ball):
     noise = np.random.default_rng(0).normal(0, 2 * PX, one_ball.position.shape)
     found = seen(moved(one_ball, lambda p: np.add(p, noise, out=p)))

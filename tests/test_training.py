@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from duet_av.av_models.binders.base import distance, require
-from duet_av.av_models.binders.bounce_bind import load_binder
+from duet_av.av_models.binders.bounce_bind import load_bounce_bind
 from duet_av.av_models.bounce.generate import Prompt, generate
 from duet_av.av_models.bounce.world import simulate
 from duet_av.av_models.checkpoint import load_checkpoint, read_card, sub_tensors
@@ -350,6 +350,13 @@ def test_a_folder_that_cannot_be_trained_on_is_one_line(folder, tmp_path, capsys
     assert re.search(said, line) and line.count("\n") == 1
 
 
+def test_a_stage_that_needs_captions_cannot_have_a_folder(folder, capsys):
+    data = {"cache": "cache", "video_codec": VIDEO_CODEC, "audio_codec": AUDIO_CODEC, "folder": "models"}
+    assert main(["train", str(write(folder, "joint", data=data))]) == 2
+    assert "a folder of videos has no captions; train jointdit on it, not joint" in capsys.readouterr().err
+    write(folder, "joint")
+
+
 def test_eq_7_weighs_by_what_the_clean_estimate_is_off(folder, tmp_path):
     """L = λ1 ‖v_0 − v̂_0‖² + λ2 ‖a_0 − â_0‖², from the networks' v and ε (JointDiT, eq. 7)."""
     stages = {}
@@ -381,7 +388,7 @@ def test_eq_7_weighs_by_what_the_clean_estimate_is_off(folder, tmp_path):
 
 
 def test_the_binder_comes_out_ready_to_use(folder):
-    binder = load_binder(folder / CONFIGS["binder"]["out"])
+    binder = load_bounce_bind(folder / CONFIGS["binder"]["out"])
     require(binder, "video", "image", "audio", "text")
     frames, wave = torch.rand(2, 10, 40, 48, 3, requires_grad=True), torch.rand(2, 2, 9000, requires_grad=True)
     v, a, w = binder.embed_video(frames, 12.0), binder.embed_audio(wave, 24_000), binder.embed_text(["a red ball", ""])

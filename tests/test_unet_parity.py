@@ -15,8 +15,10 @@ from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWi
 
 from duet_av.av_models.contract import AVCondition, AVLatent, Condition
 from duet_av.av_models.experts.svd_image import no_picture, picture_condition
+from duet_av.av_models.given import Given
 from duet_av.av_models.guidance import make_guidance
-from duet_av.av_models.sampling import sample
+from duet_av.av_models.sampling import BadModel, sample
+from duet_av.tests.toy import ToyJoint
 from duet_av.tests.unets import IMAGE_WIDTH, condition, jointdit, trained
 
 STEPS, FRAMES, SIZE = 4, 3, 16
@@ -165,3 +167,26 @@ def test_coupled_both_worlds_run_on_one_clock(model, noise):
     ]
     assert seen[0] == (pytest.approx(1.0, abs=0.1), pytest.approx(1.0, abs=0.1))
     assert out.video.isfinite().all() and out.audio.isfinite().all()
+
+
+def coupled(model, noise, guidance="joint_cfg", **options):
+    return sample(model, noise, condition(1), condition(1, seed=8), make_guidance(guidance), **{"steps": 2} | options)
+
+
+def test_more_steps_than_noise_levels_are_refused_in_one_line(model, noise):
+    with pytest.raises(ValueError, match="250 steps fall on .* noise levels of the audio; give fewer steps, or a shift"):
+        coupled(model, noise, steps=250, shift=5.0)
+
+
+def test_a_bad_model_of_another_noise_world_is_refused(model, noise):
+    bad = BadModel(ToyJoint(), condition(1), condition(1))
+    with pytest.raises(ValueError, match="the bad model knows noise of another kind; give a worse version of the same model"):
+        coupled(model, noise, bad_model=bad)
+
+
+def test_clean_parts_are_refused_where_a_network_has_no_time_for_them(model, noise):
+    first = AVLatent(torch.arange(FRAMES).view(1, 1, -1, 1, 1) == 0, torch.zeros(1, 1, 1, 1, dtype=torch.bool))
+    with pytest.raises(ValueError, match="this model cannot be given clean parts; give them renoised"):
+        coupled(model, noise, given=Given(noise, first, "clean"))
+    out = coupled(model, noise, given=Given(noise, first, "renoised")).latent
+    assert torch.equal(out.video[:, :, 0], noise.video[:, :, 0]) and not torch.equal(out.video[:, :, 1], noise.video[:, :, 1])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -93,14 +92,13 @@ class BounceBind(nn.Module):
         return F.normalize(self.of_words(mean), dim=-1)
 
 
-def load_binder(source: str | Path) -> nn.Module:
-    """The shipped Bounce-Bind by its name, or a binder from its safetensors file."""
+def load_bounce_bind(source: str | Path = BOUNCE_BIND) -> BounceBind:
+    """The shipped one by its name, or one from its safetensors file."""
     path = shipped("bind") if source == BOUNCE_BIND else Path(source)
     tensors, card = load_checkpoint(path)
-    expect(card, "kind", ("binder",), path)
-    if expect(card, "architecture", ("BounceBind", "ImageBind"), path) == "ImageBind":
-        from .imagebind import load_imagebind
-
-        return load_imagebind(path)
-    config: dict[str, Any] = card["config"]
-    return load_into(BounceBind(**config), tensors, path).eval().requires_grad_(False)
+    expect(card, "architecture", ("BounceBind",), path)
+    try:
+        binder = BounceBind(**card["config"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path}: its card describes no BounceBind: {error}; get the file again") from error
+    return load_into(binder, tensors, path).eval().requires_grad_(False)

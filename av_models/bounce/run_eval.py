@@ -67,7 +67,7 @@ def run_eval(
     `way`: clean or renoised, not as the model was trained. The ceiling is measured on the true clips of the same
     prompts, through the model's codecs.
     """
-    if nearest and "data" not in model.card:
+    if nearest and "training_clips" not in model.card.get("data", {}):
         raise ValueError(f"{model.name} was not trained as a pair: its card names no training clips to compare with")
     worlds = simulate(n, split, seed, balls)
     prompts = _prompts(model, worlds, seed)

@@ -10,6 +10,7 @@ from torch import Tensor
 from ..contract import Condition
 
 
+@torch.no_grad()
 def picture_condition(
     pipeline: StableVideoDiffusionPipeline,
     image: Tensor,

@@ -14,6 +14,7 @@ import numpy as np
 from .balls import Track, ball_count, find_spots, follow
 from .contacts import GRAVITY, Motion, Piece, motion
 
+FLOOR, ON_THE_FLOOR = 60 / 64, 2 / 64  # widths: where Bounce's is, and how near a ball that rests on it may be seen
 SHORTEST_FLIGHT = 6  # frames from which an acceleration can be measured
 GRAVITY_OFF = 0.15  # of the true acceleration
 FLIGHT_OFF = 1.0 / 64  # widths, median over a clip's frames
@@ -70,13 +71,18 @@ def physics(frames, fps: float) -> Physics:
 
 
 def _gravity_errors(track: Track, path: Motion, fps: float) -> list[float]:
-    """Of each flight long enough: how far off the acceleration of the parabola that fits it best is, relatively."""
-    true, errors = GRAVITY / fps**2, []
+    """Of each flight long enough: how far off the acceleration of the parabola that fits it best is, relatively; all of
+    it where a ball hovers above the floor."""
+    true, errors, resting = GRAVITY / fps**2, [], FLOOR - np.nanmedian(track.radius) - ON_THE_FLOOR
     for piece in path.down:
         t = _seen(track, piece)
-        if piece.acceleration and len(t) >= SHORTEST_FLIGHT:
+        if len(t) < SHORTEST_FLIGHT:
+            continue
+        if piece.acceleration:
             acceleration = 2 * np.polyfit(t - t[0], track.centre[t, 1], 2)[0]
             errors.append(abs(acceleration / true - 1))
+        elif piece.place < resting:
+            errors.append(1.0)
     return errors
 
 

@@ -108,8 +108,8 @@ class JointStage:
         loss = error_v.mean() + self.weight * error_a.mean() if self.weight else error_v.mean()
         joint = slice(self.given_rows, self.kinds.count(CouplingKind.FULL))
         apart = slice(joint.stop, None)
-        parts = {"loss": loss, "video": error_v[joint].mean(), "audio": error_a[joint].mean()}
-        parts |= {"video_cut": error_v[apart].mean(), "audio_cut": error_a[apart].mean()}
+        logged = {"video": error_v[joint], "audio": error_a[joint], "video_cut": error_v[apart], "audio_cut": error_a[apart]}
+        parts = {"loss": loss} | {name: error.mean() for name, error in logged.items() if len(error)}
         if "alignment" in self.model:
             truth = tuple(part[rows].to(device) for part in self.truth)
             parts["alignment"] = self.model["alignment"](self.seen.pop(), truth)

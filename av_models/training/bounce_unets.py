@@ -155,8 +155,8 @@ class JointDiTStage(UNetStage):
         loss = self.config["lambda_v"] * error_v.mean() + self.config["lambda_a"] * error_a.mean()
         coupled = self.kinds.count(CouplingKind.FULL)
         joint, apart = slice(0, coupled), slice(coupled, None)
-        parts = {"loss": loss, "video": error_v[joint].mean(), "audio": error_a[joint].mean()}
-        parts |= {"video_cut": error_v[apart].mean(), "audio_cut": error_a[apart].mean()}
+        logged = {"video": error_v[joint], "audio": error_a[joint], "video_cut": error_v[apart], "audio_cut": error_a[apart]}
+        parts = {"loss": loss} | {name: error.mean() for name, error in logged.items() if len(error)}
         return loss, {key: value.item() for key, value in parts.items()}
 
     def condition(self, first: Tensor) -> AVCondition:

@@ -17,10 +17,17 @@ STAGES = (
     "video_codec", "audio_codec", "video_expert", "audio_expert", "joint", "svd_expert", "audioldm2_expert", "jointdit",
     "binder",
 )  # fmt: skip
+CAPTIONLESS = ("jointdit",)  # stages that a folder of videos is enough for
 
 
-def train_config(
-    path: str | Path,
+def train_config(path: str | Path, **options: Any) -> Path:
+    """Train what the TOML file at `path` describes, with the `options` of `train_settings`."""
+    return train_settings(read_config(Path(path)), Path(path), **options)
+
+
+def train_settings(
+    config: dict[str, Any],
+    path: Path,
     *,
     resume: bool = False,
     steps: int | None = None,
@@ -29,13 +36,11 @@ def train_config(
     on_step: Callable[[int, int, float], None] | None = None,
     on_clip: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Train what the TOML file at `path` describes; returns the run's folder (curve, state).
+    """Train what a config that was read from `path` describes; returns the run's folder (curve, state).
 
     `steps`: halt early, with the schedule of the whole run. `folder`, `out`: where the run and the checkpoint go instead
-    of the config's `run` and `out`. Paths in the file are relative to it.
+    of the config's `run` and `out`. Paths in the config are relative to `path`.
     """
-    path = Path(path)
-    config = read_config(path)
     torch.manual_seed(config["seed"])
     schedule = read_schedule(config, path)
     folder, out = folder or path.parent / config["run"], out or path.parent / config["out"]
@@ -88,7 +93,7 @@ def make_stage(config: dict[str, Any], base: Path, steps: int, out: Path, on_cli
 
         return BinderStage(settings, out)
     of = config["data"]
-    data = _read_data(of, settings, base, on_clip)
+    data = _read_data(kind, of, settings, base, on_clip)
     torch.manual_seed(config["seed"])  # encoding drew from it, reading the cache did not
     if kind in ("svd_expert", "audioldm2_expert"):
         from .bounce_unets import AudioLDM2Stage, SVDStage
@@ -110,14 +115,17 @@ def make_stage(config: dict[str, Any], base: Path, steps: int, out: Path, on_cli
     return ExpertStage(kind, settings, data, out)
 
 
-def _read_data(of: dict[str, Any], settings: dict[str, Any], base: Path, on_clip):
+def _read_data(kind: str, of: dict[str, Any], settings: dict[str, Any], base: Path, on_clip):
     """Bounce's clips, or those of a folder of videos, as latents."""
     codecs = [base / of[name] if name in of else None for name in ("video_codec", "audio_codec")]
     if "folder" in of:
+        if kind not in CAPTIONLESS:
+            raise ValueError(f"a folder of videos has no captions; train {' or '.join(CAPTIONLESS)} on it, not {kind}")
         from .folder import folder_latents
 
         names = base / of["list"] if "list" in of else None
         return folder_latents(base / of["folder"], names, *codecs, settings["clip"], base / of["cache"], on_clip)
     from .latents import latent_set
 
-    return latent_set(*codecs, of["clips"], of["size"], of["seed"], base / of["cache"], on_clip)
+    clips = latent_set(*codecs, of["clips"], of["size"], of["seed"], base / of["cache"], on_clip)
+    return clips.with_sound(of.get("sound", "tight"), of["seed"])

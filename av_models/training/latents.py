@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,6 +35,23 @@ class LatentSet:
 
     def __len__(self) -> int:
         return len(self.audio if self.video is None else self.video)
+
+    def with_sound(self, coupling: str, seed: int) -> LatentSet:
+        """The same clips with their own sound ("tight"), with it turned round in time by chance, so that it tells nothing of
+        when ("delayed"), or with another clip's and its caption ("absent": what is seen is not heard)."""
+        if coupling == "tight":
+            return self
+        rng = np.random.default_rng(seed)
+        if coupling == "delayed":
+            steps = self.audio.shape[-1]
+            shift = torch.from_numpy(rng.integers(steps // 8, steps - steps // 8, len(self)))
+            index = (torch.arange(steps)[None] - shift[:, None]) % steps
+            return replace(self, audio=self.audio.gather(2, index[:, None].expand_as(self.audio)))
+        if coupling == "absent":
+            order = rng.permutation(len(self))
+            heard = [self.audio_captions[row] for row in order] if self.audio_captions else []
+            return replace(self, audio=self.audio[torch.from_numpy(order)], audio_captions=heard)
+        raise ValueError(f"sound is {coupling!r}; give 'tight', 'delayed' or 'absent'")
 
 
 def latent_set(

@@ -1,0 +1,80 @@
+"""The pair study: arms that differ in hearing alone, measures of the picture alone, effects that are paired."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from duet_av.av_models.bounce.hearing_arms import SEEDS, arms
+from duet_av.av_models.bounce.hearing_measures import measure, paired_effect, subsets
+from duet_av.av_models.bounce.render import render
+from duet_av.av_models.bounce.world import FRAMES, simulate
+from duet_av.av_models.training.latents import LatentSet
+
+
+def test_the_pair_differs_in_hearing_alone_and_comes_first():
+    planned = arms(32)
+    pair = planned[: 2 * len(SEEDS)]
+    assert [(arm.name, arm.seed, arm.hears) for arm in pair] == [
+        (f"{kind}_{seed}", seed, kind == "t2av") for seed in (1, 2, 3) for kind in ("t2av", "t2v")
+    ]
+    assert all(arm.stage in ({}, {"lambda_a": 0.0, "removed_rows": 32}) and arm.sound == "tight" for arm in pair)
+    assert len({arm.name for arm in planned}) == len(planned)
+
+
+def test_true_clips_are_measured_as_good():
+    worlds = simulate(8, "test", seed=0)
+    for row, clip in enumerate(render(worlds, 64)[:, :FRAMES] / np.float32(255)):
+        found = measure(clip, worlds, row)
+        assert found["physics"] == 5 and found["colour"] == found["size"] == found["count"] == 1
+        assert found["fidelity"] > 20 and 0.3 < found["motion"] < 8
+
+
+def test_another_prompts_clip_is_measured_as_wrong():
+    worlds = simulate(8, "test", seed=0)
+    clips = render(worlds, 64)[:, :FRAMES] / np.float32(255)
+    wrong = [measure(clips[(row + 1) % 8], worlds, row) for row in range(8)]
+    assert sum(each["colour"] for each in wrong) < 3
+
+
+def test_subsets_part_the_prompts_by_what_they_ask_for():
+    worlds = simulate(300, "test", seed=0)
+    found = subsets(worlds)
+    contacts = np.isfinite(worlds.contact_time).sum(1)
+    steps = np.linalg.norm(np.diff(worlds.position, axis=2), axis=-1).mean(-1)
+    moved = (steps * worlds.exists).sum(1) / worlds.count
+    assert found["all"].all() and not (found["large motion"] & found["small motion"]).any()
+    assert contacts[found["contact-rich"]].mean() > contacts[found["contact-poor"]].mean() + 1
+    assert moved[found["large motion"]].mean() > 1.1 * moved[found["small motion"]].mean()
+
+
+def test_an_effect_is_paired_over_prompts():
+    """Noise that both models share between prompts does not widen the interval."""
+    rng = np.random.default_rng(0)
+    hard = rng.normal(0, 1, 500)
+    deaf = 4 + hard + rng.normal(0, 0.1, (3, 500))
+    hearing = deaf + 0.08
+    found = paired_effect(hearing, deaf)
+    assert found["effect"] == pytest.approx(2.0, rel=0.05)
+    low, high = found["interval"]
+    assert low < found["effect"] < high and high - low < 0.3
+
+
+@pytest.mark.parametrize("coupling", ["tight", "delayed", "absent"])
+def test_a_looser_world_sounds_the_same_at_other_times(coupling):
+    audio = torch.randn(50, 3, 16)
+    clips = LatentSet(torch.zeros(50, 1), audio, [], [], None).with_sound(coupling, seed=1)
+    again = LatentSet(torch.zeros(50, 1), audio, [], [], None).with_sound(coupling, seed=1)
+    assert torch.equal(clips.audio, again.audio)
+    same_time = (clips.audio == audio).all(1).float().mean()
+    assert same_time == 1 if coupling == "tight" else same_time < 0.1
+    if coupling == "delayed":  # each sound is its own, turned round
+        torch.testing.assert_close(clips.audio.sort(-1).values, audio.sort(-1).values)
+    if coupling == "absent":
+        assert {tuple(x) for x in clips.audio[:, 0].tolist()} == {tuple(x) for x in audio[:, 0].tolist()}
+
+
+def test_a_coupling_that_is_none_is_named():
+    with pytest.raises(ValueError, match="sound is 'late'; give 'tight', 'delayed' or 'absent'"):
+        LatentSet(None, torch.zeros(1, 1, 8), [], [], None).with_sound("late", 0)
