@@ -27,6 +27,7 @@ from ..av_models.experts.base import Heads
 from ..av_models.guidance import make_guidance
 from ..av_models.joint.avfulldit import couple, in_one_softmax
 from ..av_models.joint_model import load_joint_model
+from ..av_models.path import FLOW
 from ..av_models.sampling import sample
 
 FORWARD = 0.1  # seconds
@@ -36,16 +37,18 @@ VIDEO_TOKENS, SOUND_TOKENS, HEADS, SHARED, HEAD_SIZE = 12_288, 4_096, 4, 2, 32
 
 
 class Waiting:
-    """Takes `FORWARD` seconds a call, whatever it is asked."""
+    """Keeps the processor busy for `FORWARD` seconds a call, whatever it is asked, as a network would."""
 
-    prediction, kinds, skippable = "flow", frozenset(CouplingKind), 0
+    paths, prediction, kinds, skippable = (FLOW, FLOW), "flow", frozenset(CouplingKind), 0
 
     def __init__(self) -> None:
         self.calls = 0
 
     def predict(self, latent, t, cond, kinds):
         self.calls += 1
-        time.sleep(FORWARD)
+        end = time.perf_counter() + FORWARD
+        while time.perf_counter() < end:
+            pass
         return latent
 
 

@@ -43,7 +43,7 @@ class DuetGuidanceModifiers(io.ComfyNode):
                 _curve_input("a_to_v_curve", "a_to_v"),
                 _curve_input("v_to_a_curve", "v_to_a"),
                 io.Float.Input(
-                    "frame_ramp", default=1.0, **TIME,
+                    "frame_ramp", default=1.0, **TIME, optional=True,
                     tooltip="How much of the picture's guidance its first frame gets; 1 is off, Stable Video Diffusion has 0.",
                 ),
             ],

@@ -24,7 +24,7 @@ def video_config(**changes) -> dict:
     return {
         "patch_size": [1, 2, 2], "num_attention_heads": 3, "attention_head_dim": HEAD, "in_channels": VIDEO_CHANNELS,
         "out_channels": VIDEO_CHANNELS, "text_dim": TEXT, "freq_dim": 32, "ffn_dim": 64, "num_layers": 4,
-        "rope_max_seq_len": 64,
+        "rope_max_seq_len": 128,
     } | changes  # fmt: skip
 
 

@@ -11,7 +11,8 @@ import torch
 
 from duet_av.av_models.checkpoint import read_card
 from duet_av.av_models.guidance import make_guidance
-from duet_av.av_models.joint_model import BOUNCE, load_joint_model
+from duet_av.av_models.joint_model import load_joint_model
+from duet_av.av_models.loading import BOUNCE
 from duet_av.av_models.sampling import sample
 
 ROOT = Path(__file__).parent.parent

@@ -138,17 +138,18 @@ def draw(found: Mapping[str, Any], folder: Path) -> None:
         swept.setdefault(each["guidance"], []).append(each)
     figure = Figure(figsize=(8, 4.5), dpi=110, layout="constrained")
     axes = figure.subplots()
-    for name, cells in swept.items():
+    for number, (name, cells) in enumerate(swept.items()):
         style = {"linestyle": "none"} if name in ("none", "dual_cfg") else {}
-        _points(axes, [each["scale"] for each in cells], cells, name, **style)
-    axes.axhline(found["sweep"][0]["chance"], color="grey", linestyle=":", label="chance")
-    _dress(axes, "scale")
+        beside = 0.05 * (number - len(swept) / 2)  # intervals that do not hide each other
+        _points(axes, [each["scale"] + beside for each in cells], cells, name, **style)
+    _dress(axes, f"scale (shuffled pairs: {found['sweep'][0]['chance']:.2f})")
     figure.savefig(folder / "sweep.png")
     figure = Figure(figsize=(6, 4), dpi=110, layout="constrained")
     axes = figure.subplots()
     _points(axes, [each["steps"] for each in found["steps"]], found["steps"], found["steps"][0]["guidance"])
     axes.set_xscale("log")
     axes.set_xticks(FEW_STEPS, [str(steps) for steps in FEW_STEPS])
+    axes.set_xticks([], minor=True)
     _dress(axes, "steps")
     figure.savefig(folder / "steps.png")
 

@@ -40,7 +40,9 @@ class WanExpert(nn.Module):
         rope, stride = self.transformer.rope, self.time_stride
         if stride == 1:
             return rope(latent)
-        frames = latent.shape[2]
+        frames, most = latent.shape[2], self.transformer.config.rope_max_seq_len
+        if (frames - 1) * stride >= most:
+            raise ValueError(f"{frames} latent frames {stride} apart do not fit rotary positions up to {most}; give fewer")
         longer = latent[:, :, :1].expand(-1, -1, (frames - 1) * stride + 1, -1, -1)
         return tuple(part.unflatten(1, (longer.shape[2], -1))[:, ::stride].flatten(1, 2) for part in rope(longer))
 
