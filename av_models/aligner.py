@@ -113,6 +113,10 @@ class Alignment:
     losses: list[float] = field(default_factory=list)
     skipped: int = 0
 
+    @property
+    def through_denoiser(self) -> bool:
+        return self.aligner.through_denoiser
+
     def active(self, step: Step) -> bool:
         """Whether latents move after this step."""
         return self._inside(step) and any(self.aligner.rates.values())

@@ -43,6 +43,14 @@ class AVLatent:
 
 
 @dataclass(frozen=True)
+class LatentShape:
+    """Sizes of a pair of latents. `video`: (B, C, T, H, W); `audio`: (B, C, T) or (B, C, T, F)."""
+
+    video: tuple[int, ...]
+    audio: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class AVTime:
     """Diffusion time of each row as its network counts it: for a flow, 0 is clean and 1 is noise. `video`, `audio`: [B]."""
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .checkpoint import load_checkpoint, load_into, read_card, sub_tensors
 from .conditioning import PictureConditioner, PictureEncoder, WordConditioner
-from .contract import AVCondition, AVLatent
+from .contract import AVCondition, AVLatent, LatentShape
 from .given import Way
 from .joint.avfulldit import AVFullDiT
 from .loading import (
@@ -30,7 +30,6 @@ from .loading import (
 )  # fmt: skip
 from .media.fit import fit_frames
 from .path import EDM
-from .sampling import LatentShape
 from .shapes import AudioStride, AVShape, VideoShape, VideoStride
 from .text import WordEncoder
 

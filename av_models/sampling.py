@@ -9,30 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 
 from .branch_runner import BranchRunner
 from .clock import Clock, make_clock, time_grid
-from .contract import AVCondition, AVLatent, AVTime, JointDenoiser, Prediction, predictions_of
+from .contract import AVCondition, AVLatent, AVTime, JointDenoiser, LatentShape, Prediction, predictions_of
 from .given import Given
 from .guidance import Cost, Guidance, Step, cost_of, require_able
 from .noise import AUDIO, VIDEO, audio_noise, video_noise
 from .path import FLOW
 
-if TYPE_CHECKING:
-    from .aligner import Alignment
-
 Callback = Callable[[int, int, AVLatent], None]
-
-
-@dataclass(frozen=True)
-class LatentShape:
-    """Sizes of a pair of latents. `video`: (B, C, T, H, W); `audio`: (B, C, T) or (B, C, T, F)."""
-
-    video: tuple[int, ...]
-    audio: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -42,6 +31,22 @@ class BadModel:
     denoiser: JointDenoiser
     positive: AVCondition
     negative: AVCondition
+
+
+class Alignment(Protocol):
+    """What moves latents and prompts while they are sampled (see `aligner`). `skipped`: moves left out for NaN;
+    `through_denoiser`: clean estimates are new predictions, with their gradient."""
+
+    skipped: int
+    through_denoiser: bool
+
+    def active(self, step: Step) -> bool: ...
+
+    def tunes(self, step: Step) -> bool: ...
+
+    def moved(self, latent: AVLatent, clean: Callable[[AVLatent], AVLatent]) -> AVLatent: ...
+
+    def tuned(self, cond: AVCondition, estimate: Callable[[AVCondition], AVLatent]) -> AVCondition: ...
 
 
 @dataclass(frozen=True)
@@ -139,7 +144,7 @@ def sample(
             callback(step.index + 1, step.count, given.restored(run.converted(predicted, "x0")))
         latent, memory = run.advance(predicted, latent), predicted.memory
         if alignment and alignment.active(step):
-            fresh = coming and alignment.aligner.through_denoiser
+            fresh = coming and alignment.through_denoiser
             clean = partial(run.clean_at, coming, memory) if fresh else run.clean_after(predicted)
             latent = alignment.moved(latent, clean)
     latent = given.restored(latent)

@@ -6,12 +6,12 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from torch.nn.functional import scaled_dot_product_attention
 
-from duet_av.av_models.contract import AVCondition, AVLatent, CouplingKind
+from duet_av.av_models.contract import AVCondition, AVLatent, CouplingKind, LatentShape
 from duet_av.av_models.experts.base import Heads
 from duet_av.av_models.guidance import make_guidance
 from duet_av.av_models.joint.avfulldit import AVFullDiT, attend, in_one_softmax, joint_attention, one_after_another
 from duet_av.av_models.noise import audio_noise, video_noise
-from duet_av.av_models.sampling import LatentShape, sample
+from duet_av.av_models.sampling import sample
 from duet_av.tests import small
 
 FULL, CUT, REMOVED = CouplingKind.FULL, CouplingKind.CUT, CouplingKind.REMOVED

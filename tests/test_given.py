@@ -1,11 +1,11 @@
 import pytest
 import torch
 
-from duet_av.av_models.contract import AVLatent, AVTime
+from duet_av.av_models.contract import AVLatent, AVTime, LatentShape
 from duet_av.av_models.given import Given
 from duet_av.av_models.guidance import make_guidance
 from duet_av.av_models.noise import video_noise
-from duet_av.av_models.sampling import LatentShape, sample
+from duet_av.av_models.sampling import sample
 from duet_av.tests.toy import AUDIO_CHANNELS, VIDEO_CHANNELS, ToyJoint, toy_condition
 
 SHAPE = LatentShape((2, VIDEO_CHANNELS, 3, 4, 4), (2, AUDIO_CHANNELS, 9))

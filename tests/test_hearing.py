@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from duet_av.av_models.bounce.hearing_arms import SEEDS, arms
 from duet_av.av_models.bounce.hearing_measures import measure, paired_effect, subsets
 from duet_av.av_models.bounce.render import render
 from duet_av.av_models.bounce.world import FRAMES, simulate
+from duet_av.av_models.training.hearing_arms import SEEDS, arms
 from duet_av.av_models.training.latents import LatentSet
 
 

@@ -10,11 +10,11 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 
-from duet_av.av_models.contract import AVLatent, CouplingKind
+from duet_av.av_models.contract import AVLatent, CouplingKind, LatentShape
 from duet_av.av_models.guidance import GUIDANCE, AffineGuidance, Branch, Curve, Weight, make_guidance
 from duet_av.av_models.noise import audio_noise, video_noise
 from duet_av.av_models.parameterization import convert, to_x0
-from duet_av.av_models.sampling import BadModel, LatentShape, sample, sampling_cost, time_grid
+from duet_av.av_models.sampling import BadModel, sample, sampling_cost, time_grid
 from duet_av.tests.toy import AUDIO_CHANNELS, VIDEO_CHANNELS, GaussianJoint, ToyJoint, plain_condition, toy_condition
 
 SHAPE = LatentShape((1, VIDEO_CHANNELS, 3, 4, 4), (1, AUDIO_CHANNELS, 9))

@@ -6,7 +6,7 @@ from dataclasses import fields
 
 from .apg import APG
 from .autoguidance import Autoguidance
-from .base import AffineGuidance, Branch, Guidance, Step, Text, Weight
+from .base import AffineGuidance, Branch, Guidance, Text, Weight
 from .cfg import CFG, NoGuidance
 from .cfg_zero_star import CFGZeroStar
 from .cost import Cost, cost_of, require_able, rows_of
@@ -14,6 +14,7 @@ from .curve import Curve
 from .dual_cfg import DualCFG
 from .joint_cfg import JointCFG, JointCFGStar
 from .modality_cfg import ModalityCFG
+from .step import Step
 from .stg import STG
 
 __all__ = [

@@ -19,6 +19,7 @@ from torch import Tensor
 from ..contract import CUT, FULL, REMOVED, AVLatent, Coupling, CouplingKind, Prediction
 from .curve import Curve
 from .modifiers import over_frames, rescaled, scales_at, strengths_at
+from .step import Step
 
 Text = Literal["positive", "negative"]
 
@@ -39,16 +40,6 @@ class Branch:
 
 POSITIVE = Branch()
 NEGATIVE = Branch("negative", "negative")
-
-
-@dataclass(frozen=True)
-class Step:
-    """Where sampling is: step `index` of `count`, at diffusion times in [0, 1] (1 is noise)."""
-
-    index: int
-    count: int
-    t_video: float
-    t_audio: float
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .base import Branch, Step, TwoBranchGuidance, dot
+from .base import Branch, TwoBranchGuidance, dot
+from .step import Step
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..contract import CouplingKind, JointDenoiser
-from .base import Branch, Guidance, Step
+from .base import Branch, Guidance
 from .modifiers import in_interval
+from .step import Step
 
 
 @dataclass(frozen=True)

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ..contract import AVLatent
-
-if TYPE_CHECKING:
-    from .base import Guidance, Step
+from .curve import Curve
+from .step import Step
 
 SAME_TIME = 1e-4  # schedulers keep their times in float32, and some start a hair below 1
 
 
-def scales_at(guidance: Guidance, step: Step) -> dict[str, float]:
+class Modified(Protocol):
+    """What of a guidance its modifiers look at."""
+
+    a_to_v: float
+    v_to_a: float
+    scale_curve: Curve | None
+    a_to_v_curve: Curve | None
+    v_to_a_curve: Curve | None
+    interval_low: float
+    interval_high: float
+
+    @property
+    def scales(self) -> dict[str, float]: ...
+
+
+def scales_at(guidance: Modified, step: Step) -> dict[str, float]:
     """The scales that differ at `step`, by name: s' = 1 + (s − 1) · strength."""
     if guidance.scale_curve is None and guidance.interval_low <= 0 and guidance.interval_high >= 1:
         return {}
@@ -25,11 +39,11 @@ def scales_at(guidance: Guidance, step: Step) -> dict[str, float]:
     return {name: 1 + (s - 1) * curve * inside[name.split("_")[0]] for name, s in guidance.scales.items()}
 
 
-def in_interval(guidance: Guidance, t: float) -> bool:
+def in_interval(guidance: Modified, t: float) -> bool:
     return guidance.interval_low - SAME_TIME <= t <= guidance.interval_high + SAME_TIME
 
 
-def strengths_at(guidance: Guidance, step: Step) -> dict[str, float]:
+def strengths_at(guidance: Modified, step: Step) -> dict[str, float]:
     """The directional strengths that have a curve, as they are at `step`."""
     curves = {"a_to_v": guidance.a_to_v_curve, "v_to_a": guidance.v_to_a_curve}
     return {name: getattr(guidance, name) * curve(_along(step)) for name, curve in curves.items() if curve}

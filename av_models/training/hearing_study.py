@@ -17,20 +17,20 @@ import numpy as np
 import torch
 
 from ..binders.bounce_bind import load_bounce_bind
+from ..bounce.captions import captions
+from ..bounce.evaluate import true_clips
+from ..bounce.generate import Prompt, generate
+from ..bounce.hearing_measures import measure, paired_effect, subsets
+from ..bounce.render import render
+from ..bounce.sound import render_sound
+from ..bounce.world import FPS, Worlds, simulate
 from ..contract import AVCondition, AVLatent, AVTime, CouplingKind
 from ..guidance import make_guidance
 from ..joint_model import JointModel, load_joint_model
 from ..metrics.frechet import frechet
-from ..training.config import read_config, train_settings
-from ..training.flow import noised
-from .captions import captions
-from .evaluate import true_clips
-from .generate import Prompt, generate
+from .config import read_config, train_settings
+from .flow import noised
 from .hearing_arms import SEEDS, Arm, arms
-from .hearing_measures import measure, paired_effect, subsets
-from .render import render
-from .sound import render_sound
-from .world import FPS, Worlds, simulate
 
 SCALE, STEPS, SHIFT = 2.5, 20, 5.0  # CFG for every arm: no strategy that needs the other modality
 LOSS_TIMES = (0.5, 0.7, 0.85, 0.95)
