@@ -108,24 +108,28 @@ class AVFullDiT(nn.Module):
     ) -> tuple[Stream, Stream]:
         """One AVFull-Attention block: both towers' own parts around one attention, which alone knows rows apart.
 
-        A removed row is a cut one without what its new heads add.
+        A removed row is a cut one without new heads.
         """
         video = self.video.project(block_v, self.video.attention_input(block_v, v), v)
-        rows, kept = self.audio.attention_input(block_a, a)
+        rows, held = self.audio.attention_input(block_a, a)
         own = self.audio.project(block_a, rows, a)
-        extra = new.project(rows[:, a.text.shape[1] :], self.audio, a)
+        kept = len(rows) - counts[2]
+        extra = new.project(rows[:kept, a.text.shape[1] :], self.audio, a)
         to_video, to_own, to_extra = couple(video, own, extra, a.text.shape[1], counts[0], self.meet)
         added = new.to_out(to_extra.flatten(2, 3))
         if counts[2]:
-            added = torch.cat([added[: -counts[2]], torch.zeros_like(added[-counts[2] :])])
+            added = torch.cat([added, added.new_zeros(counts[2], *added.shape[1:])])
         v = self.video.finish(block_v, v, to_video)
-        return v, self.audio.finish(block_a, a, kept, to_own, added)
+        return v, self.audio.finish(block_a, a, held, to_own, added)
 
 
 def couple(
     video: Heads, own: Heads, extra: Heads, text: int, full: int, meet: Meeting
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Attention output of video, own and new heads: the first `full` rows see each other, the rest themselves alone."""
+    """Attention output of video, own and new heads: the first `full` rows see each other, the rest themselves alone.
+
+    `extra` may have fewer rows than the others: the last ones go without.
+    """
     if full == len(video.q):
         return joint_attention(video, own, extra, text, meet)
     alone = [attend(heads[full:]) for heads in (video, own, extra)]
