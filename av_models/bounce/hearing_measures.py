@@ -9,6 +9,7 @@ import numpy as np
 
 from ..metrics.attributes import size_of
 from ..metrics.balls import ball_count, find_spots, follow
+from ..metrics.intervals import bootstrap
 from ..metrics.physics import physics
 from .evaluate import asked_balls
 from .fidelity import fidelity
@@ -51,17 +52,18 @@ def subsets(worlds: Worlds) -> Mapping[str, np.ndarray]:
     }  # fmt: skip
 
 
-def paired_effect(hearing: np.ndarray, deaf: np.ndarray, seed: int = 0, resamples: int = 2000) -> dict[str, Any]:
+def paired_effect(hearing: np.ndarray, deaf: np.ndarray, seed: int = 0) -> dict[str, Any]:
     """The effect of hearing on a measure [seeds, N], in per cent of the deaf model's mean, with a 95 % interval.
 
     Prompts are resampled, and with them both models' clips of every seed (paired bootstrap).
     """
     with_, without = hearing.mean(0), deaf.mean(0)
-    times = np.random.default_rng(seed).multinomial(len(with_), np.full(len(with_), 1 / len(with_)), resamples)
-    base = without.mean()
-    effects = 100 * (times @ (with_ - without)) / (times @ without)
-    low, high = np.percentile(effects, [2.5, 97.5])
+    rows = np.stack([with_ - without, without], -1)
+
+    def per_cent(sums: np.ndarray) -> np.ndarray:
+        return 100 * sums[..., 0] / sums[..., 1]
+
     return {
-        "hearing": float(with_.mean()), "deaf": float(base), "effect": float(100 * (with_.mean() - base) / base),
-        "interval": [float(low), float(high)],
+        "hearing": float(with_.mean()), "deaf": float(without.mean()), "effect": float(per_cent(rows.sum(0))),
+        "interval": list(bootstrap(rows, per_cent, seed=seed)),
     }  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
@@ -106,7 +106,8 @@ def _prompts(model: JointModel, worlds: Worlds, seed: int) -> list[Prompt]:
     """Words that name every attribute, or the first frames, as the model takes them."""
     if not model.takes_picture:
         return [Prompt(*pair) for pair in zip(*captions(worlds, seed, drop=0.0))]
-    return [Prompt("", "", torch.from_numpy(render(worlds[row : row + 1], model.clip.height)[0, 0])) for row in range(len(worlds))]
+    first = render(replace(worlds, position=worlds.position[:, :, :1]), model.clip.height)[:, 0]
+    return [Prompt("", "", picture) for picture in torch.from_numpy(first)]
 
 
 def _defaults(guidance: str, scale: float, model: JointModel, bad_model: JointModel | None) -> dict[str, float]:

@@ -63,7 +63,11 @@ def contacts(tracks: list[Track], fps: float) -> np.ndarray:
 
 def residual(track: Track, fps: float) -> np.ndarray:
     """How far the ball is from its ballistic path between contacts in each frame where it is seen, in widths, [≤ F]."""
-    path = motion(track, fps)
+    return distances(track, motion(track, fps))
+
+
+def distances(track: Track, path: Motion) -> np.ndarray:
+    """The same, of a `path` that is known."""
     squares = np.zeros(len(track.centre))
     for axis, pieces in ((0, path.across), (1, path.down)):
         for piece in pieces:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .balls import Track, ball_count, find_spots, follow
-from .contacts import GRAVITY, Motion, Piece, motion
+from .contacts import GRAVITY, Motion, Piece, distances, motion
 
 FLOOR, ON_THE_FLOOR = 60 / 64, 2 / 64  # widths: where Bounce's is, and how near a ball that rests on it may be seen
 SHORTEST_FLIGHT = 6  # frames from which an acceleration can be measured
@@ -63,7 +63,7 @@ def physics(frames, fps: float) -> Physics:
     usual = np.bincount(counts).argmax() if len(counts) else 0
     return Physics(
         gravity=_median([error for track, path in paths for error in _gravity_errors(track, path, fps)]),
-        flight=_median([distance for track, path in paths for distance in _distances(track, path)]),
+        flight=_median([distance for track, path in paths for distance in distances(track, path)]),
         restitution=max((ratio for _, path in paths for ratio in _restitutions(path)), default=np.nan),
         permanence=float((counts == usual).mean()) if usual else 0.0,
         continuity=max((_longest_jump(track) for track in tracks), default=np.nan),
@@ -84,15 +84,6 @@ def _gravity_errors(track: Track, path: Motion, fps: float) -> list[float]:
         elif piece.place < resting:
             errors.append(1.0)
     return errors
-
-
-def _distances(track: Track, path: Motion) -> np.ndarray:
-    squares = np.zeros(len(track.centre))
-    for axis, pieces in ((0, path.across), (1, path.down)):
-        for piece in pieces:
-            t = np.arange(piece.first, piece.last + 1)
-            squares[t] += (track.centre[t, axis] - piece.at(t)) ** 2
-    return np.sqrt(squares[track.seen])
 
 
 def _restitutions(path: Motion) -> list[float]:

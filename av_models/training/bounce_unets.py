@@ -13,7 +13,7 @@ from ..checkpoint import half, load_checkpoint, load_into, save_checkpoint, sub_
 from ..conditioning import PictureConditioner, PictureEncoder
 from ..contract import AVCondition, AVLatent, AVTime, CouplingKind
 from ..joint.jointdit import JointDiT
-from ..loading import build_audioldm2, build_svd, prefixed
+from ..loading import build_audioldm2, build_svd, expect
 from ..path import DDPM, EDM
 from ..path import Path as NoisePath
 from ..text import WordEncoder
@@ -81,7 +81,7 @@ class SVDStage(UNetStage):
             "picture": model["picture"].config, "edm": self.config["edm"], "motion_bucket": self.config["motion_bucket"],
             "prediction": "v", "trained": True, "run": run, "licence": "Apache-2.0",
         }  # fmt: skip
-        _save(self.out, model, card)
+        save_checkpoint(self.out, half(model.state_dict()), card)
 
 
 class AudioLDM2Stage(UNetStage):
@@ -109,7 +109,7 @@ class AudioLDM2Stage(UNetStage):
             "kind": AUDIOLDM2_EXPERT, "architecture": type(model["expert"].unet).__name__, "config": self.config["model"],
             "text": model["text"].config, "prediction": "epsilon", "trained": True, "run": run, "licence": "Apache-2.0",
         }  # fmt: skip
-        _save(self.out, model, card)
+        save_checkpoint(self.out, half(model.state_dict()), card)
 
 
 class JointDiTStage(UNetStage):
@@ -177,13 +177,5 @@ class JointDiTStage(UNetStage):
 
 def _load(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors, card = load_checkpoint(path)
-    if card.get("kind") != kind:
-        raise ValueError(f"{path} says kind {card.get('kind')!r}; this place takes {kind}")
+    expect(card, "kind", (kind,), path)
     return tensors, card
-
-
-def _save(out: Path, model: nn.Module, card: dict[str, Any]) -> None:
-    tensors: dict[str, Tensor] = {}
-    for name, part in model.items():
-        tensors |= prefixed(name, part.state_dict())
-    save_checkpoint(out, half(tensors), card)
