@@ -5,13 +5,13 @@ Every measurement is a line of `results.jsonl`; one that is there is not made ag
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..joint_model import JointModel
+from .json_lines import add_line, read_lines
 from .run_eval import CHOSEN, run_eval
 
 RESULTS = "results.jsonl"
@@ -71,16 +71,14 @@ class _Book:
 
     def __init__(self, model: JointModel, path: Path, on_cell: Callable[[int, str], None]) -> None:
         self.model, self.path, self.on_cell, self.done = model, path, on_cell, 0
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.known = dict(_lines(path)) if path.exists() else {}
+        self.known = {figures.pop("key"): figures for figures in read_lines(path)}
 
     def figures(self, cell: Cell) -> dict[str, Any]:
         key = cell.key(self.model.card["run"])
         if key not in self.known:
             self.on_cell(self.done, key)
             self.known[key] = self._measure(cell)
-            with self.path.open("a") as file:
-                file.write(json.dumps({"key": key, **self.known[key]}) + "\n")
+            add_line(self.path, {"key": key, **self.known[key]})
         self.done += 1
         self.on_cell(self.done, key)
         return self.known[key]
@@ -90,17 +88,6 @@ class _Book:
             self.model, guidance=cell.guidance, scale=cell.scale, settings=cell.settings, balls=None, split=cell.split,
             n=cell.n, seed=0, steps=cell.steps, shift=CHOSEN.shift,
         )  # fmt: skip
-
-
-def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The whole ones: the last may have been cut by a kill, and is dropped."""
-    text = path.read_text()
-    if text and not text.endswith("\n"):
-        text = text[: text.rfind("\n") + 1]
-        path.write_text(text)
-    for line in text.splitlines():
-        figures = json.loads(line)
-        yield figures.pop("key"), figures
 
 
 def markdown_table(test: Mapping[str, Mapping[str, Any]]) -> str:

@@ -6,7 +6,6 @@ from the same noise. A killed study goes on where it was: runs resume, checkpoin
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -21,6 +20,7 @@ from ..bounce.captions import captions
 from ..bounce.evaluate import true_clips
 from ..bounce.generate import Prompt, generate
 from ..bounce.hearing_measures import measure, paired_effect, subsets
+from ..bounce.json_lines import add_line, read_lines
 from ..bounce.render import render
 from ..bounce.sound import render_sound
 from ..bounce.world import FPS, Worlds, simulate
@@ -172,17 +172,11 @@ def _true_features(folder: Path, progress: Progress) -> np.ndarray:
 
 
 class _Lines:
-    """A file of JSON lines that grows; a line cut short by a kill is dropped."""
+    """A file of measurements that grows."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        text = path.read_text() if path.exists() else ""
-        whole = text[: text.rfind("\n") + 1]
-        if whole != text:
-            path.write_text(whole)
-        self.path, self.known = path, [json.loads(line) for line in whole.splitlines()]
+        self.path, self.known = path, read_lines(path)
 
     def add(self, facts: dict[str, Any]) -> None:
-        with self.path.open("a") as file:
-            file.write(json.dumps(facts) + "\n")
+        add_line(self.path, facts)
         self.known.append(facts)

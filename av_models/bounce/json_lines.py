@@ -1,0 +1,23 @@
+"""Measurements as lines of JSON, so that a killed study goes on: a line that a kill cut short is dropped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a file, in order; none where there is no file. Makes its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = path.read_text() if path.exists() else ""
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        path.write_text(whole)
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+def add_line(path: Path, facts: Mapping[str, Any]) -> None:
+    with path.open("a") as file:
+        file.write(json.dumps(facts) + "\n")
