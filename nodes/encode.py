@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -90,7 +92,8 @@ def _one_sound(audio: dict) -> tuple:
 
 def _length(images, fps: float, sound, model) -> float:
     if images is not None and len(images) > 1:
-        return float(len(images) / valid_fps(fps))
+        frames = math.ceil(len(images) / valid_fps(fps) * model.clip.fps)  # a sound for all of it
+        return float(frames / model.clip.fps)
     return model.clip.seconds if sound is None else sound[0].shape[-1] / sound[1]
 
 

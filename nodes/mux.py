@@ -63,7 +63,7 @@ class DuetMux(io.ComfyNode):
             container["audio_codec"], 1000 * audio_kbps, audio_fit,
         )  # fmt: skip
         clips = split_clips(images, audio)
-        metadata = _workflow(cls.hidden) if keeps_workflow() else {}
+        metadata = workflow_metadata(cls.hidden) if keeps_workflow() else {}
         root = output_folder()
         written = []
         for frames, sound in clips:
@@ -83,7 +83,7 @@ class DuetMux(io.ComfyNode):
         lines = [each.summary() for each in written]
         frames, sound = clips[0]
         video = InputImpl.VideoFromComponents(Types.VideoComponents(images=frames, audio=sound, frame_rate=valid_fps(fps)))
-        shown = ui.PreviewVideo([_saved(each.path, root) for each in written]).as_dict()
+        shown = ui.PreviewVideo([saved_result(each.path, root) for each in written]).as_dict()
         return io.NodeOutput(video, "\n".join(lines), ui=shown | report(*lines, files=[_facts(each) for each in written]))
 
 
@@ -107,7 +107,7 @@ def split_clips(images, audio) -> list[tuple]:
     return list(zip(images.split(len(images) // rows), sounds))
 
 
-def _workflow(hidden) -> dict[str, str]:
+def workflow_metadata(hidden) -> dict[str, str]:
     """What restores the graph when the file is dropped on the canvas, under the names that core uses."""
     kept = dict(hidden.extra_pnginfo or {})
     if hidden.prompt is not None:
@@ -115,7 +115,7 @@ def _workflow(hidden) -> dict[str, str]:
     return {name: json.dumps(value) for name, value in kept.items()}
 
 
-def _saved(path: Path, root: Path) -> ui.SavedResult:
+def saved_result(path: Path, root: Path) -> ui.SavedResult:
     folder = path.parent.relative_to(root.resolve()).as_posix()
     return ui.SavedResult(path.name, "" if folder == "." else folder, io.FolderType.output)
 

@@ -32,6 +32,7 @@ from .whole import CannotWrite, explained, temporary
 
 _OPUS_BITRATE_PER_CHANNEL = 256_000
 _TIMESCALE = 96_000
+SMALLEST_H265 = 64  # pixels: x265 writes past its memory where pictures are narrower
 
 
 def write_video(
@@ -126,8 +127,12 @@ class _File:
         if self.encoder == "libsvtav1":
             os.environ.setdefault("SVT_LOG", "1")  # errors only: it writes to stderr, past FFmpeg's log
         options = {"crf": f"{self.settings.quality:g}", **VIDEO_CODECS[self.settings.video_codec].options}
-        if self.encoder == "libx265" and max(self.width, self.height) <= 64:
-            options["x265-params"] += ":ctu=16"  # a picture within one coding unit encodes differently every time
+        if self.encoder == "libx265":
+            if self.width < SMALLEST_H265:
+                raise ValueError(f"h265 takes pictures at least {SMALLEST_H265} wide, and these are {self.width}×{self.height}; "
+                                 "choose h264")  # fmt: skip
+            if max(self.width, self.height) <= 64:
+                options["x265-params"] += ":ctu=32"  # a picture within one coding unit encodes differently every time
         stream = self.container.add_stream(self.encoder, rate=self.fps, options=options)
         stream.width, stream.height, stream.pix_fmt = self.width, self.height, "yuv420p"
         _tag_colours(stream.codec_context)

@@ -47,6 +47,12 @@ class VideoFromFile(VideoInput):
     def __init__(self, file: str | Path) -> None:
         self.file = file
 
+    def get_stream_source(self) -> str:
+        return str(self.file)
+
+    def get_active_trim_window(self) -> tuple[float, float]:
+        return 0.0, 0.0
+
     def get_components(self) -> VideoComponents:
         clip = read_video(self.file)
         audio = None

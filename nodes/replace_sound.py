@@ -1,0 +1,63 @@
+"""A new sound for a video file whose pictures stay as they are."""
+
+from __future__ import annotations
+
+from ..av_models.media import target_path
+from ..av_models.media.replace_sound import container_for, replace_sound
+from .host import InputImpl, io, keeps_workflow, output_folder, ui
+from .mux import saved_result, workflow_metadata
+from .types import CATEGORY, report
+
+
+class DuetReplaceSound(io.ComfyNode):
+    """The pictures are copied, not encoded again; the sound is as long as they are, to the sample."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DuetReplaceSound",
+            display_name="Save Video with New Sound",
+            category=CATEGORY,
+            description="Saves a video with another sound. Its pictures are copied as they are, so nothing of them is lost.",
+            search_aliases=["duet", "foley", "replace audio", "remux", "add sound", "video to audio"],
+            inputs=[
+                io.Video.Input("video", tooltip="From Load Video."),
+                io.Audio.Input("audio", tooltip="The new sound. Too long: faded out at the end. Too short: silence follows."),
+                io.String.Input(
+                    "filename_prefix", default="video/duet", tooltip="Name in the output folder; a number is added."
+                ),
+                io.Int.Input("audio_kbps", default=192, min=8, max=512, step=8, tooltip="Sound quality, in kbit/s."),
+            ],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
+            outputs=[
+                io.Video.Output(display_name="video", tooltip="The video with its new sound."),
+                io.String.Output(display_name="report", tooltip="What was written."),
+            ],
+            is_output_node=True,
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, video, audio, filename_prefix: str, audio_kbps: int) -> io.NodeOutput:
+        source = _whole_file(video)
+        root = output_folder()
+        path = target_path(root, filename_prefix, container_for(source))
+        metadata = workflow_metadata(cls.hidden) if keeps_workflow() else {}
+        if len(audio["waveform"]) != 1:
+            raise ValueError(f"audio is a batch of {len(audio['waveform'])}; give one sound")
+        written = replace_sound(
+            source, path, audio["waveform"][0], audio["sample_rate"], bitrate=1000 * audio_kbps, metadata=metadata
+        )
+        shown = ui.PreviewVideo([saved_result(written.path, root)]).as_dict()
+        facts = {"path": str(written.path), "seconds": written.seconds, "samples": written.samples, "copied": written.packets}
+        video = InputImpl.VideoFromFile(str(written.path))
+        return io.NodeOutput(video, written.summary(), ui=shown | report(written.summary(), files=[facts]))
+
+
+def _whole_file(video) -> str:
+    """The file that a VIDEO is; ValueError where it is none, or a part of one."""
+    source = video.get_stream_source() if isinstance(video, InputImpl.VideoFromFile) else None
+    if not isinstance(source, str):  # a video in memory
+        raise ValueError("video is no file, so its pictures cannot be copied; connect Load Video, or use Save Picture + Sound")
+    if any(video.get_active_trim_window()):
+        raise ValueError("video is a part of its file, which cannot be copied alone; connect the whole, or use Save Picture + Sound")
+    return source
