@@ -201,7 +201,7 @@ class DDPMClock(Clock):
 
     def default(self):
         return EulerDiscreteScheduler(
-            num_train_timesteps=self.path.steps, beta_schedule="scaled_linear", beta_start=self.path.first_beta,
+            num_train_timesteps=self.path.steps, beta_schedule=self.path.beta_schedule, beta_start=self.path.first_beta,
             beta_end=self.path.last_beta, prediction_type="epsilon", timestep_spacing="leading", steps_offset=1,
         )  # fmt: skip
 

@@ -18,6 +18,7 @@ from torch.nn.functional import pad
 from .path import Path
 
 Prediction = Literal["flow", "epsilon", "v", "x0"]
+StreamName = Literal["video", "audio"]
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,10 @@ class AVCondition:
     def to(self, device: torch.device) -> AVCondition:
         return AVCondition(self.video.to(device), self.audio.to(device))
 
+    def spread(self, rows: int) -> AVCondition:
+        """One row made `rows`; as it is where there are more."""
+        return AVCondition(*(p if p.tokens.shape[0] > 1 else p.spread(rows) for p in (self.video, self.audio)))
+
     @staticmethod
     def cat(parts: Sequence[AVCondition]) -> AVCondition:
         return AVCondition(Condition.cat([p.video for p in parts]), Condition.cat([p.audio for p in parts]))
@@ -175,6 +180,11 @@ class JointDenoiser(Protocol):
     ) -> AVLatent:
         """One network call. Row i of every argument goes together: `kinds[i]` is its coupling, `skip[i]` the block that it
         does without. A model that cannot skip is never handed a `skip`."""
+        ...
+
+    def alone(self, latent: Tensor, t: Tensor, cond: Condition, stream: StreamName, skip: Skip | None = None) -> Tensor:
+        """What `predict` has for one stream in removed rows, the other's network left alone. A model that cannot do removed
+        rows is never asked."""
         ...
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -71,18 +71,20 @@ class EDM:
 class DDPM:
     """Ho et al. (arXiv 2006.11239), steps 1 … N: the step is ⌈N t⌉ (JointDiT, eq. 4), counted from 0 as diffusers does.
 
-    Betas are linear in their square root. Defaults are AudioLDM2's.
+    beta_schedule: betas are linear, or "scaled_linear": linear in their square root. Defaults are AudioLDM's and AudioLDM2's.
     """
 
     first_beta: float = 0.0015
     last_beta: float = 0.0195
     steps: int = 1000
+    beta_schedule: Literal["linear", "scaled_linear"] = "scaled_linear"
 
     @cached_property
     def kept(self) -> Tensor:
         """ᾱ of each step, in float32, as diffusers' schedulers have it."""
-        roots = torch.linspace(self.first_beta**0.5, self.last_beta**0.5, self.steps, dtype=torch.float32)
-        return torch.cumprod(1 - roots**2, dim=0)
+        power = 2 if self.beta_schedule == "scaled_linear" else 1
+        ends = (beta ** (1 / power) for beta in (self.first_beta, self.last_beta))
+        return torch.cumprod(1 - torch.linspace(*ends, self.steps, dtype=torch.float32) ** power, dim=0)
 
     def index(self, t: Tensor) -> Tensor:
         return (self.steps * t).ceil().long().clamp(1, self.steps) - 1

@@ -6,7 +6,7 @@ joint parameters are dropped and each modality runs on its own scheduler's grid,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from .clock import Clock, make_clock, time_grid
 from .contract import AVCondition, AVLatent, AVTime, JointDenoiser, LatentShape, Prediction, predictions_of
 from .given import Given
 from .guidance import Cost, Guidance, Step, cost_of, require_able
+from .joint.one_stream import without_given
 from .noise import AUDIO, VIDEO, audio_noise, video_noise
 from .path import FLOW
 
@@ -39,6 +40,7 @@ class Alignment(Protocol):
 
     skipped: int
     through_denoiser: bool
+    steps_ahead: int
 
     def active(self, step: Step) -> bool: ...
 
@@ -105,7 +107,8 @@ def sample(
         its timesteps (within 1e-5 otherwise).
     batch_branches: all branches of a step in one network call; on running out of memory, in turn from there on.
     bad_model: the second model of strategies that need one.
-    given: parts of the clip that are known; they come out as they went in.
+    given: parts of the clip that are known; they come out as they went in. With the joint parameters dropped, the network
+        of a stream that is given as a whole does not run.
     alignment: moves the latents after each step so that a binder finds them to agree (`Aligner.begin`).
     callback(step, steps, x0): at each step (1 is the first), with the clean estimates.
     check_interrupt(): before every network call; what it raises passes through.
@@ -127,17 +130,19 @@ def sample(
         texts["bad"] = {"positive": bad_model.positive, "negative": bad_model.negative}
     require_able(guidance, plan, models)
     noise = _noise(start, video_seed, audio_seed, positive.video.tokens.device)
-    network = BranchRunner(models, texts, noise.rows, batch_branches, check_interrupt)
     given = given or _nothing(noise)
     _require_same_size(given, noise)
     if given.way == "clean" and model.paths != (FLOW, FLOW) and bool(given.known.video.any() | given.known.audio.any()):
         raise ValueError("this model cannot be given clean parts; give them renoised")
+    if guidance.removed:
+        models = {name: without_given(each, given) for name, each in models.items()}
+    network = BranchRunner(models, texts, noise.rows, batch_branches, check_interrupt)
     run = _Denoising(guidance, models, network, video, audio, given, noise)
     latent, memory = AVLatent(video.start(noise.video), audio.start(noise.audio)), None
     for step, coming in zip(plan, [*plan[1:], None]):
         latent = run.with_known(step, latent)
         if alignment and alignment.tunes(step):
-            positive = alignment.tuned(positive, partial(run.clean_if_asked, step, latent, memory))
+            positive = alignment.tuned(positive.spread(noise.rows), partial(run.clean_if_asked, step, latent, memory))
             network.ask(positive)
         predicted = run.predict(step, latent, memory)
         if callback is not None:
@@ -145,7 +150,8 @@ def sample(
         latent, memory = run.advance(predicted, latent), predicted.memory
         if alignment and alignment.active(step):
             fresh = coming and alignment.through_denoiser
-            clean = partial(run.clean_at, coming, memory) if fresh else run.clean_after(predicted)
+            ahead = _spread_over(plan[step.index + 2 :], alignment.steps_ahead) if fresh else []
+            clean = partial(run.clean_at, coming, memory, ahead=ahead) if fresh else run.clean_after(predicted)
             latent = alignment.moved(latent, clean)
     latent = given.restored(latent)
     cost = Cost(len(plan), network.branches, network.forwards)
@@ -216,9 +222,17 @@ class _Denoising:
 
         return clean
 
-    def clean_at(self, step: Step, memory: Any, latent: AVLatent) -> AVLatent:
-        """A new prediction's clean estimate."""
-        return self.given.restored(self.converted(self.predict(step, self.with_known(step, latent), memory), "x0"))
+    def clean_at(self, step: Step, memory: Any, latent: AVLatent, ahead: Sequence[Step] = ()) -> AVLatent:
+        """A new prediction's clean estimate, `ahead`: where DDIM (arXiv 2010.02502, eq. 12, η = 0) leads by these steps."""
+        for now, coming in zip([step, *ahead], [*ahead, None]):
+            predicted = self.predict(now, self.with_known(now, latent), memory)
+            clean = self.converted(predicted, "x0")
+            if coming is None:
+                return self.given.restored(clean)
+            noise = self.converted(predicted, "epsilon")
+            paths = (clock.state_path(coming.index) for clock in (self.video, self.audio))
+            parts = zip((clean.video, clean.audio), (noise.video, noise.audio), paths)
+            latent = AVLatent(*(alpha * x0 + sigma * e for x0, e, (alpha, sigma) in parts))
 
     def clean_if_asked(self, step: Step, latent: AVLatent, memory: Any, asked: AVCondition) -> AVLatent:
         """The clean estimate that other prompts would lead to."""
@@ -252,6 +266,12 @@ def _noise(start: LatentShape | AVLatent, video_seed: int, audio_seed: int, devi
         return start
     video, audio = video_noise(start.video, video_seed), audio_noise(start.audio, audio_seed)
     return AVLatent(video.to(device), audio.to(device))
+
+
+def _spread_over(plan: Sequence[Step], count: int) -> list[Step]:
+    """`count` of the steps, evenly."""
+    count = min(count, len(plan))
+    return [plan[round((i + 1) * len(plan) / (count + 1)) - 1] for i in range(count)] if count else []
 
 
 def _skipped(alignment: Alignment | None) -> list[str]:

@@ -45,3 +45,10 @@ def test_ddpm_steps_are_the_ceiling_of_t():
 def test_flow_is_a_straight_line():
     alpha, sigma = FLOW.at(GRID)
     assert torch.equal(alpha, 1 - GRID) and torch.equal(sigma, GRID) and torch.equal(FLOW.network_time(GRID), GRID)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "scaled_linear"])
+def test_ddpm_betas_are_those_of_diffusers(schedule):
+    """Linear are AnimateDiff's, scaled AudioLDM's."""
+    theirs = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule=schedule).alphas_cumprod
+    assert torch.equal(DDPM(0.00085, 0.012, beta_schedule=schedule).kept, theirs)

@@ -6,6 +6,7 @@ from diffusers import AudioLDM2UNet2DConditionModel
 from torch import Tensor, nn
 
 from ..contract import Condition
+from ..path import DDPM
 from .unet import UNetExpert, UNetStream
 
 
@@ -17,6 +18,8 @@ class AudioLDM2Expert(UNetExpert):
     projected without bias from zero weights, so that an untrained one changes nothing, and ∅, all zeros, never does.
     """
 
+    path = DDPM()
+    prediction = "epsilon"
     unet: AudioLDM2UNet2DConditionModel
 
     def __init__(self, unet: AudioLDM2UNet2DConditionModel, image_width: int = 0) -> None:
@@ -27,10 +30,11 @@ class AudioLDM2Expert(UNetExpert):
 
     def embed(self, latent: Tensor, t: Tensor, cond: Condition) -> UNetStream:
         unet = self.unet
+        latent, cond = self.in_own_precision(latent, cond)
         x = latent if latent.ndim == 4 else latent[..., None]
         time = unet.time_embedding(unet.time_proj(t).to(x.dtype))
         if self.image is not None and cond.vector is not None:
-            time = time + self.image(cond.vector)
+            time = time + self.image(cond.vector.to(self.image.weight.dtype)).to(time.dtype)
         text = {"encoder_hidden_states": cond.tokens}
         if cond.second is not None:
             bias = (1 - cond.second.mask.to(x.dtype)) * -10000.0

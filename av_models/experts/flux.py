@@ -13,6 +13,7 @@ from diffusers.models.transformers.transformer_flux import FluxTransformerBlock
 from torch import Tensor, nn
 
 from ..contract import Condition
+from ..path import FLOW
 from .base import Heads, Stream
 
 
@@ -22,6 +23,9 @@ class FluxExpert(nn.Module):
     `rope_scale`: sound position p_a rotates as p_a · rope_scale on the transformer's first axis. AVSyncRoPE (arXiv
     2512.02457) sets it to 1/τ; a TangoFlux as published has 1.
     """
+
+    path = FLOW
+    prediction = "flow"
 
     def __init__(self, transformer: FluxTransformer2DModel, rope_scale: float = 1.0) -> None:
         super().__init__()

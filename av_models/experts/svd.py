@@ -7,7 +7,10 @@ from diffusers import UNetSpatioTemporalConditionModel
 from torch import Tensor
 
 from ..contract import Condition
+from ..path import EDM
 from .unet import UNetExpert, UNetStream
+
+SVD_NOISE = EDM()
 
 
 class SVDExpert(UNetExpert):
@@ -15,12 +18,19 @@ class SVDExpert(UNetExpert):
 
     Its condition: `image` [B, C, 1, H, W], the picture's latent, joins every frame on channels; `tokens` [B, 1, D] is
     the picture's embedding; `vector` [B, 3] holds fps − 1, motion bucket and noise augmentation. Both are zero for ∅.
+    `path`: the noise it was trained with.
     """
 
+    prediction = "v"
     unet: UNetSpatioTemporalConditionModel
+
+    def __init__(self, unet: UNetSpatioTemporalConditionModel, path: EDM = SVD_NOISE) -> None:
+        super().__init__(unet)
+        self.path = path
 
     def embed(self, latent: Tensor, t: Tensor, cond: Condition) -> UNetStream:
         unet = self.unet
+        latent, cond = self.in_own_precision(latent, cond)
         rows, _, frames, height, width = latent.shape
         time = unet.time_embedding(unet.time_proj(t).to(latent.dtype))
         ids = unet.add_time_proj(cond.vector.flatten()).reshape(rows, -1).to(time.dtype)

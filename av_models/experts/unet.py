@@ -37,13 +37,18 @@ class UNetStream:
 
     @property
     def tokens(self) -> Tensor:
-        """The hidden state as [rows, frames · height · width, C]."""
-        return self.hidden.unflatten(0, (-1, self.frames)).movedim(2, -1).flatten(1, 3)
+        """The hidden state as [rows, frames · height · width, C], in float32: a UNet's own precision may be lower."""
+        return self.hidden.unflatten(0, (-1, self.frames)).movedim(2, -1).flatten(1, 3).float()
 
     def with_tokens(self, tokens: Tensor) -> UNetStream:
         _, _, height, width = self.hidden.shape
         hidden = tokens.unflatten(1, (self.frames, height, width)).flatten(0, 1).movedim(-1, 1)
-        return self.with_(hidden=hidden.contiguous())
+        return self.with_(hidden=hidden.contiguous().to(self.hidden.dtype))
+
+    @property
+    def row_time(self) -> Tensor:
+        """`time` of each row: [rows, 4·C0], in float32."""
+        return self.time[:: self.frames].float()
 
     @property
     def grid(self) -> tuple[int, int, int]:
@@ -72,6 +77,11 @@ class UNetExpert(nn.Module):
     def time_width(self) -> int:
         """Of the embedded time."""
         return self.unet.time_embedding.linear_2.out_features
+
+    def in_own_precision(self, latent: Tensor, cond: Condition) -> tuple[Tensor, Condition]:
+        """What the UNet is given, as its weights are."""
+        dtype = self.unet.conv_in.weight.dtype
+        return latent.to(dtype), cond.each(lambda part: part.to(dtype) if part.is_floating_point() else part)
 
     @abstractmethod
     def embed(self, latent: Tensor, t: Tensor, cond: Condition) -> UNetStream: ...
@@ -108,7 +118,7 @@ class UNetExpert(nn.Module):
 
     def head(self, stream: UNetStream) -> Tensor:
         unet = self.unet
-        return self.unpacked(unet.conv_out(unet.conv_act(unet.conv_norm_out(stream.hidden))), stream)
+        return self.unpacked(unet.conv_out(unet.conv_act(unet.conv_norm_out(stream.hidden))), stream).float()
 
     def is_uneven(self, height: int, width: int) -> bool:
         factor = 2 ** (len(self.unet.up_blocks) - 1)

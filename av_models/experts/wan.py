@@ -7,6 +7,7 @@ from diffusers import WanTransformer3DModel
 from torch import Tensor, nn
 
 from ..contract import Condition
+from ..path import FLOW
 from .base import Heads, Stream
 
 
@@ -17,6 +18,9 @@ class WanExpert(nn.Module):
     is relative, and a small model is slow to find floor and walls from it. `time_stride`: how far apart neighbouring
     latent frames lie on the rotary embedding's time axis inside a joint model; Wan's own is 1.
     """
+
+    path = FLOW
+    prediction = "flow"
 
     def __init__(self, transformer: WanTransformer3DModel, coordinates: bool = False, time_stride: int = 1) -> None:
         super().__init__()

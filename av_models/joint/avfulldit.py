@@ -8,7 +8,7 @@ import torch
 from diffusers.models.attention_dispatch import dispatch_attention_fn
 from torch import Tensor, nn
 
-from ..contract import AVCondition, AVLatent, AVTime, CouplingKind, Skip
+from ..contract import AVCondition, AVLatent, AVTime, Condition, CouplingKind, Skip, StreamName
 from ..experts.base import Heads, Stream
 from ..experts.flux import FluxExpert
 from ..experts.wan import WanExpert
@@ -70,6 +70,14 @@ class AVFullDiT(nn.Module):
     ) -> AVLatent:
         """Flow velocity ε − x_0 of every row under its own coupling, all rows in one pass."""
         return in_order_of_coupling(self, latent, t, cond, kinds, skip or [None] * len(kinds))
+
+    def alone(self, latent: Tensor, t: Tensor, cond: Condition, stream: StreamName, skip: Skip | None = None) -> Tensor:
+        """Flow velocity of one stream in removed rows: its tower alone."""
+        tower = {"video": self.video, "audio": self.audio}[stream]
+        x = tower.embed(latent, t, cond)
+        for number, block in enumerate(tower.blocks, self.skippable - tower.depth):
+            x = _unless(skip or (), number, x, tower.run(block, x))
+        return tower.head(x)
 
     def forward(
         self, latent: AVLatent, t: AVTime, cond: AVCondition, counts: tuple[int, int, int], skip: Skip

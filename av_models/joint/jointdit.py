@@ -7,15 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..contract import AVCondition, AVLatent, AVTime, CouplingKind, Skip
+from ..contract import AVCondition, AVLatent, AVTime, Condition, CouplingKind, Skip, StreamName
 from ..experts.audioldm2 import AudioLDM2Expert
-from ..experts.svd import SVDExpert
+from ..experts.svd import SVD_NOISE, SVDExpert
 from ..experts.unet import UNetStream
-from ..path import DDPM, EDM
+from ..path import EDM
 from .by_coupling import in_order_of_coupling
 from .perceiver import ATTENTIONS
-
-SVD_NOISE = EDM()
 
 
 class AdaLN(nn.Module):
@@ -54,7 +52,7 @@ class JointBlock(nn.Module):
         self, v: UNetStream, a: UNetStream, rates: Sequence[float], counts: tuple[int, int, int]
     ) -> tuple[UNetStream, UNetStream]:
         """Rows sorted by coupling: `counts` of them full, cut, removed. Removed ones go without attention (eq. 11)."""
-        tokens, times = [v.tokens, a.tokens], [v.time[:: v.frames], a.time]
+        tokens, times = [v.tokens, a.tokens], [v.row_time, a.row_time]
         attended = sum(counts[:2])
         if attended:
             outs = self.attention(
@@ -63,10 +61,12 @@ class JointBlock(nn.Module):
             for i, out in enumerate(outs):
                 changed = self.after_attention[i](tokens[i][:attended], out, times[i][:attended])
                 tokens[i] = torch.cat([changed, tokens[i][attended:]])
-        v_tokens, a_tokens = (
-            norm(x, ffn(x), time) for norm, ffn, x, time in zip(self.after_ffn, self.ffns, tokens, times)
-        )
+        v_tokens, a_tokens = (self.feed_forward(i, x, time) for i, (x, time) in enumerate(zip(tokens, times)))
         return v.with_tokens(v_tokens), a.with_tokens(a_tokens)
+
+    def feed_forward(self, modality: int, tokens: Tensor, time: Tensor) -> Tensor:
+        """What comes after attention, and is all there is in removed rows. `modality`: 0 is the picture's, 1 the sound's."""
+        return self.after_ffn[modality](tokens, self.ffns[modality](tokens), time)
 
 
 class JointDiT(nn.Module):
@@ -88,7 +88,7 @@ class JointDiT(nn.Module):
         qk_width: int, v_width: int, heads: int, attention: str = "perceiver", edm: EDM = SVD_NOISE,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.paths = (edm, DDPM())
+        self.paths = (edm, audio.path)
         for name, expert, first in zip(("video", "audio"), (video, audio), inputs):
             _check_split(name, expert.depth, first, joint_blocks)
         if attention not in ATTENTIONS:
@@ -104,6 +104,16 @@ class JointDiT(nn.Module):
     ) -> AVLatent:
         """v of the picture and ε of the sound, every row under its own coupling, all rows in one pass."""
         return in_order_of_coupling(self, latent, t, cond, kinds)
+
+    def alone(self, latent: Tensor, t: Tensor, cond: Condition, stream: StreamName) -> Tensor:
+        """v of the picture or ε of the sound in removed rows: its UNet, and its feed-forward in every Joint Block."""
+        modality = ("video", "audio").index(stream)
+        expert, first = (self.video, self.audio)[modality], self.inputs[modality]
+        x = _run(expert, expert.embed(latent, t, cond), range(first))
+        for number, block in enumerate(self.blocks, first):
+            x = expert.run(number, x)
+            x = x.with_tokens(block.feed_forward(modality, x.tokens, x.row_time))
+        return expert.head(_run(expert, x, range(first + len(self.blocks), expert.depth)))
 
     def forward(self, latent: AVLatent, t: AVTime, cond: AVCondition, counts: tuple[int, int, int]) -> AVLatent:
         """As `predict`, for rows sorted by coupling: `counts` of them full, cut, removed."""
