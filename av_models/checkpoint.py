@@ -36,7 +36,7 @@ def load_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]
     Raises FileNotFoundError where there is none, ValueError where it is no whole safetensors file or has no card.
     """
     path = Path(path)
-    with _open(path) as file:
+    with open_tensors(path) as file:
         card = _card(path, file)
         return {key: file.get_tensor(key) for key in file.keys()}, card
 
@@ -44,7 +44,7 @@ def load_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]
 def read_card(path: str | Path) -> dict[str, Any]:
     """The model card alone."""
     path = Path(path)
-    with _open(path) as file:
+    with open_tensors(path) as file:
         return _card(path, file)
 
 
@@ -54,7 +54,7 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor], path: str | Path
     missing, unexpected = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     if missing or unexpected:
         raise ValueError(
-            f"{path} does not hold a {type(module).__name__}: missing {_some(missing)}, unexpected {_some(unexpected)}; "
+            f"{path} does not hold a {type(module).__name__}: missing {some(missing)}, unexpected {some(unexpected)}; "
             "give the file that was saved for this architecture"
         )
     for key, value in own.items():
@@ -77,7 +77,8 @@ def half(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {k: v.to(torch.float16) if v.is_floating_point() else v for k, v in tensors.items()}
 
 
-def _open(path: Path):
+def open_tensors(path: Path):
+    """A safetensors file, to read from. FileNotFoundError where there is none, ValueError where it is cut short."""
     if not path.is_file():
         raise FileNotFoundError(f"there is no model file {path}; check the name, or put the file there")
     try:
@@ -96,7 +97,7 @@ def _card(path: Path, file) -> dict[str, Any]:
         raise ValueError(f"{path} has a model card that is no JSON ({error}); download or copy it again") from error
 
 
-def _some(keys: list[str], most: int = 4) -> str:
+def some(keys: list[str], most: int = 4) -> str:
     if not keys:
         return "none"
     return ", ".join(keys[:most]) + (f" and {len(keys) - most} more" if len(keys) > most else "")

@@ -38,10 +38,11 @@ def known_frames(known: Sequence[bool] | np.ndarray, stride: VideoStride) -> Ten
 
 
 def known_samples(known: Sequence[bool] | np.ndarray, stride: AudioStride) -> Tensor:
-    """Which latent steps are known, [1, 1, T], where `known` says it of a clip's samples."""
+    """Which latent steps are known, [1, 1, T] (or [1, 1, T, 1] of bands), where `known` says it of a clip's samples."""
     known = np.asarray(known, bool)
     padded = np.pad(known, (0, stride.latent_length(len(known)) * stride.samples - len(known)), mode="edge")
-    return torch.from_numpy(padded.reshape(-1, stride.samples).all(1))[None, None]
+    steps = torch.from_numpy(padded.reshape(-1, stride.samples).all(1))[None, None]
+    return steps[..., None] if stride.bands else steps
 
 
 def known_where(model: JointModel, shape: AVShape, video: When, audio: When) -> AVLatent:

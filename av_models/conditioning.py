@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,9 @@ from .contract import AVCondition, Condition
 from .media.fit import extend_frames
 from .shapes import AVShape
 from .text import WordEncoder
+
+NO_PICTURE = "this model goes by words alone; give the picture to Encode Picture + Sound"
+NO_WORDS = "this model goes by the picture; the words are left out"
 
 
 class WordConditioner(nn.Module):
@@ -27,7 +31,7 @@ class WordConditioner(nn.Module):
         self, video_prompt: str, audio_prompt: str, picture: Tensor | None, shape: AVShape, codec: VideoCodec
     ) -> AVCondition:
         if picture is not None:
-            raise ValueError("this model goes by words alone; give the picture to Encode Picture + Sound")
+            raise ValueError(NO_PICTURE)
         return AVCondition(self.video_text([video_prompt]), self.audio_text([audio_prompt]))
 
     def ignored(self, video_prompt: str, audio_prompt: str) -> list[str]:
@@ -91,4 +95,57 @@ class PictureConditioner(nn.Module):
 
     def ignored(self, video_prompt: str, audio_prompt: str) -> list[str]:
         prompts = {"video_prompt": video_prompt, "audio_prompt": audio_prompt}
-        return [f"{name}: this model goes by the picture; the words are left out" for name, text in prompts.items() if text.strip()]
+        return [f"{name}: {NO_WORDS}" for name, text in prompts.items() if text.strip()]
+
+
+class StreamConditioner(Protocol):
+    """What one stream's expert is told, of words or of a picture."""
+
+    takes_picture: bool
+
+    def condition(self, words: str, picture: Tensor | None, shape: AVShape) -> Condition:
+        """picture: [1, height, width, 3] in 0..1, of the clip's size. No words, or no picture, are ∅."""
+        ...
+
+    def unknown(self, words: str) -> list[str]:
+        """One line for each of the words that it does not go by."""
+        ...
+
+
+class OwnWords(nn.Module):
+    """Words, as an expert's own encoder of them has it."""
+
+    takes_picture = False
+
+    def __init__(self, encoder: WordEncoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def condition(self, words: str, picture: Tensor | None, shape: AVShape) -> Condition:
+        return self.encoder([words])
+
+    def unknown(self, words: str) -> list[str]:
+        return self.encoder.unknown(words)
+
+
+class EachItsOwn(nn.Module):
+    """Either stream by its expert's own conditioner: of an image-to-video and a text-to-audio model, say, the picture's by a
+    picture and the sound's by words."""
+
+    def __init__(self, video: StreamConditioner, audio: StreamConditioner) -> None:
+        super().__init__()
+        self.video, self.audio = video, audio
+        self.takes_picture = video.takes_picture or audio.takes_picture
+
+    def condition(
+        self, video_prompt: str, audio_prompt: str, picture: Tensor | None, shape: AVShape, codec: VideoCodec
+    ) -> AVCondition:
+        if picture is not None and not self.takes_picture:
+            raise ValueError(NO_PICTURE)
+        return AVCondition(
+            self.video.condition(video_prompt, picture, shape), self.audio.condition(audio_prompt, picture, shape)
+        )
+
+    def ignored(self, video_prompt: str, audio_prompt: str) -> list[str]:
+        lines = [f"video_prompt: {line}" for line in self.video.unknown(video_prompt)]
+        return lines + [f"audio_prompt: {line}" for line in self.audio.unknown(audio_prompt)]

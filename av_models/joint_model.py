@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from .checkpoint import load_checkpoint, load_into, read_card, sub_tensors
-from .conditioning import PictureConditioner, PictureEncoder, WordConditioner
-from .contract import AVCondition, AVLatent, LatentShape
+from .conditioning import EachItsOwn, OwnWords, PictureConditioner, PictureEncoder, WordConditioner
+from .contract import AVCondition, AVLatent, LatentShape, StreamName
 from .given import Way
 from .joint.avfulldit import AVFullDiT
 from .loading import (
@@ -30,6 +30,9 @@ from .loading import (
 )  # fmt: skip
 from .media.fit import fit_frames
 from .path import EDM
+from .published.load import KINDS, is_published, load_published
+from .published.pair import paired
+from .published.parts import Published
 from .shapes import AudioStride, AVShape, VideoShape, VideoStride
 from .text import WordEncoder
 
@@ -44,7 +47,7 @@ class JointModel:
     denoiser: nn.Module
     video_codec: nn.Module
     audio_codec: nn.Module
-    conditioner: WordConditioner | PictureConditioner
+    conditioner: WordConditioner | PictureConditioner | EachItsOwn
     clip: VideoShape
 
     @property
@@ -198,11 +201,23 @@ def join_experts(
     joint_blocks: int,
     name: str,
     clip: dict[str, Any] | None = None,
+    own_precision: bool = False,
 ) -> JointModel:
-    """Two experts woven into an AVFullDiT that was never trained as a pair: `trained` is False, so samplers drop its
-    joint parameters. The experts' files, their codecs' files and the clip size they were trained on; where it is None,
-    that of the video expert's card, else Bounce's.
+    """Two experts as one model that was never trained as a pair: `trained` is False, so samplers drop its joint parameters.
+
+    Two files of ours are woven into an AVFullDiT; Stable Video Diffusion and AudioLDM2, as published, into a JointDiT;
+    any other pair with a published one stays `Apart`. What is published brings its own codec; `video_codec`, `audio_codec`
+    are those of our files.
+    clip: the size of clip they were trained on; where it is None, that of the video expert, else Bounce's.
+    own_precision: published networks as they are stored, as a GPU takes them; else in float32.
     """
+    parts = video, audio, video_codec, audio_codec
+    if is_published(video) or is_published(audio):
+        return _join_published(*parts, joint_blocks, name, clip, own_precision)
+    return _join_own(*parts, joint_blocks, name, clip)
+
+
+def _join_own(video, audio, video_codec, audio_codec, joint_blocks: int, name: str, clip: dict[str, Any] | None) -> JointModel:
     v, video_text, v_card = load_expert(video, (VIDEO_EXPERT,))
     a, audio_text, a_card = load_expert(audio, (AUDIO_EXPERT,))
     clip = clip or v_card.get("clip", BOUNCE_CLIP)
@@ -222,6 +237,27 @@ def join_experts(
     return model
 
 
+def _join_published(
+    video, audio, video_codec, audio_codec, joint_blocks: int, name: str, clip: dict[str, Any] | None, own_precision: bool
+) -> JointModel:
+    v = _stream(video, "video", video_codec, own_precision)
+    a = _stream(audio, "audio", audio_codec, own_precision)
+    shape = VideoShape(**(clip or v.clip))
+    denoiser = paired(v, a, joint_blocks, shape).eval().requires_grad_(False)
+    card = {"kind": "joint", "architecture": type(denoiser).__name__, "name": name, "trained": False}
+    return JointModel(card, denoiser, v.codec, a.codec, EachItsOwn(v.conditioner, a.conditioner), clip=shape)
+
+
+def _stream(path: str | Path, stream: StreamName, codec: str | Path, own_precision: bool) -> Published:
+    """One stream of a published checkpoint, or of an expert's file of ours and the codec it was trained with."""
+    if is_published(path):
+        return load_published(path, stream, own_precision)
+    expert, text, card = load_expert(path, (KINDS[stream],))
+    own = load_codec(codec)
+    _check_codec(path, card, stream, own, Path(codec).name)
+    return Published(stream, expert, own, OwnWords(text), card.get("clip", BOUNCE_CLIP))
+
+
 def untrained_bounce() -> JointModel:
     """Bounce's two experts as they were before they were trained as a pair."""
     blocks = read_card(shipped("bounce"))["joint_blocks"]
@@ -231,18 +267,18 @@ def untrained_bounce() -> JointModel:
 
 def _check_codecs(model: JointModel, video: str | Path, audio: str | Path) -> None:
     """Raises ValueError where a codec is not for what was read from `video` or `audio`."""
-    for modality, path, codec, stride in (
-        ("video", video, model.video_codec, VideoStride), ("audio", audio, model.audio_codec, AudioStride)
-    ):  # fmt: skip
-        if not isinstance(codec.stride, stride):
-            raise ValueError(
-                f"{path}: {model.card['codecs'][modality]} is a {type(codec).__name__}, no {modality} codec; "
-                "give the codec it was trained with"
-            )
-        config = model.card[modality]["config"]
-        wanted = config.get("out_channels") or config["in_channels"]
-        if codec.stride.channels != wanted:
-            raise ValueError(
-                f"{path} denoises {wanted} {modality} channels, but {model.card['codecs'][modality]} has "
-                f"{codec.stride.channels}; give the codec it was trained with"
-            )
+    for modality, path, codec in (("video", video, model.video_codec), ("audio", audio, model.audio_codec)):
+        _check_codec(path, model.card[modality], modality, codec, model.card["codecs"][modality])
+
+
+def _check_codec(path: str | Path, card: dict[str, Any], modality: StreamName, codec: nn.Module, name: str) -> None:
+    if not isinstance(codec.stride, {"video": VideoStride, "audio": AudioStride}[modality]):
+        raise ValueError(
+            f"{path}: {name} is a {type(codec).__name__}, no {modality} codec; give the codec it was trained with"
+        )
+    wanted = card["config"].get("out_channels") or card["config"]["in_channels"]
+    if codec.stride.channels != wanted:
+        raise ValueError(
+            f"{path} denoises {wanted} {modality} channels, but {name} has {codec.stride.channels}; "
+            "give the codec it was trained with"
+        )

@@ -125,17 +125,20 @@ class VideoStride:
 
 @dataclass(frozen=True)
 class AudioStride:
-    """How an audio codec divides a sound: `samples` a latent step, `channels` deep."""
+    """How an audio codec divides a sound: `samples` a latent step, `channels` deep, and `bands` of frequency where it has
+    them (0: it has none)."""
 
     samples: int
     channels: int
+    bands: int = 0
 
     def latent_length(self, samples: int) -> int:
         return math.ceil(samples / self.samples)
 
-    def latent_shape(self, shape: AudioShape) -> tuple[int, int]:
-        """(channels, latent steps) that hold `shape`."""
-        return self.channels, self.latent_length(shape.samples)
+    def latent_shape(self, shape: AudioShape) -> tuple[int, ...]:
+        """(channels, latent steps), or (channels, latent steps, bands), that hold `shape`."""
+        size = self.channels, self.latent_length(shape.samples)
+        return (*size, self.bands) if self.bands else size
 
     def seconds_per_latent(self, sample_rate: int) -> float:
         """Δt_a of AVSyncRoPE (arXiv 2512.02457)."""

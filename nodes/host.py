@@ -8,7 +8,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from ..av_models.published.folder import folders_below, outside
+
 MODELS = "duet"  # the folder of our model files below ComfyUI's `models`
+DIFFUSERS, CHECKPOINTS = "diffusers", "checkpoints"  # and those that others share
 SUFFIX = ".safetensors"
 
 if "comfy_api" in sys.modules:  # ComfyUI imports it before any custom node
@@ -31,13 +34,16 @@ if "comfy_api" in sys.modules:  # ComfyUI imports it before any custom node
         """Where files are saved."""
         return Path(folder_paths.get_output_directory())
 
-    def model_files() -> list[str]:
-        """The model files that the user has, by name."""
+    def _files(kind: str) -> list[str]:
         try:
-            names = folder_paths.get_filename_list(MODELS)
+            names = folder_paths.get_filename_list(kind)
         except FileNotFoundError:  # ComfyUI looks again into a folder that it has seen, even where that is gone
             return []
         return [name for name in names if name.endswith(SUFFIX)]
+
+    def model_files() -> list[str]:
+        """The model files that the user has, by name."""
+        return outside(_files(MODELS), diffusers_folders())
 
     def find_model(name: str) -> Path:
         """The model file called `name`; FileNotFoundError if it is gone."""
@@ -46,6 +52,24 @@ if "comfy_api" in sys.modules:  # ComfyUI imports it before any custom node
             folders = " or ".join(folder_paths.get_folder_paths(MODELS))
             raise FileNotFoundError(f"there is no model file {name!r} in {folders}; put it there, or choose another")
         return Path(found)
+
+    def diffusers_folders() -> dict[str, Path]:
+        """The folders of diffusers pipelines that the user has, by name."""
+        return folders_below(Path(root) for kind in (MODELS, DIFFUSERS) for root in folder_paths.get_folder_paths(kind))
+
+    def checkpoints() -> dict[str, Path]:
+        """The user's checkpoints in single files, by name."""
+        return {name: Path(folder_paths.get_full_path_or_raise(CHECKPOINTS, name)) for name in _files(CHECKPOINTS)}
+
+    def on_gpu() -> bool:
+        """Whether joint models run on a GPU."""
+        return get_torch_device().type != "cpu"
+
+    def clip_tokenizer() -> Path | None:
+        """A folder with CLIP's tokenizer, where there is one."""
+        from comfy import sd1_clip
+
+        return Path(sd1_clip.__file__).with_name("sd1_tokenizer")
 
     def keeps_workflow() -> bool:
         """Whether saved files carry their workflow."""
@@ -68,8 +92,8 @@ if "comfy_api" in sys.modules:  # ComfyUI imports it before any custom node
         throw_exception_if_processing_interrupted()
 
     def on_device(*models) -> None:
-        """Puts joint models where ComfyUI's memory management wants them to run."""
-        for networks in (model.networks for model in models):
+        """Puts joint models, or single networks, where ComfyUI's memory management wants them to run."""
+        for networks in (getattr(model, "networks", model) for model in models):
             if not hasattr(networks, "patcher"):
                 networks.patcher = CoreModelPatcher(networks, get_torch_device(), unet_offload_device())
         load_models_gpu([model.networks.patcher for model in models])
@@ -83,10 +107,24 @@ else:
 
     def model_files() -> list[str]:
         folders = session.get().folders
-        return folders.list(folders.models / MODELS, (SUFFIX,))
+        return outside(folders.list(folders.models / MODELS, (SUFFIX,)), diffusers_folders())
 
     def find_model(name: str) -> Path:
         return session.get().folders.find_model(MODELS, name)
+
+    def diffusers_folders() -> dict[str, Path]:
+        return folders_below(session.get().folders.models / kind for kind in (MODELS, DIFFUSERS))
+
+    def checkpoints() -> dict[str, Path]:
+        folders = session.get().folders
+        root = folders.models / CHECKPOINTS
+        return {name: root / name for name in folders.list(root, (SUFFIX,))}
+
+    def on_gpu() -> bool:
+        return False
+
+    def clip_tokenizer() -> Path | None:
+        return None
 
     def keeps_workflow() -> bool:
         return True
@@ -116,11 +154,15 @@ __all__ = [
     "NestedTensor",
     "Types",
     "check_interrupt",
+    "clip_tokenizer",
+    "checkpoints",
+    "diffusers_folders",
     "find_model",
     "io",
     "keeps_workflow",
     "model_files",
     "on_device",
+    "on_gpu",
     "output_folder",
     "report_progress",
     "report_text",

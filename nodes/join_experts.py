@@ -5,13 +5,15 @@ from __future__ import annotations
 from . import model_cache
 from .host import io
 from .load_joint_model import file_input, model_report
-from .types import CATEGORY, AudioExpertSocket, JointModelSocket, VideoExpertSocket
+from .types import CATEGORY, AudioExpertSocket, JointModelSocket, VideoExpertSocket, report
 
 VIDEO_CODEC, AUDIO_CODEC = "video_codec", "audio_codec"
+APART = "Apart"
 
 
 class DuetJoinExperts(io.ComfyNode):
-    """Fits where both have heads of one size and the picture's network is the wider one."""
+    """Two of ours fit where both have heads of one size and the picture's network is the wider one; of published ones,
+    Stable Video Diffusion and AudioLDM2. Other pairs with a published one stay apart."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -29,8 +31,8 @@ class DuetJoinExperts(io.ComfyNode):
                     "joint_blocks", default=4, min=1, max=64,
                     tooltip="In how many blocks picture and sound see each other: at most as many as the shallower expert has.",
                 ),
-                file_input(VIDEO_CODEC, "What turns pictures into latents: the one the video expert was trained with."),
-                file_input(AUDIO_CODEC, "What turns sound into latents: the one the audio expert was trained with."),
+                _codec(VIDEO_CODEC, "What turns pictures into latents: the one the video expert was trained with."),
+                _codec(AUDIO_CODEC, "What turns sound into latents: the one the audio expert was trained with."),
             ],
             outputs=[JointModelSocket.Output(display_name="model", tooltip="To prompts, latent, sampler and decoder.")],
         )  # fmt: skip
@@ -47,7 +49,17 @@ class DuetJoinExperts(io.ComfyNode):
     def execute(cls, video_expert, audio_expert, joint_blocks: int, video_codec: str, audio_codec: str) -> io.NodeOutput:
         codecs = _codec_files(video_codec, audio_codec)
         joint = model_cache.join(video_expert, audio_expert, *codecs, joint_blocks)
-        return io.NodeOutput(joint, ui=model_report(joint))
+        apart = joint.card["architecture"] == APART
+        return io.NodeOutput(joint, ui=_apart_report(joint) if apart else model_report(joint))
+
+
+def _codec(name: str, tooltip: str):
+    return file_input(name, f"{tooltip} A published expert brings its own, and then this does not matter.")
+
+
+def _apart_report(joint) -> dict:
+    line = f"{joint.name}: such a pair cannot be woven; picture and sound are made apart, and only an aligner brings them together"
+    return report(line, model=joint.name, trained=joint.trained, architecture=APART)
 
 
 def _codec_files(video: str, audio: str) -> tuple:

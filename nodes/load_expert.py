@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ..av_models.checkpoint import read_card
-from ..av_models.loading import AUDIO_EXPERT, VIDEO_EXPERT, expect
-from .host import MODELS, io
-from .load_joint_model import file_input
-from .model_cache import part_file, present, stamp
+from ..av_models.loading import AUDIO_EXPERT, BOUNCE, VIDEO_EXPERT, expect
+from ..av_models.published.load import is_published, published_card
+from .expert_files import expert_names, find_expert, title
+from .host import DIFFUSERS, MODELS, io
+from .model_cache import expert_path, present, stamp
 from .types import CATEGORY, AudioExpertSocket, ExpertFile, VideoExpertSocket, report
 
 
 class _LoadExpert(io.ComfyNode):
-    """Bounce's expert, which comes with the pack, or a file in models/duet."""
+    """Bounce's expert, which comes with the pack, or a file or a folder of the user's."""
 
     kind: str
 
     @classmethod
     def validate_inputs(cls, expert: str) -> bool | str:
-        return present(expert)
+        return present(expert, find=find_expert)
 
     @classmethod
     def fingerprint_inputs(cls, expert: str) -> tuple:
-        return stamp(part_file(expert, cls.kind))
+        return stamp(expert_path(expert, cls.kind))
 
     @classmethod
     def execute(cls, expert: str) -> io.NodeOutput:
-        path = part_file(expert, cls.kind)
-        card = read_card(path)
+        path = expert_path(expert, cls.kind)
+        published = is_published(path)
+        card = published_card(path) if published else read_card(path)
         expect(card, "kind", (cls.kind,), path)
-        size = _size(card["config"])
-        line = f"{path.stem}: {size['blocks']} blocks of {size['heads']} heads × {size['head_size']}"
-        return io.NodeOutput(ExpertFile(path, card), ui=report(line, expert=path.stem, **size))
+        return io.NodeOutput(ExpertFile(path, card), ui=_published_report(path, card) if published else _report(path, card))
 
 
 class DuetLoadVideoExpert(_LoadExpert):
@@ -46,7 +48,7 @@ class DuetLoadVideoExpert(_LoadExpert):
             category=CATEGORY,
             description="Loads a model that makes pictures, to be joined with one that makes sound.",
             search_aliases=["duet", "text to video model", "expert"],
-            inputs=[file_input("expert", f"Bounce's comes with Duet. Put other files in models/{MODELS}.")],
+            inputs=[_choice("Stable Video Diffusion or AnimateDiff")],
             outputs=[VideoExpertSocket.Output(display_name="video_expert", tooltip="To Join Experts.")],
         )
 
@@ -64,9 +66,24 @@ class DuetLoadAudioExpert(_LoadExpert):
             category=CATEGORY,
             description="Loads a model that makes sound, to be joined with one that makes pictures.",
             search_aliases=["duet", "text to audio model", "expert"],
-            inputs=[file_input("expert", f"Bounce's comes with Duet. Put other files in models/{MODELS}.")],
+            inputs=[_choice("AudioLDM2 or AudioLDM")],
             outputs=[AudioExpertSocket.Output(display_name="audio_expert", tooltip="To Join Experts.")],
         )
+
+
+def _choice(published: str):
+    where = f"Put others in models/{MODELS}; diffusers folders of {published} may lie in models/{DIFFUSERS}."
+    return io.Combo.Input("expert", options=[BOUNCE, *expert_names()], tooltip=f"Bounce's comes with Duet. {where}")
+
+
+def _published_report(path: Path, card: dict) -> dict:
+    return report(f"{title(path)}: {card['architecture']}", expert=title(path), architecture=card["architecture"])
+
+
+def _report(path: Path, card: dict) -> dict:
+    size = _size(card["config"])
+    line = f"{path.stem}: {size['blocks']} blocks of {size['heads']} heads × {size['head_size']}"
+    return report(line, expert=path.stem, **size)
 
 
 def _size(config: dict) -> dict[str, int]:

@@ -6,29 +6,45 @@ from collections.abc import Callable
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from ..av_models.loading import BOUNCE, shipped
-from .host import find_model
+from ..av_models.loading import BOUNCE, BOUNCE_BIND, SHIPPED_JOINT, shipped
+from ..av_models.published.load import published_files
+from .expert_files import find_expert, title
+from .host import clip_tokenizer, find_model, on_gpu
 from .types import ExpertFile
 
+COMES_WITH_DUET = (*SHIPPED_JOINT, BOUNCE_BIND)
 _loaded: WeakValueDictionary = WeakValueDictionary()
 
 
 def load(name: str):
-    """The joint model called `name`: `Bounce`, or a file of the user's."""
+    """The joint model called `name`: one that comes with Duet, or a file of the user's."""
     from ..av_models.joint_model import load_joint_model  # diffusers: only once a model is wanted
 
-    source = name if name == BOUNCE else find_model(name)
+    source = name if name in COMES_WITH_DUET else find_model(name)
     return _once(fingerprint(name), lambda: load_joint_model(source))
 
 
+def binder(name: str):
+    """The binder called `name`: Bounce-Bind, or a file of the user's."""
+    from ..av_models.binders.loading import load_binder
+
+    source = name if name in COMES_WITH_DUET else find_model(name)
+    return _once(("binder", *fingerprint(name)), lambda: load_binder(source, clip_tokenizer()))
+
+
 def join(video: ExpertFile, audio: ExpertFile, video_codec: Path, audio_codec: Path, joint_blocks: int):
-    """The joint model of two experts and the codecs they were trained with."""
+    """The joint model of two experts and the codecs they were trained with; published experts bring their own."""
     from ..av_models.joint_model import join_experts
 
     files = video.path, audio.path, video_codec, audio_codec
-    name = f"{video.path.stem} + {audio.path.stem}"
+    name = f"{title(video.path)} + {title(audio.path)}"
     key = (*map(stamp, files), joint_blocks)
-    return _once(key, lambda: join_experts(*files, joint_blocks=joint_blocks, name=name))
+    return _once(key, lambda: join_experts(*files, joint_blocks=joint_blocks, name=name, own_precision=on_gpu()))
+
+
+def expert_path(name: str, kind: str) -> Path:
+    """An expert's file or folder: Bounce's own of that `kind`, or the user's called `name`."""
+    return shipped(kind) if name == BOUNCE else find_expert(name)
 
 
 def part_file(name: str, part: str) -> Path:
@@ -36,12 +52,12 @@ def part_file(name: str, part: str) -> Path:
     return shipped(part) if name == BOUNCE else Path(find_model(name))
 
 
-def present(*names: str | None) -> bool | str:
+def present(*names: str | None, find: Callable[[str], Path] = find_model) -> bool | str:
     """True, or which file there is not; for `validate_inputs`. None: it comes from another node."""
     try:
         for name in names:
-            if name not in (None, BOUNCE):
-                find_model(name)
+            if name is not None and name not in COMES_WITH_DUET:
+                find(name)
     except FileNotFoundError as error:
         return str(error)
     return True
@@ -49,13 +65,13 @@ def present(*names: str | None) -> bool | str:
 
 def fingerprint(name: str) -> tuple:
     """Changes when the file called `name` does."""
-    return (BOUNCE,) if name == BOUNCE else stamp(find_model(name))
+    return (name,) if name in COMES_WITH_DUET else stamp(find_model(name))
 
 
 def stamp(path: str | Path) -> tuple:
-    """Changes when the file does."""
-    stat = Path(path).stat()
-    return str(Path(path).resolve()), stat.st_mtime_ns, stat.st_size
+    """Changes when the file, or one in the diffusers folder, does."""
+    stats = [(file, file.stat()) for file in published_files(path)]
+    return tuple((str(file.resolve()), stat.st_mtime_ns, stat.st_size) for file, stat in stats)
 
 
 def _once(key: tuple, make: Callable):

@@ -43,11 +43,11 @@ class AudioCodec(Protocol):
     channels: int
 
     def encode(self, waveform: Tensor) -> Tensor:
-        """Waveform [B, channels, samples] in −1..1 to latents [B, C, T] of about unit variance."""
+        """Waveform [B, channels, samples] in −1..1 to latents [B, C, T], or [B, C, T, F], of about unit variance."""
         ...
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Latents [B, C, T] to a waveform [B, channels, T · stride.samples]."""
+        """Latents [B, C, T], or [B, C, T, F], to a waveform [B, channels, T · stride.samples]."""
         ...
 
     def render(self, latent: Tensor) -> Tensor:

@@ -1,0 +1,102 @@
+"""Published experts in the nodes: listed, loaded, joined, sampled and decoded."""
+
+from __future__ import annotations
+
+import json
+from shutil import copytree
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from duet_av.nodes.decode import DuetDecode
+from duet_av.nodes.empty_latent import DuetEmptyLatent
+from duet_av.nodes.encode_prompts import DuetEncodePrompts
+from duet_av.nodes.guidance import DuetGuidance
+from duet_av.nodes.join_experts import DuetJoinExperts
+from duet_av.nodes.joint_sampler import DuetJointSampler
+from duet_av.nodes.load_expert import DuetLoadAudioExpert, DuetLoadVideoExpert
+from duet_av.nodes.stand_in import Folders, Session, session
+from duet_av.tests import pipelines, small
+from duet_av.tests.published import audioldm2_pipeline, saved, svd_pipeline
+
+
+@pytest.fixture(scope="module")
+def saved_folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("saved")
+    saved(svd_pipeline(), root / "diffusers" / "svd.1")
+    saved(audioldm2_pipeline(), root / "duet" / "audio" / "audioldm2")
+    saved(pipelines.audioldm(), root / "diffusers" / "audioldm")
+    small.save_expert(root / "duet", "video_expert")
+    return root
+
+
+@pytest.fixture
+def models(saved_folders):
+    token = session.set(Session(Folders(models=saved_folders)))
+    yield saved_folders
+    session.reset(token)
+
+
+def options(cls) -> list[str]:
+    return cls.GET_NODE_INFO_V1()["input"]["required"]["expert"][1]["options"]
+
+
+def joined(video: str, audio: str, blocks: int = 2):
+    experts = DuetLoadVideoExpert.execute(video).args[0], DuetLoadAudioExpert.execute(audio).args[0]
+    return DuetJoinExperts.execute(*experts, blocks, "Bounce", "Bounce")
+
+
+def test_folders_are_listed_and_what_lies_in_them_is_not(models):
+    save_file({"x": torch.zeros(1)}, small_checkpoints(models) / "svd_xt.safetensors")
+    save_file({"x": torch.zeros(1)}, small_checkpoints(models) / "sd_xl.safetensors")
+    listed = ["Bounce", "video_expert.safetensors", "svd_xt.safetensors", "audio/audioldm2", "audioldm", "svd.1"]
+    assert sorted(options(DuetLoadVideoExpert)) == sorted(options(DuetLoadAudioExpert)) == sorted(listed)
+    assert DuetLoadVideoExpert.validate_inputs("svd_xt.safetensors") is True
+
+
+def small_checkpoints(models):
+    (models / "checkpoints").mkdir(exist_ok=True)
+    return models / "checkpoints"
+
+
+def test_svd_and_audioldm2_make_a_clip_with_its_sound(models):
+    output = joined("svd.1", "audio/audioldm2")
+    model = output.args[0]
+    assert model.name == "svd.1 + audioldm2" and "untrained" in output.shown["text"][0]
+    prompts = DuetEncodePrompts.execute(model, "", "metal ball", "", "rain", torch.rand(1, 20, 24, 3)).args[0]
+    size = {"size": "custom", "height": 16, "width": 16, "fps": 7.0}
+    latent = DuetEmptyLatent.execute(model, 0.43, 1, size).args[0]
+    guidance = DuetGuidance.execute({"guidance": "cfg", "video_scale": 2.0, "audio_scale": 2.0}, 1.0, 1.0).args[0]
+    settings = {"video_seed": 1, "audio_seed": 2, "steps": 2, "shift": 1.0, "batch_branches": True}
+    made = DuetJointSampler.clone_for_run({"unique_id": "1"}).execute(model, prompts, latent, guidance, **settings)
+    images, audio, fps = DuetDecode.execute(model, made.args[0]).args
+    assert images.shape == (3, 16, 16, 3) and audio["waveform"].shape == (1, 1, round(16000 * 3 / 7)) and fps == 7
+    assert joined("svd.1", "audio/audioldm2").args[0] is model
+
+
+def test_a_pair_that_cannot_be_woven_is_said_to_stay_apart(models):
+    shown = joined("svd.1", "audioldm").shown
+    assert "cannot be woven" in shown["text"][0] and shown["duet"][0]["architecture"] == "Apart"
+
+
+def test_a_changed_file_in_a_folder_is_noticed(saved_folders, tmp_path):
+    copytree(saved_folders / "diffusers" / "svd.1", tmp_path / "diffusers" / "svd")
+    token = session.set(Session(Folders(models=tmp_path)))
+    try:
+        before = DuetLoadVideoExpert.fingerprint_inputs("svd")
+        config = tmp_path / "diffusers" / "svd" / "unet" / "config.json"
+        config.write_text(json.dumps(json.loads(config.read_text()) | {"num_frames": 14}))
+        assert DuetLoadVideoExpert.fingerprint_inputs("svd") != before
+    finally:
+        session.reset(token)
+
+
+@pytest.mark.parametrize("load, name, words", [
+    (DuetLoadAudioExpert, "svd.1", ["kind 'video_expert'", "takes audio_expert"]),
+    (DuetLoadVideoExpert, "audioldm", ["kind 'audio_expert'", "takes video_expert"]),
+])  # fmt: skip
+def test_an_expert_of_the_other_kind_is_refused(models, load, name, words):
+    with pytest.raises(ValueError) as error:
+        load.execute(name)
+    assert "\n" not in str(error.value) and all(word in str(error.value) for word in words)
