@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from typing import Literal
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from .binders.base import Binder, Modality, distance, require
-from .contract import AVCondition, AVLatent
+from .contract import AVCondition, AVLatent, Condition
 from .guidance import Step
 from .joint_model import JointModel
 from .shapes import AVShape
@@ -32,9 +33,21 @@ PAIRS: dict[str, tuple[Pair, ...]] = {  # F(x, y) of each task: section 3.3
 MADE: dict[str, tuple[Modality, ...]] = {"joint": ("video", "audio"), "v2a": ("audio",), "a2v": ("video",), "i2a": ("audio",)}
 
 
+UPDATES: dict[str, Callable[[Tensor], Tensor]] = {"gradient": lambda gradient: gradient, "sign": torch.sign}
+
+
+def rms(x: Tensor) -> Tensor:
+    """Of every row, shaped to divide it."""
+    level = x.flatten(1).square().mean(1).sqrt().clamp_min(torch.finfo(x.dtype).tiny)
+    return level.view(-1, *[1] * (x.ndim - 1))
+
+
 @dataclass(frozen=True)
 class Reference:
-    """What a clip is to agree with: `video` [F, H, W, 3] at `fps`, an `image` [H, W, 3], or `audio` [C, samples]."""
+    """What clips are to agree with: `video` [B, F, H, W, 3] at `fps`, an `image` [B, H, W, 3], or `audio` [B, C, samples].
+
+    Pictures are in 0..1 and sounds in −1..1; B is that of the latents, or 1.
+    """
 
     video: Tensor | None = None
     fps: float = 0.0
@@ -50,11 +63,15 @@ class Aligner:
     video_rate, audio_rate: λ1, how far a latent moves (0.01 and 0.1 in the paper, for AnimateDiff and AudioLDM).
     update: "gradient", as the paper has it, or "sign": each number moves by the rate, which is what the official code's
         fresh Adam does in its one update.
+    keep_rms: a latent is as large after a move as before it.
     inner_steps: moves a step. first, last: the part of the steps in which there are any (the official code: 0.2 to 1).
     prompt_rate: λ2 of guided prompt tuning (eq. 8); 0 is off. Needs the denoiser's gradient, and carries over the steps.
     through_denoiser: the clean estimate is a new prediction, gradient and all, instead of taking the noise as constant.
+    steps_ahead: through the denoiser, how many steps more are taken to the clean estimate: what the binder is shown is then
+        a clip instead of the mean of all that may come of the latent (as DITTO does from the first step, arXiv 2401.12179).
     words, other: weights of the distances to the prompts, and of that between picture and sound.
     latent_frames: how many latent frames of the picture are decoded for the binder, spread evenly; 0 is all of them.
+    save_memory: what was decoded is not kept for the way back but made again.
     half: the binder in bfloat16.
     """
 
@@ -63,14 +80,17 @@ class Aligner:
     video_rate: float = 0.01
     audio_rate: float = 0.1
     update: Literal["gradient", "sign"] = "gradient"
+    keep_rms: bool = False
     inner_steps: int = 1
     first: float = 0.2
     last: float = 1.0
     prompt_rate: float = 0.0
     through_denoiser: bool = False
+    steps_ahead: int = 0
     words: float = 1.0
     other: float = 1.0
     latent_frames: int = 0
+    save_memory: bool = True
     half: bool = False
 
     def __post_init__(self) -> None:
@@ -80,8 +100,8 @@ class Aligner:
                 raise ValueError(f"{each.name} is {value}; give a number of at least 0")
         if self.task not in PAIRS:
             raise ValueError(f"task is {self.task!r}; give one of {', '.join(PAIRS)}")
-        if self.update not in ("gradient", "sign"):
-            raise ValueError(f"update is {self.update!r}; give 'gradient' or 'sign'")
+        if self.update not in UPDATES:
+            raise ValueError(f"update is {self.update!r}; give one of {', '.join(UPDATES)}")
         if not 0 <= self.first < self.last <= 1:
             raise ValueError(f"it is active from {self.first} to {self.last}; give two numbers from 0 to 1, the lower first")
         require(self.binder, *{modality for pair in PAIRS[self.task] for modality in pair if modality != "text"})
@@ -93,6 +113,10 @@ class Aligner:
         """How far each latent that is made moves; 0 where it stays."""
         rates = {"video": self.video_rate, "audio": self.audio_rate}
         return {modality: rates[modality] for modality in MADE[self.task]}
+
+    def direction(self, gradient: Tensor) -> Tensor:
+        """What the rates multiply."""
+        return UPDATES[self.update](gradient)
 
     def begin(self, model: JointModel, shape: AVShape, texts: tuple[str, str], reference: Reference = Reference()) -> Alignment:
         """One clip's alignment. `texts`: what to see and what to hear; an empty one is left out."""
@@ -116,6 +140,10 @@ class Alignment:
     @property
     def through_denoiser(self) -> bool:
         return self.aligner.through_denoiser
+
+    @property
+    def steps_ahead(self) -> int:
+        return self.aligner.steps_ahead
 
     def active(self, step: Step) -> bool:
         """Whether latents move after this step."""
@@ -142,25 +170,26 @@ class Alignment:
         if not all(bool(gradient.isfinite().all()) for gradient in gradients):
             self.skipped += 1
             return latent
-        self.losses.append(float(loss.mean()))
-        steps = (self._step(name, gradient) for name, gradient in zip(moving, gradients))
-        return replace(latent, **{name: x.detach() - step for (name, x), step in zip(moving.items(), steps)})
-
-    def _step(self, name: str, gradient: Tensor) -> Tensor:
-        return self.aligner.rates[name] * (gradient.sign() if self.aligner.update == "sign" else gradient)
+        self.losses.append(float(loss.detach().mean()))
+        steps = (self.aligner.rates[name] * self.aligner.direction(gradient) for name, gradient in zip(moving, gradients))
+        moved = {name: x.detach() - step for (name, x), step in zip(moving.items(), steps)}
+        if self.aligner.keep_rms:
+            moved = {name: x * (rms(moving[name].detach()) / rms(x)) for name, x in moved.items()}
+        return replace(latent, **moved)
 
     def tuned(self, cond: AVCondition, estimate: Callable[[AVCondition], AVLatent]) -> AVCondition:
         """Guided prompt tuning: y ← y − λ2 ∇_y L. `estimate` gives the clean estimate that prompts `cond` lead to."""
-        tokens = {name: getattr(cond, name).tokens.detach().requires_grad_() for name in self.aligner.rates}
-        asked = replace(cond, **{name: replace(getattr(cond, name), tokens=y) for name, y in tokens.items()})
+        told = {name: getattr(cond, name) for name in self.aligner.rates}
+        prompts = {name: prompt_of(part).detach().requires_grad_() for name, part in told.items()}
+        asked = replace(cond, **{name: with_prompt(told[name], y) for name, y in prompts.items()})
         with torch.enable_grad():
             loss = self.loss(estimate(asked)).sum()
-            gradients = torch.autograd.grad(loss, list(tokens.values()), allow_unused=True)
+            gradients = torch.autograd.grad(loss, list(prompts.values()), allow_unused=True)
         parts = {}
-        for (name, y), gradient in zip(tokens.items(), gradients):
+        for (name, y), gradient in zip(prompts.items(), gradients):
             if gradient is not None and bool(gradient.isfinite().all()):
-                mask = getattr(cond, name).mask[..., None]  # what is no word stays none
-                parts[name] = replace(getattr(cond, name), tokens=(y - self.aligner.prompt_rate * gradient * mask).detach())
+                step = self.aligner.prompt_rate * self.aligner.direction(_of_words(gradient, told[name]))
+                parts[name] = with_prompt(told[name], (y - step).detach())
         return replace(cond, **parts)
 
     def loss(self, clean: AVLatent) -> Tensor:
@@ -175,10 +204,11 @@ class Alignment:
         return total
 
     def _embeddings(self, clean: AVLatent) -> dict[Modality, Tensor]:
-        """What is made, decoded and embedded; what was decoded is made again on the way back."""
+        """What is made, decoded and embedded."""
         embed = {"video": self._embed_video, "audio": self._embed_audio}
+        made = partial(checkpoint, use_reentrant=False) if self.aligner.save_memory else lambda part, x: part(x)
         return {
-            modality: checkpoint(embed[modality], getattr(clean, modality), use_reentrant=False)
+            modality: made(embed[modality], getattr(clean, modality))
             for modality in MADE[self.aligner.task]
         }
 
@@ -200,6 +230,20 @@ class Alignment:
         return torch.autocast(x.device.type, torch.bfloat16) if self.aligner.half else nullcontext()
 
 
+def prompt_of(cond: Condition) -> Tensor:
+    """What says the words: their tokens, or where there are none (AudioLDM) their one vector."""
+    return cond.tokens if cond.tokens.shape[1] else cond.vector
+
+
+def with_prompt(cond: Condition, prompt: Tensor) -> Condition:
+    return replace(cond, tokens=prompt) if cond.tokens.shape[1] else replace(cond, vector=prompt)
+
+
+def _of_words(gradient: Tensor, cond: Condition) -> Tensor:
+    """The gradient of real words alone: what is no word stays none."""
+    return gradient * cond.mask[..., None] if cond.tokens.shape[1] else gradient
+
+
 @torch.no_grad()
 def _known(aligner: Aligner, texts: tuple[str, str], reference: Reference, device: torch.device) -> dict[str, Tensor]:
     """Embeddings of what does not change: the prompts (by whose they are), and what is referred to."""
@@ -211,7 +255,7 @@ def _known(aligner: Aligner, texts: tuple[str, str], reference: Reference, devic
         given = getattr(reference, modality)
         if given is None:
             raise ValueError(f"{aligner.task} needs {_ARTICLE[modality]} to agree with; give one")
-        known[modality] = _embedded(binder, modality, given[None].to(device), reference)
+        known[modality] = _embedded(binder, modality, given.to(device), reference)
     return known
 
 
@@ -225,6 +269,6 @@ def _embedded(binder: Binder, modality: str, given: Tensor, reference: Reference
         return binder.embed_image(given)
     if modality == "video":
         return binder.embed_video(given, reference.fps)
-    if not bool(given.any()):
+    if not bool(given.flatten(1).any(1).all()):
         raise ValueError("the sound to agree with is silent; give one in which something is heard")
     return binder.embed_audio(given, reference.sample_rate)

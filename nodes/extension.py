@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .aligner import DuetAligner
 from .bounce_clip import DuetBounceClip
 from .compare import DuetCompare, DuetShowComparison
 from .decode import DuetDecode
@@ -16,6 +17,7 @@ from .joint_sampler import DuetJointSampler
 from .load_expert import DuetLoadAudioExpert, DuetLoadVideoExpert
 from .load_joint_model import DuetLoadJointModel
 from .mux import DuetMux
+from .replace_sound import DuetReplaceSound
 from .sync_report import DuetSyncReport
 
 NODES: tuple[type[io.ComfyNode], ...] = (
@@ -29,11 +31,13 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     DuetEncode,
     DuetGuidance,
     DuetGuidanceModifiers,
+    DuetAligner,
     DuetJointSampler,
     DuetCompare,
     DuetShowComparison,
     DuetDecode,
     DuetMux,
+    DuetReplaceSound,
     DuetSyncReport,
 )
 

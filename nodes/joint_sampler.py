@@ -7,7 +7,17 @@ from dataclasses import asdict
 from ..av_models.contract import AVLatent
 from .host import io, report_progress, wants_previews
 from .sampling import Settings, notes_on, sample_latent, settings_inputs
-from .types import CATEGORY, KEPT_ON, GuidanceSocket, JointModelSocket, PromptsSocket, clip_shape, latent_dict, report
+from .types import (
+    CATEGORY,
+    KEPT_ON,
+    AlignerSocket,
+    GuidanceSocket,
+    JointModelSocket,
+    PromptsSocket,
+    clip_shape,
+    latent_dict,
+    report,
+)
 
 
 class DuetJointSampler(io.ComfyNode):
@@ -27,6 +37,9 @@ class DuetJointSampler(io.ComfyNode):
                 io.Latent.Input("latent", tooltip="From Empty Picture + Sound, or Encode Picture + Sound."),
                 GuidanceSocket.Input("guidance", tooltip="How strongly to follow the prompts."),
                 *settings_inputs(),
+                AlignerSocket.Input(
+                    "aligner", optional=True, tooltip="Makes picture and sound agree that the model makes apart."
+                ),
             ],
             hidden=[io.Hidden.unique_id],
             outputs=[
@@ -36,9 +49,9 @@ class DuetJointSampler(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, prompts, latent, guidance, **settings) -> io.NodeOutput:
+    def execute(cls, model, prompts, latent, guidance, aligner=None, **settings) -> io.NodeOutput:
         settings = Settings(**settings)
-        result = sample_latent(model, prompts, latent, guidance, settings, cls.hidden.unique_id, _progress(model))
+        result = sample_latent(model, prompts, latent, guidance, settings, cls.hidden.unique_id, _progress(model), aligner)
         facts = asdict(settings) | {
             "guidance": guidance.strategy.name,
             "branches_per_step": result.branches_per_step,

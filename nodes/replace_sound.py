@@ -59,5 +59,5 @@ def _whole_file(video) -> str:
     if not isinstance(source, str):  # a video in memory
         raise ValueError("video is no file, so its pictures cannot be copied; connect Load Video, or use Save Picture + Sound")
     if any(video.get_active_trim_window()):
-        raise ValueError("video is a part of its file, which cannot be copied alone; connect the whole, or use Save Picture + Sound")
+        raise ValueError("video is a part of its file, which cannot be copied; connect the whole, or use Save Picture + Sound")
     return source

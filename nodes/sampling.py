@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..av_models.contract import AVLatent
+from ..av_models.shapes import AVShape
 from .host import check_interrupt, io, on_device, report_text
-from .types import GuidedBy, Prompts, clip_shape, known_parts, unpack_latent
+from .types import AlignedBy, GuidedBy, Prompts, clip_shape, known_parts, unpack_latent
 
 MAX_SEED = 0xFFFF_FFFF_FFFF_FFFF
 
@@ -57,6 +58,7 @@ def sample_latent(
     settings: Settings,
     node_id: str,
     callback: Callable[[int, int, AVLatent], None],
+    aligned: AlignedBy | None = None,
 ):
     """The `SampleResult` of one run; what a step will cost is shown on the node before the first."""
     from ..av_models.given import Given
@@ -67,7 +69,7 @@ def sample_latent(
     strategy, bad = guidance.strategy, guidance.bad_model
     if bad is not None:
         clip_shape(latent, bad, "bad_model: latent")
-    on_device(model, *([] if bad is None else [bad]))
+    on_device(model, *([] if bad is None else [bad]), *([aligned.aligner.binder] if aligned else []))
     if not model.trained:
         strategy = replace(strategy, removed=True)
     cost = sampling_cost(strategy, settings.steps, shift=settings.shift, batch_branches=settings.batch_branches)
@@ -84,6 +86,19 @@ def sample_latent(
         batch_branches=settings.batch_branches,
         bad_model=None if bad is None else BadModel(bad.denoiser, *prompts.conditions(bad, shape)),
         given=None if known is None else Given(streams.to(model.device), known.to(model.device), model.given),
+        alignment=aligned and _begun(aligned, model, shape, prompts, streams.to(model.device), known),
         callback=callback,
         check_interrupt=check_interrupt,
     )
+
+
+def _begun(aligned: AlignedBy, model, shape: AVShape, prompts: Prompts, streams: AVLatent, known: AVLatent | None):
+    """The alignment of one run; what no picture or sound is given for, it takes from what the latent keeps."""
+    reference = aligned.reference
+    if known is not None and reference.video is None and bool(known.video.all()):
+        frames = model.render_video(streams.video, shape)
+        reference = replace(reference, video=frames, fps=float(shape.video.fps), image=frames[:, 0])
+    if known is not None and reference.audio is None and bool(known.audio.all()):
+        waveform = model.render_audio(streams.audio, shape)
+        reference = replace(reference, audio=waveform, sample_rate=shape.audio.sample_rate)
+    return aligned.aligner.begin(model, shape, prompts.words[0], reference)

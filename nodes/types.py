@@ -16,6 +16,7 @@ from ..av_models.shapes import AudioShape, AVShape
 from .host import NestedTensor, io
 
 if TYPE_CHECKING:
+    from ..av_models.aligner import Aligner, Reference
     from ..av_models.joint_model import JointModel
 
 JointModelSocket = io.Custom("DUET_MODEL")
@@ -23,6 +24,7 @@ VideoExpertSocket = io.Custom("DUET_VIDEO_EXPERT")
 AudioExpertSocket = io.Custom("DUET_AUDIO_EXPERT")
 PromptsSocket = io.Custom("DUET_PROMPTS")
 GuidanceSocket = io.Custom("DUET_GUIDANCE")
+AlignerSocket = io.Custom("DUET_ALIGNER")
 CATEGORY = "Duet"
 KEPT_ON = torch.device("cpu")  # latents between nodes: ComfyUI's cache may hold many
 SHAPE = "duet_shape"  # beside "samples" in a LATENT: the clip asked for, which the latent may overhang
@@ -55,6 +57,14 @@ class GuidedBy:
 
     strategy: Guidance
     bad_model: JointModel | None = None
+
+
+@dataclass(frozen=True)
+class AlignedBy:
+    """What moves latents while they are sampled, and what they are to agree with."""
+
+    aligner: Aligner
+    reference: Reference
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from duet_av.av_models.aligner import PAIRS, Aligner, Reference
-from duet_av.av_models.contract import AVLatent
+from duet_av.av_models.contract import AVCondition, AVLatent, Condition
 from duet_av.av_models.given import Given
 from duet_av.av_models.guidance import make_guidance
 from duet_av.av_models.sampling import sample
@@ -22,7 +22,7 @@ STEPS = 5
 class ToyBinder:
     """Red against blue, low against high, and the words for either."""
 
-    name = "Toy"
+    name, licence = "Toy", ""
     modalities = frozenset({"video", "image", "audio", "text"})
 
     def embed_video(self, frames: Tensor, fps: float) -> Tensor:
@@ -43,7 +43,7 @@ class Blind(ToyBinder):
     modalities = frozenset({"audio", "text"})
 
 
-BLUE = Reference(video=torch.tensor([0.0, 0.0, 1.0]).expand(8, 16, 16, 3), fps=16.0)
+BLUE = Reference(video=torch.tensor([0.0, 0.0, 1.0]).expand(1, 8, 16, 16, 3), fps=16.0)
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +78,8 @@ def test_without_strength_the_result_is_the_same_bit_for_bit(model):
 
 
 @pytest.mark.parametrize("task, reference, moves", [
-    ("joint", Reference(), "both"), ("v2a", BLUE, "audio"), ("i2a", Reference(image=BLUE.video[0]), "audio"),
-    ("a2v", Reference(audio=-torch.ones(1, 16_000), sample_rate=8000), "video"),
+    ("joint", Reference(), "both"), ("v2a", BLUE, "audio"), ("i2a", Reference(image=BLUE.video[:, 0]), "audio"),
+    ("a2v", Reference(audio=-torch.ones(1, 1, 16_000), sample_rate=8000), "video"),
 ])  # fmt: skip
 def test_what_is_made_agrees_better_and_the_rest_stays(model, task, reference, moves):
     aligner, texts = strong(task=task, words=0.0), ("", "")
@@ -114,7 +114,7 @@ def test_pairs_are_those_of_the_paper():
 
 def one_move(model, **settings):
     aligner = Aligner(binder=ToyBinder(), task="a2v", words=0.0, **settings)
-    alignment = aligner.begin(model, model.shape(), ("", ""), Reference(audio=-torch.ones(1, 16_000), sample_rate=8000))
+    alignment = aligner.begin(model, model.shape(), ("", ""), Reference(audio=-torch.ones(1, 1, 16_000), sample_rate=8000))
     latent = made(model)[0].latent
     after = alignment.moved(latent, lambda x: x)
     return alignment, latent, after
@@ -137,6 +137,12 @@ def test_a_sign_move_is_the_official_codes_fresh_adam(model):
     optimizer.step()
     torch.testing.assert_close(after.video[moved], x.detach()[moved])
     assert torch.equal(after.video[~moved], latent.video[~moved])
+
+
+def test_a_move_can_keep_the_latents_rms(model):
+    _, latent, after = one_move(model, video_rate=0.5, update="sign", keep_rms=True)
+    assert not torch.equal(after.video, latent.video)
+    torch.testing.assert_close(after.video.square().mean(), latent.video.square().mean())
 
 
 def test_inner_steps_and_the_active_interval_are_counted(model):
@@ -170,11 +176,49 @@ def test_prompts_are_tuned_and_carried_over_the_steps(model):
     assert disagreement(model, tuned, aligned.latent, texts) < disagreement(model, tuned, plain.latent, texts)
 
 
+def test_every_clip_of_a_batch_has_its_prompt_tuned_by_itself(model):
+    """The first clip is the same whether another one is made beside it or not."""
+    tuned = strong(words=0.0, video_rate=0.0, audio_rate=0.0, prompt_rate=100.0, first=0.0)
+    start = model.latent_shape(model.shape(), batch=2)
+    noise = AVLatent(torch.randn(start.video), torch.randn(start.audio))
+    cond, strategy = model.encode("red", "red"), make_guidance("none")
+
+    def first(rows: AVLatent) -> Tensor:
+        alignment = tuned.begin(model, model.shape(), ("", ""))
+        return sample(model.denoiser, rows, cond, cond, strategy, steps=3, alignment=alignment).latent.video[:1]
+
+    torch.testing.assert_close(first(noise), first(noise[:1]), atol=1e-4, rtol=1e-4)
+
+
+def test_a_prompt_of_one_vector_is_tuned(model):
+    """AudioLDM's prompt has no tokens."""
+    cond = model.encode("red", "red")
+    vector = torch.ones(1, 3, requires_grad=False)
+    told = AVCondition(cond.video, Condition(torch.zeros(1, 0, 1), torch.zeros(1, 0, dtype=torch.bool), vector=vector))
+    alignment = strong(words=0.0, prompt_rate=1.0).begin(model, model.shape(), ("", ""))
+    latent = made(model)[0].latent
+    asked = alignment.tuned(told, lambda c: AVLatent(latent.video, latent.audio * c.audio.vector.mean()))
+    assert not torch.equal(asked.audio.vector, vector) and asked.audio.tokens.shape[1] == 0
+
+
 def test_the_gradient_can_go_through_the_denoiser(model):
     aligner = strong(words=0.0, through_denoiser=True)
     (constant, _), (through, alignment) = made(model, strong(words=0.0)), made(model, aligner)
     assert not torch.equal(constant.latent.video, through.latent.video) and len(alignment.losses) == 4
     assert disagreement(model, aligner, through.latent) < disagreement(model, aligner, made(model)[0].latent)
+
+
+def test_steps_ahead_lead_where_the_sampler_would_go(model):
+    """From the last step but one, one step ahead is the sampler's own last step."""
+    still = {"words": 0.0, "video_rate": 1e-9, "audio_rate": 1e-9, "first": 0.5, "last": 0.7}
+    seen, aligner = [], strong(**still, through_denoiser=True, steps_ahead=1)
+    alignment = aligner.begin(model, model.shape(), ("", ""))
+    loss = alignment.loss
+    alignment.loss = lambda clean: (seen.append(clean), loss(clean))[1]
+    cond, size = model.encode("", ""), model.latent_shape(model.shape())
+    result = sample(model.denoiser, size, cond, cond, make_guidance("none"), steps=STEPS, alignment=alignment)
+    torch.testing.assert_close(seen[-1].video.detach(), result.latent.video, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(seen[-1].audio.detach(), result.latent.audio, atol=1e-4, rtol=1e-4)
 
 
 class Nan(ToyBinder):
@@ -241,7 +285,7 @@ def test_fewer_latent_frames_can_be_decoded(model):
 
 @pytest.mark.parametrize("settings, said", [
     (dict(task="a2a"), "task is 'a2a'; give one of joint, v2a, a2v, i2a"),
-    (dict(update="adam"), "update is 'adam'; give 'gradient' or 'sign'"),
+    (dict(update="adam"), "update is 'adam'; give one of gradient, sign"),
     (dict(video_rate=float("nan")), "video_rate is nan; give a number of at least 0"),
     (dict(first=0.8, last=0.2), "it is active from 0.8 to 0.2; give two numbers from 0 to 1, the lower first"),
     (dict(binder=Blind()), "Toy embeds no video; it embeds audio, text: choose another task or binder"),
@@ -259,10 +303,10 @@ def test_nothing_to_agree_with_is_one_line(model):
 
 @pytest.mark.parametrize("task, reference, said", [
     ("v2a", Reference(), "v2a needs a video to agree with; give one"),
-    ("v2a", Reference(video=torch.zeros(0, 16, 16, 3), fps=16.0), "a video to agree with is empty or holds NaN; give one without"),
+    ("v2a", Reference(video=torch.zeros(1, 0, 16, 16, 3), fps=16.0), "a video to agree with is empty or holds NaN; .*"),
     ("a2v", Reference(), "a2v needs a sound to agree with; give one"),
-    ("a2v", Reference(audio=torch.zeros(1, 900), sample_rate=8000), "the sound to agree with is silent; give one in which .*"),
-    ("a2v", Reference(audio=torch.full((1, 9), torch.nan), sample_rate=8000), "a sound to agree with is empty or holds NaN; .*"),
+    ("a2v", Reference(audio=torch.zeros(1, 1, 900), sample_rate=8000), "the sound to agree with is silent; give one in which .*"),
+    ("a2v", Reference(audio=torch.full((1, 1, 9), torch.nan), sample_rate=8000), "a sound to agree with is empty or holds NaN; .*"),
 ])  # fmt: skip
 def test_a_reference_that_cannot_be_agreed_with_is_one_line(model, task, reference, said):
     with pytest.raises(ValueError, match=f"^{said}$"):

@@ -335,7 +335,10 @@ NAN = float("nan")
         ({"metadata": {"prompt": {"a": 1}}}, "metadata 'prompt' is a dict; give text"),
         ({"metadata": {"prompt": "a\0b"}}, "NUL"),
         ({"metadata": {"Encoder": "me"}}, "metadata 'Encoder' is a tag that the container sets itself"),
-        ({"settings": MuxSettings(video_codec="h265"), "frames": torch.zeros(2, 2, 2, 3)}, "h265 takes pictures at least 64 wide, and these are 2×2; choose h264"),
+        (
+            {"settings": MuxSettings(video_codec="h265"), "frames": torch.zeros(2, 2, 2, 3)},
+            "h265 takes pictures at least 64 wide, and these are 2×2; choose h264",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(tmp_path, given, message):

@@ -98,7 +98,8 @@ CONFIGS = {
     "binder": {
         "out": "models/bind.safetensors",
         "stage_config": {
-            "batch": 4, "size": SIZE, "noise": 0.1, "clips_per_pool": 8, "steps_per_pool": 100, "model": {"width": 32, "out": 8},
+            "batch": 4, "size": SIZE, "picture_noise": 0.1, "sound_noise": 0.01, "clips_per_pool": 8, "steps_per_pool": 100,
+            "model": {"width": 32, "out": 8},
         },
     },
 }  # fmt: skip

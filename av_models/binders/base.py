@@ -13,9 +13,11 @@ Modality = Literal["video", "image", "audio", "text"]
 
 
 class Binder(Protocol):
-    """`modalities`: what it can embed. Embeddings are of unit length, [B, D]."""
+    """`modalities`: what it can embed. Embeddings are of unit length, [B, D]. `licence`: what users must know of the weights',
+    where that is anything; "" where not."""
 
     name: str
+    licence: str
     modalities: frozenset[Modality]
 
     def embed_video(self, frames: Tensor, fps: float) -> Tensor:

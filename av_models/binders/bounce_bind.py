@@ -17,7 +17,8 @@ from ..text import WordEncoder
 
 SIDE, SHOWN = 64, 8  # pixels, frames
 RATE, MELS = 16_000, 64
-LOUDEST, QUIET = 10.0, 1e-4
+LOUDEST, QUIET = 10.0, 10.0  # of log-mel powers: what is far below the loudest counts for nothing
+SILENT = 1e-4  # rms
 
 
 def _halving(conv: Callable[[int, int], nn.Module], sizes: list[int]) -> nn.Sequential:
@@ -46,7 +47,7 @@ class PictureTower(nn.Module):
 
 
 class SoundTower(nn.Module):
-    """A log-mel spectrogram: what rings in it, not when."""
+    """A log-mel spectrogram at one loudness: what rings in it, not when, nor how loud."""
 
     def __init__(self, width: int, out: int) -> None:
         super().__init__()
@@ -59,14 +60,15 @@ class SoundTower(nn.Module):
         """[B, C, samples] in −1..1 to [B, out]."""
         mono = waveform.mean(1)
         heard = resample(mono, sample_rate, RATE) if sample_rate != RATE else mono
-        h = self.layers((self.mel(heard) + QUIET).log() / LOUDEST)
+        loudness = heard.square().mean(-1, keepdim=True).sqrt()
+        h = self.layers((self.mel(heard / (loudness + SILENT)) + QUIET).log() / LOUDEST)
         return self.out(torch.cat([h.mean(-1), h.amax(-1)], -1))
 
 
 class BounceBind(nn.Module):
     """Contrastive over clips, their pictures, sounds and captions (InfoNCE, arXiv 1807.03748)."""
 
-    name = "Bounce-Bind"
+    name, licence = "Bounce-Bind", ""
     modalities = frozenset({"video", "image", "audio", "text"})
 
     def __init__(self, vocabulary: list[str], width: int = 128, out: int = 64) -> None:

@@ -118,7 +118,7 @@ class EndOfText(nn.Module):
 class ImageBind(nn.Module):
     """`tokenize`: texts to CLIP's token ids [B, 77]; without it there is no text. Sizes are those of ImageBind-huge."""
 
-    name = "ImageBind"
+    name, licence = "ImageBind", LICENCE
 
     def __init__(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
@@ -14,17 +15,33 @@ from .world import COLOURS, MATERIALS, Worlds
 NOWHERE = -1.0  # widths: outside the picture
 
 
-def fidelity(frames) -> float:
-    """Peak signal-to-noise ratio in dB on ball pixels of `frames` [F, H, H, 3] in 0..1.
+@dataclass(frozen=True)
+class Likeness:
+    """The balls that are seen, the material that each most looks to be of, and how well that fits, in dB."""
 
-    Each ball is followed, and painted where it is seen with its own radius and colour, in the material that fits best; a
-    clip that shows a ball as the world would loses nothing but what following it loses. 0 for a clip without a ball.
+    tracks: list[Track]
+    materials: tuple[str, ...]
+    decibels: float
+
+
+def fidelity(frames) -> float:
+    """Peak signal-to-noise ratio in dB on ball pixels of `frames` [F, H, H, 3] in 0..1; 0 for a clip without a ball.
+
+    A clip that shows a ball as the world would loses nothing but what following it loses.
     """
+    return likeliest(frames).decibels
+
+
+def likeliest(frames) -> Likeness:
+    """The clip's balls, followed and painted where they are seen with their own radius and colour, in whichever materials
+    fit best."""
     frames = np.asarray(frames, np.float32)
     tracks = follow(find_spots(frames), len(frames))[:2]
     if not tracks:
-        return 0.0
-    return max(_likeness(frames, tracks, materials) for materials in product(range(len(MATERIALS)), repeat=len(tracks)))
+        return Likeness([], (), 0.0)
+    tried = {materials: _likeness(frames, tracks, materials) for materials in product(range(len(MATERIALS)), repeat=len(tracks))}
+    best = max(tried, key=tried.get)
+    return Likeness(tracks, tuple(MATERIALS[material] for material in best), tried[best])
 
 
 def _likeness(frames: np.ndarray, tracks: list[Track], materials: tuple[int, ...]) -> float:
