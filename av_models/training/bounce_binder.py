@@ -19,17 +19,19 @@ from ..checkpoint import half, save_checkpoint
 from .flow import device_of, draws
 
 EVERY = 4  # frames of a clip that are kept
-PAIRS = ((0, 1), (0, 2), (1, 3))  # picture and sound, picture and its words, sound and its words
+LOUDEST_GAIN = 30.0  # of a sound that is spoiled
 
 
 class BinderStage:
-    """Clips are rendered in pools; noise is laid over them, so that a decoded clip is embedded as a true one is."""
+    """Clips are rendered in pools. Noise is laid over them, up to so much that what is faint is lost in it: a binder that
+    hangs on what cannot be seen or heard is moved towards by just that."""
 
     rank = 0
 
     def __init__(self, config: dict[str, Any], out: Path) -> None:
         self.batch, self.clips, self.reuse = config["batch"], config["clips_per_pool"], config["steps_per_pool"]
-        self.size, self.noise, self.out = config["size"], config["noise"], out
+        self.size, self.out = config["size"], out
+        self.picture_noise, self.sound_noise = config["picture_noise"], config["sound_noise"]
         self.model = BounceBind(list(VOCABULARY), **config["model"])
 
     @lru_cache(maxsize=1)
@@ -45,15 +47,21 @@ class BinderStage:
         pictures = frames[rows].to(device).float() / 255
         waves = sounds[rows][:, None].to(device)
         embedded = (
-            self.model.embed_video(self._noisy(pictures, self.noise), FPS / EVERY),
-            self.model.embed_audio(self._noisy(waves, self.noise / 10), RATE),
+            self.model.embed_video(self._noisy(pictures, self.picture_noise), FPS / EVERY),
+            self.model.embed_audio(self._noisy(waves, self.sound_noise), RATE),
             self.model.embed_text([seen[row] for row in rows]),
             self.model.embed_text([heard[row] for row in rows]),
         )
-        losses = [contrast(embedded[a], embedded[b], self.model.temperature.exp()) for a, b in PAIRS]
-        names = ("picture_sound", "picture_words", "sound_words")
-        total = sum(losses)
-        return total, {"loss": total.item()} | {name: loss.item() for name, loss in zip(names, losses)}
+        spoiled = self.model.embed_audio(overdriven(waves), RATE)
+        picture, sound, of_picture, of_sound = embedded
+        temperature = self.model.temperature.exp()
+        losses = {
+            "picture_sound": contrast(picture, sound, temperature, spoiled),
+            "picture_words": contrast(picture, of_picture, temperature),
+            "sound_words": contrast(of_sound, sound, temperature, spoiled),
+        }
+        total = sum(losses.values())
+        return total, {"loss": total.item()} | {name: loss.item() for name, loss in losses.items()}
 
     def _noisy(self, x: Tensor, most: float) -> Tensor:
         """Each row with as much noise as chance has it, up to `most`."""
@@ -66,8 +74,18 @@ class BinderStage:
         save_checkpoint(self.out, half(model.state_dict()), card)
 
 
-def contrast(a: Tensor, b: Tensor, temperature: Tensor) -> Tensor:
-    """Symmetric InfoNCE of rows that belong together (arXiv 2103.00020, figure 3)."""
-    logits = a @ b.T / temperature
+def overdriven(waves: Tensor) -> Tensor:
+    """Each row [C, samples] as loud as chance has it for a while, and clipped: what must not pass for it, though its partials
+    are all there. A latent that is moved too far sounds like this."""
+    rows, samples = len(waves), waves.shape[-1]
+    start, length = torch.rand(2, rows, 1, 1, device=waves.device)
+    at = torch.linspace(0, 1, samples, device=waves.device)
+    gain = 2 * (LOUDEST_GAIN / 2) ** torch.rand(rows, 1, 1, device=waves.device)
+    return torch.where((at >= start * 0.9) & (at < start * 0.9 + 0.1 + length), waves * gain, waves).clamp(-1, 1)
+
+
+def contrast(a: Tensor, b: Tensor, temperature: Tensor, not_b: Tensor | None = None) -> Tensor:
+    """Symmetric InfoNCE of rows that belong together (arXiv 2103.00020, figure 3); `not_b`: what `a` must not be taken for."""
     own = torch.arange(len(a), device=a.device)
-    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+    choices = b if not_b is None else torch.cat([b, not_b])
+    return (F.cross_entropy(a @ choices.T / temperature, own) + F.cross_entropy(b @ a.T / temperature, own)) / 2
