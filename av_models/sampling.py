@@ -142,7 +142,9 @@ def sample(
     for step, coming in zip(plan, [*plan[1:], None]):
         latent = run.with_known(step, latent)
         if alignment and alignment.tunes(step):
-            positive = alignment.tuned(positive.spread(noise.rows), partial(run.clean_if_asked, step, latent, memory))
+            ahead = _spread_over(plan[step.index + 1 :], alignment.steps_ahead)
+            asked = partial(run.clean_if_asked, step, latent, memory, ahead)
+            positive = alignment.tuned(positive.spread(noise.rows), asked)
             network.ask(positive)
         predicted = run.predict(step, latent, memory)
         if callback is not None:
@@ -234,10 +236,12 @@ class _Denoising:
             parts = zip((clean.video, clean.audio), (noise.video, noise.audio), paths)
             latent = AVLatent(*(alpha * x0 + sigma * e for x0, e, (alpha, sigma) in parts))
 
-    def clean_if_asked(self, step: Step, latent: AVLatent, memory: Any, asked: AVCondition) -> AVLatent:
+    def clean_if_asked(
+        self, step: Step, latent: AVLatent, memory: Any, ahead: Sequence[Step], asked: AVCondition
+    ) -> AVLatent:
         """The clean estimate that other prompts would lead to."""
         self.network.ask(asked)
-        return self.clean_at(step, memory, latent)
+        return self.clean_at(step, memory, latent, ahead)
 
     def _convert(self, index: int, x: AVLatent, prediction: AVLatent, source, target) -> AVLatent:
         return AVLatent(

@@ -13,7 +13,7 @@ from ..given import Given
 from ..guidance import Guidance
 from ..joint_model import JointModel
 from ..noise import audio_noise, video_noise
-from ..sampling import BadModel, sample
+from ..sampling import Alignment, BadModel, sample
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,13 @@ def generate(
     batch: int = 16,
     given: Callable[[int, int], Given] | None = None,
     bad_model: JointModel | None = None,
+    alignment: Callable[[int, int], Alignment] | None = None,
     on_clip: Callable[[int, int], None] | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Frames [F, H, W, 3] and waveform [C, samples] of each prompt, in order; clip i has seeds seed + i for both.
 
     `given(start, stop)`: the parts that are known of clips start to stop. `bad_model`: for autoguidance.
+    `alignment(start, stop)`: what moves clips start to stop.
     """
     shape = model.shape()
     if bad_model and bad_model.latent_shape(shape) != model.latent_shape(shape):
@@ -51,6 +53,7 @@ def generate(
         result = sample(
             model.denoiser, noise, *_texts(model, part), guidance, steps=steps, shift=shift,
             given=given(start, start + len(part)) if given else None,
+            alignment=alignment(start, start + len(part)) if alignment else None,
             bad_model=BadModel(bad_model.denoiser, *_texts(bad_model, part)) if bad_model else None,
         )  # fmt: skip
         frames, waveform = model.decode(result.latent, shape)

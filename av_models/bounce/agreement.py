@@ -1,0 +1,58 @@
+"""How far the picture and the sound of clips tell of the same balls: material, size and number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..metrics.attributes import Observation, size_of
+from ..metrics.intervals import mean_interval, proportion_interval
+from .evaluate import asked_balls
+from .fidelity import likeliest
+from .world import Worlds
+
+Kinds = frozenset[tuple[str, str]]
+"""The different (size, material) of a clip's balls: two balls alike are one kind, as they are to the ear."""
+
+ALIKE: dict[str, Callable[[Kinds], Any]] = {
+    "material": lambda kinds: {material for _, material in kinds},
+    "size": lambda kinds: {size for size, _ in kinds},
+    "number": len,
+}
+
+
+def true_kinds(worlds: Worlds, row: int) -> Kinds:
+    return frozenset((size, material) for _, size, material in asked_balls(worlds, row))
+
+
+def seen_kinds(frames) -> Kinds:
+    """Of a clip [F, H, H, 3] in 0..1: its balls as they are followed, in the materials that they most look to be of."""
+    found = likeliest(frames)
+    return frozenset((size_of(track), material) for track, material in zip(found.tracks, found.materials))
+
+
+def heard_kinds(observed: Observation) -> Kinds:
+    return frozenset((size, material) for material, size in observed.heard)
+
+
+def agreement(seen: Sequence[Kinds], heard: Sequence[Kinds]) -> dict[str, Any]:
+    """The share of clips of which both tell the same, for each attribute, with a 95 % interval, and what shuffled pairs get:
+    the mean over every rotation of the sounds. `mean`: of the three attributes."""
+    clips, shares, chance = len(seen), {}, {}
+    for name, of in ALIKE.items():
+        same = np.array([[of(a) == of(b) for b in heard] for a in seen])
+        own = np.diag(same)
+        shares[name] = _share(int(own.sum()), clips)
+        chance[name] = round(float((same.sum() - own.sum()) / (clips * (clips - 1))), 4)
+    each = np.array([[of(a) == of(b) for of in ALIKE.values()] for a, b in zip(seen, heard)], float).mean(1)
+    return {"shares": shares, "chance": chance, "mean": _mean(each), "mean_chance": round(float(np.mean(list(chance.values()))), 4)}
+
+
+def _share(right: int, clips: int) -> dict[str, Any]:
+    return {"share": round(right / clips, 4), "ci": [round(float(v), 4) for v in proportion_interval(right, clips)]}
+
+
+def _mean(each: np.ndarray) -> dict[str, Any]:
+    return {"share": round(float(each.mean()), 4), "ci": [round(v, 4) for v in mean_interval(each)]}

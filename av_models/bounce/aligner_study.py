@@ -1,0 +1,181 @@
+"""Do two experts that never met agree when a binder aligns them? Against the same two left apart, and against Bounce.
+
+Prompts name no attribute, so that agreement cannot come from the words. Every arm is a line of `results.jsonl`; one that is
+there is not measured again, so that a killed study goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..aligner import Aligner, Alignment, Reference
+from ..binders.base import Binder
+from ..guidance import make_guidance
+from ..joint_model import JointModel
+from ..metrics.attributes import observe
+from ..metrics.intervals import mean_interval
+from .agreement import agreement, heard_kinds, seen_kinds, true_kinds
+from .evaluate import sync
+from .fidelity import fidelity
+from .generate import Prompt, generate
+from .json_lines import add_line, read_lines
+from .render import render
+from .run_eval import CHOSEN
+from .sound import SAMPLE_RATE, render_sound
+from .tasks import given_of
+from .world import FPS, FRAMES, Worlds, simulate
+
+RESULTS = "results.jsonl"
+PROMPT = "a ball bouncing"
+BATCH = 20
+FIRST_SEED = 1_000_000
+CLIPPED = 0.999
+GIVEN = {"joint": "t2av", "v2a": "v2a", "a2v": "a2v", "i2a": "v2a"}  # what of the true clip is kept, by a task's name elsewhere
+SETTINGS: dict[str, Any] = {  # chosen on validation clips
+    "update": "sign", "keep_rms": True, "video_rate": 0.03, "audio_rate": 0.03, "inner_steps": 2, "first": 0.0, "last": 0.8,
+    "through_denoiser": True, "steps_ahead": 3, "words": 0.0, "latent_frames": 3, "save_memory": False,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Arm:
+    """`kind`: "apart" (the experts alone), "aligned" (the same, aligned) or "joint" (Bounce)."""
+
+    task: str
+    kind: str
+    split: str
+    n: int
+
+    def key(self, settings: Mapping[str, Any]) -> str:
+        extra = "".join(f" {name}={value}" for name, value in settings.items()) if self.kind == "aligned" else ""
+        return f"{self.task} {self.kind} {self.split} {self.n}{extra}"
+
+
+def arms(split: str, n: int) -> list[Arm]:
+    """I2A has no counterpart in Bounce, which goes by whole pictures or none."""
+    tried = [(task, kind) for task in GIVEN for kind in ("apart", "aligned", "joint")]
+    return [Arm(task, kind, split, n) for task, kind in tried if (task, kind) != ("i2a", "joint")]
+
+
+def study(
+    experts: JointModel, joint: JointModel, binder: Binder, folder: Path, n: int, on_clip: Callable[[str, int, int], None],
+    split: str = "test", settings: Mapping[str, Any] = SETTINGS,
+) -> dict[tuple[str, str], dict[str, Any]]:  # fmt: skip
+    """Figures of every arm, by task and kind. `experts`: never trained as a pair; `joint`: the same two, woven and trained."""
+    path = folder / RESULTS
+    known = {figures.pop("key"): figures for figures in read_lines(path)}
+    found = {}
+    for arm in arms(split, n):
+        key = arm.key(settings)
+        if key not in known:
+            model = joint if arm.kind == "joint" else experts
+            known[key] = measure(arm, model, binder, settings, partial(on_clip, key))
+            add_line(path, {"key": key, **known[key]})
+        found[arm.task, arm.kind] = known[key]
+    return found
+
+
+def measure(
+    arm: Arm, model: JointModel, binder: Binder, settings: Mapping[str, Any], on_clip: Callable[[int, int], None]
+) -> dict[str, Any]:
+    """One arm: agreement, sync, what the binder says, how the clips look and ring, and seconds a clip."""
+    worlds = simulate(arm.n, arm.split)
+    start = time.perf_counter()
+    clips = list(_clips(arm, model, binder, settings, worlds, on_clip))
+    seconds = time.perf_counter() - start
+    observed = [observe(frames, wave, SAMPLE_RATE, FPS) for frames, wave in clips]
+    true = [true_kinds(worlds, row) for row in range(arm.n)]
+    seen = true if GIVEN[arm.task] == "v2a" else [seen_kinds(frames) for frames, _ in clips]
+    heard = true if arm.task == "a2v" else [heard_kinds(each) for each in observed]
+    similarity, met = _similarity(clips, binder), sync(observed)
+    return {
+        "task": arm.task, "kind": arm.kind, "n": arm.n, "split": arm.split, **agreement(seen, heard),
+        "similarity": round(float(similarity.mean()), 4), "similarity_ci": [round(v, 4) for v in mean_interval(similarity)],
+        "sync_f1": met["sync_f1"], "sync_ci": met["sync_ci"], "sync_chance": met["chance"],
+        "fidelity_db": round(float(np.median([fidelity(frames) for frames, _ in clips])), 2),
+        "silent": round(float(np.mean([len(each.onsets) == 0 for each in observed])), 4),
+        "clipped": round(float(np.mean([_clipped(wave) for _, wave in clips])), 4),
+        "seconds_per_clip": round(seconds / arm.n, 3),
+    }  # fmt: skip
+
+
+def _clips(
+    arm: Arm, model: JointModel, binder: Binder, settings: Mapping[str, Any], worlds: Worlds, on_clip: Callable[[int, int], None]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    if arm.kind == "joint":
+        scales = {"video_scale": CHOSEN.scale, "audio_scale": CHOSEN.scale}
+        strategy = make_guidance(CHOSEN.guidance, **scales)
+    else:
+        strategy = make_guidance("none", removed=True)  # words that name nothing need no strength
+    alignment = _alignment(arm, model, binder, settings, worlds) if arm.kind == "aligned" else None
+    given = given_of(GIVEN[arm.task], model, worlds)
+    prompts = [Prompt(PROMPT, PROMPT)] * arm.n
+    return generate(
+        model, prompts, strategy, steps=CHOSEN.steps, shift=CHOSEN.shift, seed=FIRST_SEED, batch=BATCH, given=given,
+        alignment=alignment, on_clip=on_clip,
+    )  # fmt: skip
+
+
+def _alignment(
+    arm: Arm, model: JointModel, binder: Binder, settings: Mapping[str, Any], worlds: Worlds
+) -> Callable[[int, int], Alignment]:
+    aligner = Aligner(binder=binder, task=arm.task, **settings)
+
+    def alignment(start: int, stop: int) -> Alignment:
+        part = worlds[start:stop]
+        frames = torch.from_numpy(render(part, model.clip.height)[:, :FRAMES]).float() / 255
+        sounds = torch.from_numpy(render_sound(part))[:, None]
+        reference = Reference(video=frames, fps=float(FPS), image=frames[:, 0], audio=sounds, sample_rate=SAMPLE_RATE)
+        return aligner.begin(model, model.shape(), (PROMPT, PROMPT), reference)
+
+    return alignment
+
+
+@torch.no_grad()
+def _similarity(clips: Sequence[tuple[Tensor, Tensor]], binder: Binder) -> np.ndarray:
+    """cos of every clip's picture and sound, [N]."""
+    each = ((binder.embed_video(frames[None], float(FPS)), binder.embed_audio(wave[None], SAMPLE_RATE)) for frames, wave in clips)
+    return np.array([float((video * audio).sum()) for video, audio in each])
+
+
+def _clipped(wave: Tensor) -> float:
+    """The share of samples that are as loud as can be."""
+    return float((wave.abs() > CLIPPED).float().mean())
+
+
+def halfway(found: Mapping[tuple[str, str], Mapping[str, Any]], task: str) -> float:
+    """How far aligned experts come from chance (0) to the joint model (1) in their mean agreement."""
+    aligned, joint = found[task, "aligned"], found[task, "joint"]
+    chance = aligned["mean_chance"]
+    return (aligned["mean"]["share"] - chance) / (joint["mean"]["share"] - chance)
+
+
+def markdown_table(found: Mapping[tuple[str, str], Mapping[str, Any]]) -> str:
+    """Every arm, with 95 % intervals, and shuffled pairs in brackets behind agreement."""
+    measured = ("material", "size", "number", "mean", "binder", "sync", "picture, dB", "silent", "clipped", "s a clip")
+    head = ["task", "experts", *measured]
+    rows = [[task, kind, *_figures(each)] for (task, kind), each in found.items()]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows))
+
+
+def _figures(each: Mapping[str, Any]) -> list[str]:
+    def share(of: Mapping[str, Any], chance: float) -> str:
+        low, high = (100 * v for v in of["ci"])
+        return f"{100 * of['share']:.0f} [{low:.0f}, {high:.0f}] ({100 * chance:.0f})"
+
+    return [
+        *(share(each["shares"][name], each["chance"][name]) for name in each["shares"]),
+        share(each["mean"], each["mean_chance"]),
+        "{:.2f} [{:.2f}, {:.2f}]".format(each["similarity"], *each["similarity_ci"]),
+        f"{each['sync_f1']:.2f} ({each['sync_chance']:.2f})",
+        f"{each['fidelity_db']:.1f}", f"{each['silent']:.0%}", f"{each['clipped']:.1%}", f"{each['seconds_per_clip']:.1f}",
+    ]  # fmt: skip

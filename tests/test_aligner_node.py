@@ -1,0 +1,132 @@
+"""The aligner in a graph: what it moves, what it takes as given, and a sound for any video file."""
+
+import json
+
+import av
+import pytest
+import torch
+
+from duet_av.av_models.guidance import make_guidance
+from duet_av.av_models.media import MuxSettings, read_video, write_video
+from duet_av.nodes.aligner import DuetAligner
+from duet_av.nodes.empty_latent import DuetEmptyLatent
+from duet_av.nodes.encode import DuetEncode
+from duet_av.nodes.encode_prompts import DuetEncodePrompts
+from duet_av.nodes.headless import catalogue, load_workflow, run_workflow
+from duet_av.nodes.joint_sampler import DuetJointSampler
+from duet_av.nodes.stand_in import Folders
+from duet_av.nodes.types import GuidedBy, unpack_latent
+from duet_av.tests.test_workflows import FOLDER
+from duet_av.tests.tiny import tiny_model
+
+KEEP = {"keep": "what is connected"}
+ALONE = GuidedBy(make_guidance("none"))
+SOUND = {"waveform": torch.linspace(-0.9, 0.9, 4000)[None, None], "sample_rate": 8000}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_model(trained=False)
+
+
+def aligner(task, **changes):
+    settings = {
+        "binder": "Bounce-Bind", "video_rate": 0.5, "audio_rate": 0.5, "update": "sign", "keep_rms": False, "inner_steps": 1,
+        "first": 0.0, "last": 1.0, "words": 0.0, "agreement": 1.0, "prompt_rate": 0.0, "through_denoiser": False,
+        "steps_ahead": 0, "latent_frames": 0, "save_memory": False, "half_precision": False,
+    }  # fmt: skip
+    return DuetAligner.execute(task=task, **settings | changes)
+
+
+def sampled(model, latent, aligned=None, prompt="a red ball"):
+    prompts = DuetEncodePrompts.execute(model, prompt, prompt, "", "").args[0]
+    options = {"video_seed": 1, "audio_seed": 2, "steps": 3, "shift": 1.0, "batch_branches": True}
+    node = DuetJointSampler.clone_for_run({"unique_id": "5"})
+    out = node.execute(model, prompts, latent, ALONE, aligner=aligned and aligned.args[0], **options)
+    return out.args[0]["samples"].unbind()
+
+
+def given(model, **parts):
+    return DuetEncode.execute(model, 16.0, 0.0, KEEP, **parts).args[0]
+
+
+def frames(count=8):
+    return torch.rand(count, 16, 16, 3, generator=torch.Generator().manual_seed(3))
+
+
+def test_what_is_made_moves_and_what_is_given_stays(model):
+    for part, task, moves in (({"images": frames()}, "v2a", 1), ({"audio": SOUND}, "a2v", 0)):
+        plain, moved = sampled(model, given(model, **part)), sampled(model, given(model, **part), aligner(task))
+        assert not torch.equal(plain[moves], moved[moves]) and torch.equal(plain[1 - moves], moved[1 - moves])
+
+
+def test_at_rate_zero_it_is_as_if_it_were_not_there(model):
+    latent = given(model, images=frames())
+    idle = sampled(model, latent, aligner("v2a", audio_rate=0.0))
+    assert all(torch.equal(a, b) for a, b in zip(sampled(model, latent), idle))
+
+
+def test_what_the_latent_keeps_is_agreed_with_where_nothing_is_connected(model):
+    latent = given(model, images=frames())
+    kept = sampled(model, latent, aligner("v2a"))[1]
+    shown = model.decode(unpack_latent(latent), model.shape(frames=8))[0][0]
+    assert torch.equal(kept, sampled(model, latent, aligner("v2a", images=shown, fps=16.0))[1])
+    assert not torch.equal(kept, sampled(model, latent, aligner("v2a", images=1 - shown, fps=16.0))[1])
+
+
+def test_the_licence_is_shown_where_there_is_one(monkeypatch):
+    class Bound:
+        name, licence, modalities = "Bound", "not for sale", frozenset({"video", "image", "audio", "text"})
+
+    monkeypatch.setattr("duet_av.nodes.model_cache.binder", lambda name: Bound())
+    assert "not for sale" in aligner("joint").ui["text"]
+    monkeypatch.undo()
+    assert aligner("joint").ui["text"] == ["Bounce-Bind: picture and sound are both moved until they agree"]
+
+
+@pytest.mark.parametrize("settings, said", [
+    ({"task": "a2v"}, "^a2v needs a sound to agree with; give one$"),
+    ({"task": "v2a"}, "^v2a needs a video to agree with; give one$"),
+    ({"task": "i2a"}, "^i2a needs an image to agree with; give one$"),
+    ({"task": "a2v", "audio": SOUND | {"waveform": torch.zeros(1, 1, 900)}}, "^the sound to agree with is silent; .*$"),
+    ({"task": "a2v", "audio": SOUND | {"waveform": torch.full((1, 1, 9), torch.nan)}}, "is empty or holds NaN; give"),
+    ({"task": "v2a", "images": torch.zeros(0, 16, 16, 3)}, "^a video to agree with is empty or holds NaN; give one without$"),
+    ({"task": "joint", "agreement": 0.0, "words": 1.0}, "^there is nothing to agree with; give prompts, or weigh .*$"),
+])  # fmt: skip
+def test_what_cannot_be_agreed_with_is_one_line(model, settings, said):
+    latent = DuetEmptyLatent.execute(model, 0.5, 1, {"size": "as trained"}).args[0]
+    with pytest.raises(ValueError, match=said):
+        sampled(model, latent, aligner(**settings), prompt="")
+
+
+def test_a_binder_that_is_gone_is_named():
+    assert "there is no file 'gone.safetensors'" in DuetAligner.validate_inputs(binder="gone.safetensors")
+
+
+def test_any_video_file_gets_a_sound_of_its_own_length(tmp_path):
+    """LoadVideo → aligned sound → the same packets with the new sound, headless."""
+    torch.manual_seed(0)
+    source = tmp_path / "input" / "mine.mp4"
+    write_video(torch.rand(37, 80, 96, 3), source, fps=25, settings=MuxSettings())
+    graph = json.loads((FOLDER / "api" / "bounce_align_v2a.json").read_text())
+    graph["11"] = {"class_type": "LoadVideo", "inputs": {"file": "mine.mp4"}, "_meta": {"title": "Load"}}
+    graph["12"] = {"class_type": "GetVideoComponents", "inputs": {"video": ["11", 0]}, "_meta": {"title": "Parts"}}
+    graph["5"]["inputs"] |= {"images": ["12", 0], "fps": ["12", 2]}
+    graph["7"]["inputs"] |= {"images": ["12", 0], "fps": ["12", 2]}
+    graph["8"]["inputs"]["steps"] = 2
+    graph["10"] = {
+        "class_type": "DuetReplaceSound", "_meta": {"title": "Mux"},
+        "inputs": {"video": ["11", 0], "audio": ["9", 1], "filename_prefix": "mine", "audio_kbps": 128},
+    }  # fmt: skip
+    (tmp_path / "graph.json").write_text(json.dumps(graph))
+    folders = Folders(tmp_path / "output", tmp_path / "input", tmp_path / "models")
+    [made] = run_workflow(load_workflow(tmp_path / "graph.json"), catalogue(), folders).files
+    before, after = read_video(source), read_video(made)
+    assert torch.equal(before.frames, after.frames) and after.fps == 25
+    assert abs(after.audio.shape[1] - round(37 / 25 * after.sample_rate)) <= 1024 and after.audio.abs().max() > 0
+    assert _packets(made) == _packets(source)
+
+
+def _packets(path):
+    with av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(container.streams.video[0]) if packet.size]

@@ -1,0 +1,75 @@
+"""The aligner's study: what agreement means, and that a killed study goes on."""
+
+import numpy as np
+import pytest
+
+from duet_av.av_models.bounce import aligner_study
+from duet_av.av_models.bounce.agreement import agreement, heard_kinds, seen_kinds, true_kinds
+from duet_av.av_models.bounce.aligner_study import arms, halfway, markdown_table, study
+from duet_av.av_models.bounce.evaluate import true_clips
+from duet_av.av_models.bounce.world import FPS, simulate
+from duet_av.av_models.metrics.attributes import observe
+from duet_av.commands import main
+
+METAL, WOOD = frozenset({("large", "metal")}), frozenset({("small", "wood")})
+
+
+def test_true_clips_agree_and_shuffled_ones_do_as_chance_has_it():
+    worlds = simulate(24, "val", 5)
+    clips = list(true_clips(worlds))
+    seen = [seen_kinds(frames) for frames, _, _ in clips]
+    heard = [heard_kinds(observe(*clip, FPS)) for clip in clips]
+    assert np.mean([kinds == true_kinds(worlds, row) for row, kinds in enumerate(seen)]) > 0.9
+    found = agreement(seen, heard)
+    assert found["mean"]["share"] > 0.9 and found["mean_chance"] < 0.5
+
+
+def test_agreement_counts_each_attribute():
+    both = METAL | WOOD
+    found = agreement([METAL, WOOD, both], [METAL, METAL, both])
+    assert {name: each["share"] for name, each in found["shares"].items()} == {
+        "material": pytest.approx(2 / 3, abs=1e-4), "size": pytest.approx(2 / 3, abs=1e-4), "number": 1.0,
+    }  # fmt: skip
+    # material of the six shuffled pairs: only the first picture and the second sound tell the same
+    assert found["chance"] == {"material": pytest.approx(1 / 6, abs=1e-4), "size": pytest.approx(1 / 6, abs=1e-4), "number": 0.3333}
+
+
+@pytest.fixture
+def measured(monkeypatch):
+    asked = []
+
+    def measure(arm, model, binder, settings, on_clip):
+        asked.append(arm)
+        share = {"share": {"apart": 0.2, "aligned": 0.5, "joint": 0.8}[arm.kind], "ci": [0.1, 0.9]}
+        return {
+            "shares": dict.fromkeys(("material", "size", "number"), share), "mean": share, "mean_chance": 0.2,
+            "chance": dict.fromkeys(("material", "size", "number"), 0.2), "similarity": 0.5, "similarity_ci": [0.4, 0.6],
+            "sync_f1": 0.3, "sync_ci": [0.2, 0.4], "sync_chance": 0.3, "fidelity_db": 20.0, "silent": 0.0, "clipped": 0.0,
+            "seconds_per_clip": 1.0,
+        }  # fmt: skip
+
+    monkeypatch.setattr(aligner_study, "measure", measure)
+    return asked
+
+
+def test_a_study_measures_every_arm_once(measured, tmp_path):
+    first = study(None, None, None, tmp_path, 3, lambda *_: None)
+    again = study(None, None, None, tmp_path, 3, lambda *_: None)
+    assert first == again and measured == arms("test", 3)
+    assert halfway(first, "v2a") == pytest.approx(0.5)
+    assert len(markdown_table(first).splitlines()) == 2 + len(measured)
+
+
+def test_other_settings_measure_aligned_arms_anew(measured, tmp_path):
+    study(None, None, None, tmp_path, 3, lambda *_: None)
+    del measured[:]
+    study(None, None, None, tmp_path, 3, lambda *_: None, settings={"audio_rate": 9.0})
+    assert {arm.kind for arm in measured} == {"aligned"}
+
+
+def test_the_study_is_a_command(measured, tmp_path, monkeypatch, capsys):
+    for name in ("untrained_bounce", "load_joint_model"):
+        monkeypatch.setattr(f"duet_av.av_models.joint_model.{name}", lambda *_: None)
+    monkeypatch.setattr("duet_av.av_models.binders.bounce_bind.load_bounce_bind", lambda *_: None)
+    assert main(["experiment", "aligner", "--test", "2", "--out", str(tmp_path)]) == 0
+    assert "| v2a | aligned |" in capsys.readouterr().out and (tmp_path / "table.md").exists()
