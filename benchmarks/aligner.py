@@ -1,0 +1,73 @@
+"""What an aligned step costs beyond its parts, as a ratio of medians of interleaved runs.
+
+python -m duet_av.benchmarks.aligner [--runs N]
+
+Of every task: a step of the sampler with the aligner, against a forward of the denoiser and a decode with the binder, forward
+and backward, measured apart. The noise is taken as constant, so that nothing goes back through the denoiser.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+import torch
+
+from ..av_models.aligner import MADE, Aligner, Alignment, Reference
+from ..av_models.binders.bounce_bind import load_bounce_bind
+from ..av_models.contract import AVLatent, AVTime, CouplingKind
+from ..av_models.guidance import make_guidance
+from ..av_models.joint_model import JointModel, untrained_bounce
+from ..av_models.sampling import sample
+from .guidance import interleaved, void
+
+STEPS = 8
+PROMPT = "a ball bouncing"
+
+
+def of_task(task: str, model: JointModel, runs: int) -> float:
+    """An aligned step ÷ its parts."""
+    shape = model.shape()
+    size = model.latent_shape(shape)
+    latent = AVLatent(*(torch.randn(each, generator=torch.Generator().manual_seed(1)) for each in (size.video, size.audio)))
+    frames, waveform = model.decode(latent, shape)
+    reference = Reference(frames, float(shape.video.fps), frames[:, 0], waveform, shape.audio.sample_rate)
+    aligner = Aligner(binder=load_bounce_bind(), task=task, first=0.0, update="sign", save_memory=False)
+    condition = model.encode(PROMPT, PROMPT)
+
+    def begun() -> Alignment:
+        return aligner.begin(model, shape, (PROMPT, PROMPT), reference)
+
+    def step() -> None:
+        sample(model.denoiser, size, condition, condition, make_guidance("none", removed=True), steps=STEPS, alignment=begun())
+
+    def parts() -> None:
+        alignment, t = begun(), torch.full((1,), 0.5)
+        for _ in range(STEPS):
+            model.denoiser.predict(latent, AVTime(t, t), condition, [CouplingKind.REMOVED])
+            _forward_and_backward(alignment, latent, MADE[task])
+
+    took = interleaved({"step": step, "parts": parts}, runs, task)
+    return round(took["step"] / took["parts"], 3)
+
+
+def _forward_and_backward(alignment: Alignment, latent: AVLatent, made: tuple[str, ...]) -> None:
+    moving = {name: getattr(latent, name).clone().requires_grad_() for name in made}
+    with torch.enable_grad():
+        loss = alignment.loss(AVLatent(**{"video": latent.video, "audio": latent.audio} | moving))
+        void(torch.autograd.grad(loss.sum(), list(moving.values())))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=20)
+    runs = parser.parse_args().runs
+    model = untrained_bounce()
+    measured = {task: of_task(task, model, runs) for task in MADE}
+    sys.stdout.write(json.dumps(measured) + "\n")
+
+
+if __name__ == "__main__":
+    with torch.no_grad():
+        main()
