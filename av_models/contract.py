@@ -35,8 +35,11 @@ class AVLatent:
     def __getitem__(self, rows: slice) -> AVLatent:
         return AVLatent(self.video[rows], self.audio[rows])
 
+    def each(self, change: Callable[[Tensor], Tensor]) -> AVLatent:
+        return AVLatent(change(self.video), change(self.audio))
+
     def to(self, device: torch.device) -> AVLatent:
-        return AVLatent(self.video.to(device), self.audio.to(device))
+        return self.each(lambda part: part.to(device))
 
     @staticmethod
     def cat(latents: Sequence[AVLatent]) -> AVLatent:
@@ -115,8 +118,11 @@ class AVCondition:
     video: Condition
     audio: Condition
 
+    def each(self, change: Callable[[Tensor], Tensor]) -> AVCondition:
+        return AVCondition(self.video.each(change), self.audio.each(change))
+
     def to(self, device: torch.device) -> AVCondition:
-        return AVCondition(self.video.to(device), self.audio.to(device))
+        return self.each(lambda part: part.to(device))
 
     def spread(self, rows: int) -> AVCondition:
         """One row made `rows`; as it is where there are more."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import torch
+
 from ..av_models.published.folder import folders_below, outside
 
 MODELS = "duet"  # the folder of our model files below ComfyUI's `models`
@@ -91,12 +93,14 @@ if "comfy_api" in sys.modules:  # ComfyUI imports it before any custom node
         """Raises where the user has cancelled."""
         throw_exception_if_processing_interrupted()
 
+    @torch.inference_mode(False)
     def on_device(*models) -> None:
-        """Puts joint models, or single networks, where ComfyUI's memory management wants them to run."""
-        for networks in (getattr(model, "networks", model) for model in models):
-            if not hasattr(networks, "patcher"):
-                networks.patcher = CoreModelPatcher(networks, get_torch_device(), unet_offload_device())
-        load_models_gpu([model.networks.patcher for model in models])
+        """Puts joint models, or single networks, where ComfyUI's memory management wants them to run, gradients possible."""
+        networks = [getattr(model, "networks", model) for model in models]
+        for each in networks:
+            if not hasattr(each, "patcher"):
+                each.patcher = CoreModelPatcher(each, get_torch_device(), unet_offload_device())
+        load_models_gpu([each.patcher for each in networks])
 
 else:
     from .stand_in import ComfyExtension, InputImpl, Types, io, session, ui

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from weakref import WeakValueDictionary
 
+import torch
+
 from ..av_models.loading import BOUNCE, BOUNCE_BIND, SHIPPED_JOINT, shipped
 from ..av_models.published.load import published_files
 from .expert_files import find_expert, title
@@ -74,7 +76,9 @@ def stamp(path: str | Path) -> tuple:
     return tuple((str(file.resolve()), stat.st_mtime_ns, stat.st_size) for file, stat in stats)
 
 
+@torch.inference_mode(False)
 def _once(key: tuple, make: Callable):
+    """Made once, and out of the inference mode in which ComfyUI runs nodes: an aligner wants gradients."""
     model = _loaded.get(key)
     if model is None:
         model = _loaded[key] = make()

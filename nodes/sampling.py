@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..av_models.contract import AVLatent
+import torch
+
+from ..av_models.contract import AVCondition, AVLatent
 from ..av_models.shapes import AVShape
 from .host import check_interrupt, io, on_device, report_text
 from .types import AlignedBy, GuidedBy, Prompts, clip_shape, known_parts, unpack_latent
@@ -50,6 +52,7 @@ def notes_on(model) -> list[str]:
     return [] if model.trained else [f"{model.name} is untrained as a pair: picture and sound were made apart"]
 
 
+@torch.inference_mode(False)
 def sample_latent(
     model,
     prompts: Prompts,
@@ -60,12 +63,15 @@ def sample_latent(
     callback: Callable[[int, int, AVLatent], None],
     aligned: AlignedBy | None = None,
 ):
-    """The `SampleResult` of one run; what a step will cost is shown on the node before the first."""
+    """The `SampleResult` of one run; what a step will cost is shown on the node before the first.
+
+    Out of the inference mode in which ComfyUI runs nodes: what comes from there knows no gradient, and is copied.
+    """
     from ..av_models.given import Given
     from ..av_models.sampling import BadModel, sample, sampling_cost  # diffusers: only once something is sampled
 
     shape = clip_shape(latent, model)
-    streams, known = unpack_latent(latent), known_parts(latent)
+    streams, known = unpack_latent(latent).each(torch.clone), known_parts(latent)
     strategy, bad = guidance.strategy, guidance.bad_model
     if bad is not None:
         clip_shape(latent, bad, "bad_model: latent")
@@ -77,19 +83,23 @@ def sample_latent(
     return sample(
         model.denoiser,
         model.latent_shape(shape, streams.rows),
-        *(condition.to(model.device) for condition in prompts.conditions(model, shape)),
+        *_asked(prompts, model, shape),
         strategy,
         steps=settings.steps,
         video_seed=settings.video_seed,
         audio_seed=settings.audio_seed,
         shift=settings.shift,
         batch_branches=settings.batch_branches,
-        bad_model=None if bad is None else BadModel(bad.denoiser, *prompts.conditions(bad, shape)),
+        bad_model=None if bad is None else BadModel(bad.denoiser, *_asked(prompts, bad, shape)),
         given=None if known is None else Given(streams.to(model.device), known.to(model.device), model.given),
         alignment=aligned and _begun(aligned, model, shape, prompts, streams.to(model.device), known),
         callback=callback,
         check_interrupt=check_interrupt,
     )
+
+
+def _asked(prompts: Prompts, model, shape: AVShape) -> list[AVCondition]:
+    return [condition.each(torch.clone).to(model.device) for condition in prompts.conditions(model, shape)]
 
 
 def _begun(aligned: AlignedBy, model, shape: AVShape, prompts: Prompts, streams: AVLatent, known: AVLatent | None):

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
+
 from ..stand_in import Folders, Session, session
 from .inputs import expand, nest
 from .validate import order, validate
@@ -118,7 +120,8 @@ class _Run:
         values = node.inputs | {name: self.outputs[source][slot] for name, (source, slot) in node.links.items()}
         clone = cls.clone_for_run({"unique_id": node.key, "prompt": self.prompt})
         try:
-            output = clone.execute(**nest(values, specs))
+            with torch.inference_mode():  # as ComfyUI does
+                output = clone.execute(**nest(values, specs))
         except (ValueError, OSError) as error:
             raise RunError(f"{node.title}: {explain(error)}") from error
         self.outputs[node.key] = output.args
