@@ -47,6 +47,11 @@ def test_pictures_are_copied_and_sound_is_as_long_as_they_are(tmp_path, name, fp
     assert read_metadata(report.path)["prompt"] == "{}"
 
 
+def test_opus_is_asked_for_no_more_than_it_takes(tmp_path):
+    source = video(tmp_path / "a.webm", 25, "vp9", "opus")
+    assert replace_sound(source, tmp_path / "b.webm", noise(1.0), RATE, bitrate=512_000).path.exists()
+
+
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     source = video(tmp_path / "a.mp4")
     with pytest.raises(OSError, match="^cannot write "):

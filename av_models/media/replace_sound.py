@@ -11,8 +11,8 @@ from pathlib import Path
 import av
 from torch import Tensor
 
-from .settings import AUDIO_CODECS, CONTAINERS
-from .sound import FADE_SECONDS, LAYOUTS, audio_frame, check_audio, encodable_rate, fit_audio, resample
+from .settings import CONTAINERS, muxer_options
+from .sound import FADE_SECONDS, add_sound_stream, audio_frame, check_audio, encodable_rate, fit_audio, resample
 from .whole import explained, temporary
 
 HOLDS_SOUND = {"mp4": "aac", "webm": "opus", "mkv": "aac"}
@@ -78,16 +78,15 @@ def replace_sound(
 
 
 def _copied(source: Path, part: Path, path: Path, kind: str, wave: Tensor, rate: int, bitrate: int, metadata) -> int:
-    options = {"fflags": "+bitexact"} | ({"movflags": "use_metadata_tags+faststart"} if kind == "mp4" else {})
     with _opened(source) as given, explained(path):
         pictures = given.streams.video[0]
-        with av.open(str(part), "w", format=CONTAINERS[kind].muxer, options=options) as out:
+        with av.open(str(part), "w", format=CONTAINERS[kind].muxer, options=muxer_options(kind)) as out:
             out.metadata.update(metadata)
             try:
                 video = out.add_stream_from_template(pictures)
             except ValueError as error:
                 raise ValueError(f"{kind} cannot hold {pictures.codec.name} pictures; give an mp4, webm or mkv") from error
-            sound = out.add_stream(AUDIO_CODECS[HOLDS_SOUND[kind]], rate=rate, layout=LAYOUTS[len(wave)], bit_rate=bitrate)
+            sound = add_sound_stream(out, HOLDS_SOUND[kind], len(wave), rate, bitrate)
             heard, count, begin = _encoded(sound, wave, rate), 0, None
             for packet in given.demux(pictures):
                 if not packet.size:

@@ -50,6 +50,7 @@ VIDEO_CODECS = {
 }
 AUDIO_CODECS = {"aac": "aac", "opus": "libopus"}
 POLICIES = ("trim", "pad", "fade")
+_TIMESCALE = 96_000
 # Metadata that FFmpeg itself writes or reports.
 OWN_KEYS = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "creation_time"}
 
@@ -147,6 +148,15 @@ class MuxReport:
             if count:
                 notes.append(f"{count} samples {what}")
         return notes
+
+
+def muxer_options(container: Container) -> dict[str, str]:
+    """Interleaved however far an encoder looks ahead; no random ids or dates in the file."""
+    options = {"max_interleave_delta": "0", "fflags": "+bitexact"}
+    if container == "mp4":
+        # The edit list that hides the encoder's priming counts in this unit: fine enough for one sample.
+        options |= {"movflags": "use_metadata_tags+faststart", "movie_timescale": str(_TIMESCALE)}
+    return options
 
 
 def find_encoder(codec: str) -> str:

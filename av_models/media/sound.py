@@ -13,6 +13,7 @@ from .settings import AUDIO_CODECS, Policy
 LAYOUTS = {1: "mono", 2: "stereo"}
 FADE_SECONDS = 0.02
 _OPUS_RATE = 48_000
+_OPUS_BITRATE_PER_CHANNEL = 256_000
 
 
 def check_audio(audio: Tensor, sample_rate: int | None) -> None:
@@ -38,6 +39,16 @@ def encodable_rate(codec: str, sample_rate: int) -> int:
         return _OPUS_RATE
     rates = sorted(av.Codec(AUDIO_CODECS[codec], "w").audio_rates)
     return next((rate for rate in rates if rate >= sample_rate), rates[-1])
+
+
+def add_sound_stream(container, codec: str, channels: int, sample_rate: int, bitrate: int):
+    """A stream of `container` that `codec` writes, at a rate that it takes and at most the bitrate that it takes."""
+    if codec == "opus":
+        bitrate = min(bitrate, _OPUS_BITRATE_PER_CHANNEL * channels)
+    stream = container.add_stream(AUDIO_CODECS[codec], rate=sample_rate, layout=LAYOUTS[channels], bit_rate=bitrate)
+    if codec == "opus":
+        stream.codec_context.format = "flt"
+    return stream
 
 
 def resample(audio: Tensor, old: int, new: int) -> Tensor:

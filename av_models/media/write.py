@@ -25,13 +25,12 @@ from .settings import (
     MuxReport,
     MuxSettings,
     find_encoder,
+    muxer_options,
     valid_fps,
 )
-from .sound import FADE_SECONDS, LAYOUTS, audio_frame, check_audio, encodable_rate, fit_audio, resample
+from .sound import FADE_SECONDS, add_sound_stream, audio_frame, check_audio, encodable_rate, fit_audio, resample
 from .whole import CannotWrite, explained, temporary
 
-_OPUS_BITRATE_PER_CHANNEL = 256_000
-_TIMESCALE = 96_000
 SMALLEST_H265 = 64  # pixels: x265 writes past its memory where pictures are narrower
 
 
@@ -100,9 +99,8 @@ class _File:
     @contextmanager
     def opened(self) -> Iterator[None]:
         with explained(self.path):
-            self.container = av.open(
-                str(self.part), "w", format=CONTAINERS[self.settings.container].muxer, options=self._muxer_options()
-            )
+            kind = self.settings.container
+            self.container = av.open(str(self.part), "w", format=CONTAINERS[kind].muxer, options=muxer_options(kind))
         try:
             self.container.metadata.update(self.metadata)
             self._add_video()
@@ -114,14 +112,6 @@ class _File:
         finally:
             with explained(self.path):
                 self.container.close()
-
-    def _muxer_options(self) -> dict[str, str]:
-        # Interleave however far the video encoder looks ahead; no random ids or dates in the file.
-        options = {"max_interleave_delta": "0", "fflags": "+bitexact"}
-        if self.settings.container == "mp4":
-            # The edit list that hides the encoder's priming counts in this unit: fine enough for one sample.
-            options |= {"movflags": "use_metadata_tags+faststart", "movie_timescale": str(_TIMESCALE)}
-        return options
 
     def _add_video(self) -> None:
         if self.encoder == "libsvtav1":
@@ -140,13 +130,11 @@ class _File:
             stream.codec_context.codec_tag = "hvc1"  # the only tag that Apple's players open
         self.video = stream
 
-    def add_audio(self, channels: int, sample_rate: int, bitrate: int) -> None:
-        stream = self.container.add_stream(
-            AUDIO_CODECS[self.settings.audio_codec], rate=sample_rate, layout=LAYOUTS[channels], bit_rate=bitrate
-        )
-        if self.settings.audio_codec == "opus":
-            stream.codec_context.format = "flt"
-        self.audio = stream
+    def add_audio(self, channels: int, sample_rate: int) -> int:
+        """Returns the bitrate, which may be less than what was asked for."""
+        settings = self.settings
+        self.audio = add_sound_stream(self.container, settings.audio_codec, channels, sample_rate, settings.audio_bitrate)
+        return self.audio.codec_context.bit_rate
 
     def add_picture(self, rgb: np.ndarray, index: int) -> None:
         """`rgb`: uint8 [H, W, 3]. Odd sizes are made even by repeating the last row and column."""
@@ -209,10 +197,7 @@ class _Sound:
         self.audio = resample(audio.detach().float().cpu(), sample_rate, self.rate).clamp(-1, 1)
         self.fade = round(FADE_SECONDS * self.rate)
         self.at = 0
-        self.bitrate = self.settings.audio_bitrate
-        if self.settings.audio_codec == "opus":
-            self.bitrate = min(self.bitrate, _OPUS_BITRATE_PER_CHANNEL * len(audio))
-        file.add_audio(len(audio), self.rate, self.bitrate)
+        self.bitrate = file.add_audio(len(audio), self.rate)
 
     def advance(self, frames: int) -> None:
         """Sends what lies under the first `frames` pictures, less what a fade at the end might change."""
