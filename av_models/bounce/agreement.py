@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..metrics.attributes import Observation, size_of
-from ..metrics.intervals import mean_interval, proportion_interval
+from ..metrics.intervals import mean_interval, share
 from .evaluate import asked_balls
 from .fidelity import likeliest
 from .world import Worlds
@@ -44,14 +44,10 @@ def agreement(seen: Sequence[Kinds], heard: Sequence[Kinds]) -> dict[str, Any]:
     for name, of in ALIKE.items():
         same = np.array([[of(a) == of(b) for b in heard] for a in seen])
         own = np.diag(same)
-        shares[name] = _share(int(own.sum()), clips)
+        shares[name] = share(own.tolist())
         chance[name] = round(float((same.sum() - own.sum()) / (clips * (clips - 1))), 4)
     each = np.array([[of(a) == of(b) for of in ALIKE.values()] for a, b in zip(seen, heard)], float).mean(1)
     return {"shares": shares, "chance": chance, "mean": _mean(each), "mean_chance": round(float(np.mean(list(chance.values()))), 4)}
-
-
-def _share(right: int, clips: int) -> dict[str, Any]:
-    return {"share": round(right / clips, 4), "ci": [round(float(v), 4) for v in proportion_interval(right, clips)]}
 
 
 def _mean(each: np.ndarray) -> dict[str, Any]:

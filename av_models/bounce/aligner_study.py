@@ -27,7 +27,7 @@ from .agreement import agreement, heard_kinds, seen_kinds, true_kinds
 from .evaluate import sync
 from .fidelity import fidelity
 from .generate import Prompt, generate
-from .json_lines import add_line, read_lines
+from .json_lines import Kept
 from .render import render
 from .run_eval import CHOSEN
 from .sound import SAMPLE_RATE, render_sound
@@ -71,16 +71,11 @@ def study(
     split: str = "test", settings: Mapping[str, Any] = SETTINGS,
 ) -> dict[tuple[str, str], dict[str, Any]]:  # fmt: skip
     """Figures of every arm, by task and kind. `experts`: never trained as a pair; `joint`: the same two, woven and trained."""
-    path = folder / RESULTS
-    known = {figures.pop("key"): figures for figures in read_lines(path)}
-    found = {}
+    kept, found = Kept(folder / RESULTS), {}
     for arm in arms(split, n):
-        key = arm.key(settings)
-        if key not in known:
-            model = joint if arm.kind == "joint" else experts
-            known[key] = measure(arm, model, binder, settings, partial(on_clip, key))
-            add_line(path, {"key": key, **known[key]})
-        found[arm.task, arm.kind] = known[key]
+        key, model = arm.key(settings), joint if arm.kind == "joint" else experts
+        make = partial(measure, arm, model, binder, settings, partial(on_clip, key))
+        found[arm.task, arm.kind] = kept.figures(key, make)
     return found
 
 

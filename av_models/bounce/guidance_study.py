@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..joint_model import JointModel
-from .json_lines import add_line, read_lines
+from .json_lines import Kept
 from .run_eval import CHOSEN, run_eval
 
 RESULTS = "results.jsonl"
@@ -70,20 +70,18 @@ class _Book:
     """Measurements by their cell, kept in a file."""
 
     def __init__(self, model: JointModel, path: Path, on_cell: Callable[[int, str], None]) -> None:
-        self.model, self.path, self.on_cell, self.done = model, path, on_cell, 0
-        self.known = {figures.pop("key"): figures for figures in read_lines(path)}
+        self.model, self.on_cell, self.done = model, on_cell, 0
+        self.kept = Kept(path)
 
     def figures(self, cell: Cell) -> dict[str, Any]:
         key = cell.key(self.model.card["run"])
-        if key not in self.known:
-            self.on_cell(self.done, key)
-            self.known[key] = self._measure(cell)
-            add_line(self.path, {"key": key, **self.known[key]})
+        figures = self.kept.figures(key, lambda: self._measure(cell, key))
         self.done += 1
         self.on_cell(self.done, key)
-        return self.known[key]
+        return figures
 
-    def _measure(self, cell: Cell) -> dict[str, Any]:
+    def _measure(self, cell: Cell, key: str) -> dict[str, Any]:
+        self.on_cell(self.done, key)
         return run_eval(
             self.model, guidance=cell.guidance, scale=cell.scale, settings=cell.settings, balls=None, split=cell.split,
             n=cell.n, seed=0, steps=cell.steps, shift=CHOSEN.shift,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,19 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     if whole != text:
         path.write_text(whole)
     return [json.loads(line) for line in whole.splitlines()]
+
+
+class Kept:
+    """Measurements by their key: one that is there is not made again."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.known = path, {figures.pop("key"): figures for figures in read_lines(path)}
+
+    def figures(self, key: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        if key not in self.known:
+            self.known[key] = measure()
+            add_line(self.path, {"key": key, **self.known[key]})
+        return self.known[key]
 
 
 def add_line(path: Path, facts: Mapping[str, Any]) -> None:

@@ -65,11 +65,11 @@ def fit_to_given(task: str, model: JointModel, pictures: Sequence, worlds: World
     """How well generated `pictures` go with what was given: figures that `evaluate` does not have."""
     if task == "i2av":
         near = [_first_ball(frames, row, worlds) <= NEAR for row, frames in enumerate(pictures)]
-        return {"first_frame_within_2px": _share(near)}
+        return {"first_frame_within_2px": intervals.share(near)}
     if task == "extend":
         known = known_where(model, model.shape(), before(KEPT_SECONDS), nothing).video
         seam = model.video_codec.stride.frames(int(known.sum()))
-        return {"no_jump_at_seam": _share([jump(frames, seam) <= SEAM for frames in pictures])}
+        return {"no_jump_at_seam": intervals.share([jump(frames, seam) <= SEAM for frames in pictures])}
     return {}
 
 
@@ -86,8 +86,3 @@ def _first_ball(frames, row: int, worlds: Worlds) -> float:
     if len(centres) != len(true):
         return float("inf")
     return float(np.linalg.norm(true[:, None] - centres, axis=-1).min(1).max())
-
-
-def _share(right: Sequence[bool]) -> dict[str, Any]:
-    ci = intervals.proportion_interval(sum(right), len(right))
-    return {"share": round(float(np.mean(right)), 4), "ci": [round(float(v), 4) for v in ci]}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -60,3 +61,9 @@ def proportion_interval(successes: int, trials: int) -> tuple[float, float]:
     middle = (p + z * z / (2 * trials)) / (1 + z * z / trials)
     reach = z / (1 + z * z / trials) * np.sqrt(p * (1 - p) / trials + z * z / (4 * trials**2))
     return max(0.0, float(middle - reach)), min(1.0, float(middle + reach))
+
+
+def share(right: Sequence[bool]) -> dict[str, Any]:
+    """How many are right, {"share": …, "ci": [low, high]}, to four digits."""
+    ci = proportion_interval(sum(right), len(right))
+    return {"share": round(float(np.mean(right)), 4), "ci": [round(float(v), 4) for v in ci]}
