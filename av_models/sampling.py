@@ -151,9 +151,10 @@ def sample(
             callback(step.index + 1, step.count, given.restored(run.converted(predicted, "x0")))
         latent, memory = run.advance(predicted, latent), predicted.memory
         if alignment and alignment.active(step):
-            fresh = coming and alignment.through_denoiser
-            ahead = _spread_over(plan[step.index + 2 :], alignment.steps_ahead) if fresh else []
-            clean = partial(run.clean_at, coming, memory, ahead=ahead) if fresh else run.clean_after(predicted)
+            clean = run.clean_after(predicted)
+            if coming and alignment.through_denoiser:
+                ahead = _spread_over(plan[coming.index + 1 :], alignment.steps_ahead)
+                clean = partial(run.clean_at, coming, memory, ahead=ahead)
             latent = alignment.moved(latent, clean)
     latent = given.restored(latent)
     cost = Cost(len(plan), network.branches, network.forwards)

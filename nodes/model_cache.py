@@ -22,7 +22,7 @@ def load(name: str):
     """The joint model called `name`: one that comes with Duet, or a file of the user's."""
     from ..av_models.joint_model import load_joint_model  # diffusers: only once a model is wanted
 
-    source = name if name in COMES_WITH_DUET else find_model(name)
+    source = _source(name)
     return _once(fingerprint(name), lambda: load_joint_model(source))
 
 
@@ -30,7 +30,7 @@ def binder(name: str):
     """The binder called `name`: Bounce-Bind, or a file of the user's."""
     from ..av_models.binders.loading import load_binder
 
-    source = name if name in COMES_WITH_DUET else find_model(name)
+    source = _source(name)
     return _once(("binder", *fingerprint(name)), lambda: load_binder(source, clip_tokenizer()))
 
 
@@ -68,6 +68,10 @@ def present(*names: str | None, find: Callable[[str], Path] = find_model) -> boo
 def fingerprint(name: str) -> tuple:
     """Changes when the file called `name` does."""
     return (name,) if name in COMES_WITH_DUET else stamp(find_model(name))
+
+
+def _source(name: str) -> str | Path:
+    return name if name in COMES_WITH_DUET else find_model(name)
 
 
 def stamp(path: str | Path) -> tuple:

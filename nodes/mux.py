@@ -63,7 +63,7 @@ class DuetMux(io.ComfyNode):
             container["audio_codec"], 1000 * audio_kbps, audio_fit,
         )  # fmt: skip
         clips = split_clips(images, audio)
-        metadata = workflow_metadata(cls.hidden) if keeps_workflow() else {}
+        metadata = workflow_metadata(cls.hidden)
         root = output_folder()
         written = []
         for frames, sound in clips:
@@ -108,7 +108,10 @@ def split_clips(images, audio) -> list[tuple]:
 
 
 def workflow_metadata(hidden) -> dict[str, str]:
-    """What restores the graph when the file is dropped on the canvas, under the names that core uses."""
+    """What restores the graph when the file is dropped on the canvas, under the names that core uses; none where files
+    are not to carry it."""
+    if not keeps_workflow():
+        return {}
     kept = dict(hidden.extra_pnginfo or {})
     if hidden.prompt is not None:
         kept["prompt"] = hidden.prompt

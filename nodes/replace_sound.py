@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..av_models.media import target_path
 from ..av_models.media.replace_sound import container_for, replace_sound
-from .host import InputImpl, io, keeps_workflow, output_folder, ui
+from .host import InputImpl, io, output_folder, ui
 from .mux import saved_result, workflow_metadata
 from .types import CATEGORY, report
 
@@ -41,12 +41,10 @@ class DuetReplaceSound(io.ComfyNode):
         source = _whole_file(video)
         root = output_folder()
         path = target_path(root, filename_prefix, container_for(source))
-        metadata = workflow_metadata(cls.hidden) if keeps_workflow() else {}
         if len(audio["waveform"]) != 1:
             raise ValueError(f"audio is a batch of {len(audio['waveform'])}; give one sound")
-        written = replace_sound(
-            source, path, audio["waveform"][0], audio["sample_rate"], bitrate=1000 * audio_kbps, metadata=metadata
-        )
+        metadata, waveform = workflow_metadata(cls.hidden), audio["waveform"][0]
+        written = replace_sound(source, path, waveform, audio["sample_rate"], bitrate=1000 * audio_kbps, metadata=metadata)
         shown = ui.PreviewVideo([saved_result(written.path, root)]).as_dict()
         facts = {"path": str(written.path), "seconds": written.seconds, "samples": written.samples, "copied": written.packets}
         video = InputImpl.VideoFromFile(str(written.path))
