@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from shutil import copytree
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
+from duet_av.av_models.media import read_video
+from duet_av.commands import main
 from duet_av.nodes.decode import DuetDecode
 from duet_av.nodes.empty_latent import DuetEmptyLatent
 from duet_av.nodes.encode_prompts import DuetEncodePrompts
@@ -19,6 +23,8 @@ from duet_av.nodes.load_expert import DuetLoadAudioExpert, DuetLoadVideoExpert
 from duet_av.nodes.stand_in import Folders, Session, session
 from duet_av.tests import pipelines, small
 from duet_av.tests.published import audioldm2_pipeline, saved, svd_pipeline
+
+WORKFLOWS = Path(__file__).parent.parent / "workflows" / "api"
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +79,21 @@ def test_svd_and_audioldm2_make_a_clip_with_its_sound(models):
     images, audio, fps = DuetDecode.execute(model, made.args[0]).args
     assert images.shape == (3, 16, 16, 3) and audio["waveform"].shape == (1, 1, round(16000 * 3 / 7)) and fps == 7
     assert joined("svd.1", "audio/audioldm2").args[0] is model
+
+
+def test_the_workflow_of_svd_and_audioldm2_makes_a_file(saved_folders, tmp_path, capsys):
+    copytree(saved_folders / "diffusers" / "svd.1", tmp_path / "duet" / "svd")
+    copytree(saved_folders / "duet" / "audio" / "audioldm2", tmp_path / "diffusers" / "audioldm2")
+    Image.new("RGB", (24, 20), "teal").save(tmp_path / "example.png")
+    settings = {
+        "Video expert.expert": "svd", "Model.joint_blocks": 2, "Sampler.steps": 2, "Latent.seconds": 0.43,
+        "Latent.size": "custom", "Latent.size.height": 16, "Latent.size.width": 16, "Latent.size.fps": 7.0,
+    }  # fmt: skip
+    folders = ["--models-dir", str(tmp_path), "--input-dir", str(tmp_path), "--output-dir", str(tmp_path / "out")]
+    changed = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
+    assert main(["run", str(WORKFLOWS / "svd_audioldm2.json"), *changed, *folders, "--json"]) == 0
+    made = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert "untrained" in made["reports"]["Model"]["text"][0] and len(read_video(made["files"][0]).frames) == 3
 
 
 def test_a_pair_that_cannot_be_woven_is_said_to_stay_apart(models):

@@ -6,12 +6,24 @@ from pathlib import Path
 import pytest
 
 from duet_av.nodes.headless import catalogue, load_workflow, validate
+from duet_av.nodes.stand_in import Folders, Session, session
 from duet_av.tests.page import to_api
 
 FOLDER = Path(__file__).parent.parent / "workflows"
 CATALOGUE = catalogue()
 TITLES = {"Model", "Prompts", "Latent", "Mux"}
 SAMPLED = {"Guidance", "Sampler", "Decode"}
+
+
+@pytest.fixture(autouse=True)
+def published(tmp_path):
+    """The user's files that workflows name: published checkpoints, and the picture that comes with ComfyUI."""
+    for file in ("checkpoints/svd_xt.safetensors", "diffusers/audioldm2/model_index.json", "example.png"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    token = session.set(Session(Folders(models=tmp_path, input=tmp_path)))
+    yield
+    session.reset(token)
 
 
 def names(folder: Path) -> list[str]:
