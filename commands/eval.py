@@ -57,18 +57,19 @@ def _codecs(model, args: argparse.Namespace) -> dict:
 def _clips(model, args: argparse.Namespace) -> dict:
     from tqdm import tqdm
 
-    from ..av_models.bounce.run_eval import CHOSEN, run_eval
+    from ..av_models.bounce.run_eval import chosen, run_eval
 
-    guidance = args.guidance or CHOSEN.guidance
+    settled = chosen(model)
+    guidance = args.guidance or settled.guidance
     if args.bad_model and guidance != "autoguidance":
         raise ValueError(f"--bad-model is for autoguidance; --guidance is {guidance}")
     with tqdm(total=args.n, desc="clips", delay=2) as bar:
         return run_eval(
             model,
             guidance=guidance,
-            scale=CHOSEN.scale if args.scale is None else args.scale,
-            steps=CHOSEN.steps if args.steps is None else args.steps,
-            shift=CHOSEN.shift if args.shift is None else args.shift,
+            scale=settled.scale if args.scale is None else args.scale,
+            steps=settled.steps if args.steps is None else args.steps,
+            shift=settled.shift if args.shift is None else args.shift,
             balls=args.balls,
             split=args.split,
             n=args.n,

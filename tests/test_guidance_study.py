@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from duet_av.av_models.bounce import guidance_study
+from duet_av.av_models.bounce import cells
 from duet_av.av_models.bounce.guidance_study import RESULTS, candidates, draw, markdown_table, study
 from duet_av.commands import main
 
@@ -30,7 +30,7 @@ def measured(monkeypatch):
             "branches_per_step": 2, "seconds_per_clip": 0.5,
         }  # fmt: skip
 
-    monkeypatch.setattr(guidance_study, "run_eval", run_eval)
+    monkeypatch.setattr(cells, "run_eval", run_eval)
     return asked
 
 

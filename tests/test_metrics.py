@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from duet_av.av_models.binders.bounce_bind import load_bounce_bind
 from duet_av.av_models.bounce.evaluate import asked_balls, attributes, evaluate, motion_residual, true_clips
+from duet_av.av_models.bounce.likeness import likeness
 from duet_av.av_models.bounce.world import FPS, SECONDS, simulate
 from duet_av.av_models.metrics import intervals, matching, quality
 from duet_av.av_models.metrics.attributes import observe
@@ -218,6 +220,29 @@ def test_evaluate_true_clips():
     assert figures["chance"] < 0.5 and figures["detector"]["contacts_f1"] >= 0.95
     assert figures["attributes"]["colour"] == 1 and figures["held_out"]["n"] == worlds.held_out().sum()
     assert abs(figures["offset_ms"]) < 5
+    assert figures["sync_normalised"] == 1 and figures["sync_normalised_ci"][1] <= 1
+
+
+def test_sync_is_normalised_between_chance_and_ceiling():
+    worlds = simulate(12, "test", seed=0, balls=1)
+    sounds = [wave for _, wave, _ in true_clips(worlds)]
+    swapped = ((frames, sounds[(row + 1) % 12], rate) for row, (frames, _, rate) in enumerate(true_clips(worlds)))
+    figures = evaluate(swapped, worlds, true_clips(worlds))
+    low, high = figures["sync_normalised_ci"]
+    assert low <= figures["sync_normalised"] <= high and abs(figures["sync_normalised"]) < 0.3
+    assert evaluate(true_clips(worlds), worlds)["sync_normalised"] is None
+
+
+def test_likeness_tells_true_pairs_from_swapped_ones():
+    worlds, binder = simulate(70, "val", seed=0), load_bounce_bind()
+    clips = list(true_clips(worlds))
+    swapped = [(clips[row - 1][0], wave, rate) for row, (_, wave, rate) in enumerate(clips)]
+    true, mixed = (likeness(each, clips, binder, FPS) for each in (clips, swapped))
+    assert true["similarity"]["mean"] > mixed["similarity"]["mean"] + 0.3
+    assert abs(true["frechet"]) < 1e-3 and true["motion"]["mean"] == pytest.approx(mixed["motion"]["mean"])
+    still = [(np.repeat(np.asarray(frames)[:1], len(frames), 0), wave, rate) for frames, wave, rate in clips]
+    found = likeness(still, clips, binder, FPS)
+    assert found["motion"]["mean"] == 0 and found["frechet"] > 0.01
 
 
 def test_evaluate_wants_a_clip_for_each_prompt():

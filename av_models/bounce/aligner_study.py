@@ -29,8 +29,9 @@ from .fidelity import fidelity
 from .generate import Prompt, generate
 from .json_lines import Kept
 from .render import render
-from .run_eval import CHOSEN
+from .run_eval import chosen
 from .sound import SAMPLE_RATE, render_sound
+from .tables import table
 from .tasks import given_of
 from .world import FPS, FRAMES, Worlds, simulate
 
@@ -106,16 +107,16 @@ def measure(
 def _clips(
     arm: Arm, model: JointModel, binder: Binder, settings: Mapping[str, Any], worlds: Worlds, on_clip: Callable[[int, int], None]
 ) -> Iterator[tuple[Tensor, Tensor]]:
+    settled = chosen(model)
     if arm.kind == "joint":
-        scales = {"video_scale": CHOSEN.scale, "audio_scale": CHOSEN.scale}
-        strategy = make_guidance(CHOSEN.guidance, **scales)
+        strategy = make_guidance(settled.guidance, video_scale=settled.scale, audio_scale=settled.scale)
     else:
         strategy = make_guidance("none", removed=True)  # words that name nothing need no strength
     alignment = _alignment(arm, model, binder, settings, worlds) if arm.kind == "aligned" else None
     given = given_of(GIVEN[arm.task], model, worlds)
     prompts = [Prompt(PROMPT, PROMPT)] * arm.n
     return generate(
-        model, prompts, strategy, steps=CHOSEN.steps, shift=CHOSEN.shift, seed=FIRST_SEED, batch=BATCH, given=given,
+        model, prompts, strategy, steps=settled.steps, shift=settled.shift, seed=FIRST_SEED, batch=BATCH, given=given,
         alignment=alignment, on_clip=on_clip,
     )  # fmt: skip
 
@@ -159,7 +160,7 @@ def markdown_table(found: Mapping[tuple[str, str], Mapping[str, Any]]) -> str:
     measured = ("material", "size", "number", "mean", "binder", "sync", "picture, dB", "silent", "clipped", "s a clip")
     head = ["task", "experts", *measured]
     rows = [[task, kind, *_figures(each)] for (task, kind), each in found.items()]
-    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows))
+    return table(head, rows)
 
 
 def _figures(each: Mapping[str, Any]) -> list[str]:

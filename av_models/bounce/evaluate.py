@@ -39,12 +39,13 @@ def evaluate(
     figures = {"n": len(made), **sync(made), **_asked(made, wanted), "motion_residual": motion_residual(made, SIZE)}
     figures["motion_residual_ci"] = _plain(intervals.median_interval(_residuals(made, SIZE)))
     figures["detector"] = detector(wanted)
-    figures |= {"ceiling": None, "ceiling_ci": None, "reference": None}
+    figures |= {"ceiling": None, "ceiling_ci": None, "sync_normalised": None, "sync_normalised_ci": None, "reference": None}
     if reference is not None:
         true = [observe(*clip, fps) for clip in reference]
         counts = sync_counts(true)
         figures["ceiling"] = _plain(matching.f1(counts.sum(0)))
         figures["ceiling_ci"] = _plain(intervals.f1_interval(counts))
+        figures |= _normalised(figures)
         figures["reference"] = {**_asked(true, wanted), "motion_residual": motion_residual(true, SIZE)}
     return figures
 
@@ -61,6 +62,16 @@ def sync(clips: Sequence[Observation]) -> dict:
         "contacts_seen": int(counts[:, 1].sum()),
         "onsets_heard": int(counts[:, 2].sum()),
     }
+
+
+def _normalised(figures: dict) -> dict:
+    """(F1 − chance) / (ceiling − chance): 0 is what shuffled pairs get, 1 what true clips do. None where the two are alike."""
+    chance, ceiling = figures["chance"], figures["ceiling"]
+    if None in (chance, ceiling, figures["sync_f1"]) or ceiling <= chance:
+        return {}
+    low, high = figures["sync_ci"]
+    points = [_plain((f1 - chance) / (ceiling - chance)) for f1 in (figures["sync_f1"], low, high)]
+    return {"sync_normalised": points[0], "sync_normalised_ci": points[1:]}
 
 
 def sync_counts(clips: Sequence[Observation]) -> np.ndarray:

@@ -6,46 +6,32 @@ Every measurement is a line of `results.jsonl`; one that is there is not made ag
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..joint_model import JointModel
-from .json_lines import Kept
-from .run_eval import CHOSEN, run_eval
+from .cells import Book, Cell, best
+from .run_eval import CHOSEN
+from .tables import attribute, between, table
 
 RESULTS = "results.jsonl"
+BOUNCE = CHOSEN["AVFullDiT"]
 SCALES = (1.5, 2.5, 4.0, 6.0)
 CROSS_SCALES = (1.5, 2.5, 4.0)  # of dual CFG, whose prompt and coupling have a scale each
 FEW_STEPS = (4, 6, 10, 20, 50)
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One measurement: a guidance with its settings, on so many clips of a split."""
-
-    guidance: str
-    scale: float
-    split: str
-    n: int
-    steps: int = CHOSEN.steps
-    settings: Mapping[str, float] = field(default_factory=dict)
-
-    def key(self, run: Mapping[str, Any]) -> str:
-        """What is measured, of the model that this training run gave."""
-        extra = "".join(f" {name}={value:g}" for name, value in self.settings.items())
-        made = f"model {run['seed']}/{run['steps']}/{run['seconds']}"
-        return f"{made} {self.split} {self.n} {self.guidance} {self.scale:g}{extra} steps {self.steps} shift {CHOSEN.shift:g}"
-
-
 def candidates(n: int) -> dict[str, list[Cell]]:
     """What is tried on validation clips, by strategy."""
-    swept = {name: [Cell(name, s, "val", n) for s in SCALES] for name in ("cfg", "joint_cfg", "joint_cfg_star", "apg")}
+    cell = partial(Cell, split="val", n=n, steps=BOUNCE.steps, shift=BOUNCE.shift)
+    swept = {name: [cell(name, s) for s in SCALES] for name in ("cfg", "joint_cfg", "joint_cfg_star", "apg")}
     dual = [
-        Cell("dual_cfg", s, "val", n, settings={"video_cross_scale": x, "audio_cross_scale": x})
+        cell("dual_cfg", s, settings={"video_cross_scale": x, "audio_cross_scale": x})
         for s in SCALES[:3] for x in CROSS_SCALES if x != s
     ]  # fmt: skip
-    return {"none": [Cell("none", 1.0, "val", n)], **swept, "dual_cfg": dual}
+    return {"none": [cell("none", 1.0)], **swept, "dual_cfg": dual}
 
 
 def study(model: JointModel, folder: Path, val: int, test: int, on_cell: Callable[[int, int, str], None]) -> dict[str, Any]:
@@ -53,68 +39,35 @@ def study(model: JointModel, folder: Path, val: int, test: int, on_cell: Callabl
     steps, on validation clips. Returns {"test": {strategy: figures}, "sweep": [figures], "steps": [figures]}.
     """
     tried = candidates(val)
-    few = [Cell(CHOSEN.guidance, CHOSEN.scale, "val", val, steps) for steps in FEW_STEPS]
+    few = [Cell(BOUNCE.guidance, BOUNCE.scale, "val", val, steps, BOUNCE.shift) for steps in FEW_STEPS]
     total = sum(map(len, tried.values())) + len(few) + len(tried)
-    book = _Book(model, folder / RESULTS, lambda done, key: on_cell(done, total, key))
-    sweep = {name: [(cell, book.figures(cell)) for cell in cells] for name, cells in tried.items()}
-    chosen = {name: max(cells, key=lambda pair: pair[1]["sync_f1"] or 0.0)[0] for name, cells in sweep.items()}
-    final = {name: Cell(c.guidance, c.scale, "test", test, c.steps, c.settings) for name, c in chosen.items()}
+    book = Book(model, folder / RESULTS, lambda done, key: on_cell(done, total, key))
+    swept = book.sweep(tried)
     return {
-        "sweep": [figures for cells in sweep.values() for _, figures in cells],
+        "sweep": [figures for cells in swept.values() for _, figures in cells],
         "steps": [book.figures(cell) for cell in few],
-        "test": {name: book.figures(cell) for name, cell in final.items()},
+        "test": {name: book.figures(replace(best(cells), split="test", n=test)) for name, cells in swept.items()},
     }
-
-
-class _Book:
-    """Measurements by their cell, kept in a file."""
-
-    def __init__(self, model: JointModel, path: Path, on_cell: Callable[[int, str], None]) -> None:
-        self.model, self.on_cell, self.done = model, on_cell, 0
-        self.kept = Kept(path)
-
-    def figures(self, cell: Cell) -> dict[str, Any]:
-        key = cell.key(self.model.card["run"])
-        figures = self.kept.figures(key, lambda: self._measure(cell, key))
-        self.done += 1
-        self.on_cell(self.done, key)
-        return figures
-
-    def _measure(self, cell: Cell, key: str) -> dict[str, Any]:
-        self.on_cell(self.done, key)
-        return run_eval(
-            self.model, guidance=cell.guidance, scale=cell.scale, settings=cell.settings, balls=None, split=cell.split,
-            n=cell.n, seed=0, steps=cell.steps, shift=CHOSEN.shift,
-        )  # fmt: skip
 
 
 def markdown_table(test: Mapping[str, Mapping[str, Any]]) -> str:
     """The test figures of every strategy, with 95 % intervals."""
     head = ["guidance", "scale", "sync", "colour", "size", "material heard", "number", "motion, px", "branches", "s a clip"]
     rows = [[name, *_figures(each)] for name, each in test.items()]
-    return "\n".join("| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *rows))
+    return table(head, rows)
 
 
 def _figures(each: Mapping[str, Any]) -> list[str]:
-    def share(name: str) -> str:
-        return _between(100 * each["attributes"][name], [100 * v for v in each["attributes_ci"][name]], "{:.0f}")
-
     scale = " ".join([f"{each['scale']:g}", *(f"× {v:g}" for k, v in each["settings"].items() if k.startswith("video"))])
     return [
-        scale, _between(each["sync_f1"], each["sync_ci"], "{:.3f}"),
-        *(share(name) for name in ("colour", "size", "material_heard", "count")),
-        _between(each["motion_residual"], each["motion_residual_ci"], "{:.2f}"),
+        scale, between(each["sync_f1"], each["sync_ci"], "{:.3f}"),
+        *(attribute(each, name) for name in ("colour", "size", "material_heard", "count")),
+        between(each["motion_residual"], each["motion_residual_ci"], "{:.2f}"),
         f"{each['branches_per_step']:g}", f"{each['seconds_per_clip']:.2f}",
     ]  # fmt: skip
 
 
-def _between(value: float | None, interval: list[float | None], form: str) -> str:
-    if value is None:
-        return "–"
-    return f"{form.format(value)} [{form.format(interval[0])}, {form.format(interval[1])}]"
-
-
-def draw(found: Mapping[str, Any], folder: Path) -> None:
+def draw(found: Mapping[str, Any], folder: Path) -> list[str]:
     """sweep.png: sync over the scale of every strategy; steps.png: sync over the number of steps."""
     from matplotlib.figure import Figure
 
@@ -137,6 +90,7 @@ def draw(found: Mapping[str, Any], folder: Path) -> None:
     axes.set_xticks([], minor=True)
     _dress(axes, "steps")
     figure.savefig(folder / "steps.png")
+    return ["sweep.png", "steps.png"]
 
 
 def _points(axes, x: list[float], cells: list[Mapping[str, Any]], label: str, **style) -> None:

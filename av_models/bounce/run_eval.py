@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from ..binders.base import Binder
 from ..guidance import GUIDANCE, make_guidance
 from ..joint_model import JointModel
 from ..metrics.attributes import observe
@@ -20,6 +21,7 @@ from ..sampling import sampling_cost
 from .captions import captions
 from .evaluate import Clip, evaluate, true_clips
 from .generate import Prompt, generate
+from .likeness import likeness
 from .nearest import nearest_training_clip
 from .render import render
 from .tasks import fit_to_given, given_of
@@ -34,9 +36,17 @@ class Settings:
     shift: float
 
 
-CHOSEN = Settings("joint_cfg", 2.5, 20, 5.0)  # on validation clips: see the README
+CHOSEN = {  # on validation clips: see the README
+    "AVFullDiT": Settings("joint_cfg", 2.5, 20, 5.0),
+    "JointDiT": Settings("joint_cfg", 2.5, 20, 1.0),
+}
 SHOWN = 8  # clips on a contact sheet
 GUIDED_BY = {"dual_cfg": ("", "cross_"), "stg": ("skip_",)}  # the scales that `scale` sets; in all others the prompt's
+
+
+def chosen(model: JointModel) -> Settings:
+    """The settings for Bounce's model of the same architecture."""
+    return CHOSEN.get(model.card["architecture"], CHOSEN["AVFullDiT"])
 
 
 def run_eval(
@@ -57,6 +67,7 @@ def run_eval(
     way: str | None = None,
     settings: Mapping[str, float] = MappingProxyType({}),
     bad_model: JointModel | None = None,
+    binder: Binder | None = None,
     on_clip: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """The figures of `n` clips, for prompts of `split` that name every attribute in words of the captions.
@@ -64,8 +75,8 @@ def run_eval(
     `scale` goes to both modalities, `settings` are further ones of the guidance, `bad_model` is the worse model of
     autoguidance; `cut` drops every cross-modal key; `sheet` draws the first clips to a file; `nearest`
     adds how far one-ball clips are from the nearest training clip. `task`: what is given of the true clips (see `tasks`),
-    `way`: clean or renoised, not as the model was trained. The ceiling is measured on the true clips of the same
-    prompts, through the model's codecs.
+    `way`: clean or renoised, not as the model was trained; `binder`: what measures likeness (see `likeness`). The ceiling
+    is measured on the true clips of the same prompts, through the model's codecs.
     """
     if nearest and "training_clips" not in model.card.get("data", {}):
         raise ValueError(f"{model.name} was not trained as a pair: its card names no training clips to compare with")
@@ -86,13 +97,16 @@ def run_eval(
     clips = ((frames, wave, rate) for frames, wave in made)
     if sheet:
         clips = _drawn(clips, prompts, float(model.clip.fps), sheet)
-    pictures: list = []
+    kept: list[Clip] = []
     shown = "i2av" if model.takes_picture and task == "t2av" else task
-    if nearest or shown != "t2av":
-        clips = _kept(clips, pictures)
+    if nearest or binder or shown != "t2av":
+        clips = _kept(clips, kept)
     figures = evaluate(clips, worlds, _reference(model, worlds), float(model.clip.fps))
+    pictures = [frames for frames, *_ in kept]
     if nearest:
         figures["nearest"] = nearest_training_clip(pictures, worlds, **model.card["data"])
+    if binder:
+        figures |= likeness(kept, _reference(model, worlds), binder, float(model.clip.fps))
     return {
         "model": model.name, "task": task, "guidance": guidance, "scale": scale, "settings": dict(settings), "cut": cut,
         "balls": balls, "split": split,
@@ -133,9 +147,9 @@ def _drawn(clips: Iterator[Clip], prompts: list[Prompt], fps: float, path: Path)
     yield from clips
 
 
-def _kept(clips: Iterator[Clip], pictures: list) -> Iterator[Clip]:
+def _kept(clips: Iterator[Clip], kept: list[Clip]) -> Iterator[Clip]:
     for clip in clips:
-        pictures.append(clip[0])
+        kept.append(clip)
         yield clip
 
 

@@ -69,7 +69,9 @@ def fit_to_given(task: str, model: JointModel, pictures: Sequence, worlds: World
     if task == "extend":
         known = known_where(model, model.shape(), before(KEPT_SECONDS), nothing).video
         seam = model.video_codec.stride.frames(int(known.sum()))
-        return {"no_jump_at_seam": intervals.share([jump(frames, seam) <= SEAM for frames in pictures])}
+        true = render(worlds, model.clip.height)[:, :FRAMES] / np.float32(255)
+        kept = {"no_jump_at_seam": pictures, "no_jump_at_seam_of_true_clips": true}
+        return {name: intervals.share([jump(frames, seam) <= SEAM for frames in clips]) for name, clips in kept.items()}
     return {}
 
 
