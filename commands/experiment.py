@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-FOLDER = Path(__file__).parent.parent / "docs"
+ROOT = Path(__file__).parent.parent
+CONFIGS = ROOT / "bounce" / "configs"
+ABOUT = {
+    "guidance": "which strategy for Bounce, at which scale",
+    "aligner": "what a binder makes two experts agree on",
+    "jointdit": "what JointDiT's parts and guidances are worth (trains for hours)",
+    "hearing": "whether hearing helps seeing (trains for a night)",
+}
 
 
 def register(commands) -> None:
     parser = commands.add_parser("experiment", help="run a whole study: measure, table, plots", description=__doc__)
-    parser.add_argument(
-        "name", choices=list(STUDIES),
-        help="guidance: which strategy for Bounce, at which scale; aligner: what a binder makes two experts agree on",
-    )  # fmt: skip
-    parser.add_argument("--val", type=int, default=60, metavar="N", help="validation clips a setting (guidance)")
+    parser.add_argument("name", choices=list(STUDIES), help="; ".join(f"{name}: {about}" for name, about in ABOUT.items()))
+    parser.add_argument("--val", type=int, default=60, metavar="N", help="validation clips a setting (guidance, jointdit)")
     parser.add_argument("--test", type=int, metavar="N", help="test clips of everything that is compared")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="what is trained (jointdit, hearing); default: ours")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: docs/NAME")
     parser.set_defaults(command=experiment)
 
@@ -26,59 +33,79 @@ def experiment(args: argparse.Namespace) -> int:
     for name in ("val", "test"):
         if getattr(args, name) < 2:
             raise ValueError(f"--{name} is {getattr(args, name)}; give at least 2")
-    folder = args.out or FOLDER / args.name
-    table, drawn = run(args, folder)
+    args.config = args.config or CONFIGS / f"{args.name}.toml"
+    folder = args.out or ROOT / "docs" / args.name
+    with _progress(args.name) as progress:
+        table, draw = run(args, folder, progress)
     (folder / "table.md").write_text(table + "\n")
     print(table)
-    print(f"results: {folder}{drawn}")
+    print(f"results: {folder} ({', '.join(['table.md', *_plots(draw)])})")
     return 0
 
 
-def _guidance(args: argparse.Namespace, folder: Path) -> tuple[str, str]:
+@contextmanager
+def _progress(name: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Shows what is going on, and how many of how many are done."""
     from tqdm import tqdm
 
+    with tqdm(desc=name) as bar:
+
+        def report(what: str, done: int, total: int) -> None:
+            if done < bar.n:
+                bar.reset()
+            bar.total = total
+            bar.set_postfix_str(what, refresh=False)
+            bar.update(done - bar.n)
+            bar.refresh()
+
+        yield report
+
+
+def _guidance(args: argparse.Namespace, folder: Path, progress) -> tuple[str, Callable[[], list[str]] | None]:
     from ..av_models.bounce.guidance_study import draw, markdown_table, study
     from ..av_models.joint_model import load_joint_model
     from ..av_models.loading import BOUNCE
 
-    with tqdm(desc=args.name, unit="setting") as bar:
+    def on_cell(done: int, total: int, key: str) -> None:
+        progress(key, done, total)
 
-        def on_cell(done: int, total: int, key: str) -> None:
-            bar.total = total
-            bar.set_postfix_str(key, refresh=False)
-            bar.update(done - bar.n)
-            bar.refresh()
-
-        found = study(load_joint_model(BOUNCE), folder, args.val, args.test, on_cell)
-    return markdown_table(found["test"]), _plots(draw, found, folder)
+    found = study(load_joint_model(BOUNCE), folder, args.val, args.test, on_cell)
+    return markdown_table(found["test"]), lambda: draw(found, folder)
 
 
-def _aligner(args: argparse.Namespace, folder: Path) -> tuple[str, str]:
-    from tqdm import tqdm
-
+def _aligner(args: argparse.Namespace, folder: Path, progress) -> tuple[str, Callable[[], list[str]] | None]:
     from ..av_models.binders.bounce_bind import load_bounce_bind
     from ..av_models.bounce.aligner_study import markdown_table, study
     from ..av_models.joint_model import load_joint_model, untrained_bounce
     from ..av_models.loading import BOUNCE
 
-    with tqdm(desc=args.name, unit="clip") as bar:
+    def on_clip(key: str, done: int, total: int) -> None:
+        progress(" ".join(key.split()[:2]), done, total)
 
-        def on_clip(key: str, done: int, total: int) -> None:
-            bar.total = total
-            bar.set_postfix_str(" ".join(key.split()[:2]), refresh=False)
-            bar.update(done - bar.n)
-
-        found = study(untrained_bounce(), load_joint_model(BOUNCE), load_bounce_bind(), folder, args.test, on_clip)
-    return markdown_table(found), " (table.md)"
+    found = study(untrained_bounce(), load_joint_model(BOUNCE), load_bounce_bind(), folder, args.test, on_clip)
+    return markdown_table(found), None
 
 
-def _plots(draw, found: dict, folder: Path) -> str:
+def _jointdit(args: argparse.Namespace, folder: Path, progress) -> tuple[str, Callable[[], list[str]] | None]:
+    from ..av_models.training.jointdit_study import markdown_table, study
+
+    return markdown_table(study(args.config, folder, args.val, args.test, progress)["test"]), None
+
+
+def _hearing(args: argparse.Namespace, folder: Path, progress) -> tuple[str, Callable[[], list[str]] | None]:
+    from ..av_models.training.hearing_report import draw, markdown_tables
+    from ..av_models.training.hearing_study import study
+
+    found = study(args.config, folder, args.test, progress)
+    return markdown_tables(found), lambda: draw(found, folder)
+
+
+def _plots(draw: Callable[[], list[str]] | None) -> list[str]:
     try:
-        draw(found, folder)
+        return draw() if draw else []
     except ImportError:
-        return " (no plots: matplotlib is not installed)"
-    return " (table.md, sweep.png, steps.png)"
+        return ["no plots: matplotlib is not installed"]
 
 
-STUDIES = {"guidance": (_guidance, 300), "aligner": (_aligner, 200)}
-"""What runs each study, and how many test clips it takes; it gives the table and which files it drew."""
+STUDIES = {"guidance": (_guidance, 300), "aligner": (_aligner, 200), "jointdit": (_jointdit, 200), "hearing": (_hearing, 500)}
+"""What runs each study, and how many test clips it takes; it gives the table, and what draws its plots and names them."""

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import tomllib
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from duet_av.av_models.binders.bounce_bind import BounceBind
+from duet_av.av_models.bounce.captions import VOCABULARY
 from duet_av.av_models.bounce.hearing_measures import measure, paired_effect, subsets
 from duet_av.av_models.bounce.render import render
 from duet_av.av_models.bounce.world import FRAMES, simulate
+from duet_av.av_models.training import hearing_study
 from duet_av.av_models.training.hearing_arms import SEEDS, arms
+from duet_av.av_models.training.hearing_report import SHOWN, draw
 from duet_av.av_models.training.latents import LatentSet
+from duet_av.commands import main
+
+CONFIGS = Path(__file__).parent.parent / "bounce" / "configs"
 
 
 def test_the_pair_differs_in_hearing_alone_and_comes_first():
@@ -78,3 +89,69 @@ def test_a_looser_world_sounds_the_same_at_other_times(coupling):
 def test_a_coupling_that_is_none_is_named():
     with pytest.raises(ValueError, match="sound is 'late'; give 'tight', 'delayed' or 'absent'"):
         LatentSet(None, torch.zeros(1, 1, 8), [], [], None).with_sound("late", 0)
+
+
+SMALL = {
+    "schedule": {"steps": 1, "lr": 1e-4},
+    "data": {"clips": 8},
+    "stage_config": {"batch": 4, "compile": False},
+}
+
+
+@pytest.fixture
+def small_config(tmp_path):
+    """The study's own config, with next to no training."""
+    config = tomllib.loads((CONFIGS / "hearing.toml").read_text())
+    for name, part in SMALL.items():
+        config[name] |= part
+    config["data"]["cache"] = str(tmp_path / "cache")
+    lines = [f"{key} = {json.dumps(value)}" for key, value in config.items() if not isinstance(value, dict)]
+    for name in ("schedule", "data", "stage_config"):
+        lines += [f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in config[name].items())]
+    path = tmp_path / "hearing.toml"
+    path.write_text("\n".join(lines).replace("../models", str(CONFIGS.parent / "models")))
+    return path
+
+
+def _toml(value):
+    if not isinstance(value, dict):
+        return json.dumps(value)
+    return "{" + ", ".join(f"{name} = {_toml(each)}" for name, each in value.items()) + "}"
+
+
+@pytest.fixture
+def small_study(monkeypatch):
+    """One seed of the pair alone, sampled in a step, few clips, and features of four numbers."""
+    binder = BounceBind(list(VOCABULARY), width=32, out=4)
+    monkeypatch.setattr(hearing_study, "load_bounce_bind", lambda: binder)
+    monkeypatch.setattr(hearing_study, "VALIDATION_CLIPS", 2)
+    monkeypatch.setattr(hearing_study, "arms", lambda batch: arms(batch)[:2])
+    monkeypatch.setattr(hearing_study, "SEEDS", SEEDS[:1])
+    monkeypatch.setattr(hearing_study, "STEPS", 1)
+    monkeypatch.setattr(hearing_study, "REFERENCE_CLIPS", 6)
+
+
+def test_the_study_trains_measures_and_reports_and_does_nothing_twice(small_config, small_study, tmp_path, capsys):
+    out = tmp_path / "study"
+    command = ["experiment", "hearing", "--config", str(small_config), "--test", "6", "--out", str(out)]
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert "| physics | " in said and "| t2v 1" not in said and "| t2v_1 |" in said and "| contact-rich |" in said
+    checkpoints = {path: path.stat().st_mtime_ns for path in out.glob("models/*.safetensors")}
+    assert {path.stem for path in checkpoints} >= {"t2av_1", "t2v_1"}
+    found = json.loads((out / "results.json").read_text())
+    assert found["arms"]["truth"]["physics"] > 4.9 and found["arms"]["t2av_1"]["physics"] < 4
+    assert main(command) == 0
+    assert {path: path.stat().st_mtime_ns for path in out.glob("models/*.safetensors")} == checkpoints
+    assert json.loads((out / "results.json").read_text()) == found
+
+
+def test_plots_are_drawn(tmp_path):
+    pytest.importorskip("matplotlib")
+    effect = {"hearing": 4.4, "deaf": 4.3, "effect": 2.3, "interval": [1.0, 3.5]}
+    arm = {"physics": 4.4, "intervals": {"physics": [4.3, 4.5]}}
+    found = {
+        "clips": 500, "arms": {"t2av_1": arm, "t2v_1": arm, "truth": arm},
+        "effects": {part: {"n": 9, **dict.fromkeys(("physics", "gravity", *SHOWN), effect)} for part in ("all", "large motion")},
+    }  # fmt: skip
+    assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in draw(found, tmp_path))

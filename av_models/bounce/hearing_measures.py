@@ -61,7 +61,8 @@ def paired_effect(hearing: np.ndarray, deaf: np.ndarray, seed: int = 0) -> dict[
     rows = np.stack([with_ - without, without], -1)
 
     def per_cent(sums: np.ndarray) -> np.ndarray:
-        return 100 * sums[..., 0] / sums[..., 1]
+        with np.errstate(divide="ignore", invalid="ignore"):  # nothing to compare with, where the deaf model has none
+            return 100 * sums[..., 0] / sums[..., 1]
 
     return {
         "hearing": float(with_.mean()), "deaf": float(without.mean()), "effect": float(per_cent(rows.sum(0))),

@@ -6,10 +6,10 @@ from the same noise. A killed study goes on where it was: runs resume, checkpoin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
-from shutil import copy2
 from typing import Any
 
 import numpy as np
@@ -28,14 +28,16 @@ from ..contract import AVCondition, AVLatent, AVTime, CouplingKind
 from ..guidance import make_guidance
 from ..joint_model import JointModel, load_joint_model
 from ..metrics.frechet import frechet
-from .config import read_config, train_settings
+from ..metrics.intervals import mean_interval
+from .arm import Progress, checkpoint_of, train_arm
+from .config import read_config
 from .flow import noised
 from .hearing_arms import SEEDS, Arm, arms
 
+RESULTS = "results.json"
 SCALE, STEPS, SHIFT = 2.5, 20, 5.0  # CFG for every arm: no strategy that needs the other modality
 LOSS_TIMES = (0.5, 0.7, 0.85, 0.95)
-REFERENCE_CLIPS = 2000
-Progress = Callable[[str, int, int], None]  # what is going on, done, of how many
+REFERENCE_CLIPS, VALIDATION_CLIPS = 2000, 128
 
 
 def study(config: Path, folder: Path, clips: int, progress: Progress) -> dict[str, Any]:
@@ -45,40 +47,28 @@ def study(config: Path, folder: Path, clips: int, progress: Progress) -> dict[st
         raise ValueError(f"clips is {clips}; a Fréchet distance needs more than {binder.config['out']}")
     planned = arms(settings["stage_config"]["batch"])
     for arm in planned:
-        train_arm(arm, settings, config, folder, progress)
+        train_arm(arm.name, changed(settings, arm), config, folder, progress)
     worlds = simulate(clips, "test", seed=0)
     measured = {arm.name: measure_arm(arm, folder, worlds, progress) for arm in planned}
     measured["truth"] = measure_truth(folder, worlds, progress)
-    return {"arms": summary(planned, measured, folder, progress), "effects": effects(measured, worlds), "clips": clips}
+    found = {"arms": summary(planned, measured, folder, progress), "effects": effects(measured, worlds), "clips": clips}
+    (folder / RESULTS).write_text(json.dumps(found, indent=1) + "\n")
+    return found
 
 
-def checkpoint_of(arm: Arm, folder: Path) -> Path:
-    return folder / "models" / f"{arm.name}.safetensors"
-
-
-def train_arm(arm: Arm, settings: dict[str, Any], path: Path, folder: Path, progress: Progress) -> None:
-    """One run of the config's length, resumed where it was killed."""
-    out = checkpoint_of(arm, folder)
-    if out.exists():
-        return
+def changed(settings: dict[str, Any], arm: Arm) -> dict[str, Any]:
+    """The common settings with what an arm changes."""
     own = deepcopy(settings) | {"seed": arm.seed}
     own["stage_config"] |= arm.stage
     own["data"] |= {"sound": arm.sound}
-    for modality, name in own["stage_config"]["codecs"].items():  # a joint model's codecs lie beside it
-        out.parent.mkdir(parents=True, exist_ok=True)
-        copy2(path.parent / own["data"][f"{modality}_codec"], out.parent / name)
-
-    def on_step(done: int, of: int, _: float) -> None:
-        progress(f"training {arm.name}", done, of)
-
-    train_settings(own, path, resume=True, folder=folder / "runs" / arm.name, out=out, on_step=on_step)
+    return own
 
 
 def measure_arm(arm: Arm, folder: Path, worlds: Worlds, progress: Progress) -> list[dict[str, Any]]:
     """What `measure` says of each prompt's clip, and its features."""
     lines = _Lines(folder / "clips" / f"{arm.name}.jsonl")
     if len(lines.known) < len(worlds):
-        model, binder = load_joint_model(checkpoint_of(arm, folder)), load_bounce_bind()
+        model, binder = load_joint_model(checkpoint_of(arm.name, folder)), load_bounce_bind()
         prompts = [Prompt(*pair) for pair in zip(*captions(worlds, 0, drop=0.0))]
         first = len(lines.known)
         guidance = make_guidance("cfg", video_scale=SCALE, audio_scale=SCALE, removed=not arm.hears)
@@ -101,21 +91,23 @@ def measure_truth(folder: Path, worlds: Worlds, progress: Progress) -> list[dict
     return lines.known[: len(worlds)]
 
 
+@torch.no_grad()
 def _measured(frames: np.ndarray, worlds: Worlds, row: int, binder) -> dict[str, Any]:
-    with torch.no_grad():
-        features = binder.embed_video(torch.from_numpy(np.ascontiguousarray(frames))[None], FPS)[0]
+    features = binder.embed_video(torch.from_numpy(np.ascontiguousarray(frames))[None], FPS)[0]
     return {**measure(frames, worlds, row), "features": [round(float(x), 5) for x in features]}
 
 
 def summary(planned: Sequence[Arm], measured: dict, folder: Path, progress: Progress) -> dict[str, dict[str, Any]]:
-    """Of each arm: the mean of every measure, the Fréchet distance to true clips, and the validation loss."""
+    """Of each arm: the mean of every measure and its interval, the Fréchet distance to true clips, the validation loss."""
     true = _true_features(folder, progress)
     found = {}
     for name, clips in measured.items():
-        found[name] = {key: float(np.mean([clip[key] for clip in clips])) for key in clips[0] if key != "features"}
+        values = {key: np.array([clip[key] for clip in clips], float) for key in clips[0] if key != "features"}
+        found[name] = {key: float(each.mean()) for key, each in values.items()}
+        found[name]["intervals"] = {key: list(mean_interval(each)) for key, each in values.items()}
         found[name]["frechet"] = frechet(np.array([clip["features"] for clip in clips]), true)
     for number, arm in enumerate(planned):
-        found[arm.name]["validation_loss"] = validation_loss(load_joint_model(checkpoint_of(arm, folder)), arm.hears)
+        found[arm.name]["validation_loss"] = validation_loss(load_joint_model(checkpoint_of(arm.name, folder)), arm.hears)
         progress("validation loss", number + 1, len(planned))
     return found
 
@@ -138,17 +130,17 @@ def _by_seed(measured: dict[str, list[dict]], kind: str, rows: np.ndarray, key: 
 
 
 @torch.no_grad()
-def validation_loss(model: JointModel, hears: bool, clips: int = 128) -> float:
+def validation_loss(model: JointModel, hears: bool) -> float:
     """The mean squared error of the picture's velocity on validation clips, at fixed times and with fixed noise."""
-    worlds = simulate(clips, "val", seed=0)
+    worlds = simulate(VALIDATION_CLIPS, "val", seed=0)
     clean = _latents(model, worlds)
     seen, heard = captions(worlds, 0)
     asked = AVCondition(model.conditioner.video_text(seen), model.conditioner.audio_text(heard))
-    kinds = [CouplingKind.FULL if hears else CouplingKind.REMOVED] * clips
+    kinds = [CouplingKind.FULL if hears else CouplingKind.REMOVED] * len(worlds)
     errors = []
     for number, t in enumerate(LOSS_TIMES):
         torch.manual_seed(number)
-        times = torch.full((clips,), t)
+        times = torch.full((len(worlds),), t)
         (x_v, velocity), (x_a, _) = noised(clean.video, times), noised(clean.audio, times)
         out = model.denoiser.predict(AVLatent(x_v, x_a), AVTime(times, times), asked, kinds)
         errors.append(float((out.video - velocity).square().mean()))
@@ -160,6 +152,7 @@ def _latents(model: JointModel, worlds: Worlds) -> AVLatent:
     return AVLatent(model.video_codec.encode(frames), model.audio_codec.encode(torch.from_numpy(render_sound(worlds))[:, None]))
 
 
+@torch.no_grad()
 def _true_features(folder: Path, progress: Progress) -> np.ndarray:
     lines = _Lines(folder / "clips" / "reference.jsonl")
     if len(lines.known) < REFERENCE_CLIPS:
