@@ -8,31 +8,29 @@ from typing import Any
 import numpy as np
 
 from ..metrics.attributes import size_of
-from ..metrics.balls import ball_count, find_spots, follow
+from ..metrics.balls import ball_count, find_spots
 from ..metrics.intervals import bootstrap
 from ..metrics.physics import physics
 from .evaluate import asked_balls
-from .fidelity import fidelity
+from .fidelity import likeliest
 from .world import FPS, Worlds
 
 
 def measure(frames, worlds: Worlds, row: int) -> dict[str, float]:
     """Of one clip [F, H, W, 3] for the prompt of a row: laws kept (0 to 5, and each), attributes as asked, likeness in dB,
     and how far a ball goes between frames, in pixels of a picture 64 wide."""
-    found = physics(frames, FPS)
-    spots = find_spots(frames)
-    tracks = follow(spots, len(frames))
+    found, likest = physics(frames, FPS), likeliest(frames)
     asked = asked_balls(worlds, row)
-    shown = {track.colour: track for track in tracks[: len(asked)]}
-    steps = [np.linalg.norm(np.diff(track.centre, axis=0), axis=1) for track in tracks]
+    shown = {track.colour: track for track in likest.tracks[: len(asked)]}
+    steps = [np.linalg.norm(np.diff(track.centre, axis=0), axis=1) for track in likest.tracks]
     moved = np.concatenate([np.zeros(0), *steps])
     sizes = {colour: size_of(track) for colour, track in shown.items()}
     return {
         "physics": float(found.score), **{law: float(kept) for law, kept in found.laws.items()},
         "colour": float(set(shown) == {colour for colour, _, _ in asked}),
         "size": float(all(sizes.get(colour) == size for colour, size, _ in asked)),
-        "count": float(np.bincount(ball_count(spots, len(frames))).argmax() == len(asked)),
-        "fidelity": round(fidelity(frames), 3),
+        "count": float(np.bincount(ball_count(find_spots(frames), len(frames))).argmax() == len(asked)),
+        "fidelity": round(likest.decibels, 3),
         "motion": round(64 * float(np.nanmean(moved)) if np.isfinite(moved).any() else 0.0, 3),
     }  # fmt: skip
 
