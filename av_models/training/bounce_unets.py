@@ -22,6 +22,7 @@ from .coupled_rows import coupled_rows
 from .flow import device_of, draws
 from .latents import LatentSet
 
+LOSSES = ("v", "prediction", "x0")
 SVD_EXPERT, AUDIOLDM2_EXPERT, JOINTDIT = "svd_expert", "audioldm2_expert", "jointdit"
 
 
@@ -115,8 +116,9 @@ class AudioLDM2Stage(UNetStage):
 class JointDiTStage(UNetStage):
     """One picture to a sounding clip: t_uni drives both worlds, L = λ1 L_v + λ2 L_a (JointDiT, eqs. 4–7).
 
-    `loss`: "prediction" weighs each modality as its expert was trained (v, ε); "x0" is eq. 7 as printed, which weighs
-    DDPM's noisiest steps hundreds of times more than its cleanest. Some rows are trained `cut` and some `removed` (see
+    `loss`: "x0" is eq. 7 as printed, which weighs DDPM's noisiest steps hundreds of times more than its cleanest;
+    "prediction" weighs each modality as its expert was trained (v, ε), and hardly sees what a sound is decided by close to
+    pure noise, where ε is known from x_t; "v" weighs both as v, which is x_0 there and ε where it is clean. Some rows are trained `cut` and some `removed` (see
     `coupled_rows`).
     """
 
@@ -124,8 +126,8 @@ class JointDiTStage(UNetStage):
         super().__init__(config, data, out)
         v_tensors, self.v_card = _load(video, SVD_EXPERT)
         a_tensors, self.a_card = _load(audio, AUDIOLDM2_EXPERT)
-        if config["loss"] not in ("prediction", "x0"):
-            raise ValueError(f"stage_config.loss is {config['loss']!r}; give 'prediction' or 'x0'")
+        if config["loss"] not in LOSSES:
+            raise ValueError(f"stage_config.loss is {config['loss']!r}; give one of {', '.join(LOSSES)}")
         picture = PictureEncoder(**self.v_card["picture"])
         load_into(picture, sub_tensors(v_tensors, "picture"), video)
         expert_v = load_into(build_svd(self.v_card["config"]), sub_tensors(v_tensors, "expert"), video)
@@ -151,6 +153,8 @@ class JointDiTStage(UNetStage):
         error_a = (out.audio - e_a).square()
         if self.config["loss"] == "x0":
             error_v, error_a = error_v * sigma_v**2, error_a * (sigma_a / alpha_a) ** 2
+        elif self.config["loss"] == "v":
+            error_a = error_a / alpha_a**2
         error_v, error_a = error_v.flatten(1).mean(1), error_a.flatten(1).mean(1)
         loss = self.config["lambda_v"] * error_v.mean() + self.config["lambda_a"] * error_a.mean()
         coupled = self.kinds.count(CouplingKind.FULL)
