@@ -361,9 +361,9 @@ def test_a_stage_that_needs_captions_cannot_have_a_folder(folder, capsys):
 def test_eq_7_weighs_by_what_the_clean_estimate_is_off(folder, tmp_path):
     """L = λ1 ‖v_0 − v̂_0‖² + λ2 ‖a_0 − â_0‖², from the networks' v and ε (JointDiT, eq. 7)."""
     stages = {}
-    for loss in ("prediction", "v", "x0"):
+    for loss, of in {"prediction": {}, "v": {}, "x0": {}, "light": {"loss": "v", "heaviest": 1.0}}.items():
         config = training.read_config(write(folder, "jointdit"))
-        config["stage_config"]["loss"] = loss
+        config["stage_config"] |= {"loss": loss} | of
         stages[loss] = training.make_stage(config, folder, STEPS, tmp_path / "out.safetensors")
     losses = {}
     for loss, stage in stages.items():
@@ -386,6 +386,7 @@ def test_eq_7_weighs_by_what_the_clean_estimate_is_off(folder, tmp_path):
     error_v, error_a = (clean_v - stage.video(rows)).square().mean(), (clean_a - stage.audio(rows)).square().mean()
     assert losses["x0"]["loss"] == pytest.approx((error_v + error_a).item(), rel=1e-3)
     assert losses["prediction"]["loss"] != pytest.approx(losses["x0"]["loss"], rel=0.1)
+    assert losses["light"] == pytest.approx(losses["prediction"])  # at most once what it weighs as ε
     made, true = ((x.audio - alpha_a * each) / sigma_a for each in (clean_a, stage.audio(rows)))
     made, true = alpha_a * made - sigma_a * clean_a, alpha_a * true - sigma_a * stage.audio(rows)
     noise = (x.audio - alpha_a * stage.audio(rows)) / sigma_a

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -118,8 +119,8 @@ class JointDiTStage(UNetStage):
 
     `loss`: "x0" is eq. 7 as printed, which weighs DDPM's noisiest steps hundreds of times more than its cleanest;
     "prediction" weighs each modality as its expert was trained (v, ε), and hardly sees what a sound is decided by close to
-    pure noise, where ε is known from x_t; "v" weighs both as v, which is x_0 there and ε where it is clean. Some rows are trained `cut` and some `removed` (see
-    `coupled_rows`).
+    pure noise, where ε is known from x_t; "v" weighs both as v, which is x_0 there and ε where it is clean, a sound's ε at
+    most `heaviest` times. Some rows are trained `cut` and some `removed` (see `coupled_rows`).
     """
 
     def __init__(self, config: dict[str, Any], video: Path, audio: Path, data: LatentSet, out: Path) -> None:
@@ -154,7 +155,7 @@ class JointDiTStage(UNetStage):
         if self.config["loss"] == "x0":
             error_v, error_a = error_v * sigma_v**2, error_a * (sigma_a / alpha_a) ** 2
         elif self.config["loss"] == "v":
-            error_a = error_a / alpha_a**2
+            error_a = error_a * alpha_a.pow(-2).clamp_max(self.config.get("heaviest", math.inf))
         error_v, error_a = error_v.flatten(1).mean(1), error_a.flatten(1).mean(1)
         loss = self.config["lambda_v"] * error_v.mean() + self.config["lambda_a"] * error_a.mean()
         coupled = self.kinds.count(CouplingKind.FULL)
