@@ -9,17 +9,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "bounce" / "configs"
-ABOUT = {
-    "guidance": "which strategy for Bounce, at which scale",
-    "aligner": "what a binder makes two experts agree on",
-    "jointdit": "what JointDiT's parts and guidances are worth (trains for hours)",
-    "hearing": "whether hearing helps seeing (trains for a night)",
-}
+Found = tuple[str, Callable[[], list[str]] | None]
+"""A study's table, and what draws its plots and names them, where it has any."""
 
 
 def register(commands) -> None:
     parser = commands.add_parser("experiment", help="run a whole study: measure, table, plots", description=__doc__)
-    parser.add_argument("name", choices=list(STUDIES), help="; ".join(f"{name}: {about}" for name, about in ABOUT.items()))
+    about = "; ".join(f"{name}: {what}" for name, (_, _, what) in STUDIES.items())
+    parser.add_argument("name", choices=list(STUDIES), help=about)
     parser.add_argument("--val", type=int, default=60, metavar="N", help="validation clips a setting (guidance, jointdit)")
     parser.add_argument("--test", type=int, metavar="N", help="test clips of everything that is compared")
     parser.add_argument("--config", type=Path, metavar="FILE", help="what is trained (jointdit, hearing); default: ours")
@@ -28,7 +25,7 @@ def register(commands) -> None:
 
 
 def experiment(args: argparse.Namespace) -> int:
-    run, test = STUDIES[args.name]
+    run, test, _ = STUDIES[args.name]
     args.test = test if args.test is None else args.test
     for name in ("val", "test"):
         if getattr(args, name) < 2:
@@ -61,7 +58,7 @@ def _progress(name: str) -> Iterator[Callable[[str, int, int], None]]:
         yield report
 
 
-def _guidance(args: argparse.Namespace, folder: Path, progress) -> tuple[str, Callable[[], list[str]] | None]:
+def _guidance(args: argparse.Namespace, folder: Path, progress) -> Found:
     from ..av_models.bounce.guidance_study import draw, markdown_table, study
     from ..av_models.joint_model import load_joint_model
     from ..av_models.loading import BOUNCE
@@ -73,7 +70,7 @@ def _guidance(args: argparse.Namespace, folder: Path, progress) -> tuple[str, Ca
     return markdown_table(found["test"]), lambda: draw(found, folder)
 
 
-def _aligner(args: argparse.Namespace, folder: Path, progress) -> tuple[str, Callable[[], list[str]] | None]:
+def _aligner(args: argparse.Namespace, folder: Path, progress) -> Found:
     from ..av_models.binders.bounce_bind import load_bounce_bind
     from ..av_models.bounce.aligner_study import markdown_table, study
     from ..av_models.joint_model import load_joint_model, untrained_bounce
@@ -86,13 +83,13 @@ def _aligner(args: argparse.Namespace, folder: Path, progress) -> tuple[str, Cal
     return markdown_table(found), None
 
 
-def _jointdit(args: argparse.Namespace, folder: Path, progress) -> tuple[str, Callable[[], list[str]] | None]:
+def _jointdit(args: argparse.Namespace, folder: Path, progress) -> Found:
     from ..av_models.training.jointdit_study import markdown_table, study
 
     return markdown_table(study(args.config, folder, args.val, args.test, progress)["test"]), None
 
 
-def _hearing(args: argparse.Namespace, folder: Path, progress) -> tuple[str, Callable[[], list[str]] | None]:
+def _hearing(args: argparse.Namespace, folder: Path, progress) -> Found:
     from ..av_models.training.hearing_report import draw, markdown_tables
     from ..av_models.training.hearing_study import study
 
@@ -107,5 +104,10 @@ def _plots(draw: Callable[[], list[str]] | None) -> list[str]:
         return ["no plots: matplotlib is not installed"]
 
 
-STUDIES = {"guidance": (_guidance, 300), "aligner": (_aligner, 200), "jointdit": (_jointdit, 200), "hearing": (_hearing, 500)}
-"""What runs each study, and how many test clips it takes; it gives the table, and what draws its plots and names them."""
+STUDIES = {
+    "guidance": (_guidance, 300, "which strategy for Bounce, at which scale"),
+    "aligner": (_aligner, 200, "what a binder makes two experts agree on"),
+    "jointdit": (_jointdit, 200, "what JointDiT's parts and guidances are worth (trains for hours)"),
+    "hearing": (_hearing, 500, "whether hearing helps seeing (trains for a night)"),
+}
+"""What runs each study, how many test clips it takes, and what it asks."""

@@ -20,6 +20,7 @@ from duet_av.av_models.training.hearing_arms import SEEDS, arms
 from duet_av.av_models.training.hearing_report import SHOWN, draw
 from duet_av.av_models.training.latents import LatentSet
 from duet_av.commands import main
+from duet_av.tests.test_training import toml
 
 CONFIGS = Path(__file__).parent.parent / "bounce" / "configs"
 
@@ -105,18 +106,10 @@ def small_config(tmp_path):
     for name, part in SMALL.items():
         config[name] |= part
     config["data"]["cache"] = str(tmp_path / "cache")
-    lines = [f"{key} = {json.dumps(value)}" for key, value in config.items() if not isinstance(value, dict)]
-    for name in ("schedule", "data", "stage_config"):
-        lines += [f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in config[name].items())]
+    lines = [f"{key} = {toml(value)}" for key, value in config.items()]
     path = tmp_path / "hearing.toml"
     path.write_text("\n".join(lines).replace("../models", str(CONFIGS.parent / "models")))
     return path
-
-
-def _toml(value):
-    if not isinstance(value, dict):
-        return json.dumps(value)
-    return "{" + ", ".join(f"{name} = {_toml(each)}" for name, each in value.items()) + "}"
 
 
 @pytest.fixture

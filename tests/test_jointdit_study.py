@@ -69,4 +69,3 @@ def test_the_table_has_a_row_for_each_that_is_compared(measured, tmp_path):
     assert list(rows) == [*GUIDANCES, *ARMS]
     table = markdown_table(rows).splitlines()
     assert len(table) == 2 + len(rows) and len({line.count("|") for line in table}) == 1
-

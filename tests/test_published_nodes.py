@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from shutil import copytree
 
 import pytest
@@ -23,8 +22,7 @@ from duet_av.nodes.load_expert import DuetLoadAudioExpert, DuetLoadVideoExpert
 from duet_av.nodes.stand_in import Folders, Session, session
 from duet_av.tests import pipelines, small
 from duet_av.tests.published import audioldm2_pipeline, saved, svd_pipeline
-
-WORKFLOWS = Path(__file__).parent.parent / "workflows" / "api"
+from duet_av.tests.test_workflows import FOLDER
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +89,7 @@ def test_the_workflow_of_svd_and_audioldm2_makes_a_file(saved_folders, tmp_path,
     }  # fmt: skip
     folders = ["--models-dir", str(tmp_path), "--input-dir", str(tmp_path), "--output-dir", str(tmp_path / "out")]
     changed = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
-    assert main(["run", str(WORKFLOWS / "svd_audioldm2.json"), *changed, *folders, "--json"]) == 0
+    assert main(["run", str(FOLDER / "api" / "svd_audioldm2.json"), *changed, *folders, "--json"]) == 0
     made = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert "untrained" in made["reports"]["Model"]["text"][0] and len(read_video(made["files"][0]).frames) == 3
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..metrics.attributes import Observation, size_of
-from ..metrics.intervals import mean_interval, share
+from ..metrics.intervals import mean_and_interval, share
 from .evaluate import asked_balls
 from .fidelity import likeliest
 from .world import Worlds
@@ -51,4 +51,4 @@ def agreement(seen: Sequence[Kinds], heard: Sequence[Kinds]) -> dict[str, Any]:
 
 
 def _mean(each: np.ndarray) -> dict[str, Any]:
-    return {"share": round(float(each.mean()), 4), "ci": [round(v, 4) for v in mean_interval(each)]}
+    return dict(zip(("share", "ci"), mean_and_interval(each)))

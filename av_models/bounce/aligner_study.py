@@ -7,7 +7,7 @@ there is not measured again, so that a killed study goes on.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,12 +22,13 @@ from ..binders.base import Binder
 from ..guidance import make_guidance
 from ..joint_model import JointModel
 from ..metrics.attributes import observe
-from ..metrics.intervals import mean_interval
+from ..metrics.intervals import mean_and_interval
 from .agreement import agreement, heard_kinds, seen_kinds, true_kinds
 from .evaluate import sync
 from .fidelity import fidelity
 from .generate import Prompt, generate
 from .json_lines import Kept
+from .likeness import similarity
 from .render import render
 from .run_eval import chosen
 from .sound import SAMPLE_RATE, render_sound
@@ -86,20 +87,20 @@ def measure(
     """One arm: agreement, sync, what the binder says, how the clips look and ring, and seconds a clip."""
     worlds = simulate(arm.n, arm.split)
     start = time.perf_counter()
-    clips = list(_clips(arm, model, binder, settings, worlds, on_clip))
+    clips = [(*clip, SAMPLE_RATE) for clip in _clips(arm, model, binder, settings, worlds, on_clip)]
     seconds = time.perf_counter() - start
-    observed = [observe(frames, wave, SAMPLE_RATE, FPS) for frames, wave in clips]
+    observed = [observe(*clip, FPS) for clip in clips]
     true = [true_kinds(worlds, row) for row in range(arm.n)]
-    seen = true if GIVEN[arm.task] == "v2a" else [seen_kinds(frames) for frames, _ in clips]
+    seen = true if GIVEN[arm.task] == "v2a" else [seen_kinds(frames) for frames, *_ in clips]
     heard = true if arm.task == "a2v" else [heard_kinds(each) for each in observed]
-    similarity, met = _similarity(clips, binder), sync(observed)
+    (alike, alike_ci), met = mean_and_interval(similarity(clips, binder, float(FPS))), sync(observed)
     return {
         "task": arm.task, "kind": arm.kind, "n": arm.n, "split": arm.split, **agreement(seen, heard),
-        "similarity": round(float(similarity.mean()), 4), "similarity_ci": [round(v, 4) for v in mean_interval(similarity)],
+        "similarity": alike, "similarity_ci": alike_ci,
         "sync_f1": met["sync_f1"], "sync_ci": met["sync_ci"], "sync_chance": met["chance"],
-        "fidelity_db": round(float(np.median([fidelity(frames) for frames, _ in clips])), 2),
+        "fidelity_db": round(float(np.median([fidelity(frames) for frames, *_ in clips])), 2),
         "silent": round(float(np.mean([len(each.onsets) == 0 for each in observed])), 4),
-        "clipped": round(float(np.mean([_clipped(wave) for _, wave in clips])), 4),
+        "clipped": round(float(np.mean([_clipped(wave) for _, wave, _ in clips])), 4),
         "seconds_per_clip": round(seconds / arm.n, 3),
     }  # fmt: skip
 
@@ -134,13 +135,6 @@ def _alignment(
         return aligner.begin(model, model.shape(), (PROMPT, PROMPT), reference)
 
     return alignment
-
-
-@torch.no_grad()
-def _similarity(clips: Sequence[tuple[Tensor, Tensor]], binder: Binder) -> np.ndarray:
-    """cos of every clip's picture and sound, [N]."""
-    each = ((binder.embed_video(frames[None], float(FPS)), binder.embed_audio(wave[None], SAMPLE_RATE)) for frames, wave in clips)
-    return np.array([float((video * audio).sum()) for video, audio in each])
 
 
 def _clipped(wave: Tensor) -> float:

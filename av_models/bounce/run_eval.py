@@ -36,9 +36,9 @@ class Settings:
     shift: float
 
 
-CHOSEN = {  # on validation clips: see the README
-    "AVFullDiT": Settings("joint_cfg", 2.5, 20, 5.0),
-    "JointDiT": Settings("joint_cfg", 2.5, 20, 1.0),
+CHOSEN = {
+    "AVFullDiT": Settings("joint_cfg", 2.5, 20, 5.0),  # on validation clips: see the README
+    "JointDiT": Settings("joint_cfg", 2.5, 20, 1.0),  # not measured: there are no weights to choose with yet
 }
 SHOWN = 8  # clips on a contact sheet
 GUIDED_BY = {"dual_cfg": ("", "cross_"), "stg": ("skip_",)}  # the scales that `scale` sets; in all others the prompt's
@@ -106,7 +106,8 @@ def run_eval(
     if nearest:
         figures["nearest"] = nearest_training_clip(pictures, worlds, **model.card["data"])
     if binder:
-        figures |= likeness(kept, _reference(model, worlds), binder, float(model.clip.fps))
+        true = true_clips(worlds, model.video_codec, size=model.clip.height)  # its sounds are not looked at
+        figures |= likeness(kept, true, binder, float(model.clip.fps))
     return {
         "model": model.name, "task": task, "guidance": guidance, "scale": scale, "settings": dict(settings), "cut": cut,
         "balls": balls, "split": split,

@@ -43,6 +43,11 @@ def mean_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
     return bootstrap(rows, lambda sums: sums[..., 0] / sums[..., 1], seed=seed)
 
 
+def mean_and_interval(values: np.ndarray) -> tuple[float, list[float]]:
+    """The mean of `values` [N] and its interval, to four digits."""
+    return round(float(np.mean(values)), 4), [round(v, 4) for v in mean_interval(values)]
+
+
 def median_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
     """Percentile bootstrap interval of the median of `values` [N]; NaN, NaN where there is none."""
     values = np.asarray(values, float)

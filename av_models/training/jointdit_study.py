@@ -36,19 +36,18 @@ ARMS: Mapping[str, Mapping[str, Any]] = {  # what each changes in the config's `
 def study(config: Path, folder: Path, val: int, test: int, progress: Progress) -> dict[str, Any]:
     """Trains and measures what is not there yet; returns {"test": {row of the table: figures}, "sweep": [figures]}."""
     binder = load_bounce_bind()
-    total = len(GUIDANCES) * (len(SCALES) + 1) + len(ARMS)
 
-    def book(model) -> Book:
+    def book(model, total: int) -> Book:
         return Book(model, folder / RESULTS, lambda done, key: progress(f"measuring {key}", done, total), binder)
 
-    shipped = book(load_joint_model(BOUNCE_JOINTDIT))
+    shipped = book(load_joint_model(BOUNCE_JOINTDIT), len(GUIDANCES) * (len(SCALES) + 1))
     swept = shipped.sweep(candidates(val))
     chosen = {name: replace(best(cells), split="test", n=test) for name, cells in swept.items()}
     found = {name: shipped.figures(cell) for name, cell in chosen.items()}
     settings = read_config(config)
     for name, joint in ARMS.items():
         path = train_arm(name.replace(" ", "_"), changed(settings, joint), config, folder, progress)
-        found[name] = book(load_joint_model(path)).figures(chosen["JointCFG*"])
+        found[name] = book(load_joint_model(path), 1).figures(chosen["JointCFG*"])
     return {"test": found, "sweep": [figures for cells in swept.values() for _, figures in cells]}
 
 

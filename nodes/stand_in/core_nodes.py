@@ -21,7 +21,6 @@ from .video import VideoFromFile
 
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".m4a", ".opus")
-MOST_PIXELS = 16384
 VIDEOS = (".mp4", ".mkv", ".webm", ".mov", ".avi")
 
 
@@ -139,28 +138,6 @@ class GetVideoComponents(io.ComfyNode):
         return io.NodeOutput(parts.images, parts.audio, fps, depth, colours)
 
 
-class ImageFromBatch(io.ComfyNode):
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="ImageFromBatch",
-            display_name="Get Image from Batch",
-            category="image/batch",
-            inputs=[
-                io.Image.Input("image"),
-                io.Int.Input("batch_index", default=0, min=-MOST_PIXELS, max=MOST_PIXELS),
-                io.Int.Input("length", default=1, min=1, max=4096),
-            ],
-            outputs=[io.Image.Output()],
-        )
-
-    @classmethod
-    def execute(cls, image: Tensor, batch_index: int, length: int) -> io.NodeOutput:
-        first = batch_index + len(image) if batch_index < 0 else batch_index
-        first = max(0, min(len(image) - 1, first))
-        return io.NodeOutput(image[first : first + length].clone())
-
-
 class SaveVideo(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -208,7 +185,7 @@ FORMATS = {
     "webm": ("auto", "av1"),
 }
 CRF = {"h264": (23.0, 51.0), "av1": (30.0, 63.0)}
-CORE_NODES = (LoadImage, LoadAudio, LoadVideo, GetVideoComponents, ImageFromBatch, SaveVideo)
+CORE_NODES = (LoadImage, LoadAudio, LoadVideo, GetVideoComponents, SaveVideo)
 
 
 def _codec(names: tuple[str, ...], **options):
