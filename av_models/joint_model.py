@@ -182,7 +182,7 @@ def _build_jointdit(card: dict[str, Any]) -> tuple[nn.Module, nn.Module]:
     from .joint.jointdit import JointDiT
 
     video = build_svd(card["video"]["config"])
-    audio = build_audioldm2(card["audio"]["config"], card["picture"]["width"])
+    audio = build_audioldm2(card["audio"]["config"], card["audio"]["prediction"], card["picture"]["width"])
     conditioner = PictureConditioner(
         PictureEncoder(**card["picture"]), card["audio"]["text_width"], card["clip"]["fps"], card["motion_bucket"]
     )

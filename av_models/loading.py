@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from .checkpoint import load_checkpoint, load_into, sub_tensors
+from .contract import Prediction
 from .text import WordEncoder
 
 BOUNCE, BOUNCE_JOINTDIT, BOUNCE_BIND = "Bounce", "Bounce JointDiT", "Bounce-Bind"
@@ -58,12 +59,12 @@ def build_svd(config: Mapping[str, Any]) -> nn.Module:
     return SVDExpert(UNetSpatioTemporalConditionModel(**config))
 
 
-def build_audioldm2(config: Mapping[str, Any], image_width: int = 0) -> nn.Module:
+def build_audioldm2(config: Mapping[str, Any], prediction: Prediction, image_width: int = 0) -> nn.Module:
     from diffusers import AudioLDM2UNet2DConditionModel
 
     from .experts.audioldm2 import AudioLDM2Expert
 
-    return AudioLDM2Expert(AudioLDM2UNet2DConditionModel(**config), image_width)
+    return AudioLDM2Expert(AudioLDM2UNet2DConditionModel(**config), image_width, prediction)
 
 
 def load_expert(

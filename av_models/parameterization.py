@@ -12,7 +12,19 @@ from torch import Tensor
 from .contract import Prediction
 
 
-def to_x0(prediction: Tensor, x_t: Tensor, alpha: float, sigma: float, kind: Prediction) -> Tensor:
+def prediction_of(x0: Tensor, noise: Tensor, alpha: float | Tensor, sigma: float | Tensor, kind: Prediction) -> Tensor:
+    """What a network that predicts `kind` is to say of a clean latent and the noise in it."""
+    if kind == "flow":
+        return noise - x0
+    if kind == "epsilon":
+        return noise
+    if kind == "v":
+        return alpha * noise - sigma * x0
+    assert kind == "x0", kind
+    return x0
+
+
+def to_x0(prediction: Tensor, x_t: Tensor, alpha: float | Tensor, sigma: float | Tensor, kind: Prediction) -> Tensor:
     """The clean estimate x̂_0 in `prediction`. An ε prediction has none where α = 0."""
     if kind == "flow":
         return (x_t - sigma * prediction) / (alpha + sigma)
@@ -33,10 +45,4 @@ def convert(
     x0 = to_x0(prediction, x_t, alpha, sigma, source)
     if target == "x0":
         return x0
-    epsilon = (x_t - alpha * x0) / sigma
-    if target == "flow":
-        return epsilon - x0
-    if target == "v":
-        return alpha * epsilon - sigma * x0
-    assert target == "epsilon", target
-    return epsilon
+    return prediction_of(x0, (x_t - alpha * x0) / sigma, alpha, sigma, target)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from diffusers import AudioLDM2UNet2DConditionModel
 from torch import Tensor, nn
 
-from ..contract import Condition
+from ..contract import Condition, Prediction
 from ..path import DDPM
 from .unet import UNetExpert, UNetStream
 
 
 class AudioLDM2Expert(UNetExpert):
-    """Predicts ε of [B, C, T, F] (or [B, C, T], taken as one band) under DDPM noise, told the step.
+    """Predicts ε, or v where it was trained to, of [B, C, T, F] (or [B, C, T], taken as one band) under DDPM noise, told the step.
 
     Its condition: `tokens` (GPT-2's) and `second` (T5's) as AudioLDM2's pipeline gives them; `vector` [B, image_width],
     a picture's embedding, joins the time embedding (JointDiT, section 3.2) where `image_width` is above 0. It is
@@ -19,11 +19,13 @@ class AudioLDM2Expert(UNetExpert):
     """
 
     path = DDPM()
-    prediction = "epsilon"
     unet: AudioLDM2UNet2DConditionModel
 
-    def __init__(self, unet: AudioLDM2UNet2DConditionModel, image_width: int = 0) -> None:
+    def __init__(
+        self, unet: AudioLDM2UNet2DConditionModel, image_width: int = 0, prediction: Prediction = "epsilon"
+    ) -> None:
         super().__init__(unet)
+        self.prediction = prediction
         self.image = nn.Linear(image_width, self.time_width, bias=False) if image_width else None
         if self.image:
             nn.init.zeros_(self.image.weight)

@@ -79,7 +79,6 @@ class JointDiT(nn.Module):
     Raises ValueError for a split that leaves no Input or no Output.
     """
 
-    prediction = ("v", "epsilon")
     kinds = frozenset(CouplingKind)
     skippable = 0
 
@@ -88,7 +87,7 @@ class JointDiT(nn.Module):
         qk_width: int, v_width: int, heads: int, attention: str = "perceiver", edm: EDM = SVD_NOISE,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.paths = (edm, audio.path)
+        self.paths, self.prediction = (edm, audio.path), (video.prediction, audio.prediction)
         for name, expert, first in zip(("video", "audio"), (video, audio), inputs):
             _check_split(name, expert.depth, first, joint_blocks)
         if attention not in ATTENTIONS:
@@ -102,11 +101,11 @@ class JointDiT(nn.Module):
     def predict(
         self, latent: AVLatent, t: AVTime, cond: AVCondition, kinds: Sequence[CouplingKind], skip: Skip | None = None
     ) -> AVLatent:
-        """v of the picture and ε of the sound, every row under its own coupling, all rows in one pass."""
+        """v of the picture, ε (or v) of the sound, every row under its own coupling, all rows in one pass."""
         return in_order_of_coupling(self, latent, t, cond, kinds)
 
     def alone(self, latent: Tensor, t: Tensor, cond: Condition, stream: StreamName) -> Tensor:
-        """v of the picture or ε of the sound in removed rows: its UNet, and its feed-forward in every Joint Block."""
+        """What the stream's expert predicts, in removed rows: its UNet, and its feed-forward in every Joint Block."""
         modality = ("video", "audio").index(stream)
         expert, first = (self.video, self.audio)[modality], self.inputs[modality]
         x = _run(expert, expert.embed(latent, t, cond), range(first))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,10 @@ from torch import Tensor, nn
 from ..bounce.captions import VOCABULARY
 from ..checkpoint import half, load_checkpoint, load_into, save_checkpoint, sub_tensors
 from ..conditioning import PictureConditioner, PictureEncoder
-from ..contract import AVCondition, AVLatent, AVTime, CouplingKind
+from ..contract import AVCondition, AVLatent, AVTime, CouplingKind, Prediction
 from ..joint.jointdit import JointDiT
 from ..loading import build_audioldm2, build_svd, expect
+from ..parameterization import prediction_of, to_x0
 from ..path import DDPM, EDM
 from ..path import Path as NoisePath
 from ..text import WordEncoder
@@ -23,7 +23,7 @@ from .coupled_rows import coupled_rows
 from .flow import device_of, draws
 from .latents import LatentSet
 
-LOSSES = ("v", "prediction", "x0")
+LOSSES = ("prediction", "x0")
 SVD_EXPERT, AUDIOLDM2_EXPERT, JOINTDIT = "svd_expert", "audioldm2_expert", "jointdit"
 
 
@@ -74,7 +74,8 @@ class SVDStage(UNetStage):
         t = torch.rand(self.batch, device=x0.device)
         x_t, noise, alpha, sigma = noised(x0, t, self.path)
         cond = self.conditioner.of_latent(x0[:, :, :1], self.dropped()).video
-        loss = (self.model["expert"](x_t, self.path.network_time(t), cond) - (alpha * noise - sigma * x0)).square().mean()
+        wanted = prediction_of(x0, noise, alpha, sigma, "v")
+        loss = (self.model["expert"](x_t, self.path.network_time(t), cond) - wanted).square().mean()
         return loss, {"loss": loss.item()}
 
     def finish(self, model: nn.Module, run: dict[str, Any]) -> None:
@@ -87,7 +88,11 @@ class SVDStage(UNetStage):
 
 
 class AudioLDM2Stage(UNetStage):
-    """Words to sound alone: DDPM's simple loss, on ε (arXiv 2006.11239, eq. 14)."""
+    """Words to sound alone: DDPM's simple loss (arXiv 2006.11239, eq. 14), on ε as AudioLDM2, or on v.
+
+    Close to pure noise (ᾱ = 1.5e-4 at t = 1) a clean estimate from ε is off by 81 times what ε is, and what a sound is
+    decided by hardly weighs in ε's loss; v there is the clean sound itself (Salimans & Ho, arXiv 2202.00512, section 4).
+    """
 
     def __init__(self, config: dict[str, Any], data: LatentSet, out: Path) -> None:
         super().__init__(config, data, out)
@@ -95,21 +100,24 @@ class AudioLDM2Stage(UNetStage):
         of_levels = config["model"]["cross_attention_dim"]  # TOML has no null
         config["model"]["cross_attention_dim"] = [[width or None for width in level] for level in of_levels]
         self.words, self.path = text.indices(data.audio_captions), DDPM()
-        self.model = nn.ModuleDict({"expert": build_audioldm2(config["model"]), "text": text})
+        self.model = nn.ModuleDict({"expert": build_audioldm2(config["model"], config["prediction"]), "text": text})
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         rows = self.rows(step, 6)
         x0 = self.audio(rows)
         t = torch.rand(self.batch, device=x0.device)
-        x_t, noise, _, _ = noised(x0, t, self.path)
+        x_t, noise, alpha, sigma = noised(x0, t, self.path)
         text = drop_text(self.model["text"].encode(self.words[rows].to(x0.device)), self.drop)
-        loss = (self.model["expert"](x_t, self.path.network_time(t), text) - noise).square().mean()
+        expert = self.model["expert"]
+        wanted = prediction_of(x0, noise, alpha, sigma, expert.prediction)
+        loss = (expert(x_t, self.path.network_time(t), text) - wanted).square().mean()
         return loss, {"loss": loss.item()}
 
     def finish(self, model: nn.Module, run: dict[str, Any]) -> None:
         card = {
             "kind": AUDIOLDM2_EXPERT, "architecture": type(model["expert"].unet).__name__, "config": self.config["model"],
-            "text": model["text"].config, "prediction": "epsilon", "trained": True, "run": run, "licence": "Apache-2.0",
+            "text": model["text"].config, "prediction": self.config["prediction"], "trained": True,
+            "run": run, "licence": "Apache-2.0",
         }  # fmt: skip
         save_checkpoint(self.out, half(model.state_dict()), card)
 
@@ -118,9 +126,8 @@ class JointDiTStage(UNetStage):
     """One picture to a sounding clip: t_uni drives both worlds, L = λ1 L_v + λ2 L_a (JointDiT, eqs. 4–7).
 
     `loss`: "x0" is eq. 7 as printed, which weighs DDPM's noisiest steps hundreds of times more than its cleanest;
-    "prediction" weighs each modality as its expert was trained (v, ε), and hardly sees what a sound is decided by close to
-    pure noise, where ε is known from x_t; "v" weighs both as v, which is x_0 there and ε where it is clean, a sound's ε at
-    most `heaviest` times. Some rows are trained `cut` and some `removed` (see `coupled_rows`).
+    "prediction" weighs each modality as its expert was trained. Some rows are trained `cut` and some `removed` (see
+    `coupled_rows`).
     """
 
     def __init__(self, config: dict[str, Any], video: Path, audio: Path, data: LatentSet, out: Path) -> None:
@@ -132,7 +139,7 @@ class JointDiTStage(UNetStage):
         picture = PictureEncoder(**self.v_card["picture"])
         load_into(picture, sub_tensors(v_tensors, "picture"), video)
         expert_v = load_into(build_svd(self.v_card["config"]), sub_tensors(v_tensors, "expert"), video)
-        expert_a = build_audioldm2(self.a_card["config"], picture.config["width"])
+        expert_a = build_audioldm2(self.a_card["config"], self.a_card["prediction"], picture.config["width"])
         load_into(expert_a.unet, sub_tensors(a_tensors, "expert.unet"), audio)
         denoiser = JointDiT(expert_v, expert_a, **config["joint"], edm=EDM(**self.v_card["edm"]))
         self.text_width = self.a_card["text"]["width"]
@@ -144,19 +151,12 @@ class JointDiTStage(UNetStage):
         rows, denoiser = self.rows(step, 7), self.model["denoiser"]
         clean = AVLatent(self.video(rows), self.audio(rows))
         t = torch.rand(self.batch, device=clean.video.device)
-        (x_v, e_v, alpha_v, sigma_v), (x_a, e_a, alpha_a, sigma_a) = (
-            noised(x, t, path) for x, path in zip((clean.video, clean.audio), denoiser.paths)
-        )
+        noisy = [noised(x, t, path) for x, path in zip((clean.video, clean.audio), denoiser.paths)]
         cond = self.condition(clean.video[:, :, :1])
         times = AVTime(*(path.network_time(t) for path in denoiser.paths))
-        out = denoiser.predict(AVLatent(x_v, x_a), times, cond, self.kinds)
-        error_v = (out.video - (alpha_v * e_v - sigma_v * clean.video)).square()
-        error_a = (out.audio - e_a).square()
-        if self.config["loss"] == "x0":
-            error_v, error_a = error_v * sigma_v**2, error_a * (sigma_a / alpha_a) ** 2
-        elif self.config["loss"] == "v":
-            error_a = error_a * alpha_a.pow(-2).clamp_max(self.config.get("heaviest", math.inf))
-        error_v, error_a = error_v.flatten(1).mean(1), error_a.flatten(1).mean(1)
+        out = denoiser.predict(AVLatent(*(x_t for x_t, *_ in noisy)), times, cond, self.kinds)
+        streams = zip((out.video, out.audio), (clean.video, clean.audio), noisy, denoiser.prediction)
+        error_v, error_a = (self.error(*stream).flatten(1).mean(1) for stream in streams)
         loss = self.config["lambda_v"] * error_v.mean() + self.config["lambda_a"] * error_a.mean()
         coupled = self.kinds.count(CouplingKind.FULL)
         joint, apart = slice(0, coupled), slice(coupled, None)
@@ -164,16 +164,24 @@ class JointDiTStage(UNetStage):
         parts = {"loss": loss} | {name: error.mean() for name, error in logged.items() if len(error)}
         return loss, {key: value.item() for key, value in parts.items()}
 
+    def error(self, out: Tensor, x0: Tensor, noisy: tuple[Tensor, ...], kind: Prediction) -> Tensor:
+        """Squared error of each value of a modality's prediction, or of its clean estimate."""
+        x_t, noise, alpha, sigma = noisy
+        if self.config["loss"] == "x0":
+            return (to_x0(out, x_t, alpha, sigma, kind) - x0).square()
+        return (out - prediction_of(x0, noise, alpha, sigma, kind)).square()
+
     def condition(self, first: Tensor) -> AVCondition:
         return self.conditioner.of_latent(first, self.dropped() * ~self.null.to(first.device))
 
     def finish(self, model: nn.Module, run: dict[str, Any]) -> None:
         card = {
-            "kind": "joint", "architecture": "JointDiT", "name": "Bounce JointDiT", "prediction": ["v", "epsilon"], "trained": True,
-            "joint": self.config["joint"], "codecs": self.config["codecs"], "clip": self.config["clip"],
-            "sample_rate": self.config["sample_rate"],
+            "kind": "joint", "architecture": "JointDiT", "name": "Bounce JointDiT", "trained": True,
+            "prediction": ["v", self.a_card["prediction"]], "joint": self.config["joint"], "codecs": self.config["codecs"],
+            "clip": self.config["clip"], "sample_rate": self.config["sample_rate"],
             "experts": {"video": self.v_card["architecture"], "audio": self.a_card["architecture"]},
-            "video": {"config": self.v_card["config"]}, "audio": {"config": self.a_card["config"], "text_width": self.text_width},
+            "video": {"config": self.v_card["config"]},
+            "audio": {part: self.a_card[part] for part in ("config", "prediction")} | {"text_width": self.text_width},
             "picture": self.v_card["picture"], "edm": self.v_card["edm"], "motion_bucket": self.v_card["motion_bucket"],
             "data": self.config["data_card"], "run": run, "licence": "Apache-2.0",
         }  # fmt: skip
