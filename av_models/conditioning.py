@@ -128,6 +128,30 @@ class OwnWords(nn.Module):
         return self.encoder.unknown(words)
 
 
+class PictureToBoth(nn.Module):
+    """One picture for both streams of a JointDiT of published experts: its embedding joins AudioLDM2's time embedding, whose
+    text is the null one (JointDiT, section 3.2). Words are left out."""
+
+    takes_picture = True
+
+    def __init__(self, video: StreamConditioner, audio: StreamConditioner) -> None:
+        super().__init__()
+        self.video, self.audio = video, audio
+
+    def condition(
+        self, video_prompt: str, audio_prompt: str, picture: Tensor | None, shape: AVShape, codec: VideoCodec
+    ) -> AVCondition:
+        seen, silent = self.video.condition("", picture, shape), self.audio.condition("", None, shape)
+        return heard_as_seen(seen, silent)
+
+    ignored = PictureConditioner.ignored
+
+
+def heard_as_seen(seen: Condition, silent: Condition) -> AVCondition:
+    """The picture's condition, and the null text's with the picture's embedding."""
+    return AVCondition(seen, replace(silent, vector=seen.tokens[:, 0]))
+
+
 class EachItsOwn(nn.Module):
     """Either stream by its expert's own conditioner: of an image-to-video and a text-to-audio model, say, the picture's by a
     picture and the sound's by words."""

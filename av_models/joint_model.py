@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from .checkpoint import load_checkpoint, load_into, read_card, sub_tensors
-from .conditioning import EachItsOwn, OwnWords, PictureConditioner, PictureEncoder, WordConditioner
+from .conditioning import EachItsOwn, OwnWords, PictureConditioner, PictureEncoder, PictureToBoth, WordConditioner
 from .contract import AVCondition, AVLatent, LatentShape, StreamName
 from .given import Way
 from .joint.avfulldit import AVFullDiT
 from .loading import (
     AUDIO_EXPERT,
+    JOINT_LAYERS,
     SHIPPED_JOINT,
     VIDEO_EXPERT,
     build_audio_expert,
@@ -31,7 +32,7 @@ from .loading import (
 from .media.fit import fit_frames
 from .path import EDM
 from .published.load import KINDS, is_published, load_published
-from .published.pair import paired
+from .published.pair import joint_layers, paired, woven
 from .published.parts import Published
 from .shapes import AudioStride, AVShape, VideoShape, VideoStride
 from .text import WordEncoder
@@ -202,6 +203,7 @@ def join_experts(
     name: str,
     clip: dict[str, Any] | None = None,
     own_precision: bool = False,
+    layers: str | Path | None = None,
 ) -> JointModel:
     """Two experts as one model that was never trained as a pair: `trained` is False, so samplers drop its joint parameters.
 
@@ -210,8 +212,12 @@ def join_experts(
     are those of our files.
     clip: the size of clip they were trained on; where it is None, that of the video expert, else Bounce's.
     own_precision: published networks as they are stored, as a GPU takes them; else in float32.
+    layers: what `duet train` made to go between Stable Video Diffusion and AudioLDM2; the model is a trained one then, and
+    goes by a picture alone.
     """
     parts = video, audio, video_codec, audio_codec
+    if layers is not None:
+        return _join_trained(video, audio, layers, name, own_precision)
     if is_published(video) or is_published(audio):
         return _join_published(*parts, joint_blocks, name, clip, own_precision)
     return _join_own(*parts, joint_blocks, name, clip)
@@ -246,6 +252,19 @@ def _join_published(
     denoiser = paired(v, a, joint_blocks, shape).eval().requires_grad_(False)
     card = {"kind": "joint", "architecture": type(denoiser).__name__, "name": name, "trained": False}
     return JointModel(card, denoiser, v.codec, a.codec, EachItsOwn(v.conditioner, a.conditioner), clip=shape)
+
+
+def _join_trained(video, audio, layers, name: str, own_precision: bool) -> JointModel:
+    tensors, card = load_checkpoint(layers)
+    expect(card, "kind", (JOINT_LAYERS,), layers)
+    v, a = load_published(video, "video", own_precision), load_published(audio, "audio", own_precision)
+    clip = VideoShape(**card["clip"])
+    denoiser = woven(v, a, clip, card["joint"])
+    load_into(joint_layers(denoiser), tensors, layers)
+    return JointModel(
+        card | {"kind": "joint", "name": name}, denoiser.eval().requires_grad_(False), v.codec, a.codec,
+        PictureToBoth(v.conditioner, a.conditioner), clip=clip,
+    )  # fmt: skip
 
 
 def _stream(path: str | Path, stream: StreamName, codec: str | Path, own_precision: bool) -> Published:

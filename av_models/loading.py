@@ -19,7 +19,7 @@ SHIPPED = Path(__file__).parent.parent / "bounce" / "models"
 CODECS = {
     "PatchVideoCodec": "patch_video", "SpectrogramCodec": "spectrogram", "WanCodec": "wan_vae", "OobleckCodec": "oobleck",
 }  # fmt: skip
-VIDEO_EXPERT, AUDIO_EXPERT = "video_expert", "audio_expert"
+VIDEO_EXPERT, AUDIO_EXPERT, JOINT_LAYERS = "video_expert", "audio_expert", "joint_layers"
 
 
 def shipped(part: str) -> Path:

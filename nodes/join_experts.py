@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from . import model_cache
-from .host import io
+from .host import find_model, io, model_files
 from .load_joint_model import file_input, model_report
 from .types import CATEGORY, AudioExpertSocket, JointModelSocket, VideoExpertSocket, report
 
 VIDEO_CODEC, AUDIO_CODEC = "video_codec", "audio_codec"
-APART = "Apart"
+APART, NONE = "Apart", "none"
 
 
 class DuetJoinExperts(io.ComfyNode):
@@ -33,22 +35,32 @@ class DuetJoinExperts(io.ComfyNode):
                 ),
                 _codec(VIDEO_CODEC, "What turns pictures into latents: the one the video expert was trained with."),
                 _codec(AUDIO_CODEC, "What turns sound into latents: the one the audio expert was trained with."),
+                io.Combo.Input(
+                    "joint_layers", options=[NONE, *model_files()], default=NONE, optional=True,
+                    tooltip="What duet train made to go between Stable Video Diffusion and AudioLDM2: the model is a trained one "
+                    "then, has the blocks it was trained with, and goes by a picture alone.",
+                ),
             ],
             outputs=[JointModelSocket.Output(display_name="model", tooltip="To prompts, latent, sampler and decoder.")],
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, video_codec: str | None = None, audio_codec: str | None = None) -> bool | str:
-        return model_cache.present(video_codec, audio_codec)
+    def validate_inputs(
+        cls, video_codec: str | None = None, audio_codec: str | None = None, joint_layers: str | None = None
+    ) -> bool | str:
+        return model_cache.present(video_codec, audio_codec, None if joint_layers == NONE else joint_layers)
 
     @classmethod
-    def fingerprint_inputs(cls, video_codec: str, audio_codec: str, **others) -> list[tuple]:
-        return [model_cache.stamp(file) for file in _codec_files(video_codec, audio_codec)]
+    def fingerprint_inputs(cls, video_codec: str, audio_codec: str, joint_layers: str = NONE, **others) -> list[tuple]:
+        files = *_codec_files(video_codec, audio_codec), _layers_file(joint_layers)
+        return [model_cache.stamp(file) for file in files if file]
 
     @classmethod
-    def execute(cls, video_expert, audio_expert, joint_blocks: int, video_codec: str, audio_codec: str) -> io.NodeOutput:
+    def execute(
+        cls, video_expert, audio_expert, joint_blocks: int, video_codec: str, audio_codec: str, joint_layers: str = NONE
+    ) -> io.NodeOutput:
         codecs = _codec_files(video_codec, audio_codec)
-        joint = model_cache.join(video_expert, audio_expert, *codecs, joint_blocks)
+        joint = model_cache.join(video_expert, audio_expert, *codecs, joint_blocks, _layers_file(joint_layers))
         apart = joint.card["architecture"] == APART
         return io.NodeOutput(joint, ui=_apart_report(joint) if apart else model_report(joint))
 
@@ -64,3 +76,7 @@ def _apart_report(joint) -> dict:
 
 def _codec_files(video: str, audio: str) -> tuple:
     return model_cache.part_file(video, VIDEO_CODEC), model_cache.part_file(audio, AUDIO_CODEC)
+
+
+def _layers_file(name: str) -> Path | None:
+    return None if name == NONE else Path(find_model(name))

@@ -34,14 +34,16 @@ def binder(name: str):
     return _once(("binder", *fingerprint(name)), lambda: load_binder(source, clip_tokenizer()))
 
 
-def join(video: ExpertFile, audio: ExpertFile, video_codec: Path, audio_codec: Path, joint_blocks: int):
-    """The joint model of two experts and the codecs they were trained with; published experts bring their own."""
+def join(video: ExpertFile, audio: ExpertFile, video_codec: Path, audio_codec: Path, joint_blocks: int, layers: Path | None):
+    """The joint model of two experts and the codecs they were trained with; published experts bring their own. `layers`:
+    what was trained to go between the two."""
     from ..av_models.joint_model import join_experts
 
     files = video.path, audio.path, video_codec, audio_codec
     name = f"{title(video.path)} + {title(audio.path)}"
-    key = (*map(stamp, files), joint_blocks)
-    return _once(key, lambda: join_experts(*files, joint_blocks=joint_blocks, name=name, own_precision=on_gpu()))
+    key = (*map(stamp, files), joint_blocks, layers and stamp(layers))
+    options = {"joint_blocks": joint_blocks, "name": name, "own_precision": on_gpu(), "layers": layers}
+    return _once(key, lambda: join_experts(*files, **options))
 
 
 def expert_path(name: str, kind: str) -> Path:

@@ -10,7 +10,9 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from duet_av.av_models.checkpoint import save_checkpoint
 from duet_av.av_models.media import read_video
+from duet_av.av_models.published.pair import WIDTHS, joint_layers
 from duet_av.commands import main
 from duet_av.nodes.decode import DuetDecode
 from duet_av.nodes.empty_latent import DuetEmptyLatent
@@ -46,9 +48,9 @@ def options(cls) -> list[str]:
     return cls.GET_NODE_INFO_V1()["input"]["required"]["expert"][1]["options"]
 
 
-def joined(video: str, audio: str, blocks: int = 2):
+def joined(video: str, audio: str, blocks: int = 2, **options):
     experts = DuetLoadVideoExpert.execute(video).args[0], DuetLoadAudioExpert.execute(audio).args[0]
-    return DuetJoinExperts.execute(*experts, blocks, "Bounce", "Bounce")
+    return DuetJoinExperts.execute(*experts, blocks, "Bounce", "Bounce", **options)
 
 
 def test_folders_are_listed_and_what_lies_in_them_is_not(models):
@@ -92,6 +94,22 @@ def test_the_workflow_of_svd_and_audioldm2_makes_a_file(saved_folders, tmp_path,
     assert main(["run", str(FOLDER / "api" / "svd_audioldm2.json"), *changed, *folders, "--json"]) == 0
     made = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert "untrained" in made["reports"]["Model"]["text"][0] and len(read_video(made["files"][0]).frames) == 3
+
+
+def test_trained_layers_go_between_their_experts(models):
+    fresh = joined("svd.1", "audio/audioldm2").args[0]
+    joint = {"inputs": [1, 1], "joint_blocks": 2, **WIDTHS}
+    clip = {"frames": 3, "height": 16, "width": 16, "fps": 7}
+    card = {"kind": "joint_layers", "architecture": "JointDiT", "trained": True, "joint": joint, "clip": clip}
+    save_checkpoint(models / "duet" / "layers.safetensors", joint_layers(fresh.denoiser).state_dict(), card)
+    assert "layers.safetensors" in DuetJoinExperts.GET_NODE_INFO_V1()["input"]["optional"]["joint_layers"][1]["options"]
+    assert DuetJoinExperts.validate_inputs("Bounce", "Bounce", "layers.safetensors") is True
+    assert "gone.safetensors" in DuetJoinExperts.validate_inputs("Bounce", "Bounce", "gone.safetensors")
+    output = joined("svd.1", "audio/audioldm2", joint_layers="layers.safetensors")
+    assert output.args[0].trained and output.args[0].clip.height == 16 and "untrained" not in output.shown["text"][0]
+    stamps = [DuetJoinExperts.fingerprint_inputs("Bounce", "Bounce", name) for name in ("none", "layers.safetensors")]
+    assert stamps[0] != stamps[1]
+    (models / "duet" / "layers.safetensors").unlink()
 
 
 def test_a_pair_that_cannot_be_woven_is_said_to_stay_apart(models):

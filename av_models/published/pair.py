@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -17,16 +20,37 @@ def paired(video: Published, audio: Published, joint_blocks: int, clip: VideoSha
     Of the layers that get no Joint Block one in four is Input and the rest Output, as in JointDiT's figure 2 (1 | 2–3 | 4–6).
     Raises ValueError where `joint_blocks` leave a UNet no input or no output layer.
     """
+    from ..joint.apart import Apart
+
+    if not can_be_woven(video, audio):
+        return Apart(video.expert, audio.expert)
+    inputs = tuple(max(1, (part.expert.depth - joint_blocks) // 4) for part in (video, audio))
+    return woven(video, audio, clip, {"inputs": inputs, "joint_blocks": joint_blocks} | WIDTHS)
+
+
+def can_be_woven(video: Published, audio: Published) -> bool:
     from ..experts.audioldm2 import AudioLDM2Expert
     from ..experts.svd import SVDExpert
-    from ..joint.apart import Apart
+
+    return isinstance(video.expert, SVDExpert) and isinstance(audio.expert, AudioLDM2Expert)
+
+
+def woven(video: Published, audio: Published, clip: VideoShape, joint: Mapping[str, Any]) -> nn.Module:
+    """A JointDiT of Stable Video Diffusion and AudioLDM2 with the settings `joint` that JointDiT takes (`inputs`,
+    `joint_blocks`, `qk_width`, `v_width`, `heads`, `attention`), its joint parameters untrained. ValueError for others."""
+    from ..experts.audioldm2 import AudioLDM2Expert
     from ..joint.jointdit import JointDiT
 
-    if not (isinstance(video.expert, SVDExpert) and isinstance(audio.expert, AudioLDM2Expert)):
-        return Apart(video.expert, audio.expert)
+    if not can_be_woven(video, audio):
+        names = " and ".join(type(part.expert).__name__.removesuffix("Expert") for part in (video, audio))
+        raise ValueError(f"a JointDiT is woven of Stable Video Diffusion and AudioLDM2, not of {names}; give these two")
     sound = AudioLDM2Expert(audio.expert.unet, image_width=video.expert.unet.config.cross_attention_dim)
     audio_rate = 1 / sync_ratio(video.codec.stride, clip.fps, audio.codec.stride, audio.codec.sample_rate)
-    inputs = tuple(max(1, (expert.depth - joint_blocks) // 4) for expert in (video.expert, sound))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return JointDiT(video.expert, sound, inputs=inputs, joint_blocks=joint_blocks, audio_rate=audio_rate, **WIDTHS)
+        return JointDiT(video.expert, sound, audio_rate=audio_rate, **joint)
+
+
+def joint_layers(denoiser: nn.Module) -> nn.ModuleDict:
+    """What JointDiT adds to its two experts: the Joint Blocks, and the picture's way into the sound's time embedding."""
+    return nn.ModuleDict({"blocks": denoiser.blocks, "image": denoiser.audio.image})

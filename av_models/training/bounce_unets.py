@@ -11,51 +11,17 @@ from torch import Tensor, nn
 from ..bounce.captions import VOCABULARY
 from ..checkpoint import half, load_checkpoint, load_into, save_checkpoint, sub_tensors
 from ..conditioning import PictureConditioner, PictureEncoder
-from ..contract import AVCondition, AVLatent, AVTime, CouplingKind, Prediction
+from ..contract import AVCondition
 from ..joint.jointdit import JointDiT
 from ..loading import build_audioldm2, build_svd, expect
-from ..parameterization import prediction_of, to_x0
+from ..parameterization import prediction_of
 from ..path import DDPM, EDM
-from ..path import Path as NoisePath
 from ..text import WordEncoder
 from .bounce_experts import drop_text
-from .coupled_rows import coupled_rows
-from .flow import device_of, draws
 from .latents import LatentSet
+from .unets import JointDiTStage, UNetStage, noised
 
-LOSSES = ("prediction", "x0")
-SVD_EXPERT, AUDIOLDM2_EXPERT, JOINTDIT = "svd_expert", "audioldm2_expert", "jointdit"
-
-
-def noised(x0: Tensor, t: Tensor, path: NoisePath) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """x_t, the noise in it, and α, σ shaped to multiply it."""
-    alpha, sigma = (part.view(-1, *[1] * (x0.ndim - 1)) for part in path.at(t))
-    noise = torch.randn_like(x0)
-    return alpha * x0 + sigma * noise, noise, alpha, sigma
-
-
-class UNetStage:
-    """What the three stages have in common: a batch of clips, t_uni ~ U(0, 1), and the conditions."""
-
-    rank = 0
-    model: nn.ModuleDict
-
-    def __init__(self, config: dict[str, Any], data: LatentSet, out: Path) -> None:
-        self.config, self.data, self.out = config, data, out
-        self.batch, self.drop = config["batch"], config["condition_dropout"]
-
-    def rows(self, step: int, stream: int) -> Tensor:
-        return torch.from_numpy(draws(step, stream, self.rank).integers(0, len(self.data), self.batch))
-
-    def video(self, rows: Tensor) -> Tensor:
-        return self.data.video[rows].to(device_of(self.model)).float()
-
-    def audio(self, rows: Tensor) -> Tensor:
-        return self.data.audio[rows].to(device_of(self.model)).float()
-
-    def dropped(self) -> Tensor:
-        """1 for rows that keep their condition, else 0, [B]."""
-        return (torch.rand(self.batch) >= self.drop).float().to(device_of(self.model))
+SVD_EXPERT, AUDIOLDM2_EXPERT = "svd_expert", "audioldm2_expert"
 
 
 class SVDStage(UNetStage):
@@ -122,57 +88,25 @@ class AudioLDM2Stage(UNetStage):
         save_checkpoint(self.out, half(model.state_dict()), card)
 
 
-class JointDiTStage(UNetStage):
-    """One picture to a sounding clip: t_uni drives both worlds, L = λ1 L_v + λ2 L_a (JointDiT, eqs. 4–7).
-
-    `loss`: "x0" is eq. 7 as printed, which weighs DDPM's noisiest steps hundreds of times more than its cleanest;
-    "prediction" weighs each modality as its expert was trained. Some rows are trained `cut` and some `removed` (see
-    `coupled_rows`).
-    """
+class BounceJointDiTStage(JointDiTStage):
+    """From the files of our own two experts, all of which is trained."""
 
     def __init__(self, config: dict[str, Any], video: Path, audio: Path, data: LatentSet, out: Path) -> None:
         super().__init__(config, data, out)
         v_tensors, self.v_card = _load(video, SVD_EXPERT)
         a_tensors, self.a_card = _load(audio, AUDIOLDM2_EXPERT)
-        if config["loss"] not in LOSSES:
-            raise ValueError(f"stage_config.loss is {config['loss']!r}; give one of {', '.join(LOSSES)}")
         picture = PictureEncoder(**self.v_card["picture"])
         load_into(picture, sub_tensors(v_tensors, "picture"), video)
         expert_v = load_into(build_svd(self.v_card["config"]), sub_tensors(v_tensors, "expert"), video)
         expert_a = build_audioldm2(self.a_card["config"], self.a_card["prediction"], picture.config["width"])
         load_into(expert_a.unet, sub_tensors(a_tensors, "expert.unet"), audio)
-        denoiser = JointDiT(expert_v, expert_a, **config["joint"], edm=EDM(**self.v_card["edm"]))
+        self.denoiser = JointDiT(expert_v, expert_a, **config["joint"], edm=EDM(**self.v_card["edm"]))
         self.text_width = self.a_card["text"]["width"]
         self.conditioner = PictureConditioner(picture, self.text_width, config["clip"]["fps"], self.v_card["motion_bucket"])
-        self.model = nn.ModuleDict({"denoiser": denoiser, "encoder": picture}).train()
-        self.kinds, self.null = coupled_rows(self.batch, config["cut_rows"], config["removed_rows"])
+        self.model = nn.ModuleDict({"denoiser": self.denoiser, "encoder": picture}).train()
 
-    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        rows, denoiser = self.rows(step, 7), self.model["denoiser"]
-        clean = AVLatent(self.video(rows), self.audio(rows))
-        t = torch.rand(self.batch, device=clean.video.device)
-        noisy = [noised(x, t, path) for x, path in zip((clean.video, clean.audio), denoiser.paths)]
-        cond = self.condition(clean.video[:, :, :1])
-        times = AVTime(*(path.network_time(t) for path in denoiser.paths))
-        out = denoiser.predict(AVLatent(*(x_t for x_t, *_ in noisy)), times, cond, self.kinds)
-        streams = zip((out.video, out.audio), (clean.video, clean.audio), noisy, denoiser.prediction)
-        error_v, error_a = (self.error(*stream).flatten(1).mean(1) for stream in streams)
-        loss = self.config["lambda_v"] * error_v.mean() + self.config["lambda_a"] * error_a.mean()
-        coupled = self.kinds.count(CouplingKind.FULL)
-        joint, apart = slice(0, coupled), slice(coupled, None)
-        logged = {"video": error_v[joint], "audio": error_a[joint], "video_cut": error_v[apart], "audio_cut": error_a[apart]}
-        parts = {"loss": loss} | {name: error.mean() for name, error in logged.items() if len(error)}
-        return loss, {key: value.item() for key, value in parts.items()}
-
-    def error(self, out: Tensor, x0: Tensor, noisy: tuple[Tensor, ...], kind: Prediction) -> Tensor:
-        """Squared error of each value of a modality's prediction, or of its clean estimate."""
-        x_t, noise, alpha, sigma = noisy
-        if self.config["loss"] == "x0":
-            return (to_x0(out, x_t, alpha, sigma, kind) - x0).square()
-        return (out - prediction_of(x0, noise, alpha, sigma, kind)).square()
-
-    def condition(self, first: Tensor) -> AVCondition:
-        return self.conditioner.of_latent(first, self.dropped() * ~self.null.to(first.device))
+    def condition(self, rows: Tensor, clean: Tensor, given: Tensor) -> AVCondition:
+        return self.conditioner.of_latent(clean[:, :, :1], given)
 
     def finish(self, model: nn.Module, run: dict[str, Any]) -> None:
         card = {

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ..published.load import is_published
 from .loop import Schedule, Stage, train
 
 STAGES = (
@@ -93,6 +94,8 @@ def make_stage(config: dict[str, Any], base: Path, steps: int, out: Path, on_cli
 
         return BinderStage(settings, out)
     of = config["data"]
+    if kind == "jointdit" and any(map(is_published, _experts(config, base))):
+        return _published_jointdit(config, base, out, on_clip)
     data = _read_data(kind, of, settings, base, on_clip)
     torch.manual_seed(config["seed"])  # encoding drew from it, reading the cache did not
     if kind in ("svd_expert", "audioldm2_expert"):
@@ -102,17 +105,37 @@ def make_stage(config: dict[str, Any], base: Path, steps: int, out: Path, on_cli
     if kind in ("joint", "jointdit"):
         clips = {"training_clips": of["clips"], "training_seed": of["seed"]} if "clips" in of else {"videos": len(data)}
         settings["data_card"] = clips
-        experts = base / config["video_expert"], base / config["audio_expert"]
+        files = _experts(config, base)
         if kind == "jointdit":
-            from .bounce_unets import JointDiTStage
+            from .bounce_unets import BounceJointDiTStage
 
-            return JointDiTStage(settings, *experts, data, out)
+            return BounceJointDiTStage(settings, *files, data, out)
         from .bounce_joint import JointStage
 
-        return JointStage(settings, *experts, data, out, base / config["start"] if "start" in config else None)
+        return JointStage(settings, *files, data, out, base / config["start"] if "start" in config else None)
     from .bounce_experts import ExpertStage
 
     return ExpertStage(kind, settings, data, out)
+
+
+def _experts(config: dict[str, Any], base: Path) -> tuple[Path, Path]:
+    return base / config["video_expert"], base / config["audio_expert"]
+
+
+def _published_jointdit(config: dict[str, Any], base: Path, out: Path, on_clip) -> Stage:
+    """Stable Video Diffusion and AudioLDM2 on a folder of videos, encoded by their own codecs."""
+    from ..published.load import load_published
+    from .folder import Encoders
+    from .published_jointdit import PublishedJointDiTStage
+
+    settings, of, paths = config["stage_config"], config["data"], _experts(config, base)
+    if "folder" not in of:
+        raise ValueError("published experts are trained on a folder of videos; give data.folder")
+    video, audio = load_published(paths[0], "video"), load_published(paths[1], "audio")
+    data = _read_folder(of, settings, base, Encoders.of_published(video, audio, *paths), on_clip)
+    torch.manual_seed(config["seed"])
+    settings["data_card"] = {"videos": len(data)}
+    return PublishedJointDiTStage(settings, video, audio, data, out)
 
 
 def _read_data(kind: str, of: dict[str, Any], settings: dict[str, Any], base: Path, on_clip):
@@ -121,11 +144,17 @@ def _read_data(kind: str, of: dict[str, Any], settings: dict[str, Any], base: Pa
     if "folder" in of:
         if kind not in CAPTIONLESS:
             raise ValueError(f"a folder of videos has no captions; train {' or '.join(CAPTIONLESS)} on it, not {kind}")
-        from .folder import folder_latents
+        from .folder import Encoders
 
-        names = base / of["list"] if "list" in of else None
-        return folder_latents(base / of["folder"], names, *codecs, settings["clip"], base / of["cache"], on_clip)
+        return _read_folder(of, settings, base, Encoders.of_files(*codecs), on_clip)
     from .latents import latent_set
 
     clips = latent_set(*codecs, of["clips"], of["size"], of["seed"], base / of["cache"], on_clip)
     return clips.with_sound(of.get("sound", "tight"), of["seed"])
+
+
+def _read_folder(of: dict[str, Any], settings: dict[str, Any], base: Path, encoders, on_clip):
+    from .folder import folder_latents
+
+    names = base / of["list"] if "list" in of else None
+    return folder_latents(base / of["folder"], names, encoders, settings["clip"], base / of["cache"], on_clip)

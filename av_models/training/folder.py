@@ -4,26 +4,51 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..checkpoint import load_checkpoint, save_checkpoint
+from ..checkpoint import load_checkpoint, save_checkpoint, sub_tensors
+from ..conditioning import StreamConditioner
+from ..contract import Condition
 from ..loading import load_codec
 from ..media.fit import extend_frames, fit_frames, fit_sound
 from ..media.read import read_video
+from ..published.load import published_files
+from ..published.parts import Published
 from ..shapes import AVShape
 from .latents import LatentSet, encoder_key
 
 VIDEOS = {".mp4", ".mkv", ".webm", ".mov", ".avi"}
 
 
+@dataclass(frozen=True)
+class Encoders:
+    """What makes latents of a video: a codec for either modality, and `picture`, what a published expert is told of the first
+    frame. `key` changes with whatever the latents depend on."""
+
+    video: nn.Module
+    audio: nn.Module
+    key: str
+    picture: StreamConditioner | None = None
+
+    @classmethod
+    def of_files(cls, video_codec: Path, audio_codec: Path) -> Encoders:
+        key = " ".join(encoder_key(codec) for codec in (video_codec, audio_codec))
+        return cls(load_codec(video_codec), load_codec(audio_codec), key)
+
+    @classmethod
+    def of_published(cls, video: Published, audio: Published, *paths: Path) -> Encoders:
+        key = " ".join(_stamp(file) for path in paths for file in published_files(path))
+        return cls(video.codec, audio.codec, key, video.conditioner)
+
+
 def folder_latents(
     folder: Path,
     names: Path | None,
-    video_codec: Path,
-    audio_codec: Path,
+    encoders: Encoders,
     clip: dict[str, float],
     cache: Path,
     on_clip: Callable[[int, int], None] | None = None,
@@ -35,13 +60,12 @@ def folder_latents(
     ValueError, in one line, where there is no folder, a named file is missing, or nothing is left.
     """
     files = list_videos(folder, names)
-    codecs = load_codec(video_codec), load_codec(audio_codec)
-    shape = AVShape.of_frames(**clip, sample_rate=codecs[1].sample_rate, channels=codecs[1].channels)
-    kept = cache / f"folder_{_key(files, clip, video_codec, audio_codec)}.safetensors"
+    shape = AVShape.of_frames(**clip, sample_rate=encoders.audio.sample_rate, channels=encoders.audio.channels)
+    kept = cache / f"folder_{_key(files, clip, encoders.key)}.safetensors"
     if not kept.exists():
-        save_checkpoint(kept, _encode(files, codecs, shape, on_clip), {"kind": "latents"})
+        save_checkpoint(kept, _encode(files, encoders, shape, on_clip), {"kind": "latents"})
     tensors, _ = load_checkpoint(kept)
-    return LatentSet(tensors["video"], tensors["audio"], [], [], None)
+    return LatentSet(tensors["video"], tensors["audio"], [], [], None, _condition(sub_tensors(tensors, "picture")))
 
 
 def list_videos(folder: Path, names: Path | None = None) -> list[Path]:
@@ -74,23 +98,37 @@ def cut(path: Path, shape: AVShape) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 @torch.no_grad()
-def _encode(files: list[Path], codecs, shape: AVShape, on_clip) -> dict[str, Tensor]:
-    video_codec, audio_codec = codecs
-    full = video_codec.stride.representable(shape.video)
-    pictures, sounds = [], []
+def _encode(files: list[Path], encoders: Encoders, shape: AVShape, on_clip) -> dict[str, Tensor]:
+    full = encoders.video.stride.representable(shape.video)
+    clips: list[dict[str, Tensor]] = []
     for number, path in enumerate(files):
         for frames, sound in cut(path, shape):
-            pictures.append(video_codec.encode(extend_frames(frames, full)[None]).half())
-            sounds.append(audio_codec.encode(sound[None]).half())
+            made = {"video": encoders.video.encode(extend_frames(frames, full)[None]), "audio": encoders.audio.encode(sound[None])}
+            clips.append({name: latent.half() for name, latent in (made | _told(encoders, frames[:1], shape)).items()})
         if on_clip:
             on_clip(number + 1, len(files))
-    if not pictures:
+    if not clips:
         raise ValueError(f"none of the {len(files)} videos has sound and is {shape.video.seconds:g} s long; give others")
-    return {"video": torch.cat(pictures), "audio": torch.cat(sounds)}
+    return {name: torch.cat([clip[name] for clip in clips]) for name in clips[0]}
 
 
-def _key(files: list[Path], clip: dict[str, float], *codecs: Path) -> str:
+def _told(encoders: Encoders, first: Tensor, shape: AVShape) -> dict[str, Tensor]:
+    """What a published expert is told of a clip's first frame, by the names of `Condition`."""
+    if encoders.picture is None:
+        return {}
+    cond = encoders.picture.condition("", first, shape)
+    return {f"picture.{name}": getattr(cond, name) for name in ("tokens", "vector", "image")}
+
+
+def _condition(told: dict[str, Tensor]) -> Condition | None:
+    return Condition(mask=torch.ones(told["tokens"].shape[:2], dtype=torch.bool), **told) if told else None
+
+
+def _key(files: list[Path], clip: dict[str, float], encoders: str) -> str:
     """Changes with the files, the clip's size and the codecs' encoders."""
-    stamps = [f"{path.resolve()} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
-    said = [*stamps, str(sorted(clip.items())), *(encoder_key(codec) for codec in codecs)]
+    said = [*map(_stamp, files), str(sorted(clip.items())), encoders]
     return hashlib.sha256("\n".join(said).encode()).hexdigest()[:16]
+
+
+def _stamp(path: Path) -> str:
+    return f"{path.resolve()} {path.stat().st_size} {path.stat().st_mtime_ns}"

@@ -17,6 +17,7 @@ from ..bounce.render import render
 from ..bounce.sound import render_sound
 from ..bounce.world import Worlds, simulate
 from ..checkpoint import load_checkpoint, save_checkpoint
+from ..contract import Condition
 from ..loading import load_codec
 
 CHUNK = 64
@@ -25,13 +26,14 @@ CHUNK = 64
 @dataclass(frozen=True)
 class LatentSet:
     """Latents of either modality, [N, …] in fp16, or None where not asked for; of Bounce's clips also what their captions
-    say, and the truth about each."""
+    say, and the truth about each; of videos for published experts what these are told of each first frame."""
 
     video: Tensor | None
     audio: Tensor | None
     video_captions: list[str]
     audio_captions: list[str]
     worlds: Worlds | None
+    pictures: Condition | None = None
 
     def __len__(self) -> int:
         return len(self.audio if self.video is None else self.video)

@@ -1,0 +1,48 @@
+"""JointDiT from its experts as published: what joins Stable Video Diffusion and AudioLDM2 is trained, and they stay as they are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..checkpoint import half, save_checkpoint
+from ..conditioning import heard_as_seen
+from ..contract import AVCondition
+from ..loading import JOINT_LAYERS
+from ..published.pair import joint_layers, woven
+from ..published.parts import Published
+from ..shapes import AVShape, VideoShape
+from .latents import LatentSet
+from .unets import JointDiTStage
+
+
+class PublishedJointDiTStage(JointDiTStage):
+    """The checkpoint holds `joint_layers` alone, for *Join Experts* to put between the same two experts."""
+
+    def __init__(self, config: dict[str, Any], video: Published, audio: Published, data: LatentSet, out: Path) -> None:
+        super().__init__(config, data, out)
+        self.denoiser = woven(video, audio, VideoShape(**config["clip"]), config["joint"])
+        shape = AVShape.of_frames(**config["clip"], sample_rate=audio.codec.sample_rate, channels=audio.codec.channels)
+        self.silent = audio.conditioner.condition("", None, shape)
+        self.model = joint_layers(self.denoiser.requires_grad_(False)).requires_grad_(True).train()
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        self.denoiser.to(next(self.model.parameters()).device)  # the loop moves what it trains
+        return super().loss(step)
+
+    def condition(self, rows: Tensor, clean: Tensor, given: Tensor) -> AVCondition:
+        seen = self.data.pictures.each(lambda part: part[rows]).to(clean.device)
+        tokens, image = (part.float() * given.view(-1, *[1] * (part.ndim - 1)) for part in (seen.tokens, seen.image))
+        seen = replace(seen, tokens=tokens, image=image, vector=seen.vector.float())
+        return heard_as_seen(seen, self.silent.to(clean.device).spread(self.batch))
+
+    def finish(self, model: torch.nn.Module, run: dict[str, Any]) -> None:
+        card = {
+            "kind": JOINT_LAYERS, "architecture": "JointDiT", "name": "JointDiT", "trained": True, "joint": self.config["joint"],
+            "clip": self.config["clip"], "data": self.config["data_card"], "run": run,
+        }  # fmt: skip
+        save_checkpoint(self.out, half(model.state_dict()), card)
