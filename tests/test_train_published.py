@@ -20,7 +20,7 @@ from duet_av.tests.pipelines import audioldm
 from duet_av.tests.published import audioldm2_pipeline, saved, svd_pipeline
 from duet_av.tests.test_training import toml
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "jointdit_avsync15.toml"
+SHIPPED = Path(__file__).parent.parent / "configs" / "jointdit_avsync15.toml"
 SIZE, FRAMES, FPS = 16, 3, 5
 CONFIG = {
     "stage": "jointdit", "run": "run", "out": "layers.safetensors", "seed": 3,
@@ -111,9 +111,9 @@ def test_what_an_expert_is_told_of_a_first_frame_is_kept_beside_the_latents(fold
     assert torch.equal(cond.audio.tokens[:1], silent.tokens) and torch.equal(cond.audio.second.tokens[3:], silent.second.tokens)
 
 
-def test_the_example_is_a_config_of_the_published_experts(folder, tmp_path):
+def test_the_shipped_config_is_one_of_the_published_experts(folder, tmp_path):
     """Its own paths changed to small experts and clips, it trains."""
-    config = read_config(EXAMPLE)
+    config = read_config(SHIPPED)
     config |= {"video_expert": str(folder / "svd"), "audio_expert": str(folder / "audioldm2")}
     config["data"] = CONFIG["data"] | {"list": "list.txt"}
     config["stage_config"] |= {"clip": CONFIG["stage_config"]["clip"], "joint": CONFIG["stage_config"]["joint"]}
