@@ -16,6 +16,7 @@ from ..loading import JOINT_LAYERS
 from ..published.pair import joint_layers, woven
 from ..published.parts import Published
 from ..shapes import AVShape, VideoShape
+from .flow import device_of
 from .latents import LatentSet
 from .unets import JointDiTStage
 
@@ -31,7 +32,7 @@ class PublishedJointDiTStage(JointDiTStage):
         self.model = joint_layers(self.denoiser.requires_grad_(False)).requires_grad_(True).train()
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        self.denoiser.to(next(self.model.parameters()).device)  # the loop moves what it trains
+        self.denoiser.to(device_of(self.model))  # the loop moves what it trains
         return super().loss(step)
 
     def condition(self, rows: Tensor, clean: Tensor, given: Tensor) -> AVCondition:
