@@ -17,6 +17,7 @@ BINS = N_FFT // 2 + 1
 FLOOR = 1e-3  # magnitudes below are silence
 CEILING = 60.0
 PHASE_ITERATIONS, PHASE_MOMENTUM, PHASE_SEED = 48, 0.99, 0
+RENDERED_ITERATIONS = 8  # where a gradient is wanted: Bounce-Bind's embedding is the same to a cosine of 0.9995
 
 
 class Residual1d(nn.Module):
@@ -86,22 +87,22 @@ class SpectrogramCodec(Decoding):
         return self.to_waveform(spectrogram)[:, None].clamp(-1, 1)
 
     def render(self, latent: Tensor) -> Tensor:
-        """As `decode`, with the phases that it found held constant: only magnitudes carry a gradient."""
+        """As `decode`, with rougher phases, held constant: only magnitudes carry a gradient."""
         spectrogram = self.decoder(latent * self.latent_std[:, None] + self.latent_mean[:, None])
         with torch.no_grad():
-            found = self.to_waveform(spectrogram)
+            found = self.to_waveform(spectrogram, RENDERED_ITERATIONS)
             phases = self.stft(found)[..., : spectrogram.shape[-1]].angle()
         turned = torch.polar(self.magnitude(spectrogram), phases)
         length = spectrogram.shape[-1] * HOP
         whole = F.pad(torch.view_as_real(turned), (0, 0, 0, 1))
         return torch.istft(torch.view_as_complex(whole), N_FFT, HOP, window=self.window, length=length)[:, None].clamp(-1, 1)
 
-    def to_waveform(self, spectrogram: Tensor) -> Tensor:
+    def to_waveform(self, spectrogram: Tensor, iterations: int = PHASE_ITERATIONS) -> Tensor:
         """Phases by fast Griffin-Lim (Perraudin 2013), from fixed random ones, so that the same latent sounds the same."""
         magnitude = F.pad(self.magnitude(spectrogram), (0, 1), mode="replicate")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(PHASE_SEED)
             return torchaudio.functional.griffinlim(
-                magnitude, self.window, N_FFT, HOP, N_FFT, power=1.0, n_iter=PHASE_ITERATIONS,
+                magnitude, self.window, N_FFT, HOP, N_FFT, power=1.0, n_iter=iterations,
                 momentum=PHASE_MOMENTUM, length=(magnitude.shape[-1] - 1) * HOP, rand_init=True,
             )  # fmt: skip
