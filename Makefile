@@ -12,7 +12,8 @@ demo: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -q
 
-# COMFYUI_PATH=/path/to/ComfyUI COMFYUI_PYTHON=/path/to/its/python make test-comfyui
+# COMFYUI_PATH=/path/to/ComfyUI COMFYUI_PYTHON=/path/to/its/python make test-comfyui; VHS_PATH=/path/to/ComfyUI-VideoHelperSuite
+# tries it beside ours.
 test-comfyui: $(READY)
 	$(BIN)/python -m pytest -q -rs tests/comfyui
 

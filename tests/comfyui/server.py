@@ -1,4 +1,4 @@
-"""A running ComfyUI that holds nothing but this pack, and what of its HTTP interface the tests need."""
+"""A running ComfyUI that holds this pack alone, if no other is asked for, and what of its HTTP interface the tests need."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,23 +98,28 @@ def is_named() -> bool:
     return bool(os.environ.get("COMFYUI_PATH"))
 
 
-def named_by_environment(base: Path, *options: str) -> AbstractContextManager[Server]:
-    """The ComfyUI of COMFYUI_PATH, a checkout, run by COMFYUI_PYTHON, a Python that has its requirements and ours."""
+def named_by_environment(base: Path, *options: str, packs: Sequence[Path] = ()) -> AbstractContextManager[Server]:
+    """The ComfyUI of COMFYUI_PATH, a checkout, run by COMFYUI_PYTHON, a Python that has its requirements and ours.
+
+    packs: others to load beside this one.
+    """
     if not is_named():
         raise ValueError(UNNAMED)
     path = os.environ["COMFYUI_PATH"]
     checkout = Path(path).resolve()
     if not (checkout / "main.py").is_file():
         raise ValueError(f"COMFYUI_PATH is {path}, which has no main.py; give the folder of a ComfyUI checkout")
-    return started(checkout, os.environ.get("COMFYUI_PYTHON", "python3"), base, *options)
+    return started(checkout, os.environ.get("COMFYUI_PYTHON", "python3"), base, *options, packs=packs)
 
 
 @contextmanager
-def started(checkout: Path, python: str, base: Path, *options: str) -> Iterator[Server]:
+def started(checkout: Path, python: str, base: Path, *options: str, packs: Sequence[Path] = ()) -> Iterator[Server]:
     """The ComfyUI of `checkout`, with the folder `base` for all that it reads and writes."""
     for folder in ("custom_nodes", "input", "output"):
         (base / folder).mkdir()
     (base / "custom_nodes" / NAME).symlink_to(PACK)
+    for pack in packs:
+        (base / "custom_nodes" / pack.name).symlink_to(pack.resolve())
     port, log = _free_port(), base / "comfyui.log"
     command = [
         python, "main.py", "--cpu", "--listen", "127.0.0.1", "--port", str(port), "--base-directory", str(base),
