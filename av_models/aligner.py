@@ -33,13 +33,31 @@ PAIRS: dict[str, tuple[Pair, ...]] = {  # F(x, y) of each task: section 3.3
 MADE: dict[str, tuple[Modality, ...]] = {"joint": ("video", "audio"), "v2a": ("audio",), "a2v": ("video",), "i2a": ("audio",)}
 
 
-UPDATES: dict[str, Callable[[Tensor], Tensor]] = {"gradient": lambda gradient: gradient, "sign": torch.sign}
+UPDATES = ("gradient", "sign", "adam")
+BETAS, EPSILON = (0.9, 0.99), 1e-3
 
 
 def rms(x: Tensor) -> Tensor:
     """Of every row, shaped to divide it."""
     level = x.flatten(1).square().mean(1).sqrt().clamp_min(torch.finfo(x.dtype).tiny)
     return level.view(-1, *[1] * (x.ndim - 1))
+
+
+class Adam:
+    """Adam (arXiv 1412.6980) whose moments are kept from move to move: what gradients have in common counts, and what of them
+    changes with every look does not. A row's gradient and its move are each brought to one rms."""
+
+    def __init__(self) -> None:
+        self.moves, self.first, self.second = 0, 0.0, 0.0
+
+    def direction(self, gradient: Tensor) -> Tensor:
+        gradient, (beta1, beta2) = gradient / rms(gradient), BETAS
+        self.moves += 1
+        self.first = beta1 * self.first + (1 - beta1) * gradient
+        self.second = beta2 * self.second + (1 - beta2) * gradient.square()
+        first, second = self.first / (1 - beta1**self.moves), self.second / (1 - beta2**self.moves)
+        move = first / (second.sqrt() + EPSILON)
+        return move / rms(move)
 
 
 @dataclass(frozen=True)
@@ -61,8 +79,8 @@ class Aligner:
     """How to align.
 
     video_rate, audio_rate: λ1, how far a latent moves (0.01 and 0.1 in the paper, for AnimateDiff and AudioLDM).
-    update: "gradient", as the paper has it, or "sign": each number moves by the rate, which is what the official code's
-        fresh Adam does in its one update.
+    update: "gradient", as the paper has it; "sign": each number moves by the rate, which is what the official code's fresh
+        Adam does in its one update; "adam": a row moves by the rate (rms) as an Adam says that remembers all moves.
     keep_rms: a latent is as large after a move as before it.
     inner_steps: moves a step. first, last: the part of the steps in which there are any (the official code: 0.2 to 1).
     prompt_rate: λ2 of guided prompt tuning (eq. 8); 0 is off. Needs the denoiser's gradient, and carries over the steps.
@@ -79,7 +97,7 @@ class Aligner:
     task: str = "joint"
     video_rate: float = 0.01
     audio_rate: float = 0.1
-    update: Literal["gradient", "sign"] = "gradient"
+    update: Literal["gradient", "sign", "adam"] = "gradient"
     keep_rms: bool = False
     inner_steps: int = 1
     first: float = 0.2
@@ -114,10 +132,6 @@ class Aligner:
         rates = {"video": self.video_rate, "audio": self.audio_rate}
         return {modality: rates[modality] for modality in MADE[self.task]}
 
-    def direction(self, gradient: Tensor) -> Tensor:
-        """What the rates multiply."""
-        return UPDATES[self.update](gradient)
-
     def begin(self, model: JointModel, shape: AVShape, texts: tuple[str, str], reference: Reference = Reference()) -> Alignment:
         """One clip's alignment. `texts`: what to see and what to hear; an empty one is left out."""
         known = _known(self, texts, reference, model.device)
@@ -136,6 +150,7 @@ class Alignment:
     known: dict[str, Tensor]
     losses: list[float] = field(default_factory=list)
     skipped: int = 0
+    moments: dict[str, Adam] = field(default_factory=dict)
 
     @property
     def through_denoiser(self) -> bool:
@@ -171,7 +186,7 @@ class Alignment:
             self.skipped += 1
             return latent
         self.losses.append(float(loss.detach().mean()))
-        steps = (self.aligner.rates[name] * self.aligner.direction(gradient) for name, gradient in zip(moving, gradients))
+        steps = (self.aligner.rates[name] * self._direction(name, gradient) for name, gradient in zip(moving, gradients))
         moved = {name: x.detach() - step for (name, x), step in zip(moving.items(), steps)}
         if self.aligner.keep_rms:
             moved = {name: x * (rms(moving[name].detach()) / rms(x)) for name, x in moved.items()}
@@ -188,9 +203,15 @@ class Alignment:
         parts = {}
         for (name, y), gradient in zip(prompts.items(), gradients):
             if gradient is not None and bool(gradient.isfinite().all()):
-                step = self.aligner.prompt_rate * self.aligner.direction(_of_words(gradient, told[name]))
+                step = self.aligner.prompt_rate * self._direction(f"{name}_prompt", _of_words(gradient, told[name]))
                 parts[name] = with_prompt(told[name], (y - step).detach())
         return replace(cond, **parts)
+
+    def _direction(self, name: str, gradient: Tensor) -> Tensor:
+        """What the rates multiply."""
+        if self.aligner.update == "adam":
+            return self.moments.setdefault(name, Adam()).direction(gradient)
+        return gradient.sign() if self.aligner.update == "sign" else gradient
 
     def loss(self, clean: AVLatent) -> Tensor:
         """The weighted sum of the task's distances, [B]."""

@@ -41,9 +41,10 @@ class DuetAligner(io.ComfyNode):
                 io.Float.Input("video_rate", default=0.1, **RATE, tooltip="How far a step moves the picture. 0: it stays."),
                 io.Float.Input("audio_rate", default=0.1, **RATE, tooltip="How far a step moves the sound. 0: it stays."),
                 io.Combo.Input(
-                    "update", options=["sign", "gradient"],
-                    tooltip="How rates are meant: every number moves by the rate itself (sign, as the published code has it), or "
-                    "by the rate times the gradient (gradient, as the paper has it).",
+                    "update", options=["sign", "gradient", "adam"],
+                    tooltip="How rates are meant: every number moves by the rate itself (sign, as the published code has it), by "
+                    "the rate times the gradient (gradient, as the paper has it), or all by the rate on average, as earlier moves "
+                    "have it too (adam).",
                 ),
                 io.Boolean.Input("keep_rms", default=False, tooltip="Latents stay as large as they were: guards against noise."),
                 io.Int.Input("inner_steps", default=1, min=1, max=100, tooltip="Moves a step. More are slower and stronger."),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from duet_av.av_models.aligner import PAIRS, Aligner, Reference
+from duet_av.av_models.aligner import PAIRS, Adam, Aligner, Reference
 from duet_av.av_models.contract import AVCondition, AVLatent, Condition
 from duet_av.av_models.given import Given
 from duet_av.av_models.guidance import make_guidance
@@ -137,6 +137,21 @@ def test_a_sign_move_is_the_official_codes_fresh_adam(model):
     optimizer.step()
     torch.testing.assert_close(after.video[moved], x.detach()[moved])
     assert torch.equal(after.video[~moved], latent.video[~moved])
+
+
+def test_adam_moves_are_those_of_an_adam_that_remembers_each_at_the_rate(model):
+    """torch's own Adam over the same gradients at one rms, its step brought to the rate."""
+    shown, unit = torch.zeros(2, 3, requires_grad=True), torch.Generator().manual_seed(0)
+    theirs, ours = torch.optim.Adam([shown], lr=1.0, betas=(0.9, 0.99), eps=1e-3), Adam()
+    for _ in range(5):
+        gradient = torch.randn(2, 3, generator=unit) + 1
+        before, shown.grad = shown.detach().clone(), gradient / gradient.square().mean(1, keepdim=True).sqrt()
+        theirs.step()
+        step = before - shown.detach()
+        torch.testing.assert_close(ours.direction(7 * gradient), step / step.square().mean(1, keepdim=True).sqrt())
+    _, latent, after = one_move(model, video_rate=0.1, update="adam")
+    moved = (after.video - latent.video).square().mean(tuple(range(1, latent.video.ndim))).sqrt()
+    torch.testing.assert_close(moved, torch.full_like(moved, 0.1))
 
 
 def test_a_move_can_keep_the_latents_rms(model):
@@ -285,7 +300,7 @@ def test_fewer_latent_frames_can_be_decoded(model):
 
 @pytest.mark.parametrize("settings, said", [
     (dict(task="a2a"), "task is 'a2a'; give one of joint, v2a, a2v, i2a"),
-    (dict(update="adam"), "update is 'adam'; give one of gradient, sign"),
+    (dict(update="momentum"), "update is 'momentum'; give one of gradient, sign, adam"),
     (dict(video_rate=float("nan")), "video_rate is nan; give a number of at least 0"),
     (dict(first=0.8, last=0.2), "it is active from 0.8 to 0.2; give two numbers from 0 to 1, the lower first"),
     (dict(binder=Blind()), "Toy embeds no video; it embeds audio, text: choose another task or binder"),

@@ -5,7 +5,7 @@ import pytest
 
 from duet_av.av_models.bounce import aligner_study
 from duet_av.av_models.bounce.agreement import agreement, heard_kinds, seen_kinds, true_kinds
-from duet_av.av_models.bounce.aligner_study import arms, halfway, markdown_table, study
+from duet_av.av_models.bounce.aligner_study import arms, markdown_table, study, way
 from duet_av.av_models.bounce.evaluate import true_clips
 from duet_av.av_models.bounce.world import FPS, simulate
 from duet_av.av_models.metrics.attributes import observe
@@ -56,8 +56,9 @@ def test_a_study_measures_every_arm_once(measured, tmp_path):
     first = study(None, None, None, tmp_path, 3, lambda *_: None)
     again = study(None, None, None, tmp_path, 3, lambda *_: None)
     assert first == again and measured == arms("test", 3)
-    assert halfway(first, "v2a") == pytest.approx(0.5)
-    assert len(markdown_table(first).splitlines()) == 2 + len(measured)
+    assert way(first, "v2a") == pytest.approx(0.5)
+    lines = markdown_table(first).splitlines()
+    assert len(lines) == 2 + len(measured) and sum("| 50% |" in line for line in lines) == 3  # I2A has no joint model
 
 
 def test_other_settings_measure_aligned_arms_anew(measured, tmp_path):

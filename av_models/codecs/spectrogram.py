@@ -17,7 +17,7 @@ BINS = N_FFT // 2 + 1
 FLOOR = 1e-3  # magnitudes below are silence
 CEILING = 60.0
 PHASE_ITERATIONS, PHASE_MOMENTUM, PHASE_SEED = 48, 0.99, 0
-RENDERED_ITERATIONS = 8  # where a gradient is wanted: Bounce-Bind's embedding is the same to a cosine of 0.9995
+RENDERED_ITERATIONS = 4  # where a gradient is wanted: Bounce-Bind's embedding is the same to a cosine of 0.9988
 
 
 class Residual1d(nn.Module):
