@@ -5,7 +5,7 @@ import pytest
 
 from duet_av.av_models.bounce import aligner_study
 from duet_av.av_models.bounce.agreement import agreement, heard_kinds, seen_kinds, true_kinds
-from duet_av.av_models.bounce.aligner_study import arms, markdown_table, study, way
+from duet_av.av_models.bounce.aligner_study import GIVEN, arms, markdown_table, study, way
 from duet_av.av_models.bounce.evaluate import true_clips
 from duet_av.av_models.bounce.world import FPS, simulate
 from duet_av.av_models.metrics.attributes import observe
@@ -64,7 +64,7 @@ def test_a_study_measures_every_arm_once(measured, tmp_path):
 def test_other_settings_measure_aligned_arms_anew(measured, tmp_path):
     study(None, None, None, tmp_path, 3, lambda *_: None)
     del measured[:]
-    study(None, None, None, tmp_path, 3, lambda *_: None, settings={"audio_rate": 9.0})
+    study(None, None, None, tmp_path, 3, lambda *_: None, settings=dict.fromkeys(GIVEN, {"audio_rate": 9.0}))
     assert {arm.kind for arm in measured} == {"aligned"}
 
 

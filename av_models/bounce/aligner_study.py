@@ -42,12 +42,15 @@ BATCH = 5  # small ones fit the cache
 FIRST_SEED = 1_000_000
 CLIPPED = 0.999
 GIVEN = {"joint": "t2av", "v2a": "v2a", "a2v": "a2v", "i2a": "v2a"}  # what of the true clip is kept, by a task's name elsewhere
-SETTINGS: dict[str, Any] = {  # chosen on validation clips
-    "update": "sign", "keep_rms": True, "video_rate": 0.03, "audio_rate": 0.03, "inner_steps": 2, "first": 0.0, "last": 1.0,
-    "through_denoiser": True, "steps_ahead": 3, "words": 0.0, "latent_frames": 3, "save_memory": False,
+ByTask = Mapping[str, Mapping[str, Any]]
+"""An aligner's settings for each task."""
+_ALIKE: dict[str, Any] = {
+    "keep_rms": True, "inner_steps": 2, "first": 0.0, "last": 1.0, "through_denoiser": True, "steps_ahead": 3, "words": 0.0,
+    "latent_frames": 3, "save_memory": False,
 }  # fmt: skip
-
-
+_BY_SIGN = {"update": "sign", "video_rate": 0.03, "audio_rate": 0.03, **_ALIKE}
+_BY_ADAM = {"update": "adam", "audio_rate": 0.06, **_ALIKE}
+SETTINGS = {"joint": _BY_SIGN, "v2a": _BY_ADAM, "a2v": _BY_SIGN, "i2a": _BY_ADAM}  # chosen on validation clips
 EXPERTS = Settings(guidance="none", scale=1.0, steps=40, shift=3.0)  # words that name nothing need no strength; likewise
 
 
@@ -60,9 +63,9 @@ class Arm:
     split: str
     n: int
 
-    def key(self, settings: Mapping[str, Any]) -> str:
+    def key(self, settings: ByTask) -> str:
         settled = {} if self.kind == "joint" else {"steps": EXPERTS.steps, "shift": EXPERTS.shift}
-        extra = settled | (dict(settings) if self.kind == "aligned" else {})
+        extra = settled | (dict(settings[self.task]) if self.kind == "aligned" else {})
         return " ".join([f"{self.task} {self.kind} {self.split} {self.n}", *(f"{name}={value}" for name, value in extra.items())])
 
 
@@ -74,7 +77,7 @@ def arms(split: str, n: int) -> list[Arm]:
 
 def study(
     experts: JointModel, joint: JointModel, binder: Binder, folder: Path, n: int, on_clip: Callable[[str, int, int], None],
-    split: str = "test", settings: Mapping[str, Any] = SETTINGS,
+    split: str = "test", settings: ByTask = SETTINGS,
 ) -> dict[tuple[str, str], dict[str, Any]]:  # fmt: skip
     """Figures of every arm, by task and kind. `experts`: never trained as a pair; `joint`: the same two, woven and trained."""
     kept, found = Kept(folder / RESULTS), {}
@@ -86,7 +89,7 @@ def study(
 
 
 def measure(
-    arm: Arm, model: JointModel, binder: Binder, settings: Mapping[str, Any], on_clip: Callable[[int, int], None]
+    arm: Arm, model: JointModel, binder: Binder, settings: ByTask, on_clip: Callable[[int, int], None]
 ) -> dict[str, Any]:
     """One arm: agreement, sync, what the binder says, how the clips look and ring, and seconds a clip."""
     worlds = simulate(arm.n, arm.split)
@@ -110,7 +113,7 @@ def measure(
 
 
 def _clips(
-    arm: Arm, model: JointModel, binder: Binder, settings: Mapping[str, Any], worlds: Worlds, on_clip: Callable[[int, int], None]
+    arm: Arm, model: JointModel, binder: Binder, settings: ByTask, worlds: Worlds, on_clip: Callable[[int, int], None]
 ) -> Iterator[tuple[Tensor, Tensor]]:
     if arm.kind == "joint":
         settled = chosen(model)
@@ -127,9 +130,9 @@ def _clips(
 
 
 def _alignment(
-    arm: Arm, model: JointModel, binder: Binder, settings: Mapping[str, Any], worlds: Worlds
+    arm: Arm, model: JointModel, binder: Binder, settings: ByTask, worlds: Worlds
 ) -> Callable[[int, int], Alignment]:
-    aligner = Aligner(binder=binder, task=arm.task, **settings)
+    aligner = Aligner(binder=binder, task=arm.task, **settings[arm.task])
 
     def alignment(start: int, stop: int) -> Alignment:
         part = worlds[start:stop]
