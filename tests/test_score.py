@@ -191,6 +191,13 @@ class TestHealth:
                 assert loudness(stereo, rate) == pytest.approx(level, abs=0.1)
                 assert loudness(stereo[:1], rate) == pytest.approx(level - 3.01, abs=0.1)
 
+    def test_surrounds_count_more_and_low_frequency_effects_not_at_all(self):
+        """EBU Tech 3341, 6: a tone at −28 dBFS left and right, −24 in the centre and −30 in the surrounds is −23.0 LUFS."""
+        levels = np.array([-28.0, -28.0, -24.0, -30.0, -30.0])[:, None]
+        five = 10 ** (levels / 20) * np.sin(2 * np.pi * 1000 * np.arange(20 * 8_000) / 8_000)
+        assert loudness(five, 8_000) == pytest.approx(-23.0, abs=0.1)
+        assert loudness(np.insert(five, 3, five[2], axis=0), 8_000) == loudness(five, 8_000)
+
     def test_quiet_passages_are_gated(self):
         """EBU Tech 3341, 3: the tone at −36, −23 and −36 dBFS for 10, 60 and 10 s is −23.0 LUFS."""
         levels = np.repeat([-36.0, -23.0, -36.0], [80_000, 480_000, 80_000])

@@ -1,6 +1,7 @@
 """Integrated loudness by ITU-R BS.1770-4, in LUFS: K-weighted power of 400 ms blocks, gated at −70 LUFS and 10 LU below.
 
-Every channel has weight 1, as left, right and centre have. Sound shorter than a block is one block of its own length.
+Five and six channels are taken for 5.0 and 5.1 in the order of files (left, right, centre, low-frequency effects, surrounds);
+any other number counts all alike. Sound shorter than a block is one block of its own length.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ STEP, STEPS = 0.1, 4  # seconds; a block is four steps, overlapping its neighbou
 PIECE, WARM_UP = 300, 10  # steps filtered at a time, and steps before them in which the filters settle
 ABSOLUTE_GATE, RELATIVE_GATE = -70.0, -10.0  # LUFS, LU
 OFFSET = -0.691  # dB
+WEIGHTS = {5: (1, 1, 1, 1.41, 1.41), 6: (1, 1, 1, 0, 1.41, 1.41)}
 
 
 def loudness(waveform, sample_rate: int) -> float:
     """LUFS of `waveform` [channels, samples] in −1..1, finite; −inf for silence."""
     wave = torch.as_tensor(np.asarray(waveform))
-    power = sum(_block_power(channel, sample_rate) for channel in wave)
+    weights = WEIGHTS.get(len(wave), (1,) * len(wave))
+    power = sum(weight * _block_power(channel, sample_rate) for weight, channel in zip(weights, wave) if weight)
     power = power[_lufs(power) > ABSOLUTE_GATE]
     if len(power):
         power = power[_lufs(power) > _lufs(power.mean()) + RELATIVE_GATE]
