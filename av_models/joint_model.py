@@ -30,7 +30,6 @@ from .loading import (
     shipped,
 )  # fmt: skip
 from .media.fit import fit_frames
-from .path import EDM
 from .published.load import KINDS, is_published, load_published
 from .published.pair import joint_layers, paired, woven
 from .published.parts import Published
@@ -182,12 +181,12 @@ def _build_avfulldit(card: dict[str, Any]) -> tuple[nn.Module, nn.Module]:
 def _build_jointdit(card: dict[str, Any]) -> tuple[nn.Module, nn.Module]:
     from .joint.jointdit import JointDiT
 
-    video = build_svd(card["video"]["config"])
+    video = build_svd(card["video"]["config"], card["edm"])
     audio = build_audioldm2(card["audio"]["config"], card["audio"]["prediction"], card["picture"]["width"])
     conditioner = PictureConditioner(
         PictureEncoder(**card["picture"]), card["audio"]["text_width"], card["clip"]["fps"], card["motion_bucket"]
     )
-    return JointDiT(video, audio, **card["joint"], edm=EDM(**card["edm"])), conditioner
+    return JointDiT(video, audio, **card["joint"]), conditioner
 
 
 BUILDERS = {"AVFullDiT": _build_avfulldit, "JointDiT": _build_jointdit}

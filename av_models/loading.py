@@ -51,12 +51,13 @@ def build_audio_expert(config: Mapping[str, Any], rope_scale: float) -> nn.Modul
     return FluxExpert(FluxTransformer2DModel(**config), rope_scale)
 
 
-def build_svd(config: Mapping[str, Any]) -> nn.Module:
+def build_svd(config: Mapping[str, Any], edm: Mapping[str, float]) -> nn.Module:
     from diffusers import UNetSpatioTemporalConditionModel
 
     from .experts.svd import SVDExpert
+    from .path import EDM
 
-    return SVDExpert(UNetSpatioTemporalConditionModel(**config))
+    return SVDExpert(UNetSpatioTemporalConditionModel(**config), EDM(**edm))
 
 
 def build_audioldm2(config: Mapping[str, Any], prediction: Prediction, image_width: int = 0) -> nn.Module:

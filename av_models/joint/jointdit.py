@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from ..contract import AVCondition, AVLatent, AVTime, Condition, CouplingKind, Skip, StreamName
 from ..experts.audioldm2 import AudioLDM2Expert
-from ..experts.svd import SVD_NOISE, SVDExpert
+from ..experts.svd import SVDExpert
 from ..experts.unet import UNetStream
-from ..path import EDM
 from .by_coupling import in_order_of_coupling
 from .perceiver import ATTENTIONS
 
@@ -74,8 +73,7 @@ class JointDiT(nn.Module):
     each, then the rest (Output). Skips carry what an expert's layer gave, from before its Joint Block.
 
     inputs: layers of either UNet that come before, (video, audio). audio_rate: latent frames of picture to a latent step
-    of sound, so that both lie on one time axis. attention: "perceiver", or the paper's ablation, "standard". edm: the
-    noise that the picture was trained with.
+    of sound, so that both lie on one time axis. attention: "perceiver", or the paper's ablation, "standard".
     Raises ValueError for a split that leaves no Input or no Output.
     """
 
@@ -84,10 +82,10 @@ class JointDiT(nn.Module):
 
     def __init__(
         self, video: SVDExpert, audio: AudioLDM2Expert, *, inputs: tuple[int, int], joint_blocks: int, audio_rate: float,
-        qk_width: int, v_width: int, heads: int, attention: str = "perceiver", edm: EDM = SVD_NOISE,
+        qk_width: int, v_width: int, heads: int, attention: str = "perceiver",
     ) -> None:  # fmt: skip
         super().__init__()
-        self.paths, self.prediction = (edm, audio.path), (video.prediction, audio.prediction)
+        self.paths, self.prediction = (video.path, audio.path), (video.prediction, audio.prediction)
         for name, expert, first in zip(("video", "audio"), (video, audio), inputs):
             _check_split(name, expert.depth, first, joint_blocks)
         if attention not in ATTENTIONS:

@@ -15,7 +15,7 @@ from ..contract import AVCondition
 from ..joint.jointdit import JointDiT
 from ..loading import build_audioldm2, build_svd, expect
 from ..parameterization import prediction_of
-from ..path import DDPM, EDM
+from ..path import DDPM
 from ..text import WordEncoder
 from .bounce_experts import drop_text
 from .latents import LatentSet
@@ -29,10 +29,10 @@ class SVDStage(UNetStage):
 
     def __init__(self, config: dict[str, Any], data: LatentSet, out: Path) -> None:
         super().__init__(config, data, out)
-        expert = build_svd(config["model"])
+        expert = build_svd(config["model"], config["edm"])
         encoder = PictureEncoder(data.video.shape[1], config["model"]["cross_attention_dim"])
         self.conditioner = PictureConditioner(encoder, 1, config["fps"], config["motion_bucket"])
-        self.path = EDM(**config["edm"])
+        self.path = expert.path
         self.model = nn.ModuleDict({"expert": expert, "picture": encoder})
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
@@ -97,10 +97,10 @@ class BounceJointDiTStage(JointDiTStage):
         a_tensors, self.a_card = _load(audio, AUDIOLDM2_EXPERT)
         picture = PictureEncoder(**self.v_card["picture"])
         load_into(picture, sub_tensors(v_tensors, "picture"), video)
-        expert_v = load_into(build_svd(self.v_card["config"]), sub_tensors(v_tensors, "expert"), video)
+        expert_v = load_into(build_svd(self.v_card["config"], self.v_card["edm"]), sub_tensors(v_tensors, "expert"), video)
         expert_a = build_audioldm2(self.a_card["config"], self.a_card["prediction"], picture.config["width"])
         load_into(expert_a.unet, sub_tensors(a_tensors, "expert.unet"), audio)
-        self.denoiser = JointDiT(expert_v, expert_a, **config["joint"], edm=EDM(**self.v_card["edm"]))
+        self.denoiser = JointDiT(expert_v, expert_a, **config["joint"])
         self.text_width = self.a_card["text"]["width"]
         self.conditioner = PictureConditioner(picture, self.text_width, config["clip"]["fps"], self.v_card["motion_bucket"])
         self.model = nn.ModuleDict({"denoiser": self.denoiser, "encoder": picture}).train()
