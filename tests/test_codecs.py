@@ -153,12 +153,12 @@ def test_a_picture_is_rendered_as_it_is_decoded_and_with_a_gradient():
 
 
 def test_a_sound_is_rendered_with_the_magnitudes_that_it_is_decoded_with():
-    """Its phases are held constant, so that a step against the gradient does what the gradient says."""
+    """Nearly: its phases are rougher. They are held constant, so that a step against the gradient does what it says."""
     codec = small.audio_codec()
     latent = codec.encode(sound()).requires_grad_()
     rendered = codec.render(latent)
     loud, decoded = (codec.stft(x[:, 0]).abs() for x in (rendered, codec.decode(latent)))
-    assert (loud - decoded).norm() < 0.2 * decoded.norm()
+    assert (loud - decoded).norm() < 0.25 * decoded.norm()
     energy = rendered.square().sum()
     (gradient,) = torch.autograd.grad(energy, latent)
     quieter = codec.render(latent.detach() - 1e-3 * gradient / gradient.norm()).square().sum()

@@ -127,7 +127,7 @@ def test_a_file_of_another_kind_is_named(folder):
 
 @pytest.mark.parametrize("change, parts", [
     ({"architecture": "MMDiT"}, ["architecture 'MMDiT'", "AVFullDiT"]),
-    ({"architecture": "JointDiT"}, ["card describes no JointDiT", "patch_size"]),
+    ({"architecture": "JointDiT"}, ["card describes no JointDiT", "'edm'"]),
     ({"kind": "video_expert"}, ["kind 'video_expert'"]),
     ({"joint_blocks": 9}, ["joint_blocks is 9", "1 to 4"]),
     ({"joint_blocks": 2}, ["unexpected new_heads.2."]),
