@@ -50,7 +50,7 @@ _ALIKE: dict[str, Any] = {
 }  # fmt: skip
 _BY_SIGN = {"update": "sign", "video_rate": 0.03, "audio_rate": 0.03, **_ALIKE}
 _BY_ADAM = {"update": "adam", "audio_rate": 0.06, **_ALIKE}
-SETTINGS = {"joint": _BY_SIGN, "v2a": _BY_ADAM, "a2v": _BY_SIGN, "i2a": _BY_ADAM}  # chosen on validation clips
+SETTINGS = {"joint": _BY_SIGN, "v2a": _BY_ADAM, "a2v": _BY_SIGN, "i2a": _BY_ADAM}  # a2v and i2a: by analogy
 EXPERTS = Settings(guidance="none", scale=1.0, steps=40, shift=3.0)  # words that name nothing need no strength; likewise
 
 
