@@ -124,9 +124,12 @@ class JointModel:
 
     def decode(self, latent: AVLatent, shape: AVShape) -> tuple[Tensor, Tensor]:
         """Frames [B, F, H, W, 3] in 0..1 and waveform [B, C, samples] in −1..1, trimmed to `shape`."""
-        latent = latent.to(self.device)
-        frames, waveform = self.video_codec.decode(latent.video), self.audio_codec.decode(latent.audio)
-        return _trimmed(frames, shape), waveform[..., : shape.audio.samples]
+        waveform = self.audio_codec.decode(latent.audio.to(self.device))
+        return self.decode_video(latent.video, shape), waveform[..., : shape.audio.samples]
+
+    def decode_video(self, latent: Tensor, shape: AVShape) -> Tensor:
+        """The picture's part of `decode`."""
+        return _trimmed(self.video_codec.decode(latent.to(self.device)), shape)
 
     def render_video(self, latent: Tensor, shape: AVShape) -> Tensor:
         """The picture's part of `decode`, differentiable."""

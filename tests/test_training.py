@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from duet_av.av_models.binders.base import distance, require
 from duet_av.av_models.binders.bounce_bind import load_bounce_bind
@@ -14,6 +15,7 @@ from duet_av.av_models.bounce.generate import Prompt, generate
 from duet_av.av_models.bounce.world import simulate
 from duet_av.av_models.checkpoint import load_checkpoint, read_card, sub_tensors
 from duet_av.av_models.experts.base import Stream
+from duet_av.av_models.experts.flux import FluxExpert
 from duet_av.av_models.guidance import make_guidance
 from duet_av.av_models.joint.avfulldit import one_after_another
 from duet_av.av_models.joint_model import load_joint_model
@@ -27,6 +29,7 @@ from duet_av.av_models.training.bounce_binder import contrast
 from duet_av.av_models.training.config import train_config
 from duet_av.av_models.training.curves import compare_curves, plot_curve, read_curve
 from duet_av.av_models.training.loop import CURVE, STATE, Schedule
+from duet_av.av_models.training.plain_attention import attend, plain_attention
 from duet_av.commands import main
 from duet_av.tests import small
 
@@ -290,6 +293,35 @@ def test_a_model_that_does_not_hear_learns_the_picture_alone(folder, tmp_path):
     assert same(sub_tensors(after, "denoiser.audio"), {k: v.half() for k, v in expert.state_dict().items()})
     video, _, _ = load_expert(folder / CONFIGS["video_expert"]["out"])
     assert not same(sub_tensors(after, "denoiser.video"), {k: v.half() for k, v in video.state_dict().items()})
+
+
+def test_a_model_that_does_not_hear_runs_the_picture_alone(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(FluxExpert, "embed", None)
+    deaf = {"lambda_a": 0.0, "cut_rows": 0, "removed_rows": 6, "given_rows": 0}
+    settings = CONFIGS["joint"]["stage_config"] | deaf
+    train_config(write(folder, "joint", stage_config=settings), folder=tmp_path, out=folder / "models/deaf.safetensors")
+    assert (tmp_path / CURVE).read_text().splitlines()[0] == "step,seconds,loss,video"
+
+
+def test_bfloat16_follows_the_same_curve_to_weights_in_float32(folder, tmp_path):
+    schedule = {"steps": STEPS, "lr": 1e-3, "warmup": 2}
+    whole, half = tmp_path / "whole", tmp_path / "half"
+    train_config(write(folder, "joint", schedule=schedule), folder=whole, out=folder / "models/whole.safetensors")
+    train_config(write(folder, "joint", schedule=schedule | {"bf16": True}), folder=half, out=folder / "models/half.safetensors")
+    losses = [read_curve(run / CURVE)["loss"] for run in (whole, half)]
+    assert losses[0] != losses[1] and losses[0] == pytest.approx(losses[1], rel=0.01)
+    assert {value.dtype for key, value in state(half).items() if key.startswith("model.")} == {torch.float32}
+
+
+@pytest.mark.parametrize("mask", [None, torch.tensor([[True, True, False]]), torch.tensor([[0.0, -1.0, -torch.inf]])])
+@pytest.mark.parametrize("scale", [None, 0.3])
+def test_plain_attention_is_attention(mask, scale):
+    q, k, v = torch.randn(3, 2, 4, 3, 8).unbind()
+    expected = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
+    with plain_attention():
+        assert F.scaled_dot_product_attention is attend
+        torch.testing.assert_close(F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale), expected)
+    assert F.scaled_dot_product_attention is not attend
 
 
 def test_a_joint_run_goes_on_from_another(folder, tmp_path):

@@ -39,15 +39,17 @@ def likeliest(frames) -> Likeness:
     tracks = follow(find_spots(frames), len(frames))[:2]
     if not tracks:
         return Likeness([], (), 0.0)
-    tried = {materials: _likeness(frames, tracks, materials) for materials in product(range(len(MATERIALS)), repeat=len(tracks))}
+    balls = ball_mask(frames)
+    choices = product(range(len(MATERIALS)), repeat=len(tracks))
+    tried = {materials: _likeness(frames, balls, tracks, materials) for materials in choices}
     best = max(tried, key=tried.get)
     return Likeness(tracks, tuple(MATERIALS[material] for material in best), tried[best])
 
 
-def _likeness(frames: np.ndarray, tracks: list[Track], materials: tuple[int, ...]) -> float:
+def _likeness(frames: np.ndarray, balls: np.ndarray, tracks: list[Track], materials: tuple[int, ...]) -> float:
     painted = render(_world(tracks, materials), frames.shape[1])[0].astype(np.float32) / 255
     changed = np.abs(painted - background(frames.shape[1])).max(-1) > 1 / 255
-    where = changed | ball_mask(frames)
+    where = changed | balls
     return decibels(float(np.square(painted[where] - frames[where], dtype=np.float64).mean())) if where.any() else 0.0
 
 

@@ -39,7 +39,34 @@ def generate(
     alignment: Callable[[int, int], Alignment] | None = None,
     on_clip: Callable[[int, int], None] | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Frames [F, H, W, 3] and waveform [C, samples] of each prompt, in order; clip i has seeds seed + i for both.
+    """Frames [F, H, W, 3] and waveform [C, samples] of each prompt, in order, of the latents that `sampled` gives."""
+    done, shape = 0, model.shape()
+    latents = sampled(
+        model, prompts, guidance, steps=steps, shift=shift, seed=seed, batch=batch, given=given, bad_model=bad_model,
+        alignment=alignment,
+    )  # fmt: skip
+    for latent in latents:
+        for clip in zip(*model.decode(latent, shape)):
+            yield clip
+            done += 1
+            if on_clip:
+                on_clip(done, len(prompts))
+
+
+def sampled(
+    model: JointModel,
+    prompts: Sequence[Prompt],
+    guidance: Guidance,
+    *,
+    steps: int,
+    shift: float,
+    seed: int,
+    batch: int = 16,
+    given: Callable[[int, int], Given] | None = None,
+    bad_model: JointModel | None = None,
+    alignment: Callable[[int, int], Alignment] | None = None,
+) -> Iterator[AVLatent]:
+    """Latents of the prompts, `batch` by batch; clip i has seeds seed + i for both.
 
     `given(start, stop)`: the parts that are known of clips start to stop. `bad_model`: for autoguidance.
     `alignment(start, stop)`: what moves clips start to stop.
@@ -50,17 +77,12 @@ def generate(
     for start in range(0, len(prompts), batch):
         part = prompts[start : start + batch]
         noise = _noise(model, shape, [seed + start + i for i in range(len(part))])
-        result = sample(
+        yield sample(
             model.denoiser, noise, *_texts(model, part), guidance, steps=steps, shift=shift,
             given=given(start, start + len(part)) if given else None,
             alignment=alignment(start, start + len(part)) if alignment else None,
             bad_model=BadModel(bad_model.denoiser, *_texts(bad_model, part)) if bad_model else None,
-        )  # fmt: skip
-        frames, waveform = model.decode(result.latent, shape)
-        for i in range(len(part)):
-            yield frames[i], waveform[i]
-            if on_clip:
-                on_clip(start + i + 1, len(prompts))
+        ).latent  # fmt: skip
 
 
 def _texts(model: JointModel, prompts: Sequence[Prompt]) -> tuple[AVCondition, AVCondition]:

@@ -13,6 +13,7 @@ from ..contract import AVCondition, AVLatent, AVTime, CouplingKind
 from ..experts.base import Stream
 from ..given import Given
 from ..joint.avfulldit import AVFullDiT
+from ..joint.one_stream import OneStream
 from ..loading import load_expert
 from .alignment import PathAlignment, truth_of
 from .bounce_experts import compile_blocks, drop_text
@@ -42,7 +43,8 @@ class JointStage:
     part of the clip clean, drawn from `modes`. Text encoders are trained too, unless `frozen_text`. `start`: a checkpoint
     of this stage to go on from, instead of from the experts alone. `align` {block, place, kind}: that block's video
     features are also aligned with the balls' true paths; the head that reads them is not part of the checkpoint.
-    `attention` and `rope`: the paper's ablations (see `AVFullDiT` and `ROPES`).
+    `attention` and `rope`: the paper's ablations (see `AVFullDiT` and `ROPES`). Where every row is `removed` and
+    `lambda_a` is 0, the sound's tower does not run: the paper's T2V-only counterpart.
     """
 
     rank = 0
@@ -76,6 +78,7 @@ class JointStage:
             self.align_with_paths(denoiser, **align)
         self.given_rows = config["given_rows"]
         self.kinds, self.null = coupled_rows(self.batch, config["cut_rows"], config["removed_rows"])
+        self.deaf = not self.weight and config["removed_rows"] == self.batch
 
     def align_with_paths(self, denoiser: AVFullDiT, block: int, **weights: float) -> None:
         self.model["alignment"] = PathAlignment(denoiser.video.width, **weights)
@@ -102,13 +105,16 @@ class JointStage:
         x_a, velocity_a = noised(clean.audio, t)
         given = Given(clean, self.known(step), "clean")
         noisy, times = given.restored(AVLatent(x_v, x_a)), given.times(AVTime(t, t))
-        out = self.model["denoiser"].predict(noisy, times, self.condition(rows), self.kinds)
+        network = OneStream(self.model["denoiser"], "video") if self.deaf else self.model["denoiser"]
+        out = network.predict(noisy, times, self.condition(rows), self.kinds)
         error_v = error_of_rest((out.video - velocity_v).square(), given.known.video)
         error_a = error_of_rest((out.audio - velocity_a).square(), given.known.audio)
         loss = error_v.mean() + self.weight * error_a.mean() if self.weight else error_v.mean()
         joint = slice(self.given_rows, self.kinds.count(CouplingKind.FULL))
         apart = slice(joint.stop, None)
         logged = {"video": error_v[joint], "audio": error_a[joint], "video_cut": error_v[apart], "audio_cut": error_a[apart]}
+        if self.deaf:
+            logged = {"video": error_v}
         parts = {"loss": loss} | {name: error.mean() for name, error in logged.items() if len(error)}
         if "alignment" in self.model:
             truth = tuple(part[rows].to(device) for part in self.truth)

@@ -1,30 +1,34 @@
 """Does hearing help seeing? The pair study of AVFullDiT (arXiv 2512.02457, section 5) on Bounce.
 
 Every arm is trained from the same experts on the same clips in the same order, then makes a picture for the same prompts
-from the same noise. A killed study goes on where it was: runs resume, checkpoints and measured clips stay.
+from the same noise. A killed study goes on where it was: runs resume, and what was measured stays. Of an arm that is measured
+the checkpoint is needed no more.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from ..binders.base import Binder
 from ..binders.bounce_bind import load_bounce_bind
 from ..bounce.captions import captions
 from ..bounce.evaluate import true_clips
-from ..bounce.generate import Prompt, generate
+from ..bounce.generate import Prompt, sampled
 from ..bounce.hearing_measures import measure, paired_effect, subsets
-from ..bounce.json_lines import add_line, read_lines
+from ..bounce.json_lines import Kept, add_line, read_lines
 from ..bounce.render import render
 from ..bounce.sound import render_sound
-from ..bounce.world import FPS, Worlds, simulate
+from ..bounce.world import FPS, FRAMES, Worlds, simulate
 from ..contract import AVCondition, AVLatent, AVTime, CouplingKind
+from ..given import Given
 from ..guidance import make_guidance
 from ..joint_model import JointModel, load_joint_model
 from ..metrics.frechet import frechet
@@ -35,7 +39,7 @@ from .flow import noised
 from .hearing_arms import SEEDS, Arm, arms
 
 RESULTS = "results.json"
-SCALE, STEPS, SHIFT = 2.5, 20, 5.0  # CFG for every arm: no strategy that needs the other modality
+SCALE, STEPS, SHIFT = 2.5, 12, 5.0  # CFG for every arm: no strategy that needs the other modality
 LOSS_TIMES = (0.5, 0.7, 0.85, 0.95)
 REFERENCE_CLIPS, VALIDATION_CLIPS = 2000, 128
 
@@ -46,12 +50,13 @@ def study(config: Path, folder: Path, clips: int, progress: Progress) -> dict[st
     if clips <= binder.config["out"]:
         raise ValueError(f"clips is {clips}; a Fréchet distance needs more than {binder.config['out']}")
     planned = arms(settings["stage_config"]["batch"])
-    for arm in planned:
-        train_arm(arm.name, changed(settings, arm), config, folder, progress)
     worlds = simulate(clips, "test", seed=0)
-    measured = {arm.name: measure_arm(arm, folder, worlds, progress) for arm in planned}
-    measured["truth"] = measure_truth(folder, worlds, progress)
-    found = {"arms": summary(planned, measured, folder, progress), "effects": effects(measured, worlds), "clips": clips}
+    measured = {"truth": measure_truth(folder, worlds, binder, progress)}
+    for arm in planned:
+        if not is_measured(arm, folder, clips):
+            train_arm(arm.name, changed(settings, arm), config, folder, progress)
+        measured[arm.name] = measure_arm(arm, folder, worlds, binder, progress)
+    found = {"arms": summary(measured, folder), "effects": effects(measured, worlds), "clips": clips}
     (folder / RESULTS).write_text(json.dumps(found, indent=1) + "\n")
     return found
 
@@ -64,51 +69,83 @@ def changed(settings: dict[str, Any], arm: Arm) -> dict[str, Any]:
     return own
 
 
-def measure_arm(arm: Arm, folder: Path, worlds: Worlds, progress: Progress) -> list[dict[str, Any]]:
-    """What `measure` says of each prompt's clip, and its features."""
-    lines = _Lines(folder / "clips" / f"{arm.name}.jsonl")
-    if len(lines.known) < len(worlds):
-        model, binder = load_joint_model(checkpoint_of(arm.name, folder)), load_bounce_bind()
-        prompts = [Prompt(*pair) for pair in zip(*captions(worlds, 0, drop=0.0))]
-        first = len(lines.known)
-        guidance = make_guidance("cfg", video_scale=SCALE, audio_scale=SCALE, removed=not arm.hears)
-        made = generate(model, prompts[first:], guidance, steps=STEPS, shift=SHIFT, seed=1_000_000 + first)
-        for row, (frames, _) in enumerate(made, first):
-            lines.add(_measured(frames.numpy(), worlds, row, binder))
+def is_measured(arm: Arm, folder: Path, clips: int) -> bool:
+    return len(_clips(arm.name, folder).known) >= clips and _figure(arm.name, clips) in _figures(folder).known
+
+
+def measure_arm(arm: Arm, folder: Path, worlds: Worlds, binder: Binder, progress: Progress) -> list[dict[str, Any]]:
+    """What `measure` says of each prompt's clip; keeps the Fréchet distance and the validation loss."""
+    lines, features = _clips(arm.name, folder), _features(arm.name, folder)
+    if not is_measured(arm, folder, len(worlds)):
+        model = load_joint_model(checkpoint_of(arm.name, folder))
+        for row, frames in enumerate(_pictures(model, arm, worlds, len(features.known)), len(features.known)):
+            _measure_clip(frames.numpy(), worlds, row, binder, lines, features)
             progress(f"measuring {arm.name}", row + 1, len(worlds))
+        _keep_figures(arm.name, folder, len(worlds), binder, progress, validation_loss=validation_loss(model, arm.hears))
     return lines.known[: len(worlds)]
 
 
-def measure_truth(folder: Path, worlds: Worlds, progress: Progress) -> list[dict[str, Any]]:
+def _pictures(model: JointModel, arm: Arm, worlds: Worlds, first: int) -> Iterator[Tensor]:
+    """Frames [F, H, W, 3] for each prompt from number `first` on. A deaf model is given its sound, which it does not hear,
+    so that the sound's tower need not run."""
+    prompts = [Prompt(*pair) for pair in zip(*captions(worlds, 0, drop=0.0))]
+    guidance = make_guidance("cfg", video_scale=SCALE, audio_scale=SCALE, removed=not arm.hears)
+    shape = model.shape()
+
+    def silence(start: int, stop: int) -> Given:
+        size = model.latent_shape(shape, stop - start)
+        known = AVLatent(torch.zeros(1, 1, 1, 1, 1, dtype=torch.bool), torch.ones(1, 1, 1, dtype=torch.bool))
+        return Given(AVLatent(torch.zeros(size.video), torch.zeros(size.audio)), known, model.given)
+
+    latents = sampled(
+        model, prompts[first:], guidance, steps=STEPS, shift=SHIFT, seed=1_000_000 + first, given=None if arm.hears else silence
+    )
+    for latent in latents:
+        yield from model.decode_video(latent.video, shape)
+
+
+def measure_truth(folder: Path, worlds: Worlds, binder: Binder, progress: Progress) -> list[dict[str, Any]]:
     """The same of the true clips: what the tracker itself gets wrong."""
-    lines = _Lines(folder / "clips" / "truth.jsonl")
+    lines, features = _clips("truth", folder), _features("truth", folder)
     if len(lines.known) < len(worlds):
-        binder = load_bounce_bind()
         for row, (frames, _, _) in enumerate(true_clips(worlds)):
-            if row >= len(lines.known):
-                lines.add(_measured(np.asarray(frames), worlds, row, binder))
+            if row >= len(features.known):
+                _measure_clip(np.asarray(frames), worlds, row, binder, lines, features)
             progress("measuring true clips", row + 1, len(worlds))
+    _keep_figures("truth", folder, len(worlds), binder, progress)
     return lines.known[: len(worlds)]
 
 
 @torch.no_grad()
-def _measured(frames: np.ndarray, worlds: Worlds, row: int, binder) -> dict[str, Any]:
-    features = binder.embed_video(torch.from_numpy(np.ascontiguousarray(frames))[None], FPS)[0]
-    return {**measure(frames, worlds, row), "features": [round(float(x), 5) for x in features]}
+def _measure_clip(frames: np.ndarray, worlds: Worlds, row: int, binder: Binder, lines: _Lines, features: _Lines) -> None:
+    """Adds a clip's measures, unless a kill came between them and its features, and then these."""
+    if row >= len(lines.known):
+        lines.add(measure(frames, worlds, row))
+    features.add(_embedded(torch.from_numpy(np.ascontiguousarray(frames)), binder))
 
 
-def summary(planned: Sequence[Arm], measured: dict, folder: Path, progress: Progress) -> dict[str, dict[str, Any]]:
-    """Of each arm: the mean of every measure and its interval, the Fréchet distance to true clips, the validation loss."""
-    true = _true_features(folder, progress)
+def _embedded(frames: Tensor, binder: Binder) -> dict[str, Any]:
+    return {"features": [round(float(x), 5) for x in binder.embed_video(frames[None], FPS)[0]]}
+
+
+def _keep_figures(name: str, folder: Path, clips: int, binder: Binder, progress: Progress, **more: float) -> None:
+    """Beside `more`, the Fréchet distance between the clips' pictures and true ones, in Bounce-Bind's space."""
+
+    def figures() -> dict[str, float]:
+        made = [line["features"] for line in _features(name, folder).known[:clips]]
+        return {"frechet": frechet(np.array(made), _true_features(folder, binder, progress))} | more
+
+    _figures(folder).figures(_figure(name, clips), figures)
+
+
+def summary(measured: dict[str, list[dict]], folder: Path) -> dict[str, dict[str, Any]]:
+    """Of each arm: the mean of every measure and its interval, and the figures of it as a whole."""
     found = {}
     for name, clips in measured.items():
-        values = {key: np.array([clip[key] for clip in clips], float) for key in clips[0] if key != "features"}
+        values = {key: np.array([clip[key] for clip in clips], float) for key in clips[0]}
         found[name] = {key: float(each.mean()) for key, each in values.items()}
         found[name]["intervals"] = {key: list(mean_interval(each)) for key, each in values.items()}
-        found[name]["frechet"] = frechet(np.array([clip["features"] for clip in clips]), true)
-    for number, arm in enumerate(planned):
-        found[arm.name]["validation_loss"] = validation_loss(load_joint_model(checkpoint_of(arm.name, folder)), arm.hears)
-        progress("validation loss", number + 1, len(planned))
+        found[name] |= _figures(folder).known[_figure(name, len(clips))]
     return found
 
 
@@ -118,9 +155,8 @@ def effects(measured: dict[str, list[dict]], worlds: Worlds) -> dict[str, dict[s
     for subset, where in subsets(worlds).items():
         rows = np.flatnonzero(where)
         for key in measured["truth"][0]:
-            if key != "features":
-                hearing, deaf = (_by_seed(measured, kind, rows, key) for kind in ("t2av", "t2v"))
-                found.setdefault(subset, {"n": len(rows)})[key] = paired_effect(hearing, deaf)
+            hearing, deaf = (_by_seed(measured, kind, rows, key) for kind in ("t2av", "t2v"))
+            found.setdefault(subset, {"n": len(rows)})[key] = paired_effect(hearing, deaf)
     return found
 
 
@@ -153,15 +189,31 @@ def _latents(model: JointModel, worlds: Worlds) -> AVLatent:
 
 
 @torch.no_grad()
-def _true_features(folder: Path, progress: Progress) -> np.ndarray:
-    lines = _Lines(folder / "clips" / "reference.jsonl")
+def _true_features(folder: Path, binder: Binder, progress: Progress) -> np.ndarray:
+    lines = _features("reference", folder)
     if len(lines.known) < REFERENCE_CLIPS:
-        binder, worlds = load_bounce_bind(), simulate(REFERENCE_CLIPS, "val", seed=1)
+        worlds = simulate(REFERENCE_CLIPS, "val", seed=1)
         for row in range(len(lines.known), REFERENCE_CLIPS):
-            frames = torch.from_numpy(render(worlds[row : row + 1], 64)[:, :32]).float() / 255
-            lines.add({"features": [round(float(x), 5) for x in binder.embed_video(frames, FPS)[0]]})
+            frames = torch.from_numpy(render(worlds[row : row + 1], 64)[0, :FRAMES]).float() / 255
+            lines.add(_embedded(frames, binder))
             progress("features of true clips", row + 1, REFERENCE_CLIPS)
     return np.array([line["features"] for line in lines.known])
+
+
+def _clips(name: str, folder: Path) -> _Lines:
+    return _Lines(folder / "clips" / f"{name}.jsonl")
+
+
+def _features(name: str, folder: Path) -> _Lines:
+    return _Lines(folder / "features" / f"{name}.jsonl")
+
+
+def _figures(folder: Path) -> Kept:
+    return Kept(folder / "figures.jsonl")
+
+
+def _figure(name: str, clips: int) -> str:
+    return f"{name} {clips}"
 
 
 class _Lines:

@@ -20,7 +20,7 @@ from ..checkpoint import load_checkpoint, save_checkpoint
 from ..contract import Condition
 from ..loading import load_codec
 
-CHUNK = 64
+CHUNK, AT_ONCE = 64, 4  # clips that are rendered together, and of these those that are encoded together: a cache holds them
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def _encode(codec: Path, make: Callable[[Worlds], Tensor], worlds: Worlds, on_cl
             clips = coming.result()
             if index + 1 < len(chunks):
                 coming = ahead.submit(make, chunks[index + 1])
-            out.append(encode(clips).half())
+            out.append(torch.cat([encode(part) for part in clips.split(AT_ONCE)]).half())
             if on_clip:
                 on_clip(sum(map(len, out)), len(worlds))
     return torch.cat(out).contiguous()  # as the cache gives them: noise is drawn in memory order

@@ -10,7 +10,8 @@ import csv
 import math
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +21,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ..checkpoint import load_checkpoint, load_into, save_checkpoint, sub_tensors
+from .plain_attention import plain_attention
 
 STATE = "state.safetensors"
 CURVE = "curve.csv"
@@ -31,6 +33,7 @@ class Schedule:
     """`steps` in all; the learning rate rises over `warmup` steps to `lr` and falls to `lr · floor` as a cosine.
 
     `muon`: matrices inside a network's blocks are updated by Muon (arXiv 2502.16982), the rest by AdamW.
+    `bf16`: losses are computed in bfloat16 where autocast has it; weights, averages and optimisers stay in float32.
     """
 
     steps: int
@@ -41,6 +44,7 @@ class Schedule:
     clip: float = 1.0
     ema: float = 0.998
     muon: bool = False
+    bf16: bool = False
 
     def rate(self, step: int) -> float:
         if step < self.warmup:
@@ -105,7 +109,8 @@ def train(
         torch.manual_seed(seed * 1_000_003 + step * 64 + accelerator.process_index)
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = schedule.lr * schedule.rate(step)
-        loss, parts = loss_of(step)
+        with _precision(schedule, accelerator.device):
+            loss, parts = loss_of(step)
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(model.parameters(), schedule.clip)
         for optimizer in optimizers:
@@ -148,6 +153,16 @@ def make_optimizers(model: nn.Module, schedule: Schedule) -> list[torch.optim.Op
         # its updates are as large as AdamW's, so that one learning rate serves both
         optimizers.append(torch.optim.Muon([trained[name] for name in matrices], adjust_lr_fn="match_rms_adamw", **settings))
     return optimizers
+
+
+@contextmanager
+def _precision(schedule: Schedule, device: torch.device) -> Iterator[None]:
+    with ExitStack() as stack:
+        if schedule.bf16:
+            stack.enter_context(torch.autocast(device.type, torch.bfloat16))
+            if device.type == "cpu":
+                stack.enter_context(plain_attention())
+        yield
 
 
 @torch.no_grad()
