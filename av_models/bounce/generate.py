@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,22 +31,12 @@ def generate(
     prompts: Sequence[Prompt],
     guidance: Guidance,
     *,
-    steps: int,
-    shift: float,
-    seed: int,
-    batch: int = 16,
-    given: Callable[[int, int], Given] | None = None,
-    bad_model: JointModel | None = None,
-    alignment: Callable[[int, int], Alignment] | None = None,
     on_clip: Callable[[int, int], None] | None = None,
+    **settings: Any,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Frames [F, H, W, 3] and waveform [C, samples] of each prompt, in order, of the latents that `sampled` gives."""
+    """Frames [F, H, W, 3] and waveform [C, samples] of each prompt, in order, of what `sampled` gives with the `settings`."""
     done, shape = 0, model.shape()
-    latents = sampled(
-        model, prompts, guidance, steps=steps, shift=shift, seed=seed, batch=batch, given=given, bad_model=bad_model,
-        alignment=alignment,
-    )  # fmt: skip
-    for latent in latents:
+    for latent in sampled(model, prompts, guidance, **settings):
         for clip in zip(*model.decode(latent, shape)):
             yield clip
             done += 1
