@@ -20,6 +20,7 @@ def register(commands) -> None:
     parser.add_argument("--val", type=int, default=60, metavar="N", help="validation clips a setting (guidance, jointdit)")
     parser.add_argument("--test", type=int, metavar="N", help="test clips of everything that is compared")
     parser.add_argument("--config", type=Path, metavar="FILE", help="what is trained (jointdit, hearing); default: ours")
+    parser.add_argument("--pair", action="store_true", help="hearing: the pair alone, without looser worlds and ablations")
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: docs/NAME")
     parser.set_defaults(command=experiment)
 
@@ -93,7 +94,7 @@ def _hearing(args: argparse.Namespace, folder: Path, progress) -> Found:
     from ..av_models.training.hearing_report import draw, markdown_tables
     from ..av_models.training.hearing_study import study
 
-    found = study(args.config, folder, args.test, progress)
+    found = study(args.config, folder, args.test, progress, args.pair)
     return markdown_tables(found), lambda: draw(found, folder)
 
 

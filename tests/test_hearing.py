@@ -114,11 +114,11 @@ def small_config(tmp_path):
 
 @pytest.fixture
 def small_study(monkeypatch):
-    """One seed of the pair alone, sampled in a step, few clips, and features of four numbers."""
+    """One seed of the pair and an arm more, sampled in a step, few clips, and features of four numbers."""
     binder = BounceBind(list(VOCABULARY), width=32, out=4)
     monkeypatch.setattr(hearing_study, "load_bounce_bind", lambda: binder)
     monkeypatch.setattr(hearing_study, "VALIDATION_CLIPS", 2)
-    monkeypatch.setattr(hearing_study, "arms", lambda batch: arms(batch)[:2])
+    monkeypatch.setattr(hearing_study, "arms", lambda batch: arms(batch)[:3])
     monkeypatch.setattr(hearing_study, "SEEDS", SEEDS[:1])
     monkeypatch.setattr(hearing_study, "STEPS", 1)
     monkeypatch.setattr(hearing_study, "REFERENCE_CLIPS", 6)
@@ -126,12 +126,12 @@ def small_study(monkeypatch):
 
 def test_the_study_trains_measures_and_reports_and_does_nothing_twice(small_config, small_study, tmp_path, capsys):
     out = tmp_path / "study"
-    command = ["experiment", "hearing", "--config", str(small_config), "--test", "6", "--out", str(out)]
+    command = ["experiment", "hearing", "--pair", "--config", str(small_config), "--test", "6", "--out", str(out)]
     assert main(command) == 0
     said = capsys.readouterr().out
     assert "| physics | " in said and "| t2v 1" not in said and "| t2v_1 |" in said and "| contact-rich |" in said
     checkpoints = {path: path.stat().st_mtime_ns for path in out.glob("models/*.safetensors")}
-    assert {path.stem for path in checkpoints} >= {"t2av_1", "t2v_1"}
+    assert {path.stem for path in checkpoints} == {"t2av_1", "t2v_1", "video_codec", "audio_codec"}
     found = json.loads((out / "results.json").read_text())
     assert found["arms"]["truth"]["physics"] > 4.9 and found["arms"]["t2av_1"]["physics"] < 4
     assert main(command) == 0

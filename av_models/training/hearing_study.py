@@ -44,12 +44,15 @@ LOSS_TIMES = (0.5, 0.7, 0.85, 0.95)
 REFERENCE_CLIPS, VALIDATION_CLIPS = 2000, 128
 
 
-def study(config: Path, folder: Path, clips: int, progress: Progress) -> dict[str, Any]:
-    """Trains and measures what is not there yet, in `folder`; returns {"arms": {name: …}, "effects": {subset: {measure: …}}}."""
+def study(config: Path, folder: Path, clips: int, progress: Progress, pair: bool = False) -> dict[str, Any]:
+    """Trains and measures what is not there yet, in `folder`; returns {"arms": {name: …}, "effects": {subset: {measure: …}}}.
+
+    `pair`: without looser worlds and ablations.
+    """
     settings, binder = read_config(config), load_bounce_bind()
     if clips <= binder.config["out"]:
         raise ValueError(f"clips is {clips}; a Fréchet distance needs more than {binder.config['out']}")
-    planned = arms(settings["stage_config"]["batch"])
+    planned = arms(settings["stage_config"]["batch"])[: 2 * len(SEEDS) if pair else None]
     worlds = simulate(clips, "test", seed=0)
     measured = {"truth": measure_truth(folder, worlds, binder, progress)}
     for arm in planned:

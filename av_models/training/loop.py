@@ -109,7 +109,7 @@ def train(
         torch.manual_seed(seed * 1_000_003 + step * 64 + accelerator.process_index)
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = schedule.lr * schedule.rate(step)
-        with _precision(schedule, accelerator.device):
+        with precision(schedule, accelerator.device):
             loss, parts = loss_of(step)
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(model.parameters(), schedule.clip)
@@ -156,7 +156,8 @@ def make_optimizers(model: nn.Module, schedule: Schedule) -> list[torch.optim.Op
 
 
 @contextmanager
-def _precision(schedule: Schedule, device: torch.device) -> Iterator[None]:
+def precision(schedule: Schedule, device: torch.device) -> Iterator[None]:
+    """What a schedule's losses are computed in, while this lasts."""
     with ExitStack() as stack:
         if schedule.bf16:
             stack.enter_context(torch.autocast(device.type, torch.bfloat16))
