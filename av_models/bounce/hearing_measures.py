@@ -9,7 +9,7 @@ import numpy as np
 
 from ..metrics.attributes import size_of
 from ..metrics.balls import ball_count, find_spots
-from ..metrics.intervals import RESAMPLES
+from ..metrics.intervals import resampled
 from ..metrics.physics import physics
 from .evaluate import asked_balls
 from .fidelity import likeliest
@@ -57,7 +57,7 @@ def paired_effect(hearing: np.ndarray, deaf: np.ndarray, seed: int = 0) -> dict[
     three seeds say little of how much training runs differ, so that the interval is rather too narrow than too wide).
     """
     rng = np.random.default_rng(seed)
-    seeds, prompts = (rng.multinomial(n, np.full(n, 1 / n), RESAMPLES) / n for n in hearing.shape)
+    seeds, prompts = (resampled(n, rng) / n for n in hearing.shape)
     drawn_with, drawn_without = (np.einsum("rs,sn,rn->r", seeds, each, prompts) for each in (hearing, deaf))
     with_, without = hearing.mean(), deaf.mean()
     with np.errstate(divide="ignore", invalid="ignore"):  # nothing to compare with, where the deaf model has none

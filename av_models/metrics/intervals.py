@@ -26,9 +26,14 @@ def bootstrap(
     rows = np.asarray(rows, float)
     if not len(rows):
         return float("nan"), float("nan")
-    times = np.random.default_rng(seed).multinomial(len(rows), np.full(len(rows), 1 / len(rows)), resamples)
+    times = resampled(len(rows), np.random.default_rng(seed), resamples)
     low, high = np.percentile(statistic(times @ rows), [2.5, 97.5])
     return float(low), float(high)
+
+
+def resampled(n: int, rng: np.random.Generator, resamples: int = RESAMPLES) -> np.ndarray:
+    """How often each of `n` is drawn when `n` are drawn with replacement, [resamples, n]."""
+    return rng.multinomial(n, np.full(n, 1 / n), resamples)
 
 
 def f1_interval(counts: np.ndarray, seed: int = 0) -> tuple[float, float]:
