@@ -34,6 +34,7 @@ from duet_av.commands import main
 from duet_av.tests import small
 
 STEPS, SIZE = 6, 32
+DEAF = {"lambda_a": 0.0, "cut_rows": 0, "removed_rows": 6, "given_rows": 0}  # the T2V-only counterpart
 DATA = {"cache": "cache", "clips": 8, "size": SIZE, "seed": 3}
 VIDEO_CODEC, AUDIO_CODEC = "models/video_codec.safetensors", "models/audio_codec.safetensors"
 EXPERT = {"batch": 2, "text_dropout": 0.5, "time": {"loc": 0.0, "scale": 1.0}, "text": {"length": 20, "width": small.TEXT}}
@@ -285,8 +286,7 @@ def test_the_papers_ablations_are_options_that_the_card_keeps(folder, tmp_path, 
 
 def test_a_model_that_does_not_hear_learns_the_picture_alone(folder, tmp_path):
     """λ_a = 0 and every row removed: the sound's tower and the new heads stay as they were."""
-    deaf = {"lambda_a": 0.0, "cut_rows": 0, "removed_rows": 6, "given_rows": 0}
-    settings = CONFIGS["joint"]["stage_config"] | deaf
+    settings = CONFIGS["joint"]["stage_config"] | DEAF
     out = folder / "models/deaf.safetensors"
     train_config(write(folder, "joint", stage_config=settings), folder=tmp_path, out=out)
     after, (expert, _, _) = load_checkpoint(out)[0], load_expert(folder / CONFIGS["audio_expert"]["out"])
@@ -297,8 +297,7 @@ def test_a_model_that_does_not_hear_learns_the_picture_alone(folder, tmp_path):
 
 def test_a_model_that_does_not_hear_runs_the_picture_alone(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(FluxExpert, "embed", None)
-    deaf = {"lambda_a": 0.0, "cut_rows": 0, "removed_rows": 6, "given_rows": 0}
-    settings = CONFIGS["joint"]["stage_config"] | deaf
+    settings = CONFIGS["joint"]["stage_config"] | DEAF
     train_config(write(folder, "joint", stage_config=settings), folder=tmp_path, out=folder / "models/deaf.safetensors")
     assert (tmp_path / CURVE).read_text().splitlines()[0] == "step,seconds,loss,video"
 
@@ -466,8 +465,9 @@ def test_what_belongs_together_costs_least():
     assert low < 0.01 < contrast(a, a.roll(1, 0), torch.tensor(0.1))
 
 
-def test_alignment_with_true_paths_trains_the_tower_and_stays_out_of_the_checkpoint(folder, tmp_path):
-    settings = CONFIGS["joint"]["stage_config"] | {"align": {"block": 0, "place": 1.0, "kind": 0.1}}
+@pytest.mark.parametrize("hearing", [{}, DEAF])
+def test_alignment_with_true_paths_trains_the_tower_and_stays_out_of_the_checkpoint(folder, tmp_path, hearing):
+    settings = CONFIGS["joint"]["stage_config"] | {"align": {"block": 0, "place": 1.0, "kind": 0.1}} | hearing
     config = write(folder, "joint", out="models/aligned.safetensors", stage_config=settings)
     train_config(config, folder=tmp_path, out=folder / "models/aligned.safetensors")
     aligned, plain = (load_checkpoint(folder / name)[0] for name in ("models/aligned.safetensors", CONFIGS["joint"]["out"]))

@@ -77,6 +77,8 @@ class AVFullDiT(nn.Module):
         x = tower.embed(latent, t, cond)
         for number, block in enumerate(tower.blocks, self.skippable - tower.depth):
             x = _unless(skip or (), number, x, tower.run(block, x))
+            if self.watch and stream == "video":
+                self.watch(number, x)
         return tower.head(x)
 
     def forward(
