@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -114,11 +115,11 @@ def small_config(tmp_path):
 
 @pytest.fixture
 def small_study(monkeypatch):
-    """One seed of the pair and an arm more, sampled in a step, few clips, and features of four numbers."""
+    """One seed of the pair, sampled in a step, few clips, and features of four numbers."""
     binder = BounceBind(list(VOCABULARY), width=32, out=4)
     monkeypatch.setattr(hearing_study, "load_bounce_bind", lambda: binder)
     monkeypatch.setattr(hearing_study, "VALIDATION_CLIPS", 2)
-    monkeypatch.setattr(hearing_study, "arms", lambda batch: arms(batch)[:3])
+    monkeypatch.setattr(hearing_study, "pair", lambda batch: arms(batch)[:2])
     monkeypatch.setattr(hearing_study, "SEEDS", SEEDS[:1])
     monkeypatch.setattr(hearing_study, "STEPS", 1)
     monkeypatch.setattr(hearing_study, "REFERENCE_CLIPS", 6)
@@ -136,6 +137,10 @@ def test_the_study_trains_measures_and_reports_and_does_nothing_twice(small_conf
     assert found["arms"]["truth"]["physics"] > 4.9 and found["arms"]["t2av_1"]["physics"] < 4
     assert main(command) == 0
     assert {path: path.stat().st_mtime_ns for path in out.glob("models/*.safetensors")} == checkpoints
+    assert json.loads((out / "results.json").read_text()) == found
+    shutil.rmtree(out / "features")  # as in a clone, which has measures and no features
+    (out / "figures.jsonl").unlink()
+    assert main(command) == 0
     assert json.loads((out / "results.json").read_text()) == found
 
 

@@ -31,9 +31,13 @@ def deaf(batch: int) -> dict[str, Any]:
     return {"lambda_a": 0.0, "removed_rows": batch}
 
 
+def pair(batch: int) -> list[Arm]:
+    """Hearing and not, seed by seed."""
+    return [arm for seed in SEEDS for arm in (Arm(f"t2av_{seed}", seed), Arm(f"t2v_{seed}", seed, deaf(batch)))]
+
+
 def arms(batch: int) -> list[Arm]:
-    """All of them; the pair first, seed by seed, so that a study cut short is still a paired one."""
-    pair = [arm for seed in SEEDS for arm in (Arm(f"t2av_{seed}", seed), Arm(f"t2v_{seed}", seed, deaf(batch)))]
+    """All of them; the pair first, so that a study cut short is still a paired one."""
     loose = [Arm(f"t2av_{sound}", sound=sound) for sound in ("delayed", "absent")]
     ablations = [
         Arm("vanilla_rope", stage={"rope": "vanilla"}),
@@ -41,4 +45,4 @@ def arms(batch: int) -> list[Arm]:
         Arm("cross_attention", stage={"attention": "cross"}),
         Arm("lambda_a_0.1", stage={"lambda_a": 0.1}),
     ]
-    return [*pair, *loose, *ablations]
+    return [*pair(batch), *loose, *ablations]

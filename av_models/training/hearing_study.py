@@ -8,7 +8,7 @@ the checkpoint is needed no more.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from ..bounce.json_lines import Kept, add_line, read_lines
 from ..bounce.render import render
 from ..bounce.sound import render_sound
 from ..bounce.world import FPS, FRAMES, Worlds, simulate
+from ..clip_latent import encode_clip, everything, known_where, nothing
 from ..contract import AVCondition, AVLatent, AVTime, CouplingKind
 from ..given import Given
 from ..guidance import make_guidance
@@ -36,7 +37,7 @@ from ..metrics.intervals import mean_interval
 from .arm import Progress, checkpoint_of, train_arm
 from .config import read_config
 from .flow import noised
-from .hearing_arms import SEEDS, Arm, arms
+from .hearing_arms import SEEDS, Arm, arms, pair
 
 RESULTS = "results.json"
 SCALE, STEPS, SHIFT = 2.5, 12, 5.0  # CFG for every arm: no strategy that needs the other modality
@@ -44,19 +45,19 @@ LOSS_TIMES = (0.5, 0.7, 0.85, 0.95)
 REFERENCE_CLIPS, VALIDATION_CLIPS = 2000, 128
 
 
-def study(config: Path, folder: Path, clips: int, progress: Progress, pair: bool = False) -> dict[str, Any]:
+def study(config: Path, folder: Path, clips: int, progress: Progress, only_pair: bool = False) -> dict[str, Any]:
     """Trains and measures what is not there yet, in `folder`; returns {"arms": {name: …}, "effects": {subset: {measure: …}}}.
 
-    `pair`: without looser worlds and ablations.
+    `only_pair`: without looser worlds and ablations.
     """
     settings, binder = read_config(config), load_bounce_bind()
     if clips <= binder.config["out"]:
         raise ValueError(f"clips is {clips}; a Fréchet distance needs more than {binder.config['out']}")
-    planned = arms(settings["stage_config"]["batch"])[: 2 * len(SEEDS) if pair else None]
+    planned = (pair if only_pair else arms)(settings["stage_config"]["batch"])
     worlds = simulate(clips, "test", seed=0)
     measured = {"truth": measure_truth(folder, worlds, binder, progress)}
     for arm in planned:
-        if not is_measured(arm, folder, clips):
+        if not is_measured(arm.name, folder, clips):
             train_arm(arm.name, changed(settings, arm), config, folder, progress)
         measured[arm.name] = measure_arm(arm, folder, worlds, binder, progress)
     found = {"arms": summary(measured, folder), "effects": effects(measured, worlds), "clips": clips}
@@ -72,20 +73,17 @@ def changed(settings: dict[str, Any], arm: Arm) -> dict[str, Any]:
     return own
 
 
-def is_measured(arm: Arm, folder: Path, clips: int) -> bool:
-    return len(_clips(arm.name, folder).known) >= clips and _figure(arm.name, clips) in _figures(folder).known
+def is_measured(name: str, folder: Path, clips: int) -> bool:
+    return len(_clips(name, folder).known) >= clips and _figure(name, clips) in _figures(folder).known
 
 
 def measure_arm(arm: Arm, folder: Path, worlds: Worlds, binder: Binder, progress: Progress) -> list[dict[str, Any]]:
     """What `measure` says of each prompt's clip; keeps the Fréchet distance and the validation loss."""
-    lines, features = _clips(arm.name, folder), _features(arm.name, folder)
-    if not is_measured(arm, folder, len(worlds)):
+    if not is_measured(arm.name, folder, len(worlds)):
         model = load_joint_model(checkpoint_of(arm.name, folder))
-        for row, frames in enumerate(_pictures(model, arm, worlds, len(features.known)), len(features.known)):
-            _measure_clip(frames.numpy(), worlds, row, binder, lines, features)
-            progress(f"measuring {arm.name}", row + 1, len(worlds))
+        _measure_clips(arm.name, lambda first: _pictures(model, arm, worlds, first), folder, worlds, binder, progress)
         _keep_figures(arm.name, folder, len(worlds), binder, progress, validation_loss=validation_loss(model, arm.hears))
-    return lines.known[: len(worlds)]
+    return _clips(arm.name, folder).known[: len(worlds)]
 
 
 def _pictures(model: JointModel, arm: Arm, worlds: Worlds, first: int) -> Iterator[Tensor]:
@@ -96,9 +94,8 @@ def _pictures(model: JointModel, arm: Arm, worlds: Worlds, first: int) -> Iterat
     shape = model.shape()
 
     def silence(start: int, stop: int) -> Given:
-        size = model.latent_shape(shape, stop - start)
-        known = AVLatent(torch.zeros(1, 1, 1, 1, 1, dtype=torch.bool), torch.ones(1, 1, 1, dtype=torch.bool))
-        return Given(AVLatent(torch.zeros(size.video), torch.zeros(size.audio)), known, model.given)
+        clips = AVLatent.cat([encode_clip(model, shape, None, None)] * (stop - start))
+        return Given(clips, known_where(model, shape, nothing, everything), model.given)
 
     latents = sampled(
         model, prompts[first:], guidance, steps=STEPS, shift=SHIFT, seed=1_000_000 + first, given=None if arm.hears else silence
@@ -109,24 +106,27 @@ def _pictures(model: JointModel, arm: Arm, worlds: Worlds, first: int) -> Iterat
 
 def measure_truth(folder: Path, worlds: Worlds, binder: Binder, progress: Progress) -> list[dict[str, Any]]:
     """The same of the true clips: what the tracker itself gets wrong."""
-    lines, features = _clips("truth", folder), _features("truth", folder)
-    if len(lines.known) < len(worlds):
-        for row, (frames, _, _) in enumerate(true_clips(worlds)):
-            if row >= len(features.known):
-                _measure_clip(np.asarray(frames), worlds, row, binder, lines, features)
-            progress("measuring true clips", row + 1, len(worlds))
-    _keep_figures("truth", folder, len(worlds), binder, progress)
-    return lines.known[: len(worlds)]
+    if not is_measured("truth", folder, len(worlds)):
+        _measure_clips("truth", lambda first: (clip[0] for clip in true_clips(worlds[first:])), folder, worlds, binder, progress)
+        _keep_figures("truth", folder, len(worlds), binder, progress)
+    return _clips("truth", folder).known[: len(worlds)]
+
+
+def _measure_clips(
+    name: str, pictures: Callable[[int], Iterator[Tensor]], folder: Path, worlds: Worlds, binder: Binder, progress: Progress
+) -> None:
+    """Goes on where features end; measures may already be there, since features are not shipped. `pictures(first)`: the
+    frames [F, H, W, 3] of each prompt from number `first` on."""
+    lines, features = _clips(name, folder), _features(name, folder)
+    first = len(features.known)
+    for row, frames in enumerate(pictures(first), first):
+        if row >= len(lines.known):
+            lines.add(measure(frames.numpy(), worlds, row))
+        features.add(_embedded(frames, binder))
+        progress(f"measuring {name}", row + 1, len(worlds))
 
 
 @torch.no_grad()
-def _measure_clip(frames: np.ndarray, worlds: Worlds, row: int, binder: Binder, lines: _Lines, features: _Lines) -> None:
-    """Adds a clip's measures, unless a kill came between them and its features, and then these."""
-    if row >= len(lines.known):
-        lines.add(measure(frames, worlds, row))
-    features.add(_embedded(torch.from_numpy(np.ascontiguousarray(frames)), binder))
-
-
 def _embedded(frames: Tensor, binder: Binder) -> dict[str, Any]:
     return {"features": [round(float(x), 5) for x in binder.embed_video(frames[None], FPS)[0]]}
 
@@ -191,7 +191,6 @@ def _latents(model: JointModel, worlds: Worlds) -> AVLatent:
     return AVLatent(model.video_codec.encode(frames), model.audio_codec.encode(torch.from_numpy(render_sound(worlds))[:, None]))
 
 
-@torch.no_grad()
 def _true_features(folder: Path, binder: Binder, progress: Progress) -> np.ndarray:
     lines = _features("reference", folder)
     if len(lines.known) < REFERENCE_CLIPS:
