@@ -14,12 +14,17 @@ from .contract import Prediction
 from .text import WordEncoder
 
 BOUNCE, BOUNCE_JOINTDIT, BOUNCE_BIND = "Bounce", "Bounce JointDiT", "Bounce-Bind"
-SHIPPED_JOINT = {BOUNCE: "bounce", BOUNCE_JOINTDIT: "jointdit", "jointdit": "jointdit"}
+HEARING_T2AV, HEARING_T2V = "Hearing study T2AV", "Hearing study T2V"
+SHIPPED_JOINT = {BOUNCE: "bounce", HEARING_T2AV: "hearing_t2av", BOUNCE_JOINTDIT: "jointdit", "jointdit": "jointdit"}
 SHIPPED = Path(__file__).parent.parent / "bounce" / "models"
 CODECS = {
     "PatchVideoCodec": "patch_video", "SpectrogramCodec": "spectrogram", "WanCodec": "wan_vae", "OobleckCodec": "oobleck",
 }  # fmt: skip
 VIDEO_EXPERT, AUDIO_EXPERT, JOINT_LAYERS = "video_expert", "audio_expert", "joint_layers"
+SHIPPED_EXPERTS = {
+    VIDEO_EXPERT: {BOUNCE: "video_expert", HEARING_T2V: "hearing_t2v"},
+    AUDIO_EXPERT: {BOUNCE: "audio_expert"},
+}
 
 
 def shipped(part: str) -> Path:
@@ -75,7 +80,7 @@ def load_expert(
     tensors, card = load_checkpoint(path)
     expect(card, "kind", kinds, path)
     expert = (
-        build_video_expert(card["config"], card.get("coordinates", False))
+        build_video_expert(card["config"], card.get("coordinates", False), card.get("time_stride", 1))
         if card["kind"] == VIDEO_EXPERT
         else build_audio_expert(card["config"], card["rope_scale"])
     )

@@ -1,4 +1,4 @@
-"""`duet convert`: a published checkpoint into the safetensors file that Duet loads."""
+"""`duet convert`: a published checkpoint, or a part of a joint model, into a safetensors file that Duet loads."""
 
 from __future__ import annotations
 
@@ -7,23 +7,36 @@ from pathlib import Path
 
 
 def register(commands) -> None:
-    parser = commands.add_parser("convert", help="make a published checkpoint a safetensors file", description=__doc__)
-    parser.add_argument("kind", choices=["imagebind"], help="imagebind: imagebind_huge.pth, as its authors publish it")
-    parser.add_argument("source", type=Path, metavar="FILE.pth")
+    parser = commands.add_parser("convert", help="make a checkpoint another one that Duet loads", description=__doc__)
+    parser.add_argument(
+        "kind", choices=["imagebind", "video_expert", "audio_expert"],
+        help="imagebind: of imagebind_huge.pth, as its authors publish it; the others: of an AVFullDiT, its tower",
+    )  # fmt: skip
+    parser.add_argument("source", type=Path, metavar="FILE")
     parser.add_argument("target", type=Path, metavar="FILE.safetensors")
     parser.set_defaults(command=convert)
 
 
 def convert(args: argparse.Namespace) -> int:
-    from ..av_models.binders.imagebind import LICENCE, converted
     from ..av_models.checkpoint import save_checkpoint
+    from ..av_models.tower import tower
 
-    tensors = converted(_published(args.source))
-    if not tensors:
-        raise ValueError(f"{args.source} holds nothing of ImageBind's; give imagebind_huge.pth")
-    save_checkpoint(args.target, tensors, {"kind": "binder", "architecture": "ImageBind", "licence": LICENCE})
-    print(f"{args.target}\n{LICENCE}")
+    if args.kind == "imagebind":
+        tensors, card = _imagebind(args.source)
+    else:
+        tensors, card = tower(args.source, args.kind.removesuffix("_expert"))
+    save_checkpoint(args.target, tensors, card)
+    print(f"{args.target}\n{card.get('licence', 'no licence is named')}")
     return 0
+
+
+def _imagebind(source: Path) -> tuple[dict, dict]:
+    from ..av_models.binders.imagebind import LICENCE, converted
+
+    tensors = converted(_published(source))
+    if not tensors:
+        raise ValueError(f"{source} holds nothing of ImageBind's; give imagebind_huge.pth")
+    return tensors, {"kind": "binder", "architecture": "ImageBind", "licence": LICENCE}
 
 
 def _published(path: Path) -> dict:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..av_models.checkpoint import read_card
-from ..av_models.loading import AUDIO_EXPERT, BOUNCE, VIDEO_EXPERT, expect
+from ..av_models.loading import AUDIO_EXPERT, SHIPPED_EXPERTS, VIDEO_EXPERT, expect
 from ..av_models.published.load import is_published, published_card
-from .expert_files import expert_names, find_expert, title
+from .expert_files import expert_names, title
 from .host import DIFFUSERS, MODELS, io
 from .model_cache import expert_path, present, stamp
 from .types import CATEGORY, AudioExpertSocket, ExpertFile, VideoExpertSocket, report
@@ -20,7 +20,7 @@ class _LoadExpert(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, expert: str) -> bool | str:
-        return present(expert, find=find_expert)
+        return present(expert, find=lambda name: expert_path(name, cls.kind))
 
     @classmethod
     def fingerprint_inputs(cls, expert: str) -> tuple:
@@ -48,7 +48,7 @@ class DuetLoadVideoExpert(_LoadExpert):
             category=CATEGORY,
             description="Loads a model that makes pictures, to be joined with one that makes sound.",
             search_aliases=["duet", "text to video model", "expert"],
-            inputs=[_choice("Stable Video Diffusion or AnimateDiff")],
+            inputs=[_choice(VIDEO_EXPERT, "Stable Video Diffusion or AnimateDiff")],
             outputs=[VideoExpertSocket.Output(display_name="video_expert", tooltip="To Join Experts.")],
         )
 
@@ -66,14 +66,14 @@ class DuetLoadAudioExpert(_LoadExpert):
             category=CATEGORY,
             description="Loads a model that makes sound, to be joined with one that makes pictures.",
             search_aliases=["duet", "text to audio model", "expert"],
-            inputs=[_choice("AudioLDM2 or AudioLDM")],
+            inputs=[_choice(AUDIO_EXPERT, "AudioLDM2 or AudioLDM")],
             outputs=[AudioExpertSocket.Output(display_name="audio_expert", tooltip="To Join Experts.")],
         )
 
 
-def _choice(published: str):
+def _choice(kind: str, published: str):
     where = f"Put others in models/{MODELS}; diffusers folders of {published} may lie in models/{DIFFUSERS}."
-    return io.Combo.Input("expert", options=[BOUNCE, *expert_names()], tooltip=f"Bounce's comes with Duet. {where}")
+    return io.Combo.Input("expert", options=[*SHIPPED_EXPERTS[kind], *expert_names()], tooltip=f"Bounce's comes with Duet. {where}")
 
 
 def _published_report(path: Path, card: dict) -> dict:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..av_models.loading import BOUNCE
+from ..av_models.loading import BOUNCE, HEARING_T2AV
 from . import model_cache
 from .host import MODELS, io, model_files
 from .types import CATEGORY, JointModelSocket, report
@@ -20,7 +20,9 @@ class DuetLoadJointModel(io.ComfyNode):
             description="Loads a model that makes a picture and its sound together.",
             search_aliases=["duet", "audio video model", "bounce"],
             inputs=[
-                file_input("model", f"Bounce comes with Duet and runs anywhere. Put other model files in models/{MODELS}.")
+                file_input(
+                    "model", f"Bounce comes with Duet and runs anywhere. Put other model files in models/{MODELS}.", HEARING_T2AV
+                )
             ],
             outputs=[JointModelSocket.Output(display_name="model", tooltip="To prompts, latent, sampler and decoder.")],
         )
@@ -39,9 +41,9 @@ class DuetLoadJointModel(io.ComfyNode):
         return io.NodeOutput(joint, ui=model_report(joint))
 
 
-def file_input(name: str, tooltip: str):
-    """A choice of Bounce or a file of the user's."""
-    return io.Combo.Input(name, options=[BOUNCE, *model_files()], tooltip=tooltip)
+def file_input(name: str, tooltip: str, *ours: str):
+    """A choice of Bounce, of `ours` that come with Duet as well, or of a file of the user's."""
+    return io.Combo.Input(name, options=[BOUNCE, *ours, *model_files()], tooltip=tooltip)
 
 
 def model_report(joint) -> dict:

@@ -8,7 +8,7 @@ from weakref import WeakValueDictionary
 
 import torch
 
-from ..av_models.loading import BOUNCE, BOUNCE_BIND, SHIPPED_JOINT, shipped
+from ..av_models.loading import BOUNCE, BOUNCE_BIND, SHIPPED_EXPERTS, SHIPPED_JOINT, shipped
 from ..av_models.published.load import published_files
 from .expert_files import find_expert, title
 from .host import clip_tokenizer, find_model, on_gpu
@@ -47,8 +47,9 @@ def join(video: ExpertFile, audio: ExpertFile, video_codec: Path, audio_codec: P
 
 
 def expert_path(name: str, kind: str) -> Path:
-    """An expert's file or folder: Bounce's own of that `kind`, or the user's called `name`."""
-    return shipped(kind) if name == BOUNCE else find_expert(name)
+    """An expert's file or folder: one of that `kind` that comes with Duet, or the user's called `name`."""
+    ours = SHIPPED_EXPERTS[kind]
+    return shipped(ours[name]) if name in ours else find_expert(name)
 
 
 def part_file(name: str, part: str) -> Path:

@@ -4,11 +4,13 @@ import json
 import math
 
 import pytest
+import torch
 
 from duet_av.nodes.headless import Node, RunError, Workflow, catalogue, load_workflow, run_workflow, set_inputs, validate
 from duet_av.nodes.headless.execute import Silence
 from duet_av.nodes.headless.validate import ignored_inputs
 from duet_av.nodes.stand_in import Folders, io
+from duet_av.nodes.stand_in.core_nodes import ImageStitch
 
 CATALOGUE = catalogue()
 
@@ -321,3 +323,12 @@ def test_a_clone_keeps_nothing_on_its_class():
 def test_an_input_refuses_an_option_it_does_not_have():
     with pytest.raises(TypeError, match="INT input n takes no multiline"):
         io.Int.Input("n", multiline=True)
+
+
+def test_pictures_of_one_size_are_stitched_with_space_between():
+    first, second = torch.zeros(2, 3, 4, 3), torch.full((2, 3, 4, 3), 0.5)
+    (stitched,) = ImageStitch.execute(first, "left", False, 2, "red", second).args
+    assert stitched.shape == (2, 3, 10, 3) and (stitched[:, :, :4] == 0.5).all() and (stitched[:, :, 6:] == 0).all()
+    assert (stitched[:, :, 4:6] == torch.tensor([1.0, 0, 0])).all()
+    with pytest.raises(ValueError, match="headless, stitch images of one size"):
+        ImageStitch.execute(first, "down", False, 0, "white", second[:, :2])

@@ -4,6 +4,7 @@ import pytest
 
 from duet_av.nodes.join_experts import DuetJoinExperts
 from duet_av.nodes.load_expert import DuetLoadAudioExpert, DuetLoadVideoExpert
+from duet_av.nodes.load_joint_model import DuetLoadJointModel
 from duet_av.nodes.stand_in import Folders, Session, session
 from duet_av.tests import small
 
@@ -51,6 +52,14 @@ def test_bounces_experts_come_with_the_pack():
     assert video.shown["duet"] == [{"expert": "video_expert", "blocks": 6, "heads": 6, "head_size": 32}]
     model = DuetJoinExperts.execute(video.args[0], audio.args[0], 2, "Bounce", "Bounce").args[0]
     assert model.denoiser.joint_blocks == 2 and model.clip.frames == 32
+
+
+def test_the_hearing_studys_pair_comes_with_the_pack():
+    video = DuetLoadVideoExpert.execute("Hearing study T2V")
+    assert video.shown["duet"] == [{"expert": "hearing_t2v", "blocks": 6, "heads": 6, "head_size": 32}]
+    joint = DuetLoadJointModel.execute("Hearing study T2AV")
+    assert joint.shown["duet"] == [{"model": "Hearing study t2av_1", "trained": True}]
+    assert "Hearing study T2V" not in DuetLoadAudioExpert.GET_NODE_INFO_V1()["input"]["required"]["expert"][1]["options"]
 
 
 def test_a_pair_is_joined_once_while_it_is_held(models):

@@ -9,6 +9,7 @@ from duet_av.av_models.contract import AVLatent, CouplingKind
 from duet_av.av_models.guidance import make_guidance
 from duet_av.av_models.joint_model import JointModel, join_experts, load_joint_model
 from duet_av.av_models.sampling import sample
+from duet_av.commands import main
 from duet_av.tests import small
 
 
@@ -53,6 +54,26 @@ def test_joined_experts_are_untrained_and_each_is_itself(tmp_path):
     out = model.denoiser.predict(latent, t, cond, [CouplingKind.REMOVED] * 2)
     assert torch.equal(out.video, small.video_expert()(latent.video, t.video, cond.video))
     assert torch.equal(out.audio, small.audio_expert()(latent.audio, t.audio, cond.audio))
+
+
+def test_its_towers_are_experts_that_joined_again_make_the_same_apart(model, folder, tmp_path):
+    for kind in ("video_expert", "audio_expert"):
+        assert main(["convert", kind, str(folder / "small.safetensors"), str(tmp_path / f"{kind}.safetensors")]) == 0
+    files = [tmp_path / f"{kind}.safetensors" for kind in ("video_expert", "audio_expert")]
+    codecs = [folder / f"{modality}.safetensors" for modality in ("video", "audio")]
+    again = join_experts(*files, *codecs, joint_blocks=3, name="again")
+    assert again.clip == model.clip
+    asked = [each.encode("a red ball", "a metal ball") for each in (model, again)]
+    kept, made = (each.denoiser.predict(small.latent(1), small.times(1), condition, [CouplingKind.REMOVED])
+                  for each, condition in zip((model, again), asked))  # fmt: skip
+    assert torch.equal(made.video, kept.video) and torch.equal(made.audio, kept.audio)
+
+
+def test_only_an_avfulldit_has_towers(tmp_path, capsys):
+    path = small.save_joint(tmp_path, architecture="JointDiT")
+    assert main(["convert", "video_expert", str(path), str(tmp_path / "out.safetensors")]) == 2
+    assert "says architecture 'JointDiT'; this place takes AVFullDiT" in capsys.readouterr().err
+    assert not (tmp_path / "out.safetensors").exists()
 
 
 def test_it_encodes_one_row_for_each_prompt(model):

@@ -132,8 +132,9 @@ class JointStage:
 
     def finish(self, model: nn.Module, run: dict[str, Any]) -> None:
         card = {
-            "kind": "joint", "architecture": "AVFullDiT", "name": "Bounce", "prediction": "flow", "trained": True, "given": "clean",
-            "joint_blocks": self.config["joint_blocks"], "codecs": self.config["codecs"], "clip": self.config["clip"],
+            "kind": "joint", "architecture": "AVFullDiT", "name": self.config.get("name", "Bounce"),
+            "prediction": "flow", "trained": True, "given": "clean", "joint_blocks": self.config["joint_blocks"],
+            "codecs": self.config["codecs"], "clip": self.config["clip"],
             "sample_rate": self.config["sample_rate"],
             "experts": {modality: card["architecture"] for modality, card in self.cards.items()},
             "attention": self.config.get("attention", "full"),

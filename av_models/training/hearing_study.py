@@ -68,7 +68,7 @@ def study(config: Path, folder: Path, clips: int, progress: Progress, only_pair:
 def changed(settings: dict[str, Any], arm: Arm) -> dict[str, Any]:
     """The common settings with what an arm changes."""
     own = deepcopy(settings) | {"seed": arm.seed}
-    own["stage_config"] |= arm.stage
+    own["stage_config"] |= arm.stage | {"name": f"Hearing study {arm.name}"}
     own["data"] |= {"sound": arm.sound}
     return own
 

@@ -6,6 +6,7 @@ SaveVideo writes through our own muxer; "auto" is mp4 with h264 and aac.
 from __future__ import annotations
 
 import json
+import sys
 
 import av
 import numpy as np
@@ -22,6 +23,7 @@ from .video import VideoFromFile
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".m4a", ".opus")
 VIDEOS = (".mp4", ".mkv", ".webm", ".mov", ".avi")
+COLOURS = {"white": (1, 1, 1), "black": (0, 0, 0), "red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1)}
 
 
 class _Loader(io.ComfyNode):
@@ -138,6 +140,69 @@ class GetVideoComponents(io.ComfyNode):
         return io.NodeOutput(parts.images, parts.audio, fps, depth, colours)
 
 
+class ImageStitch(io.ComfyNode):
+    """Of pictures of one size."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ImageStitch",
+            display_name="Stitch Images",
+            category="image/transform",
+            inputs=[
+                io.Image.Input("image1"),
+                io.Combo.Input("direction", options=["right", "down", "left", "up"], default="right"),
+                io.Boolean.Input("match_image_size", default=True),
+                io.Int.Input("spacing_width", default=0, min=0, max=1024, step=2, advanced=True),
+                io.Combo.Input("spacing_color", options=list(COLOURS), default="white", advanced=True),
+                io.Image.Input("image2", optional=True),
+            ],
+            outputs=[io.Image.Output()],
+        )
+
+    @classmethod
+    def execute(
+        cls, image1, direction: str, match_image_size: bool, spacing_width: int, spacing_color: str, image2=None
+    ) -> io.NodeOutput:
+        if image2 is None:
+            return io.NodeOutput(image1)
+        if image1.shape != image2.shape:
+            raise ValueError(f"image1 is {list(image1.shape)} and image2 {list(image2.shape)}; headless, stitch images of one size")
+        along = 2 if direction in ("right", "left") else 1
+        sizes = list(image1.shape)
+        sizes[along] = spacing_width
+        space = image1.new_tensor(COLOURS[spacing_color]).expand(sizes)
+        parts = [image1, space, image2]
+        return io.NodeOutput(torch.cat(parts if direction in ("right", "down") else parts[::-1], along))
+
+
+class PrimitiveInt(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        whole = io.Int.Input("value", min=-sys.maxsize, max=sys.maxsize, control_after_generate="fixed")
+        return io.Schema(
+            node_id="PrimitiveInt", display_name="Int", category="utilities/primitive", inputs=[whole], outputs=[io.Int.Output()]
+        )
+
+    @classmethod
+    def execute(cls, value: int) -> io.NodeOutput:
+        return io.NodeOutput(value)
+
+
+class PrimitiveString(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        text = io.String.Input("value")
+        return io.Schema(
+            node_id="PrimitiveString", display_name="Text", category="utilities/primitive", inputs=[text],
+            outputs=[io.String.Output()],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, value: str) -> io.NodeOutput:
+        return io.NodeOutput(value)
+
+
 class SaveVideo(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -185,7 +250,7 @@ FORMATS = {
     "webm": ("auto", "av1"),
 }
 CRF = {"h264": (23.0, 51.0), "av1": (30.0, 63.0)}
-CORE_NODES = (LoadImage, LoadAudio, LoadVideo, GetVideoComponents, SaveVideo)
+CORE_NODES = (LoadImage, LoadAudio, LoadVideo, GetVideoComponents, ImageStitch, PrimitiveInt, PrimitiveString, SaveVideo)
 
 
 def _codec(names: tuple[str, ...], **options):
