@@ -16,7 +16,9 @@ from duet_av.av_models.bounce.captions import VOCABULARY
 from duet_av.av_models.bounce.hearing_measures import measure, paired_effect, subsets
 from duet_av.av_models.bounce.render import render
 from duet_av.av_models.bounce.world import FRAMES, simulate
-from duet_av.av_models.training import hearing_study
+from duet_av.av_models.joint_model import load_joint_model
+from duet_av.av_models.loading import BOUNCE
+from duet_av.av_models.training import hearing_loss, hearing_study
 from duet_av.av_models.training.hearing_arms import SEEDS, arms
 from duet_av.av_models.training.hearing_report import SHOWN, draw
 from duet_av.av_models.training.latents import LatentSet
@@ -118,7 +120,7 @@ def small_study(monkeypatch):
     """One seed of the pair, sampled in a step, few clips, and features of four numbers."""
     binder = BounceBind(list(VOCABULARY), width=32, out=4)
     monkeypatch.setattr(hearing_study, "load_bounce_bind", lambda: binder)
-    monkeypatch.setattr(hearing_study, "VALIDATION_CLIPS", 2)
+    monkeypatch.setattr(hearing_loss, "CLIPS", 2)
     monkeypatch.setattr(hearing_study, "pair", lambda batch: arms(batch)[:2])
     monkeypatch.setattr(hearing_study, "SEEDS", SEEDS[:1])
     monkeypatch.setattr(hearing_study, "STEPS", 1)
@@ -142,6 +144,24 @@ def test_the_study_trains_measures_and_reports_and_does_nothing_twice(small_conf
     (out / "figures.jsonl").unlink()
     assert main(command) == 0
     assert json.loads((out / "results.json").read_text()) == found
+
+
+def test_a_run_of_one_seed_is_compared_with_the_pair_of_that_seed():
+    def clips(physics: float) -> list[dict]:
+        return [{"physics": physics + 0.1 * row} for row in range(20)]
+
+    pair = {f"{kind}_{seed}": clips(2.0 if kind == "t2v" else 2.5) for kind in ("t2av", "t2v") for seed in SEEDS}
+    found = hearing_study.singles({"truth": clips(5.0), **pair, "cross_attention": clips(2.5)})
+    assert list(found) == ["cross_attention"]
+    assert found["cross_attention"]["t2av"]["physics"]["effect"] == 0
+    against_deaf = found["cross_attention"]["t2v"]["physics"]
+    assert against_deaf["effect"] == pytest.approx(100 * 0.5 / 2.95) and against_deaf["interval"][0] > 0
+
+
+def test_bounces_picture_goes_by_the_sound(monkeypatch):
+    monkeypatch.setattr(hearing_loss, "CLIPS", 16)
+    found = hearing_loss.use_of_sound(load_joint_model(BOUNCE))
+    assert 0 < found["interval"][0] < found["use"] < found["interval"][1]
 
 
 def test_plots_are_drawn(tmp_path):

@@ -25,28 +25,29 @@ from ..bounce.generate import Prompt, sampled
 from ..bounce.hearing_measures import measure, paired_effect, subsets
 from ..bounce.json_lines import Kept, add_line, read_lines
 from ..bounce.render import render
-from ..bounce.sound import render_sound
 from ..bounce.world import FPS, FRAMES, Worlds, simulate
 from ..clip_latent import encode_clip, everything, known_where, nothing
-from ..contract import AVCondition, AVLatent, AVTime, CouplingKind
+from ..contract import AVLatent
 from ..given import Given
 from ..guidance import make_guidance
 from ..joint_model import JointModel, load_joint_model
+from ..loading import BOUNCE
 from ..metrics.frechet import frechet
 from ..metrics.intervals import mean_interval
 from .arm import Progress, checkpoint_of, train_arm
 from .config import read_config
-from .flow import noised
 from .hearing_arms import SEEDS, Arm, arms, pair
+from .hearing_loss import use_of_sound, validation_loss
 
 RESULTS = "results.json"
 SCALE, STEPS, SHIFT = 2.5, 12, 5.0  # CFG for every arm: no strategy that needs the other modality
-LOSS_TIMES = (0.5, 0.7, 0.85, 0.95)
-REFERENCE_CLIPS, VALIDATION_CLIPS = 2000, 128
+REFERENCE_CLIPS = 2000
 
 
 def study(config: Path, folder: Path, clips: int, progress: Progress, only_pair: bool = False) -> dict[str, Any]:
-    """Trains and measures what is not there yet, in `folder`; returns {"arms": {name: …}, "effects": {subset: {measure: …}}}.
+    """Trains and measures what is not there yet, in `folder`; returns {"arms": {name: …}, "effects": {subset: {measure: …}},
+    "singles": (see `singles`), "use": {name: {"use", "interval"}}}, the last of each arm that hears and of Bounce (see
+    `use_of_sound`).
 
     `only_pair`: without looser worlds and ablations.
     """
@@ -57,10 +58,13 @@ def study(config: Path, folder: Path, clips: int, progress: Progress, only_pair:
     worlds = simulate(clips, "test", seed=0)
     measured = {"truth": measure_truth(folder, worlds, binder, progress)}
     for arm in planned:
-        if not is_measured(arm.name, folder, clips):
+        if not is_measured(arm.name, folder, clips, arm.hears):
             train_arm(arm.name, changed(settings, arm), config, folder, progress)
         measured[arm.name] = measure_arm(arm, folder, worlds, binder, progress)
-    found = {"arms": summary(measured, folder), "effects": effects(measured, worlds), "clips": clips}
+    use = {arm.name: use_of(arm.name, checkpoint_of(arm.name, folder), folder) for arm in planned if arm.hears}
+    use[BOUNCE] = use_of(BOUNCE, BOUNCE, folder)
+    found = {"arms": summary(measured, folder), "effects": effects(measured, worlds), "singles": singles(measured), "use": use}
+    found["clips"] = clips
     (folder / RESULTS).write_text(json.dumps(found, indent=1) + "\n")
     return found
 
@@ -73,8 +77,13 @@ def changed(settings: dict[str, Any], arm: Arm) -> dict[str, Any]:
     return own
 
 
-def is_measured(name: str, folder: Path, clips: int) -> bool:
-    return len(_clips(name, folder).known) >= clips and _figure(name, clips) in _figures(folder).known
+def is_measured(name: str, folder: Path, clips: int, hears: bool = False) -> bool:
+    figures = {_figure(name, clips)} | ({_use(name)} if hears else set())
+    return len(_clips(name, folder).known) >= clips and figures <= _figures(folder).known.keys()
+
+
+def use_of(name: str, model: str | Path, folder: Path) -> dict[str, Any]:
+    return _figures(folder).figures(_use(name), lambda: use_of_sound(load_joint_model(model)))
 
 
 def measure_arm(arm: Arm, folder: Path, worlds: Worlds, binder: Binder, progress: Progress) -> list[dict[str, Any]]:
@@ -163,32 +172,21 @@ def effects(measured: dict[str, list[dict]], worlds: Worlds) -> dict[str, dict[s
     return found
 
 
+def singles(measured: dict[str, list[dict]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """The runs of one seed against those of the pair with that seed, over prompts: {name: {"t2v": {measure: …}, "t2av": …}}."""
+    paired = {f"{kind}_{seed}" for kind in ("t2av", "t2v") for seed in SEEDS}
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for name in measured.keys() - paired - {"truth"}:
+        for kind in ("t2v", "t2av"):
+            pair = [measured[name], measured[f"{kind}_{SEEDS[0]}"]]
+            values = {key: [np.array([[clip[key] for clip in clips]], float) for clips in pair] for key in pair[0][0]}
+            found.setdefault(name, {})[kind] = {key: paired_effect(*each) for key, each in values.items()}
+    return {name: found[name] for name in measured if name in found}
+
+
 def _by_seed(measured: dict[str, list[dict]], kind: str, rows: np.ndarray, key: str) -> np.ndarray:
     """A measure of either kind of model, [seeds, prompts]."""
     return np.array([[measured[f"{kind}_{seed}"][row][key] for row in rows] for seed in SEEDS])
-
-
-@torch.no_grad()
-def validation_loss(model: JointModel, hears: bool) -> float:
-    """The mean squared error of the picture's velocity on validation clips, at fixed times and with fixed noise."""
-    worlds = simulate(VALIDATION_CLIPS, "val", seed=0)
-    clean = _latents(model, worlds)
-    seen, heard = captions(worlds, 0)
-    asked = AVCondition(model.conditioner.video_text(seen), model.conditioner.audio_text(heard))
-    kinds = [CouplingKind.FULL if hears else CouplingKind.REMOVED] * len(worlds)
-    errors = []
-    for number, t in enumerate(LOSS_TIMES):
-        torch.manual_seed(number)
-        times = torch.full((len(worlds),), t)
-        (x_v, velocity), (x_a, _) = noised(clean.video, times), noised(clean.audio, times)
-        out = model.denoiser.predict(AVLatent(x_v, x_a), AVTime(times, times), asked, kinds)
-        errors.append(float((out.video - velocity).square().mean()))
-    return float(np.mean(errors))
-
-
-def _latents(model: JointModel, worlds: Worlds) -> AVLatent:
-    frames = torch.from_numpy(render(worlds, model.clip.height)).float() / 255
-    return AVLatent(model.video_codec.encode(frames), model.audio_codec.encode(torch.from_numpy(render_sound(worlds))[:, None]))
 
 
 def _true_features(folder: Path, binder: Binder, progress: Progress) -> np.ndarray:
@@ -216,6 +214,10 @@ def _figures(folder: Path) -> Kept:
 
 def _figure(name: str, clips: int) -> str:
     return f"{name} {clips}"
+
+
+def _use(name: str) -> str:
+    return f"{name} use of sound"
 
 
 class _Lines:
