@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .checkpoint import load_checkpoint, load_into, sub_tensors
+from .checkpoint import load_checkpoint, load_into, read_card, sub_tensors
 from .contract import Prediction
 from .text import WordEncoder
 
@@ -30,6 +30,15 @@ SHIPPED_EXPERTS = {
 def shipped(part: str) -> Path:
     """The file of a part of Bounce, as `video_expert` or `audio_codec`, that comes with Duet."""
     return SHIPPED / f"{part}.safetensors"
+
+
+def codec_files(path: Path) -> list[Path]:
+    """The codecs that lie beside a joint model's file, those that are there; none for another file."""
+    try:
+        names = read_card(path).get("codecs", {}).values()
+    except (ValueError, OSError):
+        return []
+    return [file for name in names if (file := path.parent / name).is_file()]
 
 
 def load_codec(path: str | Path) -> nn.Module:

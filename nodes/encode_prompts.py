@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from weakref import ref
+
 from .host import io, on_device
 from .types import CATEGORY, JointModelSocket, Prompts, PromptsSocket, report
 
@@ -49,7 +51,7 @@ class DuetEncodePrompts(io.ComfyNode):
             for name, part, text in (("video_prompt", "picture", video_prompt), ("audio_prompt", "sound", audio_prompt))
             if not text.strip()
         ]
-        prompts = Prompts(words, encoded=tuple(model.encode(*pair) for pair in words), model=model.name)
+        prompts = Prompts(words, encoded=tuple(model.encode(*pair) for pair in words), encoder=ref(model))
         return io.NodeOutput(prompts, ui=report(*ignored, *empty, unknown_words=ignored, empty=empty))
 
 

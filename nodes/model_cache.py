@@ -8,7 +8,7 @@ from weakref import WeakValueDictionary
 
 import torch
 
-from ..av_models.loading import BOUNCE, BOUNCE_BIND, SHIPPED_EXPERTS, SHIPPED_JOINT, shipped
+from ..av_models.loading import BOUNCE, BOUNCE_BIND, SHIPPED_EXPERTS, SHIPPED_JOINT, codec_files, shipped
 from ..av_models.published.load import published_files
 from .expert_files import find_expert, title
 from .host import clip_tokenizer, find_model, on_gpu
@@ -69,8 +69,11 @@ def present(*names: str | None, find: Callable[[str], Path] = find_model) -> boo
 
 
 def fingerprint(name: str) -> tuple:
-    """Changes when the file called `name` does."""
-    return (name,) if name in COMES_WITH_DUET else stamp(find_model(name))
+    """Changes when the file called `name` does, or a codec beside it."""
+    if name in COMES_WITH_DUET:
+        return (name,)
+    path = Path(find_model(name))
+    return tuple(each for file in (path, *codec_files(path)) for each in stamp(file))
 
 
 def _source(name: str) -> str | Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import ReferenceType
 
 import torch
 from torch import Tensor
@@ -34,19 +35,19 @@ SHAPE = "duet_shape"  # beside "samples" in a LATENT: the clip asked for, which 
 class Prompts:
     """What to make, and what to keep away from: `words` of picture and sound for either, or a `picture` [H, W, C].
 
-    `encoded`: the words as the `model` of that name encoded them; None where the clip's size must be known first.
+    `encoded`: the words as the model `encoder` encoded them; None where the clip's size must be known first.
     """
 
     words: tuple[tuple[str, str], tuple[str, str]]
     picture: Tensor | None = None
     encoded: tuple[AVCondition, AVCondition] | None = None
-    model: str = ""
+    encoder: ReferenceType[JointModel] | None = None
 
     def conditions(self, model: JointModel, shape: AVShape) -> list[AVCondition]:
         """Positive and negative, as `model` encodes them; ValueError where they were made for one of another kind."""
         if model.takes_picture != (self.encoded is None):
             raise ValueError(f"prompts were made for another model than {model.name}; connect the same to both")
-        if self.encoded and model.name == self.model:
+        if self.encoded and self.encoder and self.encoder() is model:
             return list(self.encoded)
         return [model.encode(*words, given, shape) for words, given in zip(self.words, (self.picture, None))]
 

@@ -31,6 +31,7 @@ from duet_av.nodes.mux import DuetMux
 from duet_av.nodes.sampling import Settings
 from duet_av.nodes.stand_in import Folders, Session, session
 from duet_av.nodes.types import SHAPE, GuidedBy, Prompts
+from duet_av.tests import small
 from duet_av.tests.schemas import every_input
 from duet_av.tests.tiny import tiny_model
 from duet_av.tests.toy import TEXT_WIDTH, VIDEO_CHANNELS
@@ -151,12 +152,34 @@ def test_a_changed_file_is_loaded_again(loads, tmp_path):
         session.reset(token)
 
 
+def test_a_changed_codec_is_another_model(tmp_path):
+    file = small.save_joint(tmp_path / "duet")
+    token = session.set(Session(Folders(models=tmp_path)))
+    try:
+        before, held = DuetLoadJointModel.fingerprint_inputs(file.name), model_cache.load(file.name)
+        assert model_cache.load(file.name) is held
+        small.save_codec(file.with_name("video.safetensors"), small.video_codec())
+        assert DuetLoadJointModel.fingerprint_inputs(file.name) != before and model_cache.load(file.name) is not held
+    finally:
+        session.reset(token)
+
+
 def test_a_missing_model_is_named_before_anything_runs():
     assert "gone.safetensors" in DuetLoadJointModel.validate_inputs("gone.safetensors")
     assert DuetLoadJointModel.validate_inputs("Bounce") is True
 
 
 # Prompts
+
+
+def test_a_model_reads_the_words_anew_that_another_of_the_same_name_encoded(model):
+    prompts, other = prompts_of(model), tiny_model()
+    with torch.no_grad():
+        other.conditioner.video_text.words.weight.mul_(2)
+    assert other.name == model.name
+    mine, theirs = (prompts.conditions(each, each.shape())[0].video.tokens for each in (model, other))
+    assert torch.equal(mine, model.encode(*prompts.words[0]).video.tokens)
+    assert torch.equal(theirs, other.encode(*prompts.words[0]).video.tokens) and not torch.equal(mine, theirs)
 
 
 def test_unknown_words_are_named_and_generation_goes_on(model):

@@ -254,7 +254,7 @@ def test_experts_come_out_with_their_text_encoders(folder):
 
 def test_the_joint_model_comes_out_ready_to_use(folder):
     model = load_joint_model(folder / CONFIGS["joint"]["out"])
-    assert model.trained and model.name == "Bounce" and model.denoiser.joint_blocks == 2
+    assert model.trained and model.name == "joint" and model.denoiser.joint_blocks == 2
     assert model.ignored_words("a red ball", "") == []
     assert any(bool(new.to_out.weight.any()) for new in model.denoiser.new_heads)
 

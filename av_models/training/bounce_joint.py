@@ -132,7 +132,7 @@ class JointStage:
 
     def finish(self, model: nn.Module, run: dict[str, Any]) -> None:
         card = {
-            "kind": "joint", "architecture": "AVFullDiT", "name": self.config.get("name", "Bounce"),
+            "kind": "joint", "architecture": "AVFullDiT", "name": self.config.get("name", self.out.stem),
             "prediction": "flow", "trained": True, "given": "clean", "joint_blocks": self.config["joint_blocks"],
             "codecs": self.config["codecs"], "clip": self.config["clip"],
             "sample_rate": self.config["sample_rate"],
