@@ -70,5 +70,9 @@ def outside(start: float, end: float) -> When:
     return lambda times: (times < start) | (times >= end)
 
 
+def both(one: When, other: When) -> When:
+    return lambda times: one(times) & other(times)
+
+
 def first_frame(times: np.ndarray) -> np.ndarray:
     return times == 0

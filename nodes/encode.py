@@ -62,7 +62,10 @@ class DuetEncode(io.ComfyNode):
         shape = model.shape(seconds=seconds or _length(images, fps, sound, model))
         frames = None if images is None else fit_frames(images, fps, shape.video)
         waveform = None if sound is None else fit_sound(*sound, shape.audio)
-        known = known_where(model, shape, *_kept(keep, shape.video.seconds, images, audio))
+        if keep["keep"] == FIRST and images is None:
+            raise ValueError(f"keep is {FIRST!r} and no images are connected; connect a picture, or keep {WHOLE!r}")
+        reach = _reach(images, fps, sound, shape.video)
+        known = known_where(model, shape, *_kept(keep, shape.video.seconds, images, audio, reach))
         with torch.no_grad():
             on_device(model)
             latent = encode_clip(model, shape, frames, waveform).to(KEPT_ON)
@@ -97,9 +100,16 @@ def _length(images, fps: float, sound, model) -> float:
     return model.clip.seconds if sound is None else sound[0].shape[-1] / sound[1]
 
 
-def _kept(keep: dict, seconds: float, images, audio) -> tuple:
-    """When the picture stays, and when the sound does."""
-    from ..av_models.clip_latent import before, everything, first_frame, nothing, outside
+def _reach(images, fps: float, sound, clip) -> tuple[float, float]:
+    """How many seconds of the clip pictures and sound fill; all of it, where they end within its last frame."""
+    seen = 0.0 if images is None else len(images) / float(valid_fps(fps))
+    heard = 0.0 if sound is None else sound[0].shape[-1] / sound[1]
+    return tuple(math.inf if end > clip.seconds - 1 / float(clip.fps) else end for end in (seen, heard))
+
+
+def _kept(keep: dict, seconds: float, images, audio, reach: tuple[float, float]) -> tuple:
+    """When the picture stays, and when the sound does: no longer than either reaches."""
+    from ..av_models.clip_latent import before, both, everything, first_frame, nothing, outside
 
     video = audio_too = everything
     if keep["keep"] == FIRST:
@@ -115,7 +125,8 @@ def _kept(keep: dict, seconds: float, images, audio) -> tuple:
         audio_too = everything if stream == "picture" else outside(start, end)
     if images is not None and len(images) == 1:
         video = first_frame
-    return nothing if images is None else video, nothing if audio is None else audio_too
+    seen, heard = (both(each, before(end)) for each, end in zip((video, audio_too), reach))
+    return nothing if images is None else seen, nothing if audio is None else heard
 
 
 def _within(keep: dict, name: str, seconds: float, least: float = 1e-3) -> float:

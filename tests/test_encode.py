@@ -78,6 +78,18 @@ def test_a_stretch_is_made_anew(model, stream):
     assert video[0] and sound[0]
 
 
+def test_what_is_shorter_than_the_clip_stays_as_far_as_it_goes(model):
+    video, sound = kept(encode(model, seconds=1.0, images=images(), audio=audio()))
+    assert video == sorted(video, reverse=True) and 0 < sum(video) <= len(video) // 2 + 1
+    assert sum(sound) == len(sound) // 2 and sound == sorted(sound, reverse=True)
+    video, _ = kept(encode(model, {"keep": "a beginning", "until": 0.9}, seconds=1.0, images=images()))
+    assert not any(video[len(video) // 2 + 1 :])
+
+
+def test_a_sound_that_ends_within_the_last_frame_stays_whole(model):
+    assert all(kept(encode(model, seconds=0.5, audio=audio(SAMPLES - 200)))[1])
+
+
 def test_the_clip_is_as_long_as_what_is_connected(model):
     for given in ({"images": images(24)}, {"audio": audio(12_000)}):
         video, sound = encode(model, **given)["duet_shape"].video, encode(model, **given)["duet_shape"].audio
@@ -136,6 +148,7 @@ def test_a_drawn_mask_is_the_pictures(model):
         (lambda m: encode(m, audio={"waveform": torch.zeros(2, 1, 9), "sample_rate": 8000}), "one sound"),
         (lambda m: encode(m, {"keep": "a beginning", "until": 9.0}, images=images()), "until is 9"),
         (lambda m: encode(m, BACKWARDS, images=images()), "end is 0.2"),
+        (lambda m: encode(m, FIRST, audio=audio()), "keep is 'the first frame' and no images are connected"),
         (lambda m: sampled(m, encode(m, images=images(), audio=audio())), "nothing is left to sample"),
     ],
 )  # fmt: skip
