@@ -121,10 +121,10 @@ class Aligner:
         if self.update not in UPDATES:
             raise ValueError(f"update is {self.update!r}; give one of {', '.join(UPDATES)}")
         if not 0 <= self.first < self.last <= 1:
-            raise ValueError(f"it is active from {self.first} to {self.last}; give two numbers from 0 to 1, the lower first")
+            raise ValueError(f"first is {self.first} and last is {self.last}; give two numbers from 0 to 1, the lower first")
         require(self.binder, *{modality for pair in PAIRS[self.task] for modality in pair if modality != "text"})
-        if self.words:
-            require(self.binder, "text")
+        if self.words and "text" not in self.binder.modalities:
+            raise ValueError(f"words is {self.words:g} and {self.binder.name} embeds no text; set words to 0, or choose another binder")
 
     @property
     def rates(self) -> dict[Modality, float]:
@@ -157,6 +157,10 @@ class Alignment:
         return self.aligner.through_denoiser
 
     @property
+    def inner_steps(self) -> int:
+        return self.aligner.inner_steps
+
+    @property
     def steps_ahead(self) -> int:
         return self.aligner.steps_ahead
 
@@ -173,7 +177,7 @@ class Alignment:
 
     def moved(self, latent: AVLatent, clean: Callable[[AVLatent], AVLatent]) -> AVLatent:
         """`latent` moved towards agreement; `clean` gives the clean estimate of one."""
-        for _ in range(self.aligner.inner_steps):
+        for _ in range(self.inner_steps):
             latent = self._move(latent, clean)
         return latent
 
@@ -275,7 +279,7 @@ def _known(aligner: Aligner, texts: tuple[str, str], reference: Reference, devic
     for modality in {modality for pair in PAIRS[aligner.task] for modality in pair} - {"text", *MADE[aligner.task]}:
         given = getattr(reference, modality)
         if given is None:
-            raise ValueError(f"{aligner.task} needs {_ARTICLE[modality]} to agree with; give one")
+            raise ValueError(f"{aligner.task} needs {_ARTICLE[modality]} to agree with; connect one to the aligner, or keep one in the latent")
         known[modality] = _embedded(binder, modality, given.to(device), reference)
     return known
 

@@ -6,7 +6,7 @@ joint parameters are dropped and each modality runs on its own scheduler's grid,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
@@ -36,10 +36,11 @@ class BadModel:
 
 class Alignment(Protocol):
     """What moves latents and prompts while they are sampled (see `aligner`). `skipped`: moves left out for NaN;
-    `through_denoiser`: clean estimates are new predictions, with their gradient."""
+    `through_denoiser`: clean estimates are new predictions, with their gradient, `inner_steps` of them for a step's moves."""
 
     skipped: int
     through_denoiser: bool
+    inner_steps: int
     steps_ahead: int
 
     def active(self, step: Step) -> bool: ...
@@ -66,12 +67,20 @@ class SampleResult:
 
 
 def sampling_cost(
-    guidance: Guidance, steps: int, *, shift: float = 1.0, parity: bool = False, batch_branches: bool = True
+    guidance: Guidance,
+    steps: int,
+    *,
+    shift: float = 1.0,
+    parity: bool = False,
+    batch_branches: bool = True,
+    alignment: Alignment | None = None,
 ) -> Cost:
     """What `sample` will run with these settings, known before it runs (schedulers of one evaluation a step)."""
     grid = time_grid(steps, shift)
     guidance = replace(guidance, removed=guidance.removed or parity)
-    return cost_of(guidance, [Step(i, len(grid), t, t) for i, t in enumerate(grid)], batch_branches)
+    plan = [Step(i, len(grid), t, t) for i, t in enumerate(grid)]
+    looks = _looks(plan, alignment) if alignment else ()
+    return replace(cost_of(guidance, [*plan, *looks], batch_branches), steps=len(plan))
 
 
 @torch.no_grad()
@@ -142,7 +151,7 @@ def sample(
     for step, coming in zip(plan, [*plan[1:], None]):
         latent = run.with_known(step, latent)
         if alignment and alignment.tunes(step):
-            ahead = _spread_over(plan[step.index + 1 :], alignment.steps_ahead)
+            ahead = _ahead(plan, step, alignment)
             asked = partial(run.clean_if_asked, step, latent, memory, ahead)
             positive = alignment.tuned(positive.spread(noise.rows), asked)
             network.ask(positive)
@@ -153,7 +162,7 @@ def sample(
         if alignment and alignment.active(step):
             clean = run.clean_after(predicted)
             if coming and alignment.through_denoiser:
-                ahead = _spread_over(plan[coming.index + 1 :], alignment.steps_ahead)
+                ahead = _ahead(plan, coming, alignment)
                 clean = partial(run.clean_at, coming, memory, ahead=ahead)
             latent = alignment.moved(latent, clean)
     latent = given.restored(latent)
@@ -273,10 +282,20 @@ def _noise(start: LatentShape | AVLatent, video_seed: int, audio_seed: int, devi
     return AVLatent(video.to(device), audio.to(device))
 
 
-def _spread_over(plan: Sequence[Step], count: int) -> list[Step]:
-    """`count` of the steps, evenly."""
-    count = min(count, len(plan))
-    return [plan[round((i + 1) * len(plan) / (count + 1)) - 1] for i in range(count)] if count else []
+def _ahead(plan: Sequence[Step], step: Step, alignment: Alignment) -> list[Step]:
+    """The steps that lead from `step` to a clean estimate: `steps_ahead` of those that come, evenly."""
+    rest = plan[step.index + 1 :]
+    count = min(alignment.steps_ahead, len(rest))
+    return [rest[round((i + 1) * len(rest) / (count + 1)) - 1] for i in range(count)] if count else []
+
+
+def _looks(plan: Sequence[Step], alignment: Alignment) -> Iterator[Step]:
+    """The steps at which an alignment asks the network, beside the plan's own."""
+    for step, coming in zip(plan, [*plan[1:], None]):
+        if alignment.tunes(step):
+            yield from (step, *_ahead(plan, step, alignment))
+        if coming and alignment.active(step) and alignment.through_denoiser:
+            yield from [coming, *_ahead(plan, coming, alignment)] * alignment.inner_steps
 
 
 def _skipped(alignment: Alignment | None) -> list[str]:

@@ -78,7 +78,10 @@ def sample_latent(
     on_device(model, *([] if bad is None else [bad]), *([aligned.aligner.binder] if aligned else []))
     if not model.trained:
         strategy = replace(strategy, removed=True)
-    cost = sampling_cost(strategy, settings.steps, shift=settings.shift, batch_branches=settings.batch_branches)
+    alignment = aligned and _begun(aligned, model, shape, prompts, streams.to(model.device), known)
+    cost = sampling_cost(
+        strategy, settings.steps, shift=settings.shift, batch_branches=settings.batch_branches, alignment=alignment
+    )
     report_text(f"{cost.branches_per_step:g} branches a step in {cost.forwards_per_step:g} network calls", node_id)
     return sample(
         model.denoiser,
@@ -92,7 +95,7 @@ def sample_latent(
         batch_branches=settings.batch_branches,
         bad_model=None if bad is None else BadModel(bad.denoiser, *_asked(prompts, bad, shape)),
         given=None if known is None else Given(streams.to(model.device), known.to(model.device), model.given),
-        alignment=aligned and _begun(aligned, model, shape, prompts, streams.to(model.device), known),
+        alignment=alignment,
         callback=callback,
         check_interrupt=check_interrupt,
     )

@@ -13,7 +13,7 @@ from duet_av.av_models.aligner import PAIRS, Adam, Aligner, Reference
 from duet_av.av_models.contract import AVCondition, AVLatent, Condition
 from duet_av.av_models.given import Given
 from duet_av.av_models.guidance import make_guidance
-from duet_av.av_models.sampling import sample
+from duet_av.av_models.sampling import sample, sampling_cost
 from duet_av.tests.tiny import tiny_model
 
 STEPS = 5
@@ -236,6 +236,20 @@ def test_steps_ahead_lead_where_the_sampler_would_go(model):
     torch.testing.assert_close(seen[-1].audio.detach(), result.latent.audio, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("settings", [
+    {}, {"through_denoiser": True, "inner_steps": 2}, {"through_denoiser": True, "steps_ahead": 2, "first": 0.0},
+    {"prompt_rate": 1.0, "steps_ahead": 1}, {"prompt_rate": 1.0, "through_denoiser": True, "last": 0.7},
+], ids=str)  # fmt: skip
+@pytest.mark.parametrize("batched", [True, False])
+def test_the_cost_of_aligned_sampling_is_known_before(model, settings, batched):
+    guidance = make_guidance("cfg", video_scale=2.0, audio_scale=2.0, interval_low=0.5)
+    alignment = strong(words=0.0, **settings).begin(model, model.shape(), ("", ""))
+    cost = sampling_cost(guidance, STEPS, batch_branches=batched, alignment=alignment)
+    cond, size = model.encode("", ""), model.latent_shape(model.shape())
+    result = sample(model.denoiser, size, cond, cond, guidance, steps=STEPS, batch_branches=batched, alignment=alignment)
+    assert (result.branches_per_step, result.forwards_per_step) == (cost.branches_per_step, cost.forwards_per_step)
+
+
 class Nan(ToyBinder):
     """Its gradient is NaN where two embeddings are compared for the second time."""
 
@@ -302,7 +316,7 @@ def test_fewer_latent_frames_can_be_decoded(model):
     (dict(task="a2a"), "task is 'a2a'; give one of joint, v2a, a2v, i2a"),
     (dict(update="momentum"), "update is 'momentum'; give one of gradient, sign, adam"),
     (dict(video_rate=float("nan")), "video_rate is nan; give a number of at least 0"),
-    (dict(first=0.8, last=0.2), "it is active from 0.8 to 0.2; give two numbers from 0 to 1, the lower first"),
+    (dict(first=0.8, last=0.2), "first is 0.8 and last is 0.2; give two numbers from 0 to 1, the lower first"),
     (dict(binder=Blind()), "Toy embeds no video; it embeds audio, text: choose another task or binder"),
 ])  # fmt: skip
 def test_settings_that_make_no_sense_are_one_line(settings, said):
@@ -317,9 +331,9 @@ def test_nothing_to_agree_with_is_one_line(model):
 
 
 @pytest.mark.parametrize("task, reference, said", [
-    ("v2a", Reference(), "v2a needs a video to agree with; give one"),
+    ("v2a", Reference(), "v2a needs a video to agree with; connect one to the aligner, or keep one in the latent"),
     ("v2a", Reference(video=torch.zeros(1, 0, 16, 16, 3), fps=16.0), "a video to agree with is empty or holds NaN; .*"),
-    ("a2v", Reference(), "a2v needs a sound to agree with; give one"),
+    ("a2v", Reference(), "a2v needs a sound to agree with; connect one to the aligner, or keep one in the latent"),
     ("a2v", Reference(audio=torch.zeros(1, 1, 900), sample_rate=8000), "the sound to agree with is silent; give one in which .*"),
     ("a2v", Reference(audio=torch.full((1, 1, 9), torch.nan), sample_rate=8000), "a sound to agree with is empty or holds NaN; .*"),
 ])  # fmt: skip

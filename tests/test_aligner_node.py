@@ -85,9 +85,9 @@ def test_the_licence_is_shown_where_there_is_one(monkeypatch):
 
 
 @pytest.mark.parametrize("settings, said", [
-    ({"task": "a2v"}, "^a2v needs a sound to agree with; give one$"),
-    ({"task": "v2a"}, "^v2a needs a video to agree with; give one$"),
-    ({"task": "i2a"}, "^i2a needs an image to agree with; give one$"),
+    ({"task": "a2v"}, "^a2v needs a sound to agree with; connect one to the aligner, or keep one in the latent$"),
+    ({"task": "v2a"}, "^v2a needs a video to agree with; connect one to the aligner, or keep one in the latent$"),
+    ({"task": "i2a"}, "^i2a needs an image to agree with; connect one to the aligner, or keep one in the latent$"),
     ({"task": "a2v", "audio": SOUND | {"waveform": torch.zeros(1, 1, 900)}}, "^the sound to agree with is silent; .*$"),
     ({"task": "a2v", "audio": SOUND | {"waveform": torch.full((1, 1, 9), torch.nan)}}, "is empty or holds NaN; give"),
     ({"task": "v2a", "images": torch.zeros(0, 16, 16, 3)}, "^a video to agree with is empty or holds NaN; give one without$"),
