@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..av_models.media import target_path
 from ..av_models.media.replace_sound import container_for, replace_sound
-from .host import InputImpl, io, output_folder, ui
+from .host import InputImpl, check_interrupt, io, output_folder, report_progress, ui
 from .mux import saved_result, workflow_metadata
 from .types import CATEGORY, report
 
@@ -44,7 +44,10 @@ class DuetReplaceSound(io.ComfyNode):
         if len(audio["waveform"]) != 1:
             raise ValueError(f"audio is a batch of {len(audio['waveform'])}; give one sound")
         metadata, waveform = workflow_metadata(cls.hidden), audio["waveform"][0]
-        written = replace_sound(source, path, waveform, audio["sample_rate"], bitrate=1000 * audio_kbps, metadata=metadata)
+        written = replace_sound(
+            source, path, waveform, audio["sample_rate"], bitrate=1000 * audio_kbps, metadata=metadata,
+            progress=report_progress, check_interrupt=check_interrupt,
+        )  # fmt: skip
         shown = ui.PreviewVideo([saved_result(written.path, root)]).as_dict()
         facts = {"path": str(written.path), "seconds": written.seconds, "samples": written.samples, "copied": written.packets}
         video = InputImpl.VideoFromFile(str(written.path))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from .host import io
+from .host import check_interrupt, io
 from .mux import split_clips
 from .types import CATEGORY, report
 
@@ -52,7 +52,10 @@ class DuetSyncReport(io.ComfyNode):
         from ..av_models.metrics.timeline import draw_timeline
 
         images, audio, fps = _connected(images, audio, fps, video)
-        scores = [score_clip(frames, fps, *_sound(sound)) for frames, sound in split_clips(images, audio)]
+        scores = []
+        for frames, sound in split_clips(images, audio):
+            check_interrupt()
+            scores.append(score_clip(frames, fps, *_sound(sound)))
         lines = _numbered([score.lines() for score in scores])
         facts = [score.facts() for score in scores]
         timelines = np.stack([draw_timeline(score) for score in scores])

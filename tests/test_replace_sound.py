@@ -59,6 +59,20 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == ["a.mp4"]
 
 
+def test_an_interrupt_leaves_nothing_and_progress_counts_pictures(tmp_path):
+    source, seen = video(tmp_path / "a.mp4"), []
+
+    def check() -> None:
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        replace_sound(
+            source, tmp_path / "b.mp4", noise(1.0), RATE, progress=lambda *count: seen.append(count), check_interrupt=check
+        )
+    assert seen == [(1, FRAMES), (2, FRAMES), (3, FRAMES)] and [each.name for each in tmp_path.iterdir()] == ["a.mp4"]
+
+
 @pytest.mark.parametrize("name, kind", [("a.MOV", "mp4"), ("a.webm", "webm"), ("a.avi", "mkv"), ("a", "mkv")])
 def test_the_container_can_hold_the_pictures_and_the_sound(name, kind):
     assert container_for(name) == kind

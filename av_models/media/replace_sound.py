@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -50,10 +50,12 @@ def container_for(source: str | Path) -> str:
 
 def replace_sound(
     source: str | Path, path: str | Path, audio: Tensor, sample_rate: int, *, bitrate: int = 192_000,
-    metadata: Mapping[str, str] | None = None,
+    metadata: Mapping[str, str] | None = None, progress: Callable[[int, int], None] | None = None,
+    check_interrupt: Callable[[], None] | None = None,
 ) -> ReplaceReport:  # fmt: skip
     """Copies the pictures of `source` to `path`, a file of `container_for(source)`, with `audio` [1 or 2, samples] under
     them, as long as they are to the sample: what is longer is faded out, what is shorter ends in silence.
+    `progress(done, total)` and `check_interrupt()` are called after each picture.
 
     The file appears under its name only when whole. Raises ValueError where there are no pictures, FileNotFoundError where
     there is no such file, OSError where it cannot be written, each in one line.
@@ -71,13 +73,15 @@ def replace_sound(
     policy = "pad" if wave.shape[1] - samples <= 1 else "fade"
     wave = fit_audio(wave, samples, policy, round(FADE_SECONDS * rate))
     with temporary(path) as part:
-        packets = _copied(source, part, path, kind, wave, rate, bitrate, dict(metadata or {}))
+        packets = _copied(source, part, path, kind, wave, rate, bitrate, dict(metadata or {}), progress, check_interrupt)
         with explained(path):
             os.replace(part, path)
     return ReplaceReport(path, float(seconds), packets, samples, rate, missing)
 
 
-def _copied(source: Path, part: Path, path: Path, kind: str, wave: Tensor, rate: int, bitrate: int, metadata) -> int:
+def _copied(
+    source: Path, part: Path, path: Path, kind: str, wave: Tensor, rate: int, bitrate: int, metadata, progress, check_interrupt
+) -> int:
     with _opened(source) as given, explained(path):
         pictures = given.streams.video[0]
         with av.open(str(part), "w", format=CONTAINERS[kind].muxer, options=muxer_options(kind)) as out:
@@ -98,6 +102,10 @@ def _copied(source: Path, part: Path, path: Path, kind: str, wave: Tensor, rate:
                 packet.stream = video
                 out.mux(packet)
                 count += 1
+                if progress and pictures.frames:
+                    progress(min(count, pictures.frames), pictures.frames)
+                if check_interrupt:
+                    check_interrupt()
             for each in heard:
                 out.mux(each)
     return count
