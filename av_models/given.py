@@ -57,6 +57,12 @@ class Given:
         """`x` with the known parts as they were given."""
         return self._into(x, self.latent)
 
+    def unknown(self, prediction: AVLatent) -> AVLatent:
+        """`prediction` with zeros for what a network gets clean: it never learned to say anything there."""
+        if self.way == "renoised":
+            return prediction
+        return self._into(prediction, prediction.each(torch.zeros_like))
+
     def times(self, t: AVTime) -> AVTime:
         """What each row of the network is told: 0 for a stream that it gets clean as a whole."""
         if self.way == "renoised":

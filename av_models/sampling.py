@@ -209,6 +209,7 @@ class _Denoising:
             return _Predicted(step, x, ("flow", "flow"), AVLatent(torch.zeros_like(x.video), torch.zeros_like(x.audio)), memory)
         kinds = (self.guidance.space,) * 2 if self.guidance.space else predictions_of(self.models["main"])
         alike = {b: self._convert(i, x, p, predictions_of(self.models[b.model]), kinds) for b, p in predictions.items()}
+        alike = {b: self.given.unknown(p) for b, p in alike.items()}
         return _Predicted(step, x, kinds, *self.guidance.combine(alike, step, memory))
 
     def converted(self, p: _Predicted, kind: Prediction) -> AVLatent:

@@ -90,6 +90,30 @@ def test_a_renoised_part_lies_on_the_path_between_clip_and_noise():
         torch.testing.assert_close(latent.video, (1 - along) * clip().video + along * noise)
 
 
+class SayingAnything(ToyJoint):
+    """What it predicts of the first picture and of the first half of the sound is noise: it never learned to."""
+
+    def predict(self, latent, t, cond, kinds):
+        out = super().predict(latent, t, cond, kinds)
+        out.video[:, :, :1] += 9 * torch.randn_like(out.video[:, :, :1])
+        out.audio[..., :4] += 9 * torch.randn_like(out.audio[..., :4])
+        return out
+
+
+@pytest.mark.parametrize("guidance, settings", [("apg", {}), ("cfg_zero_star", {}), ("cfg", {"rescale": 0.7})])
+def test_guidance_does_not_see_what_is_given_clean(guidance, settings):
+    scales = {"video_scale": 3.0, "audio_scale": 3.0}
+    plain, loud = (
+        sample(
+            model, SHAPE, toy_condition(1), toy_condition(2), make_guidance(guidance, **scales, **settings), steps=3,
+            given=Given(clip(), masks(slice(0, 1), slice(0, 4)), "clean"),
+        ).latent
+        for model in (ToyJoint(), SayingAnything())
+    )  # fmt: skip
+    torch.testing.assert_close(loud.video, plain.video)
+    torch.testing.assert_close(loud.audio, plain.audio)
+
+
 def test_nothing_given_changes_nothing():
     assert torch.equal(run(Given(clip(), masks(), "clean")).latent.video, run().latent.video)
 
