@@ -34,6 +34,13 @@ def test_agreement_counts_each_attribute():
     assert found["chance"] == {"material": pytest.approx(1 / 6, abs=1e-4), "size": pytest.approx(1 / 6, abs=1e-4), "number": 0.3333}
 
 
+def test_nothing_seen_and_nothing_heard_is_no_agreement():
+    nothing = frozenset()
+    found = agreement([nothing, nothing, METAL], [nothing, METAL, METAL])
+    assert found["mean"]["share"] == pytest.approx(1 / 3, abs=1e-4)
+    assert all(each["share"] == pytest.approx(1 / 3, abs=1e-4) for each in found["shares"].values())
+
+
 @pytest.fixture
 def measured(monkeypatch):
     asked = []

@@ -39,15 +39,16 @@ def heard_kinds(observed: Observation) -> Kinds:
 
 def agreement(seen: Sequence[Kinds], heard: Sequence[Kinds]) -> dict[str, Any]:
     """The share of clips of which both tell the same, for each attribute, with a 95 % interval, and what shuffled pairs get:
-    the mean over every rotation of the sounds. `mean`: of the three attributes."""
-    clips, shares, chance = len(seen), {}, {}
+    the mean over every rotation of the sounds. `mean`: of the three attributes. Where nothing is seen or nothing heard,
+    nothing agrees."""
+    clips, shares, chance, alike = len(seen), {}, {}, []
     for name, of in ALIKE.items():
-        same = np.array([[of(a) == of(b) for b in heard] for a in seen])
+        same = np.array([[bool(a) and of(a) == of(b) for b in heard] for a in seen])
         own = np.diag(same)
+        alike.append(own)
         shares[name] = share(own.tolist())
         chance[name] = round(float((same.sum() - own.sum()) / (clips * (clips - 1))), 4)
-    each = np.array([[of(a) == of(b) for of in ALIKE.values()] for a, b in zip(seen, heard)], float).mean(1)
-    return {"shares": shares, "chance": chance, "mean": _mean(each), "mean_chance": round(float(np.mean(list(chance.values()))), 4)}
+    return {"shares": shares, "chance": chance, "mean": _mean(np.mean(alike, 0)), "mean_chance": round(float(np.mean(list(chance.values()))), 4)}
 
 
 def _mean(each: np.ndarray) -> dict[str, Any]:
