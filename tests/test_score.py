@@ -16,6 +16,7 @@ from duet_av.av_models.metrics.motion_events import MotionMeter, seen_events
 from duet_av.av_models.metrics.offset import global_lag
 from duet_av.av_models.metrics.score import score_clip, score_file
 from duet_av.av_models.metrics.sound_events import heard_events
+from duet_av.av_models.metrics.sync import compare
 from duet_av.av_models.metrics.timeline import MET, MISSED, draw_timeline
 from duet_av.nodes.host import InputImpl, Types
 from duet_av.nodes.sync_report import DuetSyncReport
@@ -172,6 +173,15 @@ class TestSync:
         times = on_frames(TIMES, 25)
         score = score_clip(jumps(times, 25), 25, clicks(np.sort(SECONDS - TIMES)), 16_000)
         assert score.sync.f1 < 0.5 and 0 < score.sync.chance < 0.35
+
+    @pytest.mark.parametrize("seconds, events", [(1.0, 3), (2.0, 5)])
+    def test_chance_is_that_of_unrelated_events_also_in_short_clips(self, seconds, events):
+        """Where a few of the shifts leave everything in place, as chance itself does now and then."""
+        rng = np.random.default_rng(0)
+        draws = [np.sort(rng.uniform(1 / 16, seconds, events)) for _ in range(300)]
+        turned = np.mean([compare(times, times, 16, seconds).chance for times in draws])
+        unrelated = np.mean([compare(a, b, 16, seconds).f1 for a, b in zip(draws, draws[1:])])
+        assert turned == pytest.approx(unrelated, abs=0.04)
 
     def test_long_lists_are_matched_as_short_ones_are(self):
         rng = np.random.default_rng(0)

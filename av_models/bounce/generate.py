@@ -67,7 +67,7 @@ def sampled(
         raise ValueError(f"{bad_model.name} has latents of another size than {model.name}; give a worse version of it")
     for start in range(0, len(prompts), batch):
         part = prompts[start : start + batch]
-        noise = _noise(model, shape, [seed + start + i for i in range(len(part))])
+        noise = _noise(model, shape, [seed + start + i for i in range(len(part))]).to(model.device)
         yield sample(
             model.denoiser, noise, *_texts(model, part), guidance, steps=steps, shift=shift,
             given=given(start, start + len(part)) if given else None,

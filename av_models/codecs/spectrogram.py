@@ -100,7 +100,7 @@ class SpectrogramCodec(Decoding):
     def to_waveform(self, spectrogram: Tensor, iterations: int = PHASE_ITERATIONS) -> Tensor:
         """Phases by fast Griffin-Lim (Perraudin 2013), from fixed random ones, so that the same latent sounds the same."""
         magnitude = F.pad(self.magnitude(spectrogram), (0, 1), mode="replicate")
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[magnitude.device] if magnitude.is_cuda else []):
             torch.manual_seed(PHASE_SEED)
             return torchaudio.functional.griffinlim(
                 magnitude, self.window, N_FFT, HOP, N_FFT, power=1.0, n_iter=iterations,

@@ -1,7 +1,8 @@
 """The training loop: one plain loop for every stage, resumable to the step, on one device or many.
 
 A `Stage` knows its model, its batch for a step and its loss; the loop knows optimiser, schedule, averaging, curve and
-state. Batches and noise are keyed by (seed, step), so a killed run resumes as if it had never stopped.
+state. Noise is keyed by (seed, step) and batches by the step alone, so a killed run resumes as if it had never stopped, and
+runs of other seeds see the same clips in the same order.
 """
 
 from __future__ import annotations
