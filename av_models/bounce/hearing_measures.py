@@ -17,7 +17,7 @@ from .world import FPS, Worlds
 
 
 def measure(frames, worlds: Worlds, row: int) -> dict[str, float]:
-    """Of one clip [F, H, W, 3] for the prompt of a row: laws kept (0 to 5, and each), attributes as asked, likeness in dB,
+    """Of one clip [F, H, W, 3] for the prompt of a row: laws kept (0 to 6, and each), attributes as asked, likeness in dB,
     and how far a ball goes between frames, in pixels of a picture 64 wide."""
     found, likest = physics(frames, FPS), likeliest(frames)
     asked = asked_balls(worlds, row)

@@ -61,6 +61,16 @@ def contacts(tracks: list[Track], fps: float) -> np.ndarray:
     return np.sort(np.concatenate([motion(track, fps).contacts for track in tracks])) if tracks else np.zeros(0)
 
 
+def turns(path: Motion) -> list[tuple[int, float]]:
+    """Each of a path's contacts: along which axis the ball turns (0 across, 1 down), and its place on it then, in widths."""
+    found = []
+    for axis, pieces in enumerate((path.across, path.down)):
+        for before, after in zip(pieces, pieces[1:]):
+            t = _meeting(before, after)
+            found.append((axis, float(before.at(t) + after.at(t)) / 2))
+    return found
+
+
 def residual(track: Track, fps: float) -> np.ndarray:
     """How far the ball is from its ballistic path between contacts in each frame where it is seen, in widths, [≤ F]."""
     return distances(track, motion(track, fps))

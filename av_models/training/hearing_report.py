@@ -89,7 +89,7 @@ def draw(found: Mapping[str, Any], folder: Path) -> list[str]:
     arms = {name: each for name, each in found["arms"].items() if name != "truth"}
     figure = Figure(figsize=(6, 0.35 * len(arms) + 1.2), dpi=110, layout="constrained")
     points = [(each["physics"], each["intervals"]["physics"]) for each in arms.values()]
-    _forest(figure.subplots(), list(arms), points, "physics, 0 to 5", zero=False)
+    _forest(figure.subplots(), list(arms), points, "physics, 0 to 6", zero=False)
     figure.savefig(folder / "arms.png")
     return ["effects.png", "arms.png"]
 

@@ -49,12 +49,15 @@ def study(config: Path, folder: Path, clips: int, progress: Progress, only_pair:
     "singles": (see `singles`), "use": {name: {"use", "interval"}}}, the last of each arm that hears and of Bounce (see
     `use_of_sound`).
 
-    `only_pair`: without looser worlds and ablations.
+    `only_pair`: of looser worlds and ablations, only what is measured already.
     """
     settings, binder = read_config(config), load_bounce_bind()
     if clips <= binder.config["out"]:
         raise ValueError(f"clips is {clips}; a Fréchet distance needs more than {binder.config['out']}")
-    planned = (pair if only_pair else arms)(settings["stage_config"]["batch"])
+    planned = arms(settings["stage_config"]["batch"])
+    if only_pair:
+        wanted = {arm.name for arm in pair(settings["stage_config"]["batch"])}
+        planned = [arm for arm in planned if arm.name in wanted or is_measured(arm.name, folder, clips, arm.hears)]
     worlds = simulate(clips, "test", seed=0)
     measured = {"truth": measure_truth(folder, worlds, binder, progress)}
     for arm in planned:
@@ -91,7 +94,11 @@ def measure_arm(arm: Arm, folder: Path, worlds: Worlds, binder: Binder, progress
     if not is_measured(arm.name, folder, len(worlds)):
         model = load_joint_model(checkpoint_of(arm.name, folder))
         _measure_clips(arm.name, lambda first: _pictures(model, arm, worlds, first), folder, worlds, binder, progress)
-        _keep_figures(arm.name, folder, len(worlds), binder, progress, validation_loss=validation_loss(model, arm.hears))
+
+        def loss() -> dict[str, float]:
+            return {"validation_loss": validation_loss(model, arm.hears)}
+
+        _keep_figures(arm.name, folder, len(worlds), binder, progress, loss)
     return _clips(arm.name, folder).known[: len(worlds)]
 
 
@@ -104,7 +111,7 @@ def _pictures(model: JointModel, arm: Arm, worlds: Worlds, first: int) -> Iterat
 
     def silence(start: int, stop: int) -> Given:
         clips = AVLatent.cat([encode_clip(model, shape, None, None)] * (stop - start))
-        return Given(clips, known_where(model, shape, nothing, everything), model.given)
+        return Given(clips, known_where(model, shape, nothing, everything).to(model.device), model.given)
 
     latents = sampled(
         model, prompts[first:], guidance, steps=STEPS, shift=SHIFT, seed=1_000_000 + first, given=None if arm.hears else silence
@@ -140,12 +147,14 @@ def _embedded(frames: Tensor, binder: Binder) -> dict[str, Any]:
     return {"features": [round(float(x), 5) for x in binder.embed_video(frames[None], FPS)[0]]}
 
 
-def _keep_figures(name: str, folder: Path, clips: int, binder: Binder, progress: Progress, **more: float) -> None:
+def _keep_figures(
+    name: str, folder: Path, clips: int, binder: Binder, progress: Progress, more: Callable[[], dict[str, float]] = dict
+) -> None:
     """Beside `more`, the Fréchet distance between the clips' pictures and true ones, in Bounce-Bind's space."""
 
     def figures() -> dict[str, float]:
         made = [line["features"] for line in _features(name, folder).known[:clips]]
-        return {"frechet": frechet(np.array(made), _true_features(folder, binder, progress))} | more
+        return {"frechet": frechet(np.array(made), _true_features(folder, binder, progress))} | more()
 
     _figures(folder).figures(_figure(name, clips), figures)
 
