@@ -124,7 +124,8 @@ class Aligner:
             raise ValueError(f"first is {self.first} and last is {self.last}; give two numbers from 0 to 1, the lower first")
         require(self.binder, *{modality for pair in PAIRS[self.task] for modality in pair if modality != "text"})
         if self.words and "text" not in self.binder.modalities:
-            raise ValueError(f"words is {self.words:g} and {self.binder.name} embeds no text; set words to 0, or choose another binder")
+            name = self.binder.name
+            raise ValueError(f"words is {self.words:g} and {name} embeds no text; set words to 0, or choose another binder")
 
     @property
     def rates(self) -> dict[Modality, float]:
@@ -279,7 +280,8 @@ def _known(aligner: Aligner, texts: tuple[str, str], reference: Reference, devic
     for modality in {modality for pair in PAIRS[aligner.task] for modality in pair} - {"text", *MADE[aligner.task]}:
         given = getattr(reference, modality)
         if given is None:
-            raise ValueError(f"{aligner.task} needs {_ARTICLE[modality]} to agree with; connect one to the aligner, or keep one in the latent")
+            needed = f"{aligner.task} needs {_ARTICLE[modality]} to agree with"
+            raise ValueError(f"{needed}; connect one to the aligner, or keep one in the latent")
         known[modality] = _embedded(binder, modality, given.to(device), reference)
     return known
 

@@ -7,6 +7,7 @@ them with the noise of the moment, as RePaint does (arXiv 2201.09865, eq. 8, wit
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -59,9 +60,12 @@ class Given:
 
     def unknown(self, prediction: AVLatent) -> AVLatent:
         """`prediction` with zeros for what a network gets clean: it never learned to say anything there."""
-        if self.way == "renoised":
-            return prediction
-        return self._into(prediction, prediction.each(torch.zeros_like))
+        return self._into(prediction, prediction.each(torch.zeros_like)) if self.shows_clean else prediction
+
+    @cached_property
+    def shows_clean(self) -> bool:
+        """Whether a network gets any of it clean."""
+        return self.way == "clean" and bool(self.known.video.any() | self.known.audio.any())
 
     def times(self, t: AVTime) -> AVTime:
         """What each row of the network is told: 0 for a stream that it gets clean as a whole."""

@@ -141,7 +141,7 @@ def sample(
     noise = _noise(start, video_seed, audio_seed, positive.video.tokens.device)
     given = given or _nothing(noise)
     _require_same_size(given, noise)
-    if given.way == "clean" and model.paths != (FLOW, FLOW) and bool(given.known.video.any() | given.known.audio.any()):
+    if given.shows_clean and model.paths != (FLOW, FLOW):
         raise ValueError("this model cannot be given clean parts; give them renoised")
     if guidance.removed:
         models = {name: without_given(each, given) for name, each in models.items()}

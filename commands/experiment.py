@@ -20,7 +20,8 @@ def register(commands) -> None:
     parser.add_argument("--val", type=int, default=60, metavar="N", help="validation clips a setting (guidance, jointdit)")
     parser.add_argument("--test", type=int, metavar="N", help="test clips of everything that is compared")
     parser.add_argument("--config", type=Path, metavar="FILE", help="what is trained (jointdit, hearing); default: ours")
-    parser.add_argument("--pair", action="store_true", help="hearing: of looser worlds and ablations, train none, and tell what is measured already")
+    pair = "hearing: train the pair alone; of looser worlds and ablations tell what is measured already"
+    parser.add_argument("--pair", action="store_true", help=pair)
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: docs/NAME")
     parser.set_defaults(command=experiment)
 

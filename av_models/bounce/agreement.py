@@ -48,7 +48,8 @@ def agreement(seen: Sequence[Kinds], heard: Sequence[Kinds]) -> dict[str, Any]:
         alike.append(own)
         shares[name] = share(own.tolist())
         chance[name] = round(float((same.sum() - own.sum()) / (clips * (clips - 1))), 4)
-    return {"shares": shares, "chance": chance, "mean": _mean(np.mean(alike, 0)), "mean_chance": round(float(np.mean(list(chance.values()))), 4)}
+    mean_chance = round(float(np.mean(list(chance.values()))), 4)
+    return {"shares": shares, "chance": chance, "mean": _mean(np.mean(alike, 0)), "mean_chance": mean_chance}
 
 
 def _mean(each: np.ndarray) -> dict[str, Any]:

@@ -56,7 +56,8 @@ def given_of(task: str, model: JointModel, worlds: Worlds, way: str | None = Non
             encode_clip(model, shape, fit_frames(frames, FPS, shape.video), fit_sound(sound, SAMPLE_RATE, shape.audio))
             for frames, sound in zip(pictures, sounds)
         ]
-        return Given(AVLatent.cat(clips), known_where(model, shape, chosen.video, chosen.audio).to(model.device), way or model.given)
+        known = known_where(model, shape, chosen.video, chosen.audio).to(model.device)
+        return Given(AVLatent.cat(clips), known, way or model.given)
 
     return given
 

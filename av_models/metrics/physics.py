@@ -30,8 +30,9 @@ class Physics:
     """What was measured of a clip; NaN where there was nothing to measure.
 
     `gravity`: median relative error of the acceleration in flight. `flight`: median distance of balls that fly from their
-    ballistic path, in widths. `contact`: the largest distance of a turn from what could be met there, in widths. `restitution`: the largest ratio of speeds after and before a floor contact. `permanence`: the share of frames
-    with the clip's usual number of balls. `continuity`: the longest unexplained step of a ball between frames, in widths.
+    ballistic path, in widths. `contact`: the largest distance of a turn from what could be met there, in widths.
+    `restitution`: the largest ratio of speeds after and before a floor contact. `permanence`: the share of frames with the
+    clip's usual number of balls. `continuity`: the longest unexplained step of a ball between frames, in widths.
     """
 
     gravity: float

@@ -163,7 +163,7 @@ def summary(measured: dict[str, list[dict]], folder: Path) -> dict[str, dict[str
     """Of each arm: the mean of every measure and its interval, and the figures of it as a whole."""
     found = {}
     for name, clips in measured.items():
-        values = {key: np.array([clip[key] for clip in clips], float) for key in clips[0]}
+        values = _values(clips)
         found[name] = {key: float(each.mean()) for key, each in values.items()}
         found[name]["intervals"] = {key: list(mean_interval(each)) for key, each in values.items()}
         found[name] |= _figures(folder).known[_figure(name, len(clips))]
@@ -186,11 +186,16 @@ def singles(measured: dict[str, list[dict]]) -> dict[str, dict[str, dict[str, An
     paired = {f"{kind}_{seed}" for kind in ("t2av", "t2v") for seed in SEEDS}
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for name in measured.keys() - paired - {"truth"}:
+        own = _values(measured[name])
         for kind in ("t2v", "t2av"):
-            pair = [measured[name], measured[f"{kind}_{SEEDS[0]}"]]
-            values = {key: [np.array([[clip[key] for clip in clips]], float) for clips in pair] for key in pair[0][0]}
-            found.setdefault(name, {})[kind] = {key: paired_effect(*each) for key, each in values.items()}
+            other = _values(measured[f"{kind}_{SEEDS[0]}"])
+            found.setdefault(name, {})[kind] = {key: paired_effect(own[key][None], other[key][None]) for key in own}
     return {name: found[name] for name in measured if name in found}
+
+
+def _values(clips: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """Every measure over clips, [N]."""
+    return {key: np.array([clip[key] for clip in clips], float) for key in clips[0]}
 
 
 def _by_seed(measured: dict[str, list[dict]], kind: str, rows: np.ndarray, key: str) -> np.ndarray:

@@ -176,7 +176,15 @@ class ImageStitch(io.ComfyNode):
         return io.NodeOutput(torch.cat(parts if direction in ("right", "down") else parts[::-1], along))
 
 
-class PrimitiveInt(io.ComfyNode):
+class _Primitive(io.ComfyNode):
+    """Gives on the value that it holds."""
+
+    @classmethod
+    def execute(cls, value) -> io.NodeOutput:
+        return io.NodeOutput(value)
+
+
+class PrimitiveInt(_Primitive):
     @classmethod
     def define_schema(cls) -> io.Schema:
         whole = io.Int.Input("value", min=-sys.maxsize, max=sys.maxsize, control_after_generate="fixed")
@@ -184,12 +192,8 @@ class PrimitiveInt(io.ComfyNode):
             node_id="PrimitiveInt", display_name="Int", category="utilities/primitive", inputs=[whole], outputs=[io.Int.Output()]
         )
 
-    @classmethod
-    def execute(cls, value: int) -> io.NodeOutput:
-        return io.NodeOutput(value)
 
-
-class PrimitiveString(io.ComfyNode):
+class PrimitiveString(_Primitive):
     @classmethod
     def define_schema(cls) -> io.Schema:
         text = io.String.Input("value")
@@ -197,10 +201,6 @@ class PrimitiveString(io.ComfyNode):
             node_id="PrimitiveString", display_name="Text", category="utilities/primitive", inputs=[text],
             outputs=[io.String.Output()],
         )  # fmt: skip
-
-    @classmethod
-    def execute(cls, value: str) -> io.NodeOutput:
-        return io.NodeOutput(value)
 
 
 class SaveVideo(io.ComfyNode):
