@@ -12,9 +12,8 @@ from torch.nn import functional as F
 from duet_av.av_models.binders.base import distance, require
 from duet_av.av_models.binders.bounce_bind import load_bounce_bind
 from duet_av.av_models.bounce.generate import Prompt, generate
-from duet_av.av_models.bounce.world import simulate
+from duet_av.av_models.bounce.world import SECONDS, simulate
 from duet_av.av_models.checkpoint import load_checkpoint, read_card, sub_tensors
-from duet_av.av_models.experts.base import Stream
 from duet_av.av_models.experts.flux import FluxExpert
 from duet_av.av_models.guidance import make_guidance
 from duet_av.av_models.joint.avfulldit import one_after_another
@@ -24,7 +23,7 @@ from duet_av.av_models.media import write_video
 from duet_av.av_models.parameterization import convert, to_x0
 from duet_av.av_models.training import config as training
 from duet_av.av_models.training import given
-from duet_av.av_models.training.alignment import PathAlignment, truth_of
+from duet_av.av_models.training.alignment import PathAlignment, strikes_of, truth_of
 from duet_av.av_models.training.bounce_binder import contrast
 from duet_av.av_models.training.config import train_config
 from duet_av.av_models.training.curves import compare_curves, plot_curve, read_curve
@@ -368,6 +367,10 @@ def test_jointdit_trains_on_a_folder_of_videos(folder, tmp_path):
     assert seen == [(1, 3), (2, 3), (3, 3)]
     # 8 frames at 16 fps are half a second: 1.6 s hold three clips, 0.12 s none, 0.8 s one
     assert load_joint_model(folder / "models/real.safetensors").card["data"] == {"videos": 4}
+    align = {"path": 0, "strike": 1, "weight": 0.3}
+    config = write(folder, "jointdit", data=data, stage_config=CONFIGS["jointdit"]["stage_config"] | {"align": align})
+    with pytest.raises(ValueError, match="align needs the truth about each clip"):
+        train_config(config, folder=tmp_path / "aligned")
 
 
 @pytest.mark.parametrize("data, said", [
@@ -476,6 +479,27 @@ def test_alignment_with_true_paths_trains_the_tower_and_stays_out_of_the_checkpo
         assert float(next(csv.DictReader(file))["alignment"]) > 0
 
 
+def test_alignment_shapes_jointdit_and_is_not_kept(folder, tmp_path):
+    align = {"path": 0, "strike": 1, "weight": 0.3, "place": 1.0, "kind": 0.03}
+    settings = CONFIGS["jointdit"]["stage_config"] | {"align": align}
+    config = write(folder, "jointdit", out="models/aligned.safetensors", stage_config=settings)
+    train_config(config, folder=tmp_path, out=folder / "models/aligned.safetensors")
+    aligned, plain = (load_checkpoint(folder / name)[0] for name in ("models/aligned.safetensors", CONFIGS["jointdit"]["out"]))
+    assert set(aligned) == set(plain) and not same(aligned, plain)
+    with (tmp_path / "curve.csv").open() as file:
+        assert float(next(csv.DictReader(file))["alignment"]) > 0
+
+
+def test_struck_is_what_the_worlds_strike():
+    worlds = simulate(50, "train", seed=1)
+    struck = strikes_of(worlds, 64)
+    for clip in range(50):
+        times = worlds.contact_time[clip][worlds.contact_time[clip] < SECONDS]
+        materials = worlds.material[clip, worlds.contact_ball[clip, : len(times)]]
+        assert struck[clip].nonzero()[:, 0].tolist() == [int(t * 32) for t in times]
+        assert struck[clip][struck[clip] > 0].tolist() == [1 + m for m in materials]
+
+
 def test_alignment_is_with_the_worlds_own_paths():
     """Told the truth, a head that reads it has no error but the attributes'; told another clip's, it has."""
     worlds = simulate(3, "train", seed=1)
@@ -487,9 +511,8 @@ def test_alignment_is_with_the_worlds_own_paths():
     head = PathAlignment(places[0, 0].numel(), kind=0.0)
     head.norm = torch.nn.Identity()
     head.path = torch.nn.Identity()
-    video = Stream(places.flatten(2), None, None, None, (3, 24, 9, 1, 1))
-    assert head(video, (places, kinds, exists)) == 0
-    assert head(video, (places.roll(1, 0), kinds, exists)) > 0.01
+    assert head(places.flatten(2), 9, (places, kinds, exists)) == 0
+    assert head(places.flatten(2), 9, (places.roll(1, 0), kinds, exists)) > 0.01
 
 
 def test_latents_are_encoded_once(folder):

@@ -16,7 +16,8 @@ from ..joint.avfulldit import AVFullDiT
 from ..joint.one_stream import OneStream
 from ..loading import load_expert
 from .alignment import PathAlignment, truth_of
-from .bounce_experts import compile_blocks, drop_text
+from .bounce_experts import drop_text
+from .compiled import compile_blocks
 from .coupled_rows import coupled_rows
 from .flow import device_of, draw_time, draws, noised
 from .given import MODES, draw_known, error_of_rest
@@ -68,8 +69,8 @@ class JointStage:
             video_text.requires_grad_(False)
             audio_text.requires_grad_(False)
         if config.get("compile"):
-            compile_blocks(v.transformer)
-            compile_blocks(a.transformer)
+            for transformer in (v.transformer, a.transformer):
+                compile_blocks(transformer, transformer._repeated_blocks)
             denoiser.joint_block = torch.compile(denoiser.joint_block)
         self.video_words = video_text.indices(data.video_captions)
         self.audio_words = audio_text.indices(data.audio_captions)
@@ -118,7 +119,8 @@ class JointStage:
         parts = {"loss": loss} | {name: error.mean() for name, error in logged.items() if len(error)}
         if "alignment" in self.model:
             truth = tuple(part[rows].to(device) for part in self.truth)
-            parts["alignment"] = self.model["alignment"](self.seen.pop(), truth)
+            seen = self.seen.pop()
+            parts["alignment"] = self.model["alignment"](seen.hidden, seen.shape[2], truth)
             loss = loss + parts["alignment"]
         return loss, {key: value.item() for key, value in parts.items()}
 

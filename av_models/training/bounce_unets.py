@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,16 @@ from ..bounce.captions import VOCABULARY
 from ..checkpoint import half, load_checkpoint, load_into, save_checkpoint, sub_tensors
 from ..conditioning import PictureConditioner, PictureEncoder
 from ..contract import AVCondition
+from ..experts.unet import UNetStream
 from ..joint.jointdit import JointDiT
 from ..loading import build_audioldm2, build_svd, expect
 from ..parameterization import prediction_of
 from ..path import DDPM
 from ..text import WordEncoder
+from .alignment import PathAlignment, StrikeAlignment, strikes_of, truth_of
 from .bounce_experts import drop_text
+from .compiled import UNET_BLOCKS, compile_blocks
+from .flow import device_of
 from .latents import LatentSet
 from .unets import JointDiTStage, UNetStage, noised
 
@@ -34,6 +39,8 @@ class SVDStage(UNetStage):
         self.conditioner = PictureConditioner(encoder, 1, config["fps"], config["motion_bucket"])
         self.path = expert.path
         self.model = nn.ModuleDict({"expert": expert, "picture": encoder})
+        if config.get("compile"):
+            compile_blocks(expert, UNET_BLOCKS)
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         x0 = self.video(self.rows(step, 6))
@@ -104,6 +111,34 @@ class BounceJointDiTStage(JointDiTStage):
         self.text_width = self.a_card["text"]["width"]
         self.conditioner = PictureConditioner(picture, self.text_width, config["clip"]["fps"], self.v_card["motion_bucket"])
         self.model = nn.ModuleDict({"denoiser": self.denoiser, "encoder": picture}).train()
+        if config.get("compile"):
+            compile_blocks(self.denoiser, UNET_BLOCKS)
+        if "align" in config:
+            self.align(**config["align"])
+
+    def align(self, path: int, strike: int, weight: float, **weights: float) -> None:
+        """The picture's tokens after Joint Block `path` with the balls' paths, the sound's after `strike` with what is struck."""
+        if self.data.worlds is None:
+            raise ValueError("align needs the truth about each clip, which a folder of videos has not; leave align out")
+        widths = [e.widths[first:] for e, first in zip((self.denoiser.video, self.denoiser.audio), self.denoiser.inputs)]
+        self.model["alignment"] = nn.ModuleDict(
+            {"path": PathAlignment(widths[0][path], **weights), "strike": StrikeAlignment(widths[1][strike])}
+        )
+        self.weight, self.truth, self.seen = weight, truth_of(self.data.worlds), {}
+        self.struck = strikes_of(self.data.worlds, self.data.audio.shape[-1])
+        for block, what, stream in ((path, "path", 0), (strike, "strike", 1)):
+            self.denoiser.blocks[block].register_forward_hook(partial(self.watch, what, stream))
+
+    def watch(self, what: str, stream: int, _block: nn.Module, _given: Any, out: tuple[UNetStream, UNetStream]) -> None:
+        self.seen[what] = out[stream]
+
+    def alignment(self, rows: Tensor) -> Tensor | None:
+        if "alignment" not in self.model:
+            return None
+        path, strike, device = self.seen.pop("path"), self.seen.pop("strike"), device_of(self.model)
+        truth, struck = tuple(part[rows].to(device) for part in self.truth), self.struck[rows].to(device)
+        heads = self.model["alignment"]
+        return heads["path"](path.tokens, path.frames, truth) + self.weight * heads["strike"](strike.tokens, struck)
 
     def condition(self, rows: Tensor, clean: Tensor, given: Tensor) -> AVCondition:
         return self.conditioner.of_latent(clean[:, :, :1], given)
@@ -119,7 +154,8 @@ class BounceJointDiTStage(JointDiTStage):
             "picture": self.v_card["picture"], "edm": self.v_card["edm"], "motion_bucket": self.v_card["motion_bucket"],
             "data": self.config["data_card"], "run": run, "licence": "Apache-2.0",
         }  # fmt: skip
-        save_checkpoint(self.out, half(model.state_dict()), card)
+        kept = {name: value for name, value in model.state_dict().items() if not name.startswith("alignment.")}
+        save_checkpoint(self.out, half(kept), card)
 
 
 def _load(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -86,7 +86,12 @@ class JointDiTStage(UNetStage, ABC):
         joint, apart = slice(0, coupled), slice(coupled, None)
         logged = {"video": error_v[joint], "audio": error_a[joint], "video_cut": error_v[apart], "audio_cut": error_a[apart]}
         parts = {"loss": loss} | {name: error.mean() for name, error in logged.items() if len(error)}
+        if (alignment := self.alignment(rows)) is not None:
+            parts["alignment"], loss = alignment, loss + alignment
         return loss, {key: value.item() for key, value in parts.items()}
+
+    def alignment(self, rows: Tensor) -> Tensor | None:
+        """What features of clips `rows` in the pass just made are off what they are drawn towards, where they are."""
 
     def error(self, out: Tensor, x0: Tensor, noisy: tuple[Tensor, ...], kind: Prediction) -> Tensor:
         """Squared error of each value of a modality's prediction, or of its clean estimate."""
