@@ -106,6 +106,8 @@ else:
     from .stand_in import ComfyExtension, InputImpl, Types, io, session, ui
     from .stand_in.nested import NestedTensor
 
+    DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
     def output_folder() -> Path:
         return session.get().folders.output
 
@@ -125,7 +127,7 @@ else:
         return {name: root / name for name in folders.list(root, (SUFFIX,))}
 
     def on_gpu() -> bool:
-        return False
+        return DEVICE.type != "cpu"
 
     def clip_tokenizer() -> Path | None:
         return None
@@ -147,8 +149,10 @@ else:
     def check_interrupt() -> None:
         session.get().check_interrupt()
 
+    @torch.inference_mode(False)
     def on_device(*models) -> None:
-        pass
+        for each in models:
+            getattr(each, "networks", each).to(DEVICE)
 
 
 __all__ = [

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -446,3 +447,14 @@ def test_every_container_offers_only_codecs_that_it_holds(tmp_path, container):
     first = {name: options["options"][0] for name, _, options in every_input(choices[container])}
     mux(tmp_path, torch.rand(3, 16, 16, 3), sound(1500), container={"container": container, **first})
     assert read_video(tmp_path / f"clip_00001_.{container}").frames.shape[0] == 3
+
+
+def test_headless_models_run_on_a_gpu_where_there_is_one(monkeypatch):
+    """"meta" stands for it; a binder is a network by itself."""
+    monkeypatch.setattr(host, "DEVICE", torch.device("meta"))
+    assert host.on_gpu()
+    alone, joint = torch.nn.Linear(1, 1), SimpleNamespace(networks=torch.nn.Linear(1, 1))
+    with torch.inference_mode():
+        host.on_device(joint, alone)
+    for network in (alone, joint.networks):
+        assert network.weight.is_meta and not network.weight.is_inference()
