@@ -24,6 +24,7 @@ from .bounce_experts import drop_text
 from .compiled import UNET_BLOCKS, compile_blocks
 from .flow import device_of
 from .latents import LatentSet
+from .strided import strided_in_float32
 from .unets import JointDiTStage, UNetStage, noised
 
 SVD_EXPERT, AUDIOLDM2_EXPERT = "svd_expert", "audioldm2_expert"
@@ -73,7 +74,9 @@ class AudioLDM2Stage(UNetStage):
         of_levels = config["model"]["cross_attention_dim"]  # TOML has no null
         config["model"]["cross_attention_dim"] = [[width or None for width in level] for level in of_levels]
         self.words, self.path = text.indices(data.audio_captions), DDPM()
-        self.model = nn.ModuleDict({"expert": build_audioldm2(config["model"], config["prediction"]), "text": text})
+        expert = build_audioldm2(config["model"], config["prediction"])
+        strided_in_float32(expert)
+        self.model = nn.ModuleDict({"expert": expert, "text": text})
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         rows = self.rows(step, 6)
@@ -107,6 +110,7 @@ class BounceJointDiTStage(JointDiTStage):
         expert_v = load_into(build_svd(self.v_card["config"], self.v_card["edm"]), sub_tensors(v_tensors, "expert"), video)
         expert_a = build_audioldm2(self.a_card["config"], self.a_card["prediction"], picture.config["width"])
         load_into(expert_a.unet, sub_tensors(a_tensors, "expert.unet"), audio)
+        strided_in_float32(expert_a)
         self.denoiser = JointDiT(expert_v, expert_a, **config["joint"])
         self.text_width = self.a_card["text"]["width"]
         self.conditioner = PictureConditioner(picture, self.text_width, config["clip"]["fps"], self.v_card["motion_bucket"])
