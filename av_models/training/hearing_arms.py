@@ -44,5 +44,6 @@ def arms(batch: int) -> list[Arm]:
         Arm("expand_video", stage={"rope": "expand_video"}),
         Arm("cross_attention", stage={"attention": "cross"}),
         Arm("lambda_a_0.1", stage={"lambda_a": 0.1}),
+        Arm("joint_blocks_2", stage={"joint_blocks": 2}),
     ]
     return [*pair(batch), *loose, *ablations]
