@@ -10,7 +10,7 @@ UNET_BLOCKS = ("BasicTransformerBlock", "TemporalBasicTransformerBlock")  # diff
 
 
 def compile_blocks(network: nn.Module, kinds: Collection[str]) -> None:
-    """Compiles the modules whose class is called one of `kinds`: a step is 0.7 of its time here on a CPU."""
+    """Compiles the modules whose class is called one of `kinds`: about 1.3 times as fast here on a CPU."""
     for module in network.modules():
         if type(module).__name__ in kinds:
             module.compile()
