@@ -28,9 +28,8 @@ from duet_av.av_models.training.alignment import PathAlignment, strikes_of, trut
 from duet_av.av_models.training.bounce_binder import contrast
 from duet_av.av_models.training.config import train_config
 from duet_av.av_models.training.curves import compare_curves, plot_curve, read_curve
-from duet_av.av_models.training.loop import CURVE, STATE, Schedule
+from duet_av.av_models.training.loop import CURVE, STATE, Schedule, precision
 from duet_av.av_models.training.plain_attention import attend, plain_attention
-from duet_av.av_models.training.strided import strided_in_float32
 from duet_av.commands import main
 from duet_av.tests import small
 
@@ -470,23 +469,16 @@ def test_what_belongs_together_costs_least():
     assert low < 0.01 < contrast(a, a.roll(1, 0), torch.tensor(0.1))
 
 
-@pytest.mark.parametrize("hearing", [{}, DEAF])
-def test_alignment_with_true_paths_trains_the_tower_and_stays_out_of_the_checkpoint(folder, tmp_path, hearing):
-    settings = CONFIGS["joint"]["stage_config"] | {"align": {"block": 0, "place": 1.0, "kind": 0.1}} | hearing
-    config = write(folder, "joint", out="models/aligned.safetensors", stage_config=settings)
+@pytest.mark.parametrize("stage, changed", [
+    ("joint", {"align": {"block": 0, "place": 1.0, "kind": 0.1}}),
+    ("joint", {"align": {"block": 0, "place": 1.0, "kind": 0.1}} | DEAF),
+    ("jointdit", {"align": {"path": 0, "strike": 1, "weight": 0.3, "place": 1.0, "kind": 0.03}}),
+])  # fmt: skip
+def test_alignment_trains_the_towers_and_stays_out_of_the_checkpoint(folder, tmp_path, stage, changed):
+    settings = CONFIGS[stage]["stage_config"] | changed
+    config = write(folder, stage, out="models/aligned.safetensors", stage_config=settings)
     train_config(config, folder=tmp_path, out=folder / "models/aligned.safetensors")
-    aligned, plain = (load_checkpoint(folder / name)[0] for name in ("models/aligned.safetensors", CONFIGS["joint"]["out"]))
-    assert set(aligned) == set(plain) and not same(aligned, plain)
-    with (tmp_path / "curve.csv").open() as file:
-        assert float(next(csv.DictReader(file))["alignment"]) > 0
-
-
-def test_alignment_shapes_jointdit_and_is_not_kept(folder, tmp_path):
-    align = {"path": 0, "strike": 1, "weight": 0.3, "place": 1.0, "kind": 0.03}
-    settings = CONFIGS["jointdit"]["stage_config"] | {"align": align}
-    config = write(folder, "jointdit", out="models/aligned.safetensors", stage_config=settings)
-    train_config(config, folder=tmp_path, out=folder / "models/aligned.safetensors")
-    aligned, plain = (load_checkpoint(folder / name)[0] for name in ("models/aligned.safetensors", CONFIGS["jointdit"]["out"]))
+    aligned, plain = (load_checkpoint(folder / name)[0] for name in ("models/aligned.safetensors", CONFIGS[stage]["out"]))
     assert set(aligned) == set(plain) and not same(aligned, plain)
     with (tmp_path / "curve.csv").open() as file:
         assert float(next(csv.DictReader(file))["alignment"]) > 0
@@ -521,11 +513,10 @@ def test_strided_convolutions_learn_from_one_column_in_bfloat16():
     """Where oneDNN's own gradient is a third off, or NaN."""
     torch.manual_seed(0)
     down = Downsample2D(64, use_conv=True)
-    strided_in_float32(down)
     for _ in range(5):
         x = torch.randn(32, 64, 64, 1)
         torch.full((2**20,), torch.nan)  # what memory is left with
-        with torch.autocast("cpu", torch.bfloat16):
+        with precision(Schedule(1, 1.0, bf16=True), x.device):
             y = down(x)
         wanted = torch.nn.grad.conv2d_weight(x, down.conv.weight.shape, torch.ones_like(y), stride=2, padding=1)
         y.sum().backward()

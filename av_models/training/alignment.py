@@ -7,6 +7,8 @@ faster; the world gives Bounce something better to align with. The heads are dro
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -14,6 +16,7 @@ from torch.nn import functional as F
 
 from ..bounce.world import COLOURS, MATERIALS, SECONDS, SIZES, Worlds
 
+ALIGNMENT = "alignment"  # what a stage's model calls its heads
 KINDS = (len(COLOURS), len(SIZES), len(MATERIALS))
 
 
@@ -73,3 +76,8 @@ def truth_of(worlds: Worlds, frames: int = 4) -> tuple[Tensor, Tensor, Tensor]:
     places = torch.cat([first, rest], 2).unflatten(2, (-1, frames)).transpose(1, 2)
     kinds = torch.from_numpy(np.stack([worlds.colour, worlds.size, worlds.material], -1))
     return places.contiguous(), kinds, torch.from_numpy(worlds.exists)
+
+
+def without_heads(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What of a stage's `tensors` is kept when training ends."""
+    return {name: value for name, value in tensors.items() if not name.startswith(f"{ALIGNMENT}.")}

@@ -15,7 +15,7 @@ from ..given import Given
 from ..joint.avfulldit import AVFullDiT
 from ..joint.one_stream import OneStream
 from ..loading import load_expert
-from .alignment import PathAlignment, truth_of
+from .alignment import ALIGNMENT, PathAlignment, truth_of, without_heads
 from .bounce_experts import drop_text
 from .compiled import compile_blocks
 from .coupled_rows import coupled_rows
@@ -82,7 +82,7 @@ class JointStage:
         self.deaf = not self.weight and config["removed_rows"] == self.batch
 
     def align_with_paths(self, denoiser: AVFullDiT, block: int, **weights: float) -> None:
-        self.model["alignment"] = PathAlignment(denoiser.video.width, **weights)
+        self.model[ALIGNMENT] = PathAlignment(denoiser.video.width, **weights)
         self.truth, self.seen = truth_of(self.data.worlds), []
 
         def watch(number: int, stream: Stream) -> None:
@@ -117,10 +117,10 @@ class JointStage:
         if self.deaf:
             logged = {"video": error_v}
         parts = {"loss": loss} | {name: error.mean() for name, error in logged.items() if len(error)}
-        if "alignment" in self.model:
+        if ALIGNMENT in self.model:
             truth = tuple(part[rows].to(device) for part in self.truth)
             seen = self.seen.pop()
-            parts["alignment"] = self.model["alignment"](seen.hidden, seen.shape[2], truth)
+            parts["alignment"] = self.model[ALIGNMENT](seen.hidden, seen.shape[2], truth)
             loss = loss + parts["alignment"]
         return loss, {key: value.item() for key, value in parts.items()}
 
@@ -145,5 +145,4 @@ class JointStage:
             "audio": {k: self.cards["audio"][k] for k in ("config", "text")} | {"rope_scale": model["denoiser"].audio.rope_scale},
             "data": self.config["data_card"], "run": run, "licence": "Apache-2.0",
         }  # fmt: skip
-        kept = {name: value for name, value in model.state_dict().items() if not name.startswith("alignment.")}
-        save_checkpoint(self.out, half(kept), card)
+        save_checkpoint(self.out, half(without_heads(model.state_dict())), card)

@@ -19,12 +19,11 @@ from ..loading import build_audioldm2, build_svd, expect
 from ..parameterization import prediction_of
 from ..path import DDPM
 from ..text import WordEncoder
-from .alignment import PathAlignment, StrikeAlignment, strikes_of, truth_of
+from .alignment import ALIGNMENT, PathAlignment, StrikeAlignment, strikes_of, truth_of, without_heads
 from .bounce_experts import drop_text
 from .compiled import UNET_BLOCKS, compile_blocks
 from .flow import device_of
 from .latents import LatentSet
-from .strided import strided_in_float32
 from .unets import JointDiTStage, UNetStage, noised
 
 SVD_EXPERT, AUDIOLDM2_EXPERT = "svd_expert", "audioldm2_expert"
@@ -74,9 +73,7 @@ class AudioLDM2Stage(UNetStage):
         of_levels = config["model"]["cross_attention_dim"]  # TOML has no null
         config["model"]["cross_attention_dim"] = [[width or None for width in level] for level in of_levels]
         self.words, self.path = text.indices(data.audio_captions), DDPM()
-        expert = build_audioldm2(config["model"], config["prediction"])
-        strided_in_float32(expert)
-        self.model = nn.ModuleDict({"expert": expert, "text": text})
+        self.model = nn.ModuleDict({"expert": build_audioldm2(config["model"], config["prediction"]), "text": text})
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         rows = self.rows(step, 6)
@@ -110,7 +107,6 @@ class BounceJointDiTStage(JointDiTStage):
         expert_v = load_into(build_svd(self.v_card["config"], self.v_card["edm"]), sub_tensors(v_tensors, "expert"), video)
         expert_a = build_audioldm2(self.a_card["config"], self.a_card["prediction"], picture.config["width"])
         load_into(expert_a.unet, sub_tensors(a_tensors, "expert.unet"), audio)
-        strided_in_float32(expert_a)
         self.denoiser = JointDiT(expert_v, expert_a, **config["joint"])
         self.text_width = self.a_card["text"]["width"]
         self.conditioner = PictureConditioner(picture, self.text_width, config["clip"]["fps"], self.v_card["motion_bucket"])
@@ -125,7 +121,7 @@ class BounceJointDiTStage(JointDiTStage):
         if self.data.worlds is None:
             raise ValueError("align needs the truth about each clip, which a folder of videos has not; leave align out")
         widths = [e.widths[first:] for e, first in zip((self.denoiser.video, self.denoiser.audio), self.denoiser.inputs)]
-        self.model["alignment"] = nn.ModuleDict(
+        self.model[ALIGNMENT] = nn.ModuleDict(
             {"path": PathAlignment(widths[0][path], **weights), "strike": StrikeAlignment(widths[1][strike])}
         )
         self.weight, self.truth, self.seen = weight, truth_of(self.data.worlds), {}
@@ -137,11 +133,11 @@ class BounceJointDiTStage(JointDiTStage):
         self.seen[what] = out[stream]
 
     def alignment(self, rows: Tensor) -> Tensor | None:
-        if "alignment" not in self.model:
+        if ALIGNMENT not in self.model:
             return None
         path, strike, device = self.seen.pop("path"), self.seen.pop("strike"), device_of(self.model)
         truth, struck = tuple(part[rows].to(device) for part in self.truth), self.struck[rows].to(device)
-        heads = self.model["alignment"]
+        heads = self.model[ALIGNMENT]
         return heads["path"](path.tokens, path.frames, truth) + self.weight * heads["strike"](strike.tokens, struck)
 
     def condition(self, rows: Tensor, clean: Tensor, given: Tensor) -> AVCondition:
@@ -158,8 +154,7 @@ class BounceJointDiTStage(JointDiTStage):
             "picture": self.v_card["picture"], "edm": self.v_card["edm"], "motion_bucket": self.v_card["motion_bucket"],
             "data": self.config["data_card"], "run": run, "licence": "Apache-2.0",
         }  # fmt: skip
-        kept = {name: value for name, value in model.state_dict().items() if not name.startswith("alignment.")}
-        save_checkpoint(self.out, half(kept), card)
+        save_checkpoint(self.out, half(without_heads(model.state_dict())), card)
 
 
 def _load(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

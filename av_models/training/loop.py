@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from ..checkpoint import load_checkpoint, load_into, save_checkpoint, sub_tensors
 from .plain_attention import plain_attention
+from .strided import strided_in_float32
 
 STATE = "state.safetensors"
 CURVE = "curve.csv"
@@ -164,6 +165,7 @@ def precision(schedule: Schedule, device: torch.device) -> Iterator[None]:
             stack.enter_context(torch.autocast(device.type, torch.bfloat16))
             if device.type == "cpu":
                 stack.enter_context(plain_attention())
+                stack.enter_context(strided_in_float32())
         yield
 
 

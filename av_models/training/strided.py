@@ -1,24 +1,32 @@
-"""Strided convolutions out of autocast's reach.
+"""Strided convolutions over a single column, which stay in float32 where the rest of a loss is in bfloat16.
 
-oneDNN's bfloat16 weight gradient of a strided convolution over a single column is wrong, now and then NaN (torch 2.11 on a
-CPU), and a sound of one band is a single column.
+There oneDNN's weight gradient is wrong, now and then NaN (torch 2.11 on a CPU), and a sound of one band is a single column.
 """
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
-from diffusers.models.downsampling import Downsample2D
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional as F
 
 
-def strided_in_float32(unet: nn.Module) -> None:
-    for module in unet.modules():
-        if isinstance(module, Downsample2D):
-            module.forward = partial(_without_autocast, module.forward)
+@contextmanager
+def strided_in_float32() -> Iterator[None]:
+    """`torch.nn.functional.conv2d` leaves autocast out, where it must, while this lasts."""
+    plain = F.conv2d
 
+    def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride=1, *args, **kwargs) -> Tensor:
+        wrong = x.shape[-1] == 1 and max(stride if isinstance(stride, tuple) else (stride,)) > 1
+        if not wrong:
+            return plain(x, weight, bias, stride, *args, **kwargs)
+        with torch.autocast(x.device.type, enabled=False):
+            return plain(x.float(), weight, bias, stride, *args, **kwargs)
 
-def _without_autocast(forward, hidden: Tensor, *args, **kwargs) -> Tensor:
-    with torch.autocast(hidden.device.type, enabled=False):
-        return forward(hidden.float(), *args, **kwargs)
+    F.conv2d = convolve
+    try:
+        yield
+    finally:
+        F.conv2d = plain
