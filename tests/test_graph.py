@@ -10,7 +10,7 @@ from duet_av.nodes.headless import Node, RunError, Workflow, catalogue, load_wor
 from duet_av.nodes.headless.execute import Silence
 from duet_av.nodes.headless.validate import ignored_inputs
 from duet_av.nodes.stand_in import Folders, io
-from duet_av.nodes.stand_in.core_nodes import ImageStitch
+from duet_av.nodes.stand_in.core_nodes import ImageFromBatch, ImageStitch
 
 CATALOGUE = catalogue()
 
@@ -332,3 +332,9 @@ def test_pictures_of_one_size_are_stitched_with_space_between():
     assert (stitched[:, :, 4:6] == torch.tensor([1.0, 0, 0])).all()
     with pytest.raises(ValueError, match="headless, stitch images of one size"):
         ImageStitch.execute(first, "down", False, 0, "white", second[:, :2])
+
+
+@pytest.mark.parametrize("index, length, taken", [(0, 1, [0]), (-1, 1, [3]), (2, 5, [2, 3]), (9, 1, [3]), (-9, 2, [0, 1])])
+def test_pictures_are_taken_out_of_a_batch(index, length, taken):
+    (some,) = ImageFromBatch.execute(torch.arange(4.0).view(4, 1, 1, 1), index, length).args
+    assert some.flatten().tolist() == taken

@@ -452,6 +452,24 @@ def test_eq_7_weighs_by_what_the_clean_estimate_is_off(folder, tmp_path):
     assert losses["prediction"]["loss"] != pytest.approx(losses["x0"]["loss"], rel=0.1)
 
 
+def jointdit_stage(folder, tmp_path, **changes):
+    config = training.read_config(write(folder, "jointdit"))
+    config["stage_config"] |= changes
+    return training.make_stage(config, folder, STEPS, tmp_path / "out.safetensors")
+
+
+def test_one_clock_drives_both_but_for_rows_in_which_one_is_ahead(folder, tmp_path):
+    """JointDiT, eqs. 4–5; rows 0 and 1 are ahead in the picture, row 2 in the sound, and all of them are coupled."""
+    torch.manual_seed(0)
+    video, audio = jointdit_stage(folder, tmp_path).clocks()
+    assert torch.equal(video, audio)
+    torch.manual_seed(0)
+    ahead_v, ahead_a = jointdit_stage(folder, tmp_path, batch=8, ahead=[2, 1]).clocks()
+    assert (ahead_v[:2] < ahead_a[:2]).all() and ahead_a[2] < ahead_v[2] and torch.equal(ahead_v[3:], ahead_a[3:])
+    with pytest.raises(ValueError, match=r"ahead \[2, 1\] does not fit 2 coupled rows"):
+        jointdit_stage(folder, tmp_path, ahead=[2, 1])
+
+
 def test_the_binder_comes_out_ready_to_use(folder):
     binder = load_bounce_bind(folder / CONFIGS["binder"]["out"])
     require(binder, "video", "image", "audio", "text")

@@ -56,7 +56,8 @@ class JointDiTStage(UNetStage, ABC):
 
     `loss`: "x0" is eq. 7 as printed, which weighs DDPM's noisiest steps hundreds of times more than its cleanest;
     "prediction" weighs each modality as its expert was trained. Some rows are trained `cut` and some `removed` (see
-    `coupled_rows`).
+    `coupled_rows`). `ahead` [pictures, sounds]: in so many of the coupled rows one modality has got further than the other,
+    its clock at t_uni times U(0, 1), so that each learns early to look at the other: there is more to see.
     """
 
     denoiser: JointDiT
@@ -66,6 +67,9 @@ class JointDiTStage(UNetStage, ABC):
         if config["loss"] not in LOSSES:
             raise ValueError(f"stage_config.loss is {config['loss']!r}; give one of {', '.join(LOSSES)}")
         self.kinds, self.null = coupled_rows(self.batch, config["cut_rows"], config["removed_rows"])
+        self.ahead = config.get("ahead", (0, 0))
+        if sum(self.ahead) > (coupled := self.kinds.count(CouplingKind.FULL)) or min(self.ahead) < 0:
+            raise ValueError(f"stage_config.ahead {self.ahead} does not fit {coupled} coupled rows; give fewer")
 
     @abstractmethod
     def condition(self, rows: Tensor, clean: Tensor, given: Tensor) -> AVCondition:
@@ -74,10 +78,10 @@ class JointDiTStage(UNetStage, ABC):
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         rows = self.rows(step, 7)
         clean = AVLatent(self.video(rows), self.audio(rows))
-        t = torch.rand(self.batch, device=clean.video.device)
-        noisy = [noised(x, t, path) for x, path in zip((clean.video, clean.audio), self.denoiser.paths)]
-        cond = self.condition(rows, clean.video, self.dropped() * ~self.null.to(t.device))
-        times = AVTime(*(path.network_time(t) for path in self.denoiser.paths))
+        clocks, device = self.clocks(), clean.video.device
+        noisy = [noised(x, t.to(device), path) for x, t, path in zip((clean.video, clean.audio), clocks, self.denoiser.paths)]
+        cond = self.condition(rows, clean.video, self.dropped() * ~self.null.to(device))
+        times = AVTime(*(path.network_time(t.to(device)) for t, path in zip(clocks, self.denoiser.paths)))
         out = self.denoiser.predict(AVLatent(*(x_t for x_t, *_ in noisy)), times, cond, self.kinds)
         streams = zip((out.video, out.audio), (clean.video, clean.audio), noisy, self.denoiser.prediction)
         error_v, error_a = (self.error(*stream).flatten(1).mean(1) for stream in streams)
@@ -89,6 +93,14 @@ class JointDiTStage(UNetStage, ABC):
         if (alignment := self.alignment(rows)) is not None:
             parts["alignment"], loss = alignment, loss + alignment
         return loss, {key: value.item() for key, value in parts.items()}
+
+    def clocks(self) -> tuple[Tensor, Tensor]:
+        """t of every row for picture and sound: t_uni for both (eqs. 4–5), but for the rows in which one is ahead."""
+        t, (pictures, sounds) = torch.rand(self.batch), self.ahead
+        share, video, audio = torch.rand(pictures + sounds), t.clone(), t.clone()
+        video[:pictures] *= share[:pictures]
+        audio[pictures : pictures + sounds] *= share[pictures:]
+        return video, audio
 
     def alignment(self, rows: Tensor) -> Tensor | None:
         """What features of clips `rows` in the pass just made are off what they are drawn towards, where they are."""

@@ -23,6 +23,7 @@ from .video import VideoFromFile
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".m4a", ".opus")
 VIDEOS = (".mp4", ".mkv", ".webm", ".mov", ".avi")
+FURTHEST = 16384  # picture of a batch, and as wide as ComfyUI's pictures get
 COLOURS = {"white": (1, 1, 1), "black": (0, 0, 0), "red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1)}
 
 
@@ -176,6 +177,28 @@ class ImageStitch(io.ComfyNode):
         return io.NodeOutput(torch.cat(parts if direction in ("right", "down") else parts[::-1], along))
 
 
+class ImageFromBatch(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="ImageFromBatch",
+            display_name="Get Image from Batch",
+            category="image/batch",
+            inputs=[
+                io.Image.Input("image"),
+                io.Int.Input("batch_index", default=0, min=-FURTHEST, max=FURTHEST),
+                io.Int.Input("length", default=1, min=1, max=4096),
+            ],
+            outputs=[io.Image.Output()],
+        )
+
+    @classmethod
+    def execute(cls, image, batch_index: int, length: int) -> io.NodeOutput:
+        first = batch_index + len(image) if batch_index < 0 else batch_index
+        first = max(0, min(len(image) - 1, first))
+        return io.NodeOutput(image[first : first + length])
+
+
 class _Primitive(io.ComfyNode):
     """Gives on the value that it holds."""
 
@@ -250,7 +273,9 @@ FORMATS = {
     "webm": ("auto", "av1"),
 }
 CRF = {"h264": (23.0, 51.0), "av1": (30.0, 63.0)}
-CORE_NODES = (LoadImage, LoadAudio, LoadVideo, GetVideoComponents, ImageStitch, PrimitiveInt, PrimitiveString, SaveVideo)
+CORE_NODES = (
+    LoadImage, LoadAudio, LoadVideo, GetVideoComponents, ImageStitch, ImageFromBatch, PrimitiveInt, PrimitiveString, SaveVideo,
+)  # fmt: skip
 
 
 def _codec(names: tuple[str, ...], **options):
