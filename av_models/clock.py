@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .contract import Prediction
 from .guidance.modifiers import SAME_TIME
-from .noise import AUDIO, VIDEO, check_seed, step_generator
+from .noise import AUDIO, VIDEO, Seed, check_seed, step_generator
 from .parameterization import convert
 from .path import DDPM, EDM, Flow, Path
 
@@ -42,7 +42,7 @@ def time_grid(steps: int, shift: float = 1.0) -> list[float]:
     return [shift * t / (1 + (shift - 1) * t) for t in uniform]
 
 
-def make_clock(path: Path, scheduler, modality: int, seed: int) -> Clock:
+def make_clock(path: Path, scheduler, modality: int, seed: Seed) -> Clock:
     """The clock of one modality, whose network knows `path`; its `scheduler` is left untouched, a fitting one where None."""
     kinds = {Flow: FlowClock, EDM: EDMClock, DDPM: DDPMClock}
     return kinds[type(path)](path, scheduler, modality, seed)
@@ -51,11 +51,12 @@ def make_clock(path: Path, scheduler, modality: int, seed: int) -> Clock:
 class Clock(ABC):
     """One modality's scheduler on its grid. `times`: t of each step; `network_times`: what the network is told then."""
 
-    def __init__(self, path: Path, scheduler, modality: int, seed: int) -> None:
+    def __init__(self, path: Path, scheduler, modality: int, seed: Seed) -> None:
         self.path = path
         self.scheduler = copy.deepcopy(scheduler) if scheduler is not None else self.default()
         self.label = {VIDEO: "video", AUDIO: "audio"}[modality]
-        check_seed(seed, f"{self.label}_seed")
+        for each in seed if isinstance(seed, list) else (seed,):
+            check_seed(each, f"{self.label}_seed")
         self.target = PREDICTIONS[self.scheduler.config.get("prediction_type", "flow_prediction")]
         takes_generator = "generator" in inspect.signature(self.scheduler.step).parameters
         self.options = {"generator": step_generator(seed, modality)} if takes_generator else {}
@@ -81,6 +82,11 @@ class Clock(ABC):
     def path_after(self, index: int) -> tuple[float, float]:
         """α and σ of the state after step `index`."""
         return self.state_path(index + 1) if index + 1 < len(self.times) else (1.0, 0.0)
+
+    def ancestral_share(self, index: int) -> float:
+        """σ_t/σ of DDIM at η = 1 (arXiv 2010.02502, eq. 16): how much of the noise after a step is new in ancestral sampling."""
+        (alpha, sigma), (alpha_after, sigma_after) = self.state_path(index), self.path_after(index)
+        return max(0.0, 1 - (alpha / alpha_after * sigma_after / sigma) ** 2) ** 0.5
 
     def network_path(self, index: int) -> tuple[float, float]:
         """α and σ of what the network sees at step `index`."""

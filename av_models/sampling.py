@@ -6,6 +6,7 @@ joint parameters are dropped and each modality runs on its own scheduler's grid,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,7 +20,7 @@ from .contract import AVCondition, AVLatent, AVTime, JointDenoiser, LatentShape,
 from .given import Given
 from .guidance import Cost, Guidance, Step, cost_of, require_able
 from .joint.one_stream import without_given
-from .noise import AUDIO, VIDEO, audio_noise, video_noise
+from .noise import AUDIO, VIDEO, Seed, audio_noise, video_noise
 from .path import FLOW
 
 Callback = Callable[[int, int, AVLatent], None]
@@ -92,11 +93,12 @@ def sample(
     guidance: Guidance,
     *,
     steps: int = 20,
-    video_seed: int = 0,
-    audio_seed: int = 0,
+    video_seed: Seed = 0,
+    audio_seed: Seed = 0,
     video_scheduler=None,
     audio_scheduler=None,
     shift: float = 1.0,
+    eta: float = 0.0,
     parity: bool = False,
     batch_branches: bool = True,
     bad_model: BadModel | None = None,
@@ -109,8 +111,12 @@ def sample(
 
     start: the size to draw noise for, float32 on the conditions' device, or that noise itself.
     positive, negative: one row each, or as many as the latents have.
+    video_seed, audio_seed: of the whole batch, or one for each row, which gets what it would get alone.
     video_scheduler, audio_scheduler: diffusers schedulers for the model's noise worlds, left untouched; where None, flow
         matching's Euler for a flow, and Euler for EDM and DDPM.
+    eta: how much of its noise each step draws anew: DDIM's η (arXiv 2010.02502, eq. 16), for either modality's own noise.
+        0 is the schedulers' own steps, 1 ancestral sampling; above 1 more is drawn than that, at most all of it. What a
+        network got wrong early it can then mend later.
     parity: joint parameters dropped, each modality on its own scheduler's grid for `steps` steps: the result of each
         expert's own pipeline, bit for bit with branches in turn, float32 latents and a scheduler that does not round
         its timesteps (within 1e-5 otherwise).
@@ -129,6 +135,7 @@ def sample(
     guidance = replace(guidance, removed=guidance.removed or parity)
     video = make_clock(model.paths[0], video_scheduler, VIDEO, video_seed)
     audio = make_clock(model.paths[1], audio_scheduler, AUDIO, audio_seed)
+    _require_free(eta, parity or video_scheduler is not None or audio_scheduler is not None)
     _set((video, audio), grid, shift, parity)
     plan = [Step(i, len(video.times), *times) for i, times in enumerate(zip(video.times, audio.times))]
     models, texts = {"main": model}, {"main": {"positive": positive, "negative": negative}}
@@ -146,7 +153,7 @@ def sample(
     if guidance.removed:
         models = {name: without_given(each, given) for name, each in models.items()}
     network = BranchRunner(models, texts, noise.rows, batch_branches, check_interrupt)
-    run = _Denoising(guidance, models, network, video, audio, given, noise)
+    run = _Denoising(guidance, models, network, video, audio, given, noise, eta, (video_seed, audio_seed))
     latent, memory = AVLatent(video.start(noise.video), audio.start(noise.audio)), None
     for step, coming in zip(plan, [*plan[1:], None]):
         latent = run.with_known(step, latent)
@@ -193,6 +200,8 @@ class _Denoising:
     audio: Clock
     given: Given
     noise: AVLatent
+    eta: float
+    seeds: tuple[Seed, Seed]
 
     def with_known(self, step: Step, latent: AVLatent) -> AVLatent:
         """The schedulers' states before the step, what is known of the clip put in."""
@@ -217,17 +226,34 @@ class _Denoising:
         return self._convert(p.step.index, p.x, p.guided, p.kinds, (kind, kind))
 
     def advance(self, p: _Predicted, latent: AVLatent) -> AVLatent:
-        """The schedulers' states after the step."""
+        """The states after the step: the schedulers' own, or α x̂_0 + σ ε where some of ε is fresh."""
         i, (kind_v, kind_a) = p.step.index, p.kinds
+        if self.eta:
+            clean, noise = self.converted(p, "x0"), self.noise_after(p)
+            parts = zip((clean.video, clean.audio), (noise.video, noise.audio), self._paths_after(p))
+            return AVLatent(*(alpha * x0 + sigma * e for x0, e, (alpha, sigma) in parts))
         return AVLatent(
             self.video.step(i, kind_v, p.guided.video, p.x.video, latent.video),
             self.audio.step(i, kind_a, p.guided.audio, p.x.audio, latent.audio),
         )
 
+    def noise_after(self, p: _Predicted) -> AVLatent:
+        """ε in the states after the step: what was predicted, a share s of it drawn anew: √(1 − s²) ε̂ + s z."""
+        noise, i = self.converted(p, "epsilon"), p.step.index
+        if not self.eta:
+            return noise
+        shape = LatentShape(tuple(noise.video.shape), tuple(noise.audio.shape))
+        fresh = _noise(shape, *self.seeds, noise.video.device, draw=i + 1)
+        shares = [min(1.0, self.eta * clock.ancestral_share(i)) for clock in (self.video, self.audio)]
+        parts = zip((noise.video, noise.audio), (fresh.video, fresh.audio), shares)
+        return AVLatent(*((1 - share**2) ** 0.5 * old + share * new for old, new, share in parts))
+
+    def _paths_after(self, p: _Predicted) -> tuple[tuple[float, float], tuple[float, float]]:
+        return self.video.path_after(p.step.index), self.audio.path_after(p.step.index)
+
     def clean_after(self, p: _Predicted) -> Callable[[AVLatent], AVLatent]:
-        """x̂_0 = (x − σ ε̂)/α of a state x after the step, the noise that was predicted taken as constant."""
-        noise = self.converted(p, "epsilon")
-        paths = self.video.path_after(p.step.index), self.audio.path_after(p.step.index)
+        """x̂_0 = (x − σ ε)/α of a state x after the step, the noise that went into it taken as constant."""
+        noise, paths = self.noise_after(p), self._paths_after(p)
 
         def clean(x: AVLatent) -> AVLatent:
             parts = zip((x.video, x.audio), (noise.video, noise.audio), paths)
@@ -276,10 +302,19 @@ def _set(clocks: tuple[Clock, Clock], grid, shift, parity) -> None:
                          "choose two that take the same number")  # fmt: skip
 
 
-def _noise(start: LatentShape | AVLatent, video_seed: int, audio_seed: int, device: torch.device) -> AVLatent:
+def _require_free(eta: float, bound: bool) -> None:
+    if not 0 <= eta < math.inf:
+        raise ValueError(f"eta is {eta}; give 0 (no noise is drawn anew), 1 (ancestral sampling) or more")
+    if eta and bound:
+        raise ValueError(f"eta is {eta}; leave it 0 in parity mode and for schedulers of your own")
+
+
+def _noise(
+    start: LatentShape | AVLatent, video_seed: Seed, audio_seed: Seed, device: torch.device, draw: int = 0
+) -> AVLatent:
     if isinstance(start, AVLatent):
         return start
-    video, audio = video_noise(start.video, video_seed), audio_noise(start.audio, audio_seed)
+    video, audio = video_noise(start.video, video_seed, draw), audio_noise(start.audio, audio_seed, draw)
     return AVLatent(video.to(device), audio.to(device))
 
 

@@ -23,6 +23,7 @@ def register(commands) -> None:
     parser.add_argument("--bad-model", metavar="FILE", help="of autoguidance; default: the experts, never joined")
     parser.add_argument("--steps", type=int, metavar="N")
     parser.add_argument("--shift", type=float, metavar="S", help="bends the time grid, as the sampler node's input does")
+    parser.add_argument("--eta", type=float, metavar="H", help="how much noise each step draws anew, as the sampler node's input")
     parser.add_argument("--balls", type=int, choices=[1, 2], help="default: both kinds of clip")
     parser.add_argument("--split", choices=["val", "test"], default="val")
     parser.add_argument("--n", type=int, default=200)
@@ -70,6 +71,7 @@ def _clips(model, args: argparse.Namespace) -> dict:
             scale=settled.scale if args.scale is None else args.scale,
             steps=settled.steps if args.steps is None else args.steps,
             shift=settled.shift if args.shift is None else args.shift,
+            eta=settled.eta if args.eta is None else args.eta,
             balls=args.balls,
             split=args.split,
             n=args.n,

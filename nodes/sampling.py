@@ -33,6 +33,11 @@ def settings_inputs() -> list:
         io.Boolean.Input(
             "batch_branches", default=True, tooltip="All branches of a step in one network call: faster, more memory."
         ),
+        io.Float.Input(
+            "eta", default=0.0, min=0.0, max=10.0, step=0.1, optional=True,
+            tooltip="How much of its noise each step draws anew: 0 none, 1 as ancestral samplers do, 2 and more nearly all. "
+            "Later steps then mend what earlier ones got wrong: motion and timing gain.",
+        ),
     ]  # fmt: skip
 
 
@@ -45,6 +50,7 @@ class Settings:
     steps: int
     shift: float
     batch_branches: bool
+    eta: float = 0.0
 
 
 def notes_on(model) -> list[str]:
@@ -92,6 +98,7 @@ def sample_latent(
         video_seed=settings.video_seed,
         audio_seed=settings.audio_seed,
         shift=settings.shift,
+        eta=settings.eta,
         batch_branches=settings.batch_branches,
         bad_model=None if bad is None else BadModel(bad.denoiser, *_asked(prompts, bad, shape)),
         given=None if known is None else Given(streams.to(model.device), known.to(model.device), model.given),

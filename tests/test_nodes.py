@@ -341,6 +341,14 @@ def test_sampling_reports_its_cost_and_seeds(model):
     assert sampled(model, batch_branches=False).shown["duet"][0]["forwards_per_step"] == 2
 
 
+def test_graphs_from_before_eta_give_what_they_gave(model):
+    """They do not name it; 0 draws no noise anew, and more does."""
+    before, none, some = sampled(model), sampled(model, eta=0.0), sampled(model, eta=1.0)
+    assert all(torch.equal(*parts) for parts in zip(streams(before), streams(none)))
+    assert not any(torch.equal(*parts) for parts in zip(streams(before), streams(some)))
+    assert "eta" not in before.args[1] and "2 steps of joint_cfg, eta 1," in some.args[1]
+
+
 def test_the_exact_cost_is_shown_before_the_first_step(model, monkeypatch):
     shown = []
     monkeypatch.setattr(sampling, "report_text", lambda text, node_id: shown.append((text, node_id, list(model.denoiser.calls))))

@@ -30,6 +30,19 @@ def test_row_zero_of_a_batch_is_the_batch_of_one(draw, shape):
     assert not torch.equal(batch[0], batch[1])
 
 
+@pytest.mark.parametrize("draw, shape", SHAPES)
+def test_rows_with_seeds_of_their_own_get_what_each_would_get_alone(draw, shape):
+    one = (1, *shape[1:])
+    assert torch.equal(draw(shape, [3, 8]), torch.cat([draw(one, 3), draw(one, 8)]))
+
+
+@pytest.mark.parametrize("draw, shape", SHAPES)
+def test_what_a_step_draws_is_new_and_grows_with_the_clip_as_well(draw, shape):
+    fresh, longer = draw(shape, 3, 1), draw((*shape[:2], shape[2] + 5, *shape[3:]), 3, 1)
+    assert torch.equal(longer[:, :, : shape[2]], fresh)
+    assert not torch.isin(fresh, torch.cat([draw(shape, 3).flatten(), draw(shape, 3, 2).flatten()])).any()
+
+
 def test_modalities_and_frames_of_one_seed_differ():
     video, audio = video_noise((1, 3, 50, 1, 1), 5), audio_noise((1, 3, 50), 5)
     assert not torch.equal(video.flatten(), audio.flatten())
@@ -58,6 +71,7 @@ def test_the_largest_seeds_are_told_apart():
 def test_a_schedulers_own_noise_differs_between_modalities():
     draws = [torch.randn(4, generator=step_generator(1, modality)) for modality in (VIDEO, AUDIO, VIDEO)]
     assert torch.equal(draws[0], draws[2]) and not torch.equal(draws[0], draws[1])
+    assert torch.equal(torch.randn(4, generator=step_generator([9, 1], VIDEO)[1]), draws[0])
 
 
 def test_a_thousand_frames_are_cheap():

@@ -10,7 +10,7 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 
-from duet_av.av_models.contract import AVLatent, CouplingKind, LatentShape
+from duet_av.av_models.contract import AVLatent, AVTime, CouplingKind, LatentShape
 from duet_av.av_models.guidance import GUIDANCE, AffineGuidance, Branch, Curve, Weight, make_guidance
 from duet_av.av_models.noise import audio_noise, video_noise
 from duet_av.av_models.parameterization import convert, to_x0
@@ -308,6 +308,46 @@ def test_a_stochastic_schedulers_picture_does_not_depend_on_the_sounds_seed():
     assert torch.equal(one.video, other.video) and not torch.equal(one.audio, other.audio)
 
 
+# Noise drawn anew, η.
+
+
+def test_eta_follows_ddim():
+    """x' = α' x̂_0 + √(σ'² − σ̃²) ε̂ + σ̃ z (arXiv 2010.02502, eqs. 12 and 16), by hand."""
+    model, eta, grid = ToyJoint(), 0.7, [*time_grid(3), 0.0]
+    x = noise()
+    for i, (t, after) in enumerate(zip(grid, grid[1:])):
+        v = model.predict(x, AVTime(*torch.full((2, 1), t)), POSITIVE, [CouplingKind.FULL])
+        z = AVLatent(video_noise(SHAPE.video, 11, i + 1), audio_noise(SHAPE.audio, 12, i + 1))
+        sigma = eta * after * (1 - ((1 - t) * after / ((1 - after) * t)) ** 2) ** 0.5
+        straight = (after**2 - sigma**2) ** 0.5
+        parts = zip((x.video, x.audio), (v.video, v.audio), (z.video, z.audio))
+        x = AVLatent(*((1 - after) * (p - t * q) + straight * (p + (1 - t) * q) + sigma * new for p, q, new in parts))
+    assert_close(run(NONE, model, steps=3, eta=eta).latent, x)
+
+
+def test_ancestral_sampling_keeps_the_distribution():
+    model, text, many = GaussianJoint(std=0.5, cross=0.0), plain_condition(2.0), LatentShape((1, 4, 3, 40, 40), SHAPE.audio)
+    straight, ancestral = (sample(model, many, text, text, NONE, steps=200, eta=eta).latent.video for eta in (0.0, 1.0))
+    assert float(ancestral.mean()) == pytest.approx(2.0, abs=0.02) and float(ancestral.std()) == pytest.approx(0.5, rel=0.03)
+    assert abs(torch.corrcoef(torch.stack([straight.flatten(), ancestral.flatten()]))[0, 1]) < 0.1
+
+
+@pytest.mark.parametrize("eta", [0.5, 1.0, 3.0])
+def test_noise_drawn_anew_does_not_depend_on_the_sounds_seed_the_batch_or_the_length(eta):
+    deaf = make_guidance("none", a_to_v=0.0)
+    one, other = (run(deaf, audio_seed=seed, eta=eta).latent for seed in (12, 99))
+    assert torch.equal(one.video, other.video) and not torch.equal(one.audio, other.audio)
+    assert equal(run(eta=eta).latent, run(eta=eta).latent) and not equal(run(eta=eta).latent, run().latent)
+    assert_close(run(start=PAIR, eta=eta, video_seed=[5, 11], audio_seed=[6, 12]).latent[1:], run(eta=eta).latent)
+
+
+def test_a_known_clip_is_reached_however_much_noise_is_drawn_anew():
+    model = GaussianJoint(std=0.0, cross=0.0)
+    for eta in (0.0, 1.0, 5.0):
+        out = sample(model, SHAPE, plain_condition(2.0), plain_condition(0.0), NONE, steps=5, eta=eta).latent
+        assert_close(out, out.each(lambda part: torch.full_like(part, 2.0)))
+
+
 def test_callback_gets_every_step_and_the_clean_estimates():
     seen = []
     result = run(callback=lambda *args: seen.append(args))
@@ -388,6 +428,11 @@ def test_values_that_are_not_finite_are_reported():
         (dict(shift=0), "shift is 0; give a number above 0 (1 leaves the time grid as it is)"),
         (dict(shift=float("inf")), "shift is inf; give a number above 0 (1 leaves the time grid as it is)"),
         (dict(parity=True, shift=2.0), "shift is 2.0; in parity mode leave it 1 and give each scheduler its own"),
+        (dict(eta=-0.1), "eta is -0.1; give 0 (no noise is drawn anew), 1 (ancestral sampling) or more"),
+        (dict(eta=float("nan")), "eta is nan; give 0 (no noise is drawn anew), 1 (ancestral sampling) or more"),
+        (dict(eta=1.0, parity=True), "eta is 1.0; leave it 0 in parity mode and for schedulers of your own"),
+        (dict(eta=1.0, audio_scheduler=FlowMatchLCMScheduler()),
+         "eta is 1.0; leave it 0 in parity mode and for schedulers of your own"),
         (dict(video_seed=-1), "video_seed is -1; give a whole number from 0 to 18446744073709551615"),
         (dict(audio_seed=2**64), f"audio_seed is {2**64}; give a whole number from 0 to 18446744073709551615"),
         (dict(video_scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0)),

@@ -24,12 +24,14 @@ class Cell:
     steps: int
     shift: float
     settings: Mapping[str, float] = field(default_factory=dict)
+    eta: float = 0.0
 
     def key(self, run: Mapping[str, Any]) -> str:
         """What is measured, of the model that this training run gave."""
         extra = "".join(f" {name}={value:g}" for name, value in self.settings.items())
         made = f"model {run['seed']}/{run['steps']}/{run['seconds']}"
-        return f"{made} {self.split} {self.n} {self.guidance} {self.scale:g}{extra} steps {self.steps} shift {self.shift:g}"
+        eta = f" eta {self.eta:g}" if self.eta else ""
+        return f"{made} {self.split} {self.n} {self.guidance} {self.scale:g}{extra} steps {self.steps} shift {self.shift:g}{eta}"
 
 
 class Book:
@@ -59,7 +61,7 @@ class Book:
         self.on_cell(self.done, key)
         return run_eval(
             self.model, guidance=cell.guidance, scale=cell.scale, settings=cell.settings, balls=None, split=cell.split,
-            n=cell.n, seed=0, steps=cell.steps, shift=cell.shift, binder=self.binder,
+            n=cell.n, seed=0, steps=cell.steps, shift=cell.shift, eta=cell.eta, binder=self.binder,
         )  # fmt: skip
 
 

@@ -13,7 +13,6 @@ from ..contract import AVCondition, AVLatent
 from ..given import Given
 from ..guidance import Guidance
 from ..joint_model import JointModel
-from ..noise import audio_noise, video_noise
 from ..sampling import Alignment, BadModel, sample
 
 
@@ -52,6 +51,7 @@ def sampled(
     steps: int,
     shift: float,
     seed: int,
+    eta: float = 0.0,
     batch: int = 16,
     given: Callable[[int, int], Given] | None = None,
     bad_model: JointModel | None = None,
@@ -67,9 +67,10 @@ def sampled(
         raise ValueError(f"{bad_model.name} has latents of another size than {model.name}; give a worse version of it")
     for start in range(0, len(prompts), batch):
         part = prompts[start : start + batch]
-        noise = _noise(model, shape, [seed + start + i for i in range(len(part))]).to(model.device)
+        seeds = [seed + start + i for i in range(len(part))]
         yield sample(
-            model.denoiser, noise, *_texts(model, part), guidance, steps=steps, shift=shift,
+            model.denoiser, model.latent_shape(shape, len(part)), *_texts(model, part), guidance, steps=steps, shift=shift,
+            video_seed=seeds, audio_seed=seeds, eta=eta,
             given=given(start, start + len(part)) if given else None,
             alignment=alignment(start, start + len(part)) if alignment else None,
             bad_model=BadModel(bad_model.denoiser, *_texts(bad_model, part)) if bad_model else None,
@@ -80,11 +81,3 @@ def _texts(model: JointModel, prompts: Sequence[Prompt]) -> tuple[AVCondition, A
     """Each prompt, and as many empty ones."""
     positive = AVCondition.cat([model.encode(prompt.video, prompt.audio, prompt.picture) for prompt in prompts])
     return positive, AVCondition.cat([model.encode("", "")] * len(prompts))
-
-
-def _noise(model: JointModel, shape, seeds: Sequence[int]) -> AVLatent:
-    one = model.latent_shape(shape)
-    return AVLatent(
-        torch.cat([video_noise(one.video, seed) for seed in seeds]),
-        torch.cat([audio_noise(one.audio, seed) for seed in seeds]),
-    )

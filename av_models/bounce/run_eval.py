@@ -34,6 +34,7 @@ class Settings:
     scale: float
     steps: int
     shift: float
+    eta: float = 0.0
 
 
 CHOSEN = {
@@ -60,6 +61,7 @@ def run_eval(
     seed: int,
     steps: int,
     shift: float = 1.0,
+    eta: float = 0.0,
     cut: bool = False,
     sheet: Path | None = None,
     nearest: bool = False,
@@ -90,9 +92,10 @@ def run_eval(
     given = given_of(task, model, worlds, way)
     made = spent.around(
         generate(
-            model, prompts, strategy, steps=steps, shift=shift, seed=first, given=given, bad_model=bad_model, on_clip=on_clip
+            model, prompts, strategy, steps=steps, shift=shift, eta=eta, seed=first, given=given,
+            bad_model=bad_model, on_clip=on_clip,
         )
-    )
+    )  # fmt: skip
     rate = model.audio_codec.sample_rate
     clips = ((frames, wave, rate) for frames, wave in made)
     if sheet:
@@ -111,7 +114,7 @@ def run_eval(
     return {
         "model": model.name, "task": task, "guidance": guidance, "scale": scale, "settings": dict(settings), "cut": cut,
         "balls": balls, "split": split,
-        "steps": steps, "shift": shift, "seed": seed, **figures,
+        "steps": steps, "shift": shift, "eta": eta, "seed": seed, **figures,
         **fit_to_given(shown, model, pictures, worlds), "branches_per_step": cost.branches_per_step,
         "forwards_per_step": cost.forwards_per_step, "seconds_per_clip": round(spent.seconds / n, 3),
     }  # fmt: skip

@@ -53,7 +53,7 @@ def study(config: Path, folder: Path, val: int, test: int, progress: Progress) -
 
 def candidates(n: int) -> dict[str, list[Cell]]:
     """What is tried on validation clips, by row of the table."""
-    cell = partial(Cell, split="val", n=n, steps=JOINTDIT.steps, shift=JOINTDIT.shift)
+    cell = partial(Cell, split="val", n=n, steps=JOINTDIT.steps, shift=JOINTDIT.shift, eta=JOINTDIT.eta)
     return {name: [cell(guidance, scale) for scale in SCALES] for name, guidance in GUIDANCES.items()}
 
 
