@@ -38,7 +38,7 @@ class Settings:
 
 
 CHOSEN = {
-    "AVFullDiT": Settings("joint_cfg", 2.5, 20, 5.0),  # on validation clips: see the README
+    "AVFullDiT": Settings("joint_cfg", 2.5, 20, 5.0, 2.0),  # on validation clips: see the README
     "JointDiT": Settings("joint_cfg", 2.5, 20, 1.0),  # not measured: there are no weights to choose with yet
 }
 SHOWN = 8  # clips on a contact sheet
