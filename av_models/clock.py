@@ -99,7 +99,9 @@ class Clock(ABC):
         return noise * self.scheduler.init_noise_sigma
 
     def network_input(self, index: int, state: Tensor) -> Tensor:
-        return self.scheduler.scale_model_input(state, self.scheduler.timesteps[index])
+        if getattr(self.scheduler, "step_index", None) in (None, index):
+            return self.scheduler.scale_model_input(state, self.scheduler.timesteps[index])
+        return state * (self.network_path(index)[0] / self.state_path(index)[0])  # it only knows the step that it takes next
 
     def convert(self, index: int, source: Prediction, target: Prediction, prediction: Tensor, x_t: Tensor) -> Tensor:
         """A prediction made at step `index` from the network's input `x_t`, of kind `source`, as one of kind `target`."""

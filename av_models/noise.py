@@ -52,9 +52,11 @@ def _philox(seed: int, modality: int) -> np.random.Philox:
 
 
 def _noise(shape: Sequence[int], seed: Seed, modality: int, draw: int) -> Tensor:
-    if isinstance(seed, list):
-        return torch.cat([_noise((1, *shape[1:]), each, modality, draw) for each in seed])
     rows, channels, frames, *rest = shape
+    if isinstance(seed, list):
+        if len(seed) != rows:
+            raise ValueError(f"there are {len(seed)} seeds for {rows} clips; give one for each, or one for all")
+        return torch.cat([_noise((1, *shape[1:]), each, modality, draw) for each in seed])
     bits = _philox(seed, modality)
     fresh, normal = bits.state, np.random.Generator(bits).standard_normal
     noise = np.empty((rows, frames, channels, *rest), dtype=np.float32)

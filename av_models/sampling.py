@@ -115,8 +115,8 @@ def sample(
     video_scheduler, audio_scheduler: diffusers schedulers for the model's noise worlds, left untouched; where None, flow
         matching's Euler for a flow, and Euler for EDM and DDPM.
     eta: how much of its noise each step draws anew: DDIM's η (arXiv 2010.02502, eq. 16), for either modality's own noise.
-        0 is the schedulers' own steps, 1 ancestral sampling; above 1 more is drawn than that, at most all of it. What a
-        network got wrong early it can then mend later.
+        0 is the schedulers' own steps, 1 ancestral sampling. What a network got wrong early it can then mend later. Above 1
+        more is drawn, at most all of it: clips get surer, and vary less than what the model was trained on.
     parity: joint parameters dropped, each modality on its own scheduler's grid for `steps` steps: the result of each
         expert's own pipeline, bit for bit with branches in turn, float32 latents and a scheduler that does not round
         its timesteps (within 1e-5 otherwise).
@@ -187,6 +187,7 @@ class _Predicted:
     kinds: tuple[Prediction, Prediction]
     guided: AVLatent
     memory: Any
+    still: bool = False
 
 
 @dataclass(frozen=True)
@@ -215,7 +216,7 @@ class _Denoising:
         times = _times(self.video.network_times[i], self.audio.network_times[i], x)
         predictions = self.network.predict(self.guidance.branches(step), x, step, self.given.times(times))
         if not predictions:
-            return _Predicted(step, x, ("flow", "flow"), AVLatent(torch.zeros_like(x.video), torch.zeros_like(x.audio)), memory)
+            return _Predicted(step, x, ("flow", "flow"), x.each(torch.zeros_like), memory, still=True)
         kinds = (self.guidance.space,) * 2 if self.guidance.space else predictions_of(self.models["main"])
         alike = {b: self._convert(i, x, p, predictions_of(self.models[b.model]), kinds) for b, p in predictions.items()}
         alike = {b: self.given.unknown(p) for b, p in alike.items()}
@@ -228,6 +229,8 @@ class _Denoising:
     def advance(self, p: _Predicted, latent: AVLatent) -> AVLatent:
         """The states after the step: the schedulers' own, or α x̂_0 + σ ε where some of ε is fresh."""
         i, (kind_v, kind_a) = p.step.index, p.kinds
+        if self.eta and p.still:
+            return latent
         if self.eta:
             clean, noise = self.converted(p, "x0"), self.noise_after(p)
             parts = zip((clean.video, clean.audio), (noise.video, noise.audio), self._paths_after(p))
@@ -240,13 +243,13 @@ class _Denoising:
     def noise_after(self, p: _Predicted) -> AVLatent:
         """ε in the states after the step: what was predicted, a share s of it drawn anew: √(1 − s²) ε̂ + s z."""
         noise, i = self.converted(p, "epsilon"), p.step.index
-        if not self.eta:
+        if not self.eta or p.still:
             return noise
         shape = LatentShape(tuple(noise.video.shape), tuple(noise.audio.shape))
         fresh = _noise(shape, *self.seeds, noise.video.device, draw=i + 1)
         shares = [min(1.0, self.eta * clock.ancestral_share(i)) for clock in (self.video, self.audio)]
         parts = zip((noise.video, noise.audio), (fresh.video, fresh.audio), shares)
-        return AVLatent(*((1 - share**2) ** 0.5 * old + share * new for old, new, share in parts))
+        return AVLatent(*((1 - share**2) ** 0.5 * old + share * new.to(old.dtype) for old, new, share in parts))
 
     def _paths_after(self, p: _Predicted) -> tuple[tuple[float, float], tuple[float, float]]:
         return self.video.path_after(p.step.index), self.audio.path_after(p.step.index)

@@ -35,8 +35,8 @@ def settings_inputs() -> list:
         ),
         io.Float.Input(
             "eta", default=0.0, min=0.0, max=10.0, step=0.1, optional=True,
-            tooltip="How much of its noise each step draws anew: 0 none, 1 as ancestral samplers do, 2 and more nearly all. "
-            "Later steps then mend what earlier ones got wrong: motion and timing gain.",
+            tooltip="How much of its noise each step draws anew: 0 none, 1 as ancestral samplers do. Later steps then mend what "
+            "earlier ones got wrong: motion and timing gain. Above 1 clips get surer still, and vary less.",
         ),
     ]  # fmt: skip
 

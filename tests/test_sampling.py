@@ -11,9 +11,11 @@ from diffusers import (
 )
 
 from duet_av.av_models.contract import AVLatent, AVTime, CouplingKind, LatentShape
+from duet_av.av_models.given import Given
 from duet_av.av_models.guidance import GUIDANCE, AffineGuidance, Branch, Curve, Weight, make_guidance
 from duet_av.av_models.noise import audio_noise, video_noise
 from duet_av.av_models.parameterization import convert, to_x0
+from duet_av.av_models.path import DDPM, EDM
 from duet_av.av_models.sampling import BadModel, sample, sampling_cost, time_grid
 from duet_av.tests.toy import AUDIO_CHANNELS, VIDEO_CHANNELS, GaussianJoint, ToyJoint, plain_condition, toy_condition
 
@@ -332,6 +334,39 @@ def test_ancestral_sampling_keeps_the_distribution():
     assert abs(torch.corrcoef(torch.stack([straight.flatten(), ancestral.flatten()]))[0, 1]) < 0.1
 
 
+class OtherWorlds(GaussianJoint):
+    """The same data in EDM's and DDPM's noise: x̂_0 = m + α std² / (α² std² + σ²) · (x − α m)."""
+
+    paths = (EDM(), DDPM())
+    prediction = "x0"
+
+    def predict(self, latent, t, cond, kinds):
+        levels = torch.exp(4 * t.video), (1 / DDPM().kept[t.audio.long()] - 1) ** 0.5
+        return AVLatent(*(self.clean(x, level, text.tokens[:, 0, 0]) for x, level, text in zip(
+            (latent.video, latent.audio), levels, (cond.video, cond.audio))))  # fmt: skip
+
+    def clean(self, x, level, mean):
+        level, mean = (value.view(-1, *[1] * (x.ndim - 1)) for value in (level, mean))
+        alpha = (1 + level**2) ** -0.5
+        return mean + alpha * self.std**2 / (alpha**2 * (self.std**2 + level**2)) * (x - alpha * mean)
+
+
+def in_other_worlds(eta: float, shape: LatentShape = SHAPE, **options) -> AVLatent:
+    text = plain_condition(2.0)
+    return sample(OtherWorlds(std=0.5), shape, text, text, NONE, **{"steps": 100} | options, eta=eta).latent
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_ancestral_sampling_keeps_the_distribution_in_other_worlds(eta):
+    for part in vars(in_other_worlds(eta, LatentShape((1, 4, 3, 40, 40), (1, 3, 4000)))).values():
+        assert float(part.mean()) == pytest.approx(2.0, abs=0.03) and float(part.std()) == pytest.approx(0.5, rel=0.1)
+
+
+def test_hardly_any_noise_drawn_anew_is_hardly_a_change():
+    assert_close(run(eta=1e-6).latent, run().latent)
+    assert_close(in_other_worlds(1e-6), in_other_worlds(0.0), atol=1e-3)
+
+
 @pytest.mark.parametrize("eta", [0.5, 1.0, 3.0])
 def test_noise_drawn_anew_does_not_depend_on_the_sounds_seed_the_batch_or_the_length(eta):
     deaf = make_guidance("none", a_to_v=0.0)
@@ -339,13 +374,52 @@ def test_noise_drawn_anew_does_not_depend_on_the_sounds_seed_the_batch_or_the_le
     assert torch.equal(one.video, other.video) and not torch.equal(one.audio, other.audio)
     assert equal(run(eta=eta).latent, run(eta=eta).latent) and not equal(run(eta=eta).latent, run().latent)
     assert_close(run(start=PAIR, eta=eta, video_seed=[5, 11], audio_seed=[6, 12]).latent[1:], run(eta=eta).latent)
+    longer = LatentShape((1, VIDEO_CHANNELS, 5, 4, 4), (1, AUDIO_CHANNELS, 15))
+    for short, long in zip(vars(in_other_worlds(eta, steps=4)).values(), vars(in_other_worlds(eta, longer, steps=4)).values()):
+        torch.testing.assert_close(long[:, :, : short.shape[2]], short)
 
 
-def test_a_known_clip_is_reached_however_much_noise_is_drawn_anew():
-    model = GaussianJoint(std=0.0, cross=0.0)
-    for eta in (0.0, 1.0, 5.0):
-        out = sample(model, SHAPE, plain_condition(2.0), plain_condition(0.0), NONE, steps=5, eta=eta).latent
-        assert_close(out, out.each(lambda part: torch.full_like(part, 2.0)))
+class Seeing:
+    """An alignment that moves nothing and notes the clean estimates of what it was to move."""
+
+    skipped, through_denoiser, inner_steps, steps_ahead = 0, False, 1, 0
+
+    def __init__(self):
+        self.seen = []
+
+    def active(self, step):
+        return True
+
+    def tunes(self, step):
+        return False
+
+    def moved(self, latent, clean):
+        self.seen.append(clean(latent))
+        return latent
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.7, 3.0])
+def test_an_aligner_sees_the_clean_estimate_whatever_noise_is_in_the_state(eta):
+    seeing, told = Seeing(), []
+    run(alignment=seeing, eta=eta, callback=lambda step, steps, x0: told.append(x0))
+    for seen, x0 in zip(seeing.seen, told, strict=True):
+        assert_close(seen, x0, atol=1e-4)
+
+
+def test_what_is_given_comes_out_as_it_was_with_noise_drawn_anew():
+    clip, known = noise(), torch.tensor([True, False, False]).view(1, 1, 3, 1, 1)
+    given = Given(clip, AVLatent(known, torch.zeros(1, 1, 1, dtype=torch.bool)), "renoised")
+    out = run(given=given, eta=1.0, video_seed=3).latent.video
+    assert torch.equal(out[:, :, 0], clip.video[:, :, 0]) and not torch.isclose(out[:, :, 1:], clip.video[:, :, 1:]).all()
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_a_step_without_branches_stands_still(eta):
+    told = []
+    run(make_guidance("cfg_zero_star", zero_steps=3), eta=eta, callback=lambda step, steps, x0: told.append(x0))
+    for x0 in told[:3]:
+        assert_close(x0, noise())
+    assert not torch.isclose(told[3].video, noise().video).all()
 
 
 def test_callback_gets_every_step_and_the_clean_estimates():
@@ -433,6 +507,7 @@ def test_values_that_are_not_finite_are_reported():
         (dict(eta=1.0, parity=True), "eta is 1.0; leave it 0 in parity mode and for schedulers of your own"),
         (dict(eta=1.0, audio_scheduler=FlowMatchLCMScheduler()),
          "eta is 1.0; leave it 0 in parity mode and for schedulers of your own"),
+        (dict(video_seed=[5, 6]), "there are 2 seeds for 1 clips; give one for each, or one for all"),
         (dict(video_seed=-1), "video_seed is -1; give a whole number from 0 to 18446744073709551615"),
         (dict(audio_seed=2**64), f"audio_seed is {2**64}; give a whole number from 0 to 18446744073709551615"),
         (dict(video_scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0)),

@@ -466,7 +466,7 @@ def test_one_clock_drives_both_but_for_rows_in_which_one_is_ahead(folder, tmp_pa
     torch.manual_seed(0)
     ahead_v, ahead_a = jointdit_stage(folder, tmp_path, batch=8, ahead=[2, 1]).clocks()
     assert (ahead_v[:2] < ahead_a[:2]).all() and ahead_a[2] < ahead_v[2] and torch.equal(ahead_v[3:], ahead_a[3:])
-    with pytest.raises(ValueError, match=r"ahead \[2, 1\] does not fit 2 coupled rows"):
+    with pytest.raises(ValueError, match=r"ahead is \[2, 1\]; give \[pictures, sounds\] that fit 2"):
         jointdit_stage(folder, tmp_path, ahead=[2, 1])
 
 

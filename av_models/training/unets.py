@@ -67,9 +67,9 @@ class JointDiTStage(UNetStage, ABC):
         if config["loss"] not in LOSSES:
             raise ValueError(f"stage_config.loss is {config['loss']!r}; give one of {', '.join(LOSSES)}")
         self.kinds, self.null = coupled_rows(self.batch, config["cut_rows"], config["removed_rows"])
-        self.ahead = config.get("ahead", (0, 0))
-        if sum(self.ahead) > (coupled := self.kinds.count(CouplingKind.FULL)) or min(self.ahead) < 0:
-            raise ValueError(f"stage_config.ahead {self.ahead} does not fit {coupled} coupled rows; give fewer")
+        self.ahead, coupled = config.get("ahead", [0, 0]), self.kinds.count(CouplingKind.FULL)
+        if len(self.ahead) != 2 or sum(self.ahead) > coupled or min(self.ahead) < 0:
+            raise ValueError(f"stage_config.ahead is {self.ahead}; give [pictures, sounds] that fit {coupled} coupled rows")
 
     @abstractmethod
     def condition(self, rows: Tensor, clean: Tensor, given: Tensor) -> AVCondition:
