@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from .generate import Prompt, generate
 from .json_lines import Kept
 from .likeness import similarity
 from .render import render
-from .run_eval import CHOSEN, Settings, chosen
+from .run_eval import Settings, chosen
 from .sound import SAMPLE_RATE, render_sound
 from .tables import table
 from .tasks import given_of
@@ -56,7 +56,7 @@ EXPERTS = Settings(guidance="none", scale=1.0, steps=40, shift=3.0)  # words tha
 
 @dataclass(frozen=True)
 class Arm:
-    """`kind`: "apart" (the experts alone), "aligned" (the same, aligned) or "joint" (Bounce)."""
+    """`kind`: "apart" (the experts alone), "aligned" (the same, aligned) or "joint" (Bounce). None draws noise anew (eta 0)."""
 
     task: str
     kind: str
@@ -64,8 +64,7 @@ class Arm:
     n: int
 
     def key(self, settings: ByTask) -> str:
-        sampled = asdict(CHOSEN["AVFullDiT"] if self.kind == "joint" else EXPERTS)
-        settled = {name: sampled[name] for name in ("steps", "shift", "eta") if sampled[name]}
+        settled = {} if self.kind == "joint" else {"steps": EXPERTS.steps, "shift": EXPERTS.shift}
         extra = settled | (dict(settings[self.task]) if self.kind == "aligned" else {})
         return " ".join([f"{self.task} {self.kind} {self.split} {self.n}", *(f"{name}={value}" for name, value in extra.items())])
 
@@ -125,8 +124,8 @@ def _clips(
     given = given_of(GIVEN[arm.task], model, worlds)
     prompts = [Prompt(PROMPT, PROMPT)] * arm.n
     return generate(
-        model, prompts, strategy, steps=settled.steps, shift=settled.shift, eta=settled.eta, seed=FIRST_SEED,
-        batch=BATCH, given=given, alignment=alignment, on_clip=on_clip,
+        model, prompts, strategy, steps=settled.steps, shift=settled.shift, seed=FIRST_SEED, batch=BATCH, given=given,
+        alignment=alignment, on_clip=on_clip,
     )  # fmt: skip
 
 
