@@ -31,6 +31,7 @@ def register(commands) -> None:
     parser.add_argument("--cut", action="store_true", help="drop the coupling between picture and sound")
     parser.add_argument("--codecs", action="store_true", help="measure the codecs alone, on true clips")
     parser.add_argument("--nearest", action="store_true", help="one-ball clips' distance to the nearest training clip")
+    parser.add_argument("--likeness", action="store_true", help="add what Bounce-Bind finds: likeness, Fréchet distance")
     parser.add_argument("--sheet", type=Path, metavar="FILE.png", help="draw the first eight clips with their spectrograms")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     parser.set_defaults(command=evaluate)
@@ -81,10 +82,17 @@ def _clips(model, args: argparse.Namespace) -> dict:
             nearest=args.nearest,
             task=args.task,
             way=args.way,
+            binder=_binder() if args.likeness else None,
             settings=dict(_setting(each) for each in args.set),
             bad_model=_bad_model(args.bad_model) if guidance == "autoguidance" else None,
             on_clip=lambda done, _: bar.update(done - bar.n),
         )
+
+
+def _binder():
+    from ..av_models.binders.bounce_bind import load_bounce_bind
+
+    return load_bounce_bind()
 
 
 def _setting(text: str) -> tuple[str, float]:

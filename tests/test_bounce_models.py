@@ -102,13 +102,14 @@ def test_a_clip_is_as_long_as_asked(bounce):
 def test_eval_ends_with_one_line_of_every_figure(capsys):
     from duet_av.commands import main
 
-    assert main(["eval", "bounce", "--n", "2", "--steps", "1", "--balls", "1", "--json"]) == 0
+    assert main(["eval", "bounce", "--n", "2", "--steps", "1", "--balls", "1", "--likeness", "--json"]) == 0
     figures = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert set(FIGURES) <= figures.keys() and set(figures["detector"]) == {"contacts_f1", "onsets_f1"}
     assert {"colour", "size", "material_heard", "count"} <= figures["attributes"].keys()
+    assert figures["eta"] == 2.0 and -1 <= figures["similarity"]["mean"] <= 1
 
 
-@pytest.mark.parametrize("wrong", [["--n", "0"], ["--steps", "0"], ["--guidance", "cgf"], ["--scale", "nan"], ["--nearest"]])
+@pytest.mark.parametrize("wrong", [["--n", "0"], ["--steps", "0"], ["--guidance", "cgf"], ["--scale", "nan"], ["--eta", "-1"], ["--nearest"]])
 def test_eval_refuses_in_one_line(wrong, capsys):
     from duet_av.commands import main
 
