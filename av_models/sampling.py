@@ -135,7 +135,7 @@ def sample(
     guidance = replace(guidance, removed=guidance.removed or parity)
     video = make_clock(model.paths[0], video_scheduler, VIDEO, video_seed)
     audio = make_clock(model.paths[1], audio_scheduler, AUDIO, audio_seed)
-    _require_free(eta, parity or video_scheduler is not None or audio_scheduler is not None)
+    _check_eta(eta, parity or video_scheduler is not None or audio_scheduler is not None)
     _set((video, audio), grid, shift, parity)
     plan = [Step(i, len(video.times), *times) for i, times in enumerate(zip(video.times, audio.times))]
     models, texts = {"main": model}, {"main": {"positive": positive, "negative": negative}}
@@ -305,7 +305,7 @@ def _set(clocks: tuple[Clock, Clock], grid, shift, parity) -> None:
                          "choose two that take the same number")  # fmt: skip
 
 
-def _require_free(eta: float, bound: bool) -> None:
+def _check_eta(eta: float, bound: bool) -> None:
     if not 0 <= eta < math.inf:
         raise ValueError(f"eta is {eta}; give 0 (no noise is drawn anew), 1 (ancestral sampling) or more")
     if eta and bound:
