@@ -584,6 +584,15 @@ def test_a_missing_codec_is_one_line(tmp_path, capsys):
     assert "no model file" in capsys.readouterr().err
 
 
+def test_a_run_that_goes_on_from_what_is_not_there_says_so_before_it_encodes(folder, tmp_path, capsys):
+    path = write(folder, "joint", start="models/never.safetensors", data=CONFIGS["joint"]["data"] | {"cache": "new"})
+    assert main(["train", str(path)]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1].endswith("never.safetensors, which is not there; train it first, or leave start out")
+    assert not (folder / "new").exists()
+    write(folder, "joint")
+
+
 @pytest.mark.parametrize("steps", ["0", "-5"])
 def test_steps_that_are_none_are_one_line(tmp_path, capsys, steps):
     assert main(["train", str(write(tmp_path, "audio_codec")), "--steps", steps]) == 2

@@ -46,6 +46,15 @@ def test_workflow_fits_the_nodes(name):
     assert TITLES <= titles and ("Compare" in titles or SAMPLED <= titles)
 
 
+@pytest.mark.parametrize("name", names(FOLDER / "api"))
+def test_workflows_from_before_eta_still_fit(name, tmp_path):
+    graph = json.loads((FOLDER / "api" / name).read_text())
+    for node in graph.values():
+        node["inputs"].pop("eta", None)
+    (tmp_path / name).write_text(json.dumps(graph))
+    validate(load_workflow(tmp_path / name), CATALOGUE)
+
+
 @pytest.mark.parametrize("name", names(FOLDER))
 def test_both_forms_say_the_same(name):
     page = json.loads((FOLDER / name).read_text())

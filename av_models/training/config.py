@@ -96,6 +96,8 @@ def make_stage(config: dict[str, Any], base: Path, steps: int, out: Path, on_cli
     of = config["data"]
     if kind == "jointdit" and any(map(is_published, _experts(config, base))):
         return _published_jointdit(config, base, out, on_clip)
+    if "start" in config and not (base / config["start"]).is_file():  # before an hour of encoding
+        raise FileNotFoundError(f"start is {base / config['start']}, which is not there; train it first, or leave start out")
     data = _read_data(kind, of, settings, base, on_clip)
     torch.manual_seed(config["seed"])  # encoding drew from it, reading the cache did not
     if kind in ("svd_expert", "audioldm2_expert"):
