@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .contract import AVLatent, AVTime
+from .parameterization import state_of
 
 Way = Literal["clean", "renoised"]
 
@@ -51,8 +52,7 @@ class Given:
         """`x` with the known parts as its noise of the moment has them; `video`, `audio`: α and σ of x = α x_0 + σ ε."""
         if self.way == "clean":
             return self.restored(x)
-        return self._into(x, AVLatent(_mixed(self.latent.video, noise.video, *video),
-                                      _mixed(self.latent.audio, noise.audio, *audio)))  # fmt: skip
+        return self._into(x, state_of(self.latent, noise, video, audio))
 
     def restored(self, x: AVLatent) -> AVLatent:
         """`x` with the known parts as they were given."""
@@ -76,10 +76,6 @@ class Given:
     def _into(self, x: AVLatent, known: AVLatent) -> AVLatent:
         video = torch.where(self.known.video, known.video.to(x.video.dtype), x.video)
         return AVLatent(video, torch.where(self.known.audio, known.audio.to(x.audio.dtype), x.audio))
-
-
-def _mixed(x0: Tensor, noise: Tensor, alpha: float, sigma: float) -> Tensor:
-    return alpha * x0 + sigma * noise
 
 
 def _whole(known: Tensor, rows: Tensor) -> Tensor:

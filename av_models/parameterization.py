@@ -9,7 +9,15 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .contract import Prediction
+from .contract import AVLatent, Prediction
+
+Level = tuple[float, float]  # α and σ
+
+
+def state_of(x0: AVLatent, noise: AVLatent, video: Level, audio: Level) -> AVLatent:
+    """x = α x_0 + σ ε of either modality."""
+    parts = zip((x0.video, x0.audio), (noise.video, noise.audio), (video, audio))
+    return AVLatent(*(alpha * clean + sigma * epsilon for clean, epsilon, (alpha, sigma) in parts))
 
 
 def prediction_of(x0: Tensor, noise: Tensor, alpha: float | Tensor, sigma: float | Tensor, kind: Prediction) -> Tensor:

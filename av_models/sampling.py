@@ -21,6 +21,7 @@ from .given import Given
 from .guidance import Cost, Guidance, Step, cost_of, require_able
 from .joint.one_stream import without_given
 from .noise import AUDIO, VIDEO, Seed, audio_noise, video_noise
+from .parameterization import state_of
 from .path import FLOW
 
 Callback = Callable[[int, int, AVLatent], None]
@@ -229,12 +230,8 @@ class _Denoising:
     def advance(self, p: _Predicted, latent: AVLatent) -> AVLatent:
         """The states after the step: the schedulers' own, or α x̂_0 + σ ε where some of ε is fresh."""
         i, (kind_v, kind_a) = p.step.index, p.kinds
-        if self.eta and p.still:
-            return latent
         if self.eta:
-            clean, noise = self.converted(p, "x0"), self.noise_after(p)
-            parts = zip((clean.video, clean.audio), (noise.video, noise.audio), self._paths_after(p))
-            return AVLatent(*(alpha * x0 + sigma * e for x0, e, (alpha, sigma) in parts))
+            return latent if p.still else state_of(self.converted(p, "x0"), self.noise_after(p), *self._paths_after(p))
         return AVLatent(
             self.video.step(i, kind_v, p.guided.video, p.x.video, latent.video),
             self.audio.step(i, kind_a, p.guided.audio, p.x.audio, latent.audio),
@@ -272,9 +269,7 @@ class _Denoising:
             if coming is None:
                 return self.given.restored(clean)
             noise = self.converted(predicted, "epsilon")
-            paths = (clock.state_path(coming.index) for clock in (self.video, self.audio))
-            parts = zip((clean.video, clean.audio), (noise.video, noise.audio), paths)
-            latent = AVLatent(*(alpha * x0 + sigma * e for x0, e, (alpha, sigma) in parts))
+            latent = state_of(clean, noise, *(clock.state_path(coming.index) for clock in (self.video, self.audio)))
 
     def clean_if_asked(
         self, step: Step, latent: AVLatent, memory: Any, ahead: Sequence[Step], asked: AVCondition
