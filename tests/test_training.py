@@ -593,6 +593,14 @@ def test_a_run_that_goes_on_from_what_is_not_there_says_so_before_it_encodes(fol
     write(folder, "joint")
 
 
+@pytest.mark.parametrize("stage", ["joint", "jointdit"])
+def test_a_missing_expert_is_named_before_anything_is_encoded(folder, capsys, stage):
+    path = write(folder, stage, audio_expert="models/never.safetensors", data=CONFIGS[stage]["data"] | {"cache": "new"})
+    assert main(["train", str(path)]) == 2
+    assert "never.safetensors" in capsys.readouterr().err.splitlines()[-1] and not (folder / "new").exists()
+    write(folder, stage)
+
+
 @pytest.mark.parametrize("steps", ["0", "-5"])
 def test_steps_that_are_none_are_one_line(tmp_path, capsys, steps):
     assert main(["train", str(write(tmp_path, "audio_codec")), "--steps", steps]) == 2

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ..checkpoint import read_card
 from ..published.load import is_published
 from .loop import Schedule, Stage, train
 
@@ -96,8 +97,12 @@ def make_stage(config: dict[str, Any], base: Path, steps: int, out: Path, on_cli
     of = config["data"]
     if kind == "jointdit" and any(map(is_published, _experts(config, base))):
         return _published_jointdit(config, base, out, on_clip)
-    if "start" in config and not (base / config["start"]).is_file():  # before an hour of encoding
+    # What a run begins with is looked at before an hour of encoding.
+    if "start" in config and not (base / config["start"]).is_file():
         raise FileNotFoundError(f"start is {base / config['start']}, which is not there; train it first, or leave start out")
+    if kind in ("joint", "jointdit"):
+        for path in _experts(config, base):
+            read_card(path)
     data = _read_data(kind, of, settings, base, on_clip)
     torch.manual_seed(config["seed"])  # encoding drew from it, reading the cache did not
     if kind in ("svd_expert", "audioldm2_expert"):
