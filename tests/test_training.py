@@ -9,6 +9,8 @@ import pytest
 import torch
 from diffusers.models.downsampling import Downsample2D
 from torch.nn import functional as F
+from torch.optim import _muon
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from duet_av.av_models.binders.base import distance, require
 from duet_av.av_models.binders.bounce_bind import load_bounce_bind
@@ -25,6 +27,7 @@ from duet_av.av_models.parameterization import convert, to_x0
 from duet_av.av_models.training import config as training
 from duet_av.av_models.training import given
 from duet_av.av_models.training.alignment import PathAlignment, strikes_of, truth_of
+from duet_av.av_models.training.bf16 import orthogonalised_in_float32
 from duet_av.av_models.training.bounce_binder import contrast
 from duet_av.av_models.training.config import train_config
 from duet_av.av_models.training.curves import compare_curves, plot_curve, read_curve
@@ -302,7 +305,14 @@ def test_a_model_that_does_not_hear_runs_the_picture_alone(folder, tmp_path, mon
     assert (tmp_path / CURVE).read_text().splitlines()[0] == "step,seconds,loss,video"
 
 
-def test_bfloat16_follows_the_same_curve_to_weights_in_float32(folder, tmp_path):
+@pytest.fixture
+def processor(monkeypatch):
+    """A CPU that is what it is set to, as far as torch says."""
+    return lambda kind: monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: kind)
+
+
+def test_bfloat16_follows_the_same_curve_to_weights_in_float32(folder, tmp_path, processor):
+    processor("AVX512")
     schedule = {"steps": STEPS, "lr": 1e-3, "warmup": 2}
     whole, half = tmp_path / "whole", tmp_path / "half"
     train_config(write(folder, "joint", schedule=schedule), folder=whole, out=folder / "models/whole.safetensors")
@@ -310,6 +320,34 @@ def test_bfloat16_follows_the_same_curve_to_weights_in_float32(folder, tmp_path)
     losses = [read_curve(run / CURVE)["loss"] for run in (whole, half)]
     assert losses[0] != losses[1] and losses[0] == pytest.approx(losses[1], rel=0.01)
     assert {value.dtype for key, value in state(half).items() if key.startswith("model.")} == {torch.float32}
+
+
+def test_a_processor_without_bfloat16_trains_in_float32(folder, tmp_path, processor):
+    """It would be emulated: the losses' products, and those that torch's Muon makes of gradients."""
+    seen = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            seen.append(getattr(out, "dtype", None))
+            return out
+
+    schedule = {"steps": 1, "lr": 1e-3, "warmup": 2, "bf16": True, "muon": True}
+    for kind in ("AVX2", "AVX512"):
+        processor(kind)
+        with Watch():
+            train_config(write(folder, "joint", schedule=schedule), folder=tmp_path / kind, out=folder / "models/kind.safetensors")
+        assert (torch.bfloat16 in seen) == (kind == "AVX512")
+
+
+@pytest.mark.parametrize("size", [(8, 24), (24, 8), (16, 16)])
+def test_gradients_are_orthogonalised_alike_in_float32(size):
+    grad, settings = torch.randn(size), ((3.4445, -4.7750, 2.0315), 5, 1e-7)
+    with orthogonalised_in_float32():
+        ours = _muon._zeropower_via_newtonschulz(grad, *settings)
+    theirs = _muon._zeropower_via_newtonschulz(grad, *settings)
+    assert ours.dtype == torch.float32 and theirs.dtype == torch.bfloat16
+    assert (ours - theirs).norm() < 0.03 * ours.norm()
 
 
 @pytest.mark.parametrize("mask", [None, torch.tensor([[True, True, False]]), torch.tensor([[0.0, -1.0, -torch.inf]])])
@@ -527,8 +565,9 @@ def test_alignment_is_with_the_worlds_own_paths():
     assert head(places.flatten(2), 9, (places.roll(1, 0), kinds, exists)) > 0.01
 
 
-def test_strided_convolutions_learn_from_one_column_in_bfloat16():
+def test_strided_convolutions_learn_from_one_column_in_bfloat16(processor):
     """Where oneDNN's own gradient is a third off, or NaN."""
+    processor("AVX512")
     torch.manual_seed(0)
     down = Downsample2D(64, use_conv=True)
     for _ in range(5):

@@ -12,7 +12,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +22,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ..checkpoint import load_checkpoint, load_into, save_checkpoint, sub_tensors
+from .bf16 import has_bf16, orthogonalised_in_float32
 from .plain_attention import plain_attention
 from .strided import strided_in_float32
 
@@ -35,7 +36,8 @@ class Schedule:
     """`steps` in all; the learning rate rises over `warmup` steps to `lr` and falls to `lr · floor` as a cosine.
 
     `muon`: matrices inside a network's blocks are updated by Muon (arXiv 2502.16982), the rest by AdamW.
-    `bf16`: losses are computed in bfloat16 where autocast has it; weights, averages and optimisers stay in float32.
+    `bf16`: losses are computed in bfloat16 where autocast has it and the device is the faster for it; weights, averages and
+    optimisers stay in float32.
     """
 
     steps: int
@@ -115,9 +117,10 @@ def train(
             loss, parts = loss_of(step)
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(model.parameters(), schedule.clip)
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        with nullcontext() if has_bf16(accelerator.device) else orthogonalised_in_float32():
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
         _update(average, model, min(schedule.ema, (1 + step) / (10 + step)))
         logged.append(parts)
         if on_step:
@@ -161,7 +164,7 @@ def make_optimizers(model: nn.Module, schedule: Schedule) -> list[torch.optim.Op
 def precision(schedule: Schedule, device: torch.device) -> Iterator[None]:
     """What a schedule's losses are computed in, while this lasts."""
     with ExitStack() as stack:
-        if schedule.bf16:
+        if schedule.bf16 and has_bf16(device):
             stack.enter_context(torch.autocast(device.type, torch.bfloat16))
             if device.type == "cpu":
                 stack.enter_context(plain_attention())
