@@ -221,15 +221,16 @@ def denoise(
     rows = model.predict(*take_rows(latent, t, cond, index), kinds, **skips)
     out, at = [], 0
     for c in coupling:
-        out.append(_mix(rows[at : at + len(c.kinds)], c))
+        out.append(mixed([rows[i : i + 1] for i in range(at, at + len(c.kinds))], c))
         at += len(c.kinds)
     return AVLatent.cat(out)
 
 
-def _mix(rows: AVLatent, c: Coupling) -> AVLatent:
-    if rows.rows == 1:
-        return rows
-    full, cut = rows[0:1], rows[1:2]
+def mixed(parts: Sequence[AVLatent], c: Coupling) -> AVLatent:
+    """The prediction under `c`, of predictions for each of its `kinds`."""
+    if len(parts) == 1:
+        return parts[0]
+    full, cut = parts
     return AVLatent(_between(cut.video, full.video, c.a_to_v), _between(cut.audio, full.audio, c.v_to_a))
 
 

@@ -13,6 +13,7 @@ from .guidance import DuetGuidance
 from .guidance_modifiers import DuetGuidanceModifiers
 from .host import ComfyExtension, io
 from .join_experts import DuetJoinExperts
+from .joint_guider import DuetJointGuider, DuetJointNoise
 from .joint_sampler import DuetJointSampler
 from .load_expert import DuetLoadAudioExpert, DuetLoadVideoExpert
 from .load_joint_model import DuetLoadJointModel
@@ -39,6 +40,8 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     DuetMux,
     DuetReplaceSound,
     DuetSyncReport,
+    DuetJointGuider,
+    DuetJointNoise,
 )
 
 

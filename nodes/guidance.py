@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..av_models.guidance import make_guidance
 from .host import io
-from .types import CATEGORY, GuidanceSocket, GuidedBy, JointModelSocket, guidance_report
+from .types import CATEGORY, AnyModelSocket, GuidanceSocket, GuidedBy, guidance_report
 
 SCALE = {"min": 0.0, "max": 30.0, "step": 0.1}
 STRENGTH = {"default": 1.0, "min": 0.0, "max": 2.0, "step": 0.05}
@@ -42,7 +42,7 @@ class DuetGuidance(io.ComfyNode):
         settings = dict(guidance)
         name, bad_model = settings.pop("guidance"), settings.pop("bad_model", None)
         if bad_model is not None:
-            settings["bad_removed"] = not bad_model.trained
+            settings["bad_removed"] = not getattr(bad_model, "trained", True)  # a MODEL of ComfyUI's is
         strategy = make_guidance(name, **settings, a_to_v=a_to_v, v_to_a=v_to_a)
         return io.NodeOutput(GuidedBy(strategy, bad_model), ui=guidance_report(strategy))
 
@@ -70,7 +70,7 @@ def _skip_scales(video: float, audio: float) -> list:
 
 
 def _autoguidance() -> list:
-    bad = JointModelSocket.Input("bad_model", tooltip="A worse version of the model: trained less, or joined and not trained.")
+    bad = AnyModelSocket.Input("bad_model", tooltip="A worse version of the model: trained less, or joined and not trained.")
     return [bad, *_scales(2.0, 2.0)]
 
 

@@ -78,6 +78,7 @@ def sample_latent(
 
     shape = clip_shape(latent, model)
     streams, known = unpack_latent(latent).each(torch.clone), known_parts(latent)
+    guidance.require_ours()
     strategy, bad = guidance.strategy, guidance.bad_model
     if bad is not None:
         clip_shape(latent, bad, "bad_model: latent")

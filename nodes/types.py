@@ -24,6 +24,7 @@ JointModelSocket = io.Custom("DUET_MODEL")
 VideoExpertSocket = io.Custom("DUET_VIDEO_EXPERT")
 AudioExpertSocket = io.Custom("DUET_AUDIO_EXPERT")
 PromptsSocket = io.Custom("DUET_PROMPTS")
+AnyModelSocket = io.Custom("DUET_MODEL,MODEL")  # as ComfyUI writes several types
 GuidanceSocket = io.Custom("DUET_GUIDANCE")
 AlignerSocket = io.Custom("DUET_ALIGNER")
 CATEGORY = "Duet"
@@ -54,10 +55,19 @@ class Prompts:
 
 @dataclass(frozen=True)
 class GuidedBy:
-    """A guidance strategy, and the worse model that autoguidance compares with."""
+    """A guidance strategy, and the worse model that autoguidance compares with: ours, or a MODEL of ComfyUI's."""
 
     strategy: Guidance
-    bad_model: JointModel | None = None
+    bad_model: JointModel | Any | None = None
+
+    @property
+    def bad_is_ours(self) -> bool:
+        return hasattr(self.bad_model, "denoiser")
+
+    def require_ours(self) -> None:
+        """Raises ValueError for a MODEL of ComfyUI's."""
+        if self.bad_model is not None and not self.bad_is_ours:
+            raise ValueError("the guidance's bad_model is a MODEL of ComfyUI's; connect one of Duet's, or use Joint Guider")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Our guidance on the joint models that ComfyUI runs itself: LTX-2 and MiniMax-H3."""

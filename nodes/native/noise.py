@@ -1,0 +1,49 @@
+"""Noise for native joint models: a seed for each stream."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from ...av_models.contract import AVLatent
+from ...av_models.noise import audio_noise, check_seed, video_noise
+from ..host import NestedTensor
+
+STEREO = (32, 2)  # channels and ears of MiniMax-H3's sound [B, 32, 2, T]; LTX-2's is [B, 8, T, 16]
+
+
+@dataclass(frozen=True)
+class TwoSeeds:
+    """ComfyUI's NOISE: each stream from its own seed, one draw for each latent frame."""
+
+    video_seed: int
+    audio_seed: int
+
+    def __post_init__(self) -> None:
+        check_seed(self.video_seed, "video_seed")
+        check_seed(self.audio_seed, "audio_seed")
+
+    @property
+    def seed(self) -> int:
+        return self.video_seed
+
+    def generate_noise(self, input_latent: dict[str, Any]) -> NestedTensor:
+        latent = both_streams(input_latent["samples"])
+        return NestedTensor((video_noise(latent.video.shape, self.video_seed), _sound(latent.audio, self.audio_seed)))
+
+
+def both_streams(samples: Any) -> AVLatent:
+    """The picture and the sound of a native model's latent. Raises ValueError where it does not hold both."""
+    streams = samples.unbind() if getattr(samples, "is_nested", False) else ()
+    if len(streams) != 2:
+        raise ValueError("the latent holds no picture and sound together; connect one of both, as LTXV Concat AV Latent gives it")
+    return AVLatent(*streams)
+
+
+def _sound(latent: Tensor, seed: int) -> Tensor:
+    if tuple(latent.shape[1:3]) != STEREO or latent.ndim != 4:
+        return audio_noise(latent.shape, seed)
+    rows, channels, ears, steps = latent.shape
+    return audio_noise((rows, channels, steps, ears), seed).movedim(2, 3).contiguous()

@@ -1,0 +1,70 @@
+"""What branches of a guidance strategy are to a host that runs prompts: passes of a model under one coupling each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from ...av_models.contract import AVLatent, CouplingKind, mixed
+from ...av_models.guidance import Branch, Step, Text
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One call of a network: which model, how its streams are coupled, and the block it does without."""
+
+    model: str = "main"
+    kind: CouplingKind = CouplingKind.FULL
+    skip_block: int | None = None
+
+
+def passes_of(branches: Iterable[Branch]) -> dict[Pass, list[Text]]:
+    """The passes that `branches` need, in order, each with the prompts that it is run for, together."""
+    asked: dict[Pass, list[Text]] = {}
+    for branch in branches:
+        for kind in branch.coupling.kinds:
+            texts = asked.setdefault(Pass(branch.model, kind, branch.skip_block), [])
+            if branch.video not in texts:
+                texts.append(branch.video)
+    return asked
+
+
+def predictions_of(
+    branches: Sequence[Branch], run: Callable[[Pass, Sequence[Text]], Sequence[AVLatent]]
+) -> dict[Branch, AVLatent]:
+    """Every branch's prediction. `run` gives one for each prompt of a pass; directional strengths mix two passes.
+
+    Raises ValueError where a branch has one prompt for the picture and another for the sound: a native model reads both
+    from one text.
+    """
+    for branch in branches:
+        if branch.video != branch.audio:
+            raise ValueError("this guidance prompts picture and sound apart, which a native model cannot do; choose another")
+    found = {(one, text): made for one, texts in passes_of(branches).items() for text, made in zip(texts, run(one, texts))}
+    return {
+        branch: mixed([found[Pass(branch.model, kind, branch.skip_block), branch.video] for kind in branch.coupling.kinds],
+                      branch.coupling)
+        for branch in branches
+    }  # fmt: skip
+
+
+def plan_of(sigmas: Sequence[float], audio_time: Callable[[float], float]) -> list[Step]:
+    """The steps of a run over `sigmas`, the last of which is where it ends. `audio_time`: the sound's time at the picture's."""
+    times = list(sigmas[:-1])
+    return [Step(index, len(times), t, audio_time(t)) for index, t in enumerate(times)]
+
+
+def step_at(sigma: float, plan: Sequence[Step], audio_time: Callable[[float], float]) -> Step:
+    """The step that `sigma` lies in: samplers of higher order also ask between two of them."""
+    begun = sum(step.t_video >= sigma - 1e-6 for step in plan)
+    return Step(max(0, begun - 1), len(plan), sigma, audio_time(sigma))
+
+
+def as_flow(x0: AVLatent, x: AVLatent, sigma: tuple[float, float]) -> AVLatent:
+    """Velocities (x − x0) / σ of clean estimates; `sigma` is that of the picture and that of the sound."""
+    return AVLatent((x.video - x0.video) / sigma[0], (x.audio - x0.audio) / sigma[1])
+
+
+def from_flow(v: AVLatent, x: AVLatent, sigma: tuple[float, float]) -> AVLatent:
+    """Clean estimates x − σ v."""
+    return AVLatent(x.video - sigma[0] * v.video, x.audio - sigma[1] * v.audio)

@@ -1,0 +1,126 @@
+"""A pack for tests: LTX-2 and MiniMax-H3 as ComfyUI builds them, small and with random weights, and what compares latents."""
+
+import comfy.model_patcher
+import comfy.ops
+import comfy.supported_models
+import torch
+from comfy.nested_tensor import NestedTensor
+from comfy.patcher_extension import WrappersMP
+
+LTX = {
+    "image_model": "ltxav", "in_channels": 8, "out_channels": 8, "audio_in_channels": 128, "cross_attention_dim": 32,
+    "audio_cross_attention_dim": 32, "attention_head_dim": 16, "audio_attention_head_dim": 16, "num_attention_heads": 2,
+    "audio_num_attention_heads": 2, "caption_channels": 24, "num_layers": 3, "connector_num_layers": 1,
+    "connector_num_attention_heads": 2, "connector_attention_head_dim": 12,
+}  # fmt: skip
+H3 = {
+    "image_model": "minimax_h3", "hidden_size": 48, "num_layers": 3, "token_refiner_num_layers": 1, "num_attention_heads": 2,
+    "attention_head_dim": 32, "ffn_hidden_size": 64, "latents_dim": 24, "audio_latents_dim": 32, "text_dim": 40,
+    "timestep_input_dim": 16, "time_embed_hidden_size": 32, "time_embed_dim": 24, "rope_inv_freq_len": 4,
+}  # fmt: skip
+SILENT = {key: value for key, value in LTX.items() if "audio" not in key} | {"image_model": "ltxv", "attention_head_dim": 16}
+KINDS = {  # class, network, and the sizes of its latents and of a token of its text
+    "ltx": (comfy.supported_models.LTXAV, LTX, ((1, 8, 3, 2, 2), (1, 8, 5, 16)), 48),
+    "h3": (comfy.supported_models.MiniMaxH3, H3, ((1, 24, 2, 4, 4), (1, 32, 2, 5)), 40),
+    "silent": (comfy.supported_models.LTXV, SILENT, ((1, 8, 3, 2, 2), (1, 8, 5, 16)), 24),
+}
+
+
+class TinyModel:
+    RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL", "LATENT"), "make", "tests"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"kind": (list(KINDS),), "seed": ("INT", {"default": 0})}}
+
+    def make(self, kind, seed):
+        known, network, sizes, _ = KINDS[kind]
+        config = known(dict(network))
+        config.set_inference_dtype(torch.float32, None)
+        config.custom_operations = comfy.ops.disable_weight_init
+        model = config.get_model({}, "").eval()
+        chance = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for p in (*model.diffusion_model.parameters(), *model.diffusion_model.buffers()):
+                p.copy_(torch.randn(p.shape, generator=chance) * (0.5 / p.shape[-1] ** 0.5 if p.ndim > 1 else 0.3))
+        cpu = torch.device("cpu")
+        latent = NestedTensor(tuple(torch.zeros(size) for size in sizes))
+        return comfy.model_patcher.ModelPatcher(model, cpu, cpu), {"samples": latent}
+
+
+class TinyPrompt:
+    RETURN_TYPES, FUNCTION, CATEGORY = ("CONDITIONING",), "make", "tests"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"kind": (list(KINDS),), "seed": ("INT", {"default": 0}), "words": ("INT", {"default": 6})}}
+
+    def make(self, kind, seed, words):
+        tokens = torch.randn(1, words, KINDS[kind][3], generator=torch.Generator().manual_seed(seed))
+        return ([[tokens, {}]],)
+
+
+class OneStream:
+    RETURN_TYPES, FUNCTION, CATEGORY = ("LATENT",), "make", "tests"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"latent": ("LATENT",)}}
+
+    def make(self, latent):
+        return ({"samples": latent["samples"].unbind()[0]},)
+
+
+class HowFarApart:
+    """The largest difference of two pictures and of two sounds, and their spread."""
+
+    RETURN_TYPES, FUNCTION, CATEGORY, OUTPUT_NODE = (), "tell", "tests", True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"a": ("LATENT",), "b": ("LATENT",)}}
+
+    def tell(self, a, b):
+        pairs = list(zip(a["samples"].unbind(), b["samples"].unbind()))
+        numbers = [(x - y).abs().max().item() for x, y in pairs] + [x.std().item() for x, _ in pairs]
+        return {"ui": {"text": [repr(number) for number in numbers]}}
+
+
+class Watched:
+    """The same LTX-2, which remembers by what name each prompt was run, coupled or not."""
+
+    RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL",), "make", "tests"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("MODEL",)}}
+
+    def make(self, model):
+        watched, seen = model.clone(), {True: set(), False: set()}
+
+        def remember(run, *args, **kwargs):
+            options = next(each for each in (*args, *kwargs.values()) if isinstance(each, dict) and "uuids" in each)
+            seen[options.get("a2v_cross_attn", True)].update(options["uuids"])
+            return run(*args, **kwargs)
+
+        watched.add_wrapper(WrappersMP.DIFFUSION_MODEL, remember)
+        watched.seen = seen
+        return (watched,)
+
+
+class TellCalls:
+    """How many names there were of coupled prompts and of cut ones, and how many of both."""
+
+    RETURN_TYPES, FUNCTION, CATEGORY, OUTPUT_NODE = (), "tell", "tests", True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("MODEL",), "after": ("LATENT",)}}
+
+    def tell(self, model, after):
+        coupled, cut = model.seen[True], model.seen[False]
+        return {"ui": {"text": [str(len(names)) for names in (coupled, cut, coupled & cut)]}}
+
+
+NODES = (TinyModel, TinyPrompt, OneStream, HowFarApart, Watched, TellCalls)
+NODE_CLASS_MAPPINGS = {each.__name__: each for each in NODES}

@@ -1,0 +1,183 @@
+"""What our guidance on ComfyUI's own models does without ComfyUI: passes, steps, noise, and MiniMax-H3's streams kept apart."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from duet_av.av_models.contract import CUT, FULL, AVLatent, Coupling, CouplingKind
+from duet_av.av_models.guidance import Branch, make_guidance
+from duet_av.nodes.host import NestedTensor
+from duet_av.nodes.joint_guider import DuetJointGuider, DuetJointNoise
+from duet_av.nodes.native.apart import attended_apart, groups_of, with_two_texts
+from duet_av.nodes.native.noise import TwoSeeds
+from duet_av.nodes.native.passes import Pass, as_flow, from_flow, passes_of, plan_of, predictions_of, step_at
+from duet_av.nodes.types import GuidedBy
+
+SIGMAS = [1.0, 0.75, 0.5, 0.25, 0.0]
+
+
+def latent(video: float, audio: float) -> AVLatent:
+    return AVLatent(torch.full((1, 2, 3, 2, 2), video), torch.full((1, 2, 5), audio))
+
+
+def test_prompts_under_one_coupling_run_together():
+    step = plan_of(SIGMAS, lambda t: t)[0]
+    asked = passes_of(make_guidance("modality_cfg", video_skip_scale=2.0, skip_block=7).branches(step))
+    assert asked == {
+        Pass(): ["positive", "negative"],
+        Pass(kind=CouplingKind.CUT): ["positive"],
+        Pass(skip_block=7): ["positive"],
+    }
+
+
+def test_half_a_coupling_is_mixed_of_two_passes():
+    values = {CouplingKind.FULL: latent(4.0, 8.0), CouplingKind.CUT: latent(2.0, 2.0)}
+    branch = Branch(coupling=Coupling(CouplingKind.FULL, a_to_v=0.5, v_to_a=1.0))
+    (made,) = predictions_of([branch], lambda one, texts: [values[one.kind] for _ in texts]).values()
+    assert made.video.unique().tolist() == [3.0] and made.audio.unique().tolist() == [8.0]
+
+
+def test_each_branch_gets_its_own_prediction():
+    branches = [Branch("negative", "negative", coupling=CUT), Branch(), Branch("negative", "negative"), Branch(model="bad")]
+    names: list[tuple] = []
+
+    def run(one, texts):
+        names.extend((one.model, one.kind, text) for text in texts)
+        return [latent(float(len(names) - len(texts) + i), 0.0) for i in range(len(texts))]
+
+    made = predictions_of(branches, run)
+    found = [names[int(made[branch].video.flatten()[0])] for branch in branches]
+    assert found == [("main", CUT.kind, "negative"), ("main", FULL.kind, "positive"), ("main", FULL.kind, "negative"),
+                     ("bad", FULL.kind, "positive")]  # fmt: skip
+
+
+def test_prompts_of_their_own_for_each_stream_are_refused():
+    with pytest.raises(ValueError, match="prompts picture and sound apart, which a native model cannot do"):
+        predictions_of([Branch("positive", "negative")], lambda one, texts: [])
+
+
+@pytest.mark.parametrize("sigma, index", [(1.0, 0), (0.9, 0), (0.75, 1), (0.3, 2), (0.25, 3), (0.1, 3), (1.2, 0)])
+def test_a_time_between_two_steps_belongs_to_the_one_that_has_begun(sigma, index):
+    step = step_at(sigma, plan_of(SIGMAS, lambda t: t / 2), lambda t: t / 2)
+    assert (step.index, step.count, step.t_video, step.t_audio) == (index, 4, sigma, sigma / 2)
+
+
+def test_velocities_and_clean_estimates_are_the_same_told_twice():
+    x, x0 = latent(1.0, 2.0), latent(0.2, -1.0)
+    v = as_flow(x0, x, (0.5, 0.25))
+    assert v.video.unique().item() == pytest.approx(1.6) and v.audio.unique().item() == pytest.approx(12.0)
+    again = from_flow(v, x, (0.5, 0.25))
+    torch.testing.assert_close(again.video, x0.video)
+    torch.testing.assert_close(again.audio, x0.audio)
+
+
+# Two seeds.
+
+
+def noise_of(video_seed: int, audio_seed: int, frames: int = 4, audio=(1, 8, 6, 16)) -> AVLatent:
+    samples = NestedTensor((torch.zeros(1, 4, frames, 2, 2), torch.zeros(audio)))
+    return AVLatent(*TwoSeeds(video_seed, audio_seed).generate_noise({"samples": samples}).unbind())
+
+
+def test_another_seed_of_one_stream_leaves_the_other():
+    a, b = noise_of(1, 2), noise_of(1, 3)
+    assert a.video.equal(b.video) and not a.audio.equal(b.audio)
+    assert TwoSeeds(1, 2).seed == 1
+
+
+@pytest.mark.parametrize("short, long, steps", [((1, 8, 6, 16), (1, 8, 9, 16), 2), ((1, 32, 2, 6), (1, 32, 2, 9), 3)])
+def test_a_longer_clip_keeps_the_noise_of_a_shorter_one(short, long, steps):
+    """LTX-2's sound has its time on the third axis, MiniMax-H3's on the last."""
+    a, b = noise_of(1, 2, 4, short), noise_of(1, 2, 6, long)
+    assert a.audio.shape == short and b.audio.shape == long
+    assert b.video[:, :, :4].equal(a.video) and b.audio.narrow(steps, 0, 6).equal(a.audio)
+
+
+@pytest.mark.parametrize("samples", [torch.zeros(1, 4, 3, 2, 2), NestedTensor((torch.zeros(1, 4, 3, 2, 2),))])
+def test_a_latent_of_one_stream_is_refused(samples):
+    with pytest.raises(ValueError, match="holds no picture and sound together"):
+        TwoSeeds(1, 2).generate_noise({"samples": samples})
+
+
+def test_a_seed_out_of_range_is_refused():
+    with pytest.raises(ValueError, match="audio_seed is -1; give a whole number"):
+        DuetJointNoise.execute(video_seed=0, audio_seed=-1)
+
+
+# MiniMax-H3's streams.
+
+
+@pytest.fixture
+def layout() -> SimpleNamespace:
+    """2 rows of text, 3 of a condition, 4 of sound, 5 of picture."""
+    return SimpleNamespace(
+        segments=[(0, 2, "text"), (2, 5, "cond"), (5, 9, "audio"), (9, 14, "video")], seq_len=14,
+        position_ids=torch.arange(42.0).view(14, 3), img_pos=torch.tensor([2, 3, 4, 9]), audio_pos=torch.tensor([5, 6]),
+    )  # fmt: skip
+
+
+def test_the_text_is_there_twice_at_the_same_place(layout):
+    apart = with_two_texts(layout)
+    assert apart.segments == [(0, 2, "text"), (2, 4, "text"), (4, 7, "cond"), (7, 11, "audio"), (11, 16, "video")]
+    assert apart.seq_len == len(apart.position_ids) == 16
+    assert apart.position_ids[:2].equal(apart.position_ids[2:4]) and apart.position_ids[2:].equal(layout.position_ids)
+    assert apart.img_pos.tolist() == [4, 5, 6, 11] and apart.audio_pos.tolist() == [7, 8]
+    assert layout.seq_len == 14
+    picture, sound = groups_of(apart)
+    assert picture.tolist() == [0, 1, 4, 5, 6, 11, 12, 13, 14, 15] and sound.tolist() == [2, 3, 7, 8, 9, 10]
+
+
+def attend(q, k, v, heads, skip_reshape=True, **_):
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
+def test_each_group_attends_to_itself(layout):
+    apart, (q, k, v) = with_two_texts(layout), torch.randn(3, 1, 2, 16, 4)
+    out = attended_apart(apart, None)(attend, q, k, v, 2, skip_reshape=True)
+    for rows in groups_of(apart):
+        torch.testing.assert_close(out[:, rows], attend(q[:, :, rows], k[:, :, rows], v[:, :, rows], 2))
+    changed = k.clone()
+    changed[:, :, 7:11] += 1  # the sound
+    again = attended_apart(apart, None)(attend, q, changed, v, 2, skip_reshape=True)
+    picture, sound = groups_of(apart)
+    assert again[:, picture].equal(out[:, picture]) and not again[:, sound].equal(out[:, sound])
+
+
+def test_attention_of_other_lengths_is_left_alone_and_an_override_is_kept(layout):
+    calls = []
+
+    def before(func, *args, **kwargs):
+        calls.append(args[0].shape[-2])
+        return func(*args, **kwargs)
+
+    override = attended_apart(with_two_texts(layout), before)
+    for rows in (16, 5):
+        override(attend, *torch.randn(3, 1, 2, rows, 4), 2, skip_reshape=True)
+    assert calls == [10, 6, 5]
+
+
+def test_a_layout_that_does_not_begin_with_its_text_is_refused(layout):
+    layout.segments[0] = (0, 2, "video")
+    with pytest.raises(ValueError, match="begins with video, not with its text"):
+        with_two_texts(layout)
+
+
+# Models of the wrong host.
+
+
+class OfTheHost:
+    """As much of a MODEL as is looked at."""
+
+    model_options: dict = {}
+
+
+def test_a_worse_model_of_the_host_is_refused_by_our_sampler():
+    with pytest.raises(ValueError, match="bad_model is a MODEL of ComfyUI's; connect one of Duet's, or use Joint Guider"):
+        GuidedBy(make_guidance("autoguidance"), OfTheHost()).require_ours()
+
+
+def test_the_guider_goes_where_the_host_takes_one():
+    info = DuetJointGuider.GET_NODE_INFO_V1()
+    assert info["output"] == ["GUIDER"] and DuetJointNoise.GET_NODE_INFO_V1()["output"] == ["NOISE"]
