@@ -65,6 +65,8 @@ class DuetCompare(io.ComfyNode):
         settings, guidances, shape = Settings(**settings), list(guidances.values()), clip_shape(latent, model)
         if unpack_latent(latent).rows != 1:
             raise ValueError(f"latent holds {unpack_latent(latent).rows} clips; compare guidances on one")
+        for each in guidances:
+            each.require_ours()
         on_device(model, *(each.bad_model for each in guidances if each.bad_model))  # outside the seconds
 
         def sample_with(index: int):

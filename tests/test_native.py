@@ -10,7 +10,7 @@ from duet_av.av_models.contract import CUT, FULL, AVLatent, Coupling, CouplingKi
 from duet_av.av_models.guidance import Branch, make_guidance
 from duet_av.nodes.host import NestedTensor
 from duet_av.nodes.joint_guider import DuetJointGuider, DuetJointNoise
-from duet_av.nodes.native.apart import attended_apart, groups_of, with_two_texts
+from duet_av.nodes.native.apart import attended_apart, with_two_texts
 from duet_av.nodes.native.noise import TwoSeeds
 from duet_av.nodes.native.passes import Pass, as_flow, from_flow, passes_of, plan_of, predictions_of, step_at
 from duet_av.nodes.types import GuidedBy
@@ -23,7 +23,7 @@ def latent(video: float, audio: float) -> AVLatent:
 
 
 def test_prompts_under_one_coupling_run_together():
-    step = plan_of(SIGMAS, lambda t: t)[0]
+    step = plan_of(SIGMAS, lambda t: t, 1.0)[0]
     asked = passes_of(make_guidance("modality_cfg", video_skip_scale=2.0, skip_block=7).branches(step))
     assert asked == {
         Pass(): ["positive", "negative"],
@@ -60,8 +60,21 @@ def test_prompts_of_their_own_for_each_stream_are_refused():
 
 @pytest.mark.parametrize("sigma, index", [(1.0, 0), (0.9, 0), (0.75, 1), (0.3, 2), (0.25, 3), (0.1, 3), (1.2, 0)])
 def test_a_time_between_two_steps_belongs_to_the_one_that_has_begun(sigma, index):
-    step = step_at(sigma, plan_of(SIGMAS, lambda t: t / 2), lambda t: t / 2)
+    step = step_at(sigma, plan_of(SIGMAS, lambda t: t / 2, 1.0), lambda t: t / 2)
     assert (step.index, step.count, step.t_video, step.t_audio) == (index, 4, sigma, sigma / 2)
+
+
+@pytest.mark.parametrize("sigmas, places", [
+    (SIGMAS, [(0, 4), (1, 4), (2, 4), (3, 4)]),
+    ([1.0, 0.75, 0.5], [(0, 4), (1, 4)]),
+    ([0.5, 0.25, 0.0], [(2, 4), (3, 4)]),
+    ([0.85, 0.725, 0.4219, 0.0], [(1, 4), (2, 4), (3, 4)]),
+    ([0.0], []),
+])  # fmt: skip
+def test_a_part_of_a_run_is_counted_as_a_part(sigmas, places):
+    """So that what is for its beginning alone is not done in the middle of it."""
+    plan = plan_of(sigmas, lambda t: t, 1.0)
+    assert [(step.index, step.count) for step in plan] == places
 
 
 def test_velocities_and_clean_estimates_are_the_same_told_twice():
@@ -95,6 +108,15 @@ def test_a_longer_clip_keeps_the_noise_of_a_shorter_one(short, long, steps):
     assert b.video[:, :, :4].equal(a.video) and b.audio.narrow(steps, 0, 6).equal(a.audio)
 
 
+def test_a_clip_taken_out_of_a_batch_keeps_its_noise():
+    def noise(rows: int, **places) -> AVLatent:
+        samples = NestedTensor((torch.zeros(rows, 4, 3, 2, 2), torch.zeros(rows, 8, 6, 16)))
+        return AVLatent(*TwoSeeds(1, 2).generate_noise({"samples": samples, **places}).unbind())
+
+    whole, one = noise(3), noise(1, batch_index=[2])
+    assert one.video.equal(whole.video[2:]) and one.audio.equal(whole.audio[2:])
+
+
 @pytest.mark.parametrize("samples", [torch.zeros(1, 4, 3, 2, 2), NestedTensor((torch.zeros(1, 4, 3, 2, 2),))])
 def test_a_latent_of_one_stream_is_refused(samples):
     with pytest.raises(ValueError, match="holds no picture and sound together"):
@@ -118,44 +140,47 @@ def layout() -> SimpleNamespace:
     )  # fmt: skip
 
 
-def test_the_text_is_there_twice_at_the_same_place(layout):
-    apart = with_two_texts(layout)
-    assert apart.segments == [(0, 2, "text"), (2, 4, "text"), (4, 7, "cond"), (7, 11, "audio"), (11, 16, "video")]
-    assert apart.seq_len == len(apart.position_ids) == 16
-    assert apart.position_ids[:2].equal(apart.position_ids[2:4]) and apart.position_ids[2:].equal(layout.position_ids)
-    assert apart.img_pos.tolist() == [4, 5, 6, 11] and apart.audio_pos.tolist() == [7, 8]
-    assert layout.seq_len == 14
-    picture, sound = groups_of(apart)
-    assert picture.tolist() == [0, 1, 4, 5, 6, 11, 12, 13, 14, 15] and sound.tolist() == [2, 3, 7, 8, 9, 10]
+def test_each_modality_lies_behind_a_text_of_its_own_and_keeps_its_positions(layout):
+    apart, second = with_two_texts(layout)
+    assert apart.segments == [(0, 2, "text"), (2, 5, "cond"), (5, 10, "video"), (10, 12, "text"), (12, 16, "audio")]
+    assert second == 10 and apart.seq_len == len(apart.position_ids) == 16
+    assert apart.position_ids.equal(layout.position_ids[[0, 1, 2, 3, 4, 9, 10, 11, 12, 13, 0, 1, 5, 6, 7, 8]])
+    assert apart.img_pos.tolist() == list(range(2, 10)) and apart.audio_pos.tolist() == [12, 13, 14, 15]
+    assert layout.seq_len == 14 and layout.segments[1] == (2, 5, "cond")
 
 
 def attend(q, k, v, heads, skip_reshape=True, **_):
     return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
 
-def test_each_group_attends_to_itself(layout):
-    apart, (q, k, v) = with_two_texts(layout), torch.randn(3, 1, 2, 16, 4)
-    out = attended_apart(apart, None)(attend, q, k, v, 2, skip_reshape=True)
-    for rows in groups_of(apart):
+def test_each_group_attends_to_itself():
+    q, k, v = torch.randn(3, 1, 2, 16, 4)
+    out = attended_apart(16, 10, None)(attend, q, k, v, 2, skip_reshape=True)
+    for rows in (slice(0, 10), slice(10, 16)):
         torch.testing.assert_close(out[:, rows], attend(q[:, :, rows], k[:, :, rows], v[:, :, rows], 2))
     changed = k.clone()
-    changed[:, :, 7:11] += 1  # the sound
-    again = attended_apart(apart, None)(attend, q, changed, v, 2, skip_reshape=True)
-    picture, sound = groups_of(apart)
-    assert again[:, picture].equal(out[:, picture]) and not again[:, sound].equal(out[:, sound])
+    changed[:, :, 12:] += 1  # the sound
+    again = attended_apart(16, 10, None)(attend, q, changed, v, 2, skip_reshape=True)
+    assert again[:, :10].equal(out[:, :10]) and not again[:, 10:].equal(out[:, 10:])
 
 
-def test_attention_of_other_lengths_is_left_alone_and_an_override_is_kept(layout):
+def test_attention_of_other_lengths_is_left_alone_and_an_override_is_kept():
     calls = []
 
     def before(func, *args, **kwargs):
         calls.append(args[0].shape[-2])
         return func(*args, **kwargs)
 
-    override = attended_apart(with_two_texts(layout), before)
+    override = attended_apart(16, 10, before)
     for rows in (16, 5):
         override(attend, *torch.randn(3, 1, 2, rows, 4), 2, skip_reshape=True)
     assert calls == [10, 6, 5]
+
+
+def test_a_stream_of_an_unknown_modality_is_refused(layout):
+    layout.segments.append((14, 16, "touch"))
+    with pytest.raises(ValueError, match="has touch in its stream, which is of no known modality"):
+        with_two_texts(layout)
 
 
 def test_a_layout_that_does_not_begin_with_its_text_is_refused(layout):

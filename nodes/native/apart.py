@@ -18,40 +18,38 @@ OF_PICTURE = ("cond", "ref_img", "video")
 OF_SOUND = ("cond_audio", "ref_audio", "audio")
 
 
-def with_two_texts(layout: Any) -> Any:
-    """`layout` (H3's PackedLayout) with its text twice, at the same positions."""
-    (start, text, kind), *rest = layout.segments
-    if start != 0 or kind != "text":
-        raise ValueError(f"this MiniMax-H3 begins with {kind}, not with its text, so its streams cannot be kept apart")
-    apart = copy(layout)
-    apart.segments = [(0, text, kind), (text, 2 * text, kind), *((a + text, b + text, k) for a, b, k in rest)]
-    apart.seq_len = layout.seq_len + text
-    apart.position_ids = torch.cat([layout.position_ids[:text], layout.position_ids])
-    apart.img_pos, apart.audio_pos = layout.img_pos + text, layout.audio_pos + text
-    return apart
+def with_two_texts(layout: Any) -> tuple[Any, int]:
+    """`layout` (H3's PackedLayout) as [text | of the picture | text | of the sound], and where its second text begins.
+
+    Positions stay those that tokens had, so that only the order in memory is another; of either modality it is the same.
+    """
+    text, *rest = layout.segments
+    if text[0] != 0 or text[2] != "text":
+        raise ValueError(f"this MiniMax-H3 begins with {text[2]}, not with its text, so its streams cannot be kept apart")
+    if unknown := {kind for *_, kind in rest} - {*OF_PICTURE, *OF_SOUND}:
+        raise ValueError(f"this MiniMax-H3 has {', '.join(sorted(unknown))} in its stream, which is of no known modality")
+    picture, sound = ([text, *(each for each in rest if each[2] in own)] for own in (OF_PICTURE, OF_SOUND))
+    apart, apart.segments = copy(layout), []
+    for start, stop, kind in picture + sound:
+        row = apart.segments[-1][1] if apart.segments else 0
+        apart.segments.append((row, row + stop - start, kind))
+    apart.seq_len = apart.segments[-1][1]
+    apart.position_ids = torch.cat([layout.position_ids[start:stop] for start, stop, _ in picture + sound])
+    apart.img_pos, apart.audio_pos = (
+        torch.cat([torch.arange(start, stop) for start, stop, kind in apart.segments if kind in own]) for own in (OF_PICTURE, OF_SOUND)
+    )
+    return apart, apart.segments[len(picture)][0]
 
 
-def groups_of(apart: Any) -> list[Tensor]:
-    """Rows of the picture with the first text, and of the sound with the second."""
-    first, second, *rest = apart.segments
-    return [
-        torch.cat([torch.arange(a, b) for a, b, kind in [text, *rest] if kind == "text" or kind in own])
-        for text, own in ((first, OF_PICTURE), (second, OF_SOUND))
-    ]
-
-
-def attended_apart(apart: Any, before: Callable | None) -> Callable:
-    """An attention override under which each group attends to itself. `before`: an override that was there already."""
-    groups = groups_of(apart)
+def attended_apart(rows: int, second: int, before: Callable | None) -> Callable:
+    """An attention override under which rows to `second` and those from there attend to themselves. `rows`: how many there
+    are; attention over others is left alone. `before`: an override that was there already."""
 
     def attention(func: Callable, q: Tensor, k: Tensor, v: Tensor, heads: int, *args: Any, **kwargs: Any) -> Tensor:
         attend = func if before is None else lambda *inputs, **options: before(func, *inputs, **options)
-        if q.shape[-2] != apart.seq_len or not kwargs.get("skip_reshape"):
+        if q.shape[-2] != rows or not kwargs.get("skip_reshape"):
             return attend(q, k, v, heads, *args, **kwargs)
-        parts = [attend(*(x[:, :, rows.to(x.device)] for x in (q, k, v)), heads, *args, **kwargs) for rows in groups]
-        out = parts[0].new_empty(q.shape[0], apart.seq_len, parts[0].shape[-1])
-        for rows, part in zip(groups, parts):
-            out[:, rows.to(out.device)] = part
-        return out
+        groups = (slice(None, second), slice(second, None))
+        return torch.cat([attend(*(x[:, :, own] for x in (q, k, v)), heads, *args, **kwargs) for own in groups], 1)
 
     return attention

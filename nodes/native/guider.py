@@ -3,118 +3,145 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
+import comfy.model_patcher
 import comfy.sampler_helpers
 import comfy.samplers
 import comfy.utils
 import torch
+from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...av_models.contract import AVLatent
-from ...av_models.guidance import Guidance, Text, require_able
+from ...av_models.guidance import Branch, Guidance, Text, require_able
 from ...av_models.guidance.base import NEGATIVE, POSITIVE
-from .models import native, options_of
+from .models import native, options_of, worse
 from .noise import both_streams
-from .passes import Pass, as_flow, from_flow, plan_of, predictions_of, step_at
+from .passes import LEAST, Pass, as_flow, from_flow, plan_of, predictions_of, step_at
 
-Conditioning = Mapping[Text, list]
+TEXTS: tuple[Text, ...] = ("positive", "negative")  # ComfyUI's order: nodes' patches know a prompt by its place
+BAD = "duet_bad_model"
 
 
 class JointGuider(comfy.samplers.CFGGuider):
     """Packed latents [B, 1, N], the picture's values first; clean estimates in, a clean estimate out."""
 
-    def __init__(self, model: Any, strategy: Guidance, positive: list, negative: list, bad_model: Any = None) -> None:
+    def __init__(
+        self, model: ModelPatcher, strategy: Guidance, positive: list, negative: list, bad_model: ModelPatcher | None = None
+    ) -> None:
+        kind = type(native(model))
+        self.strategy, self.bad_patcher = strategy, None
+        if bad_model is not None:
+            if type(native(bad_model, "bad_model")) is not kind:
+                raise ValueError("bad_model is a model of another kind; give a worse version of the same")
+            model, self.bad_patcher = model.clone(), worse(bad_model, model)
         super().__init__(model)
-        self.strategy, self.bad_patcher = strategy, bad_model
-        self.natives = {"main": native(model)} | ({} if bad_model is None else {"bad": native(bad_model, "bad_model")})
-        if bad_model is not None and type(self.natives["bad"]) is not type(self.natives["main"]):
-            raise ValueError("bad_model is a model of another kind; give a worse version of the same")
-        self.inner_set_conds({"positive": positive, "negative": negative})
+        self.raw_conds = (positive, negative)  # some samplers ask for what was connected
+        self.set_conds(positive, negative)
+        self.forget()
+
+    def forget(self) -> None:
+        """Drops what belongs to one run."""
+        self.conds_of, self.named, self.index, self.before, self.after = {}, {}, None, None, None
 
     def sample(self, noise: Any, latent_image: Any, sampler: Any, sigmas: Tensor, *args: Any, **kwargs: Any) -> Any:
         both_streams(latent_image)
-        self.plan = plan_of(sigmas.tolist(), self.natives["main"].audio_time)
+        self.natives = {"main": native(self.model_patcher)}
+        if self.bad_patcher is not None:
+            self.natives["bad"] = native(self.bad_patcher)
+        highest = float(self.model_patcher.get_model_object("model_sampling").sigma_max)
+        self.plan = plan_of(sigmas.tolist(), self.audio_time, highest)
         if self.plan:
-            require_able(self.strategy, self.plan, self.natives)
-        self.state = None
-        return super().sample(noise, latent_image, sampler, sigmas, *args, **kwargs)
+            ever = replace(self.strategy, interval_low=0.0, interval_high=1.0)  # the rest of a run may be another sampler's
+            require_able(ever, self.plan, self.natives)
+        asked = {branch.model for step in self.plan for branch in self.strategy.branches(step)}
+        self.model_patcher.set_additional_models(BAD, [self.bad_patcher] if "bad" in asked else [])  # loaded together
+        try:
+            return super().sample(noise, latent_image, sampler, sigmas, *args, **kwargs)
+        finally:
+            self.forget()
 
-    def outer_sample(self, noise: Tensor, *args: Any, **kwargs: Any) -> Any:
-        self.inner, self.own, self.asked = {}, {}, {}
-        if self.bad_patcher is None:
-            return super().outer_sample(noise, *args, **kwargs)
-        conds = {text: [each.copy() for each in of] for text, of in self.conds.items()}
-        options = self.bad_patcher.model_options
-        self.inner["bad"], self.own["bad"], loaded = comfy.sampler_helpers.prepare_sampling(
-            self.bad_patcher, noise.shape, conds, options
+    def inner_sample(self, noise, latent_image, device, sampler, sigmas, denoise_mask, callback, disable_pbar, seed, latent_shapes=None):
+        self.shapes = latent_shapes
+        if not self.model_patcher.get_additional_models_with_key(BAD):
+            return super().inner_sample(
+                noise, latent_image, device, sampler, sigmas, denoise_mask, callback, disable_pbar, seed, latent_shapes=latent_shapes
+            )
+        bad, given = self.bad_patcher.model, latent_image
+        bad.latent_shapes = self.inner_model.latent_shapes = latent_shapes
+        if self.natives["bad"].audio_scale() != self.natives["main"].audio_scale():
+            raise ValueError("bad_model has its sound on another schedule than the model; give both the same shifts")
+        if given is not None and torch.count_nonzero(given):
+            given = bad.process_latent_in(given)
+        plain = {text: [_without_hooks(each) for each in of] for text, of in self.conds.items()}
+        self.conds_of["bad"] = comfy.samplers.process_conds(
+            bad, noise, plain, device, given, denoise_mask, seed, latent_shapes=latent_shapes
         )
+        self.bad_options = comfy.model_patcher.create_model_options_clone(self.bad_patcher.model_options)
+        comfy.sampler_helpers.prepare_model_patcher(self.bad_patcher, {}, self.bad_options)  # its own wrappers
+        self.bad_options["transformer_options"]["sample_sigmas"] = sigmas
         self.bad_patcher.pre_run()
         try:
-            return super().outer_sample(noise, *args, **kwargs)
+            return super().inner_sample(
+                noise, latent_image, device, sampler, sigmas, denoise_mask, callback, disable_pbar, seed, latent_shapes=latent_shapes
+            )
         finally:
             self.bad_patcher.cleanup()
-            comfy.sampler_helpers.cleanup_models(self.own["bad"], loaded)
-            self.inner = {}
 
-    def inner_sample(self, noise, latent_image, device, sampler, sigmas, denoise_mask, *args, latent_shapes=None, **kwargs):
-        bad = self.inner.get("bad")
-        if bad is not None:
-            bad.latent_shapes = latent_shapes
-            given = latent_image
-            if given is not None and torch.count_nonzero(given):
-                given = bad.process_latent_in(given)
-            seed = args[2] if len(args) > 2 else kwargs.get("seed")
-            self.own["bad"] = comfy.samplers.process_conds(
-                bad, noise, self.own["bad"], device, given, denoise_mask, seed, latent_shapes=latent_shapes
-            )
-        self.shapes = latent_shapes
-        return super().inner_sample(
-            noise, latent_image, device, sampler, sigmas, denoise_mask, *args, latent_shapes=latent_shapes, **kwargs
-        )
+    def audio_time(self, sigma: float) -> float:
+        return self.natives["main"].audio_time(sigma, self.model_options["transformer_options"])
 
     def predict_noise(self, x: Tensor, timestep: Tensor, model_options: dict[str, Any] = {}, seed: int | None = None) -> Tensor:
-        main, sigma = self.natives["main"], float(timestep[0])
-        step = step_at(sigma, self.plan, main.audio_time)
-        branches, sigmas = self.strategy.branches(step), (step.t_video, step.t_audio)
-        now = self.unpacked(x, step.t_audio / step.t_video)
-        if not branches:
-            return self.packed(now)  # where the velocity is zero, all is clean
-        found = predictions_of(branches, lambda one, texts: self.run(one, texts, x, timestep, model_options))
+        step = step_at(max(float(timestep[0]), LEAST), self.plan, self.audio_time)
+        now, sigmas = self.unpacked(x, step.t_audio / step.t_video), (step.t_video, step.t_audio)
+        branches = self.strategy.branches(step)
+        wanted = [*branches, *(b for b in self.negatives(model_options) if b not in branches)]
+        self.passes_run = 0
+        found = predictions_of(wanted, lambda one, texts: self.run(one, texts, x, timestep, model_options))
+        guided = self.guided({b: found[b] for b in branches}, now, sigmas, step) if branches else now  # velocity zero: all is clean
+        return self.post_processed(self.packed(guided), found, step, x, timestep, model_options) if found else self.packed(guided)
+
+    def guided(self, found: Mapping[Branch, AVLatent], now: AVLatent, sigmas: tuple[float, float], step) -> AVLatent:
+        """The strategy's combination. A sampler that asks twice at one step gets it from the same state twice."""
+        if step.index != self.index:
+            self.index, self.before = step.index, self.after
         flow = self.strategy.space == "flow"
         given = {branch: as_flow(x0, now, sigmas) for branch, x0 in found.items()} if flow else found
-        guided, self.state = self.strategy.combine(given, step, self.state)
-        guided = self.packed(from_flow(guided, now, sigmas) if flow else guided)
-        return self.post_processed(guided, found, x, timestep, model_options)
+        guided, self.after = self.strategy.combine(given, step, self.before)
+        return from_flow(guided, now, sigmas) if flow else guided
+
+    def negatives(self, options: Mapping[str, Any]) -> tuple[Branch, ...]:
+        """What CFG++ samplers ask for whatever the guidance."""
+        return (POSITIVE, NEGATIVE) if options.get("disable_cfg1_optimization") else ()
 
     def run(self, one: Pass, texts: Sequence[Text], x: Tensor, sigma: Tensor, options: dict[str, Any]) -> list[AVLatent]:
         """Clean estimates for each prompt of a pass: in one call where memory allows, as ComfyUI has it."""
-        bad = one.model == "bad"
-        if bad:  # its own patches, and one device
-            options = {**self.bad_patcher.model_options, "transformer_options": {
-                **options.get("transformer_options", {}), **self.bad_patcher.model_options.get("transformer_options", {})}}  # fmt: skip
-        inner = self.inner["bad"] if bad else self.inner_model
-        conds = [self.conditioning(one, text) for text in texts]
-        changed = options_of(self.natives[one.model], one, options)
-        return [self.unpacked(x0, 1 / self.natives[one.model].audio_scale()) for x0 in comfy.samplers.calc_cond_batch(inner, conds, x, sigma, changed)]
+        model, bad = self.natives[one.model], one.model == "bad"
+        changed = options_of(model, one, self.bad_options if bad else options, begins=not self.passes_run)
+        self.passes_run += 1
+        conds = [self.conditioning(one, text) if text in texts else None for text in TEXTS]
+        made = comfy.samplers.calc_cond_batch(self.bad_patcher.model if bad else self.inner_model, conds, x, sigma, changed)
+        return [self.unpacked(made[TEXTS.index(text)], 1 / model.audio_scale()) for text in texts]
 
     def conditioning(self, one: Pass, text: Text) -> list[dict[str, Any]]:
-        """The prompt for a pass, under an identity of its own: caches of a model's answers go by it."""
-        conds = (self.own["bad"] if one.model == "bad" else self.conds)[text]
+        """The prompt for a pass, under a name of its own: caches of a model's answers go by it."""
+        conds = self.conds_of.get(one.model, self.conds)[text]
         if one == Pass():
             return conds
-        key = (one, text)
-        if key not in self.asked:
-            self.asked[key] = [{**each, "uuid": uuid4()} for each in conds]
-        return self.asked[key]
+        if (one, text) not in self.named:
+            self.named[one, text] = [{**each, "uuid": uuid4()} for each in conds]
+        return self.named[one, text]
 
-    def post_processed(self, guided: Tensor, found: Mapping, x: Tensor, sigma: Tensor, options: dict[str, Any]) -> Tensor:
-        """What other nodes have hung on the model to change a guided estimate."""
-        cond, uncond = (found.get(self.strategy.coupled(branch)) for branch in (POSITIVE, NEGATIVE))
+    def post_processed(self, guided: Tensor, found: Mapping, step, x: Tensor, sigma: Tensor, options: dict[str, Any]) -> Tensor:
+        """What other nodes and samplers have hung on the model to see or change a guided estimate."""
+        now = self.strategy.at(step)
+        cond, uncond = (found.get(now.coupled(branch), found.get(branch)) for branch in (POSITIVE, NEGATIVE))
         for change in options.get("sampler_post_cfg_function", []):
             guided = change({
-                "denoised": guided, "cond": self.conds["positive"], "uncond": self.conds["negative"], "cond_scale": 1.0,
+                "denoised": guided, "cond": self.conds["positive"], "uncond": self.conds["negative"], "cond_scale": self.cfg,
                 "model": self.inner_model, "uncond_denoised": guided if uncond is None else self.packed(uncond),
                 "cond_denoised": guided if cond is None else self.packed(cond), "sigma": sigma, "model_options": options, "input": x,
             })  # fmt: skip
@@ -128,3 +155,8 @@ class JointGuider(comfy.samplers.CFGGuider):
     def packed(self, latent: AVLatent) -> Tensor:
         """As clean estimates are carried."""
         return comfy.utils.pack_latents([latent.video, latent.audio * self.natives["main"].audio_scale()])[0]
+
+
+def _without_hooks(cond: Mapping[str, Any]) -> dict[str, Any]:
+    """Hooks are the main model's: one schedule serves one model."""
+    return {key: value for key, value in cond.items() if key != "hooks"}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import comfy.model_base
 import comfy.model_patcher
 from comfy.ldm.minimax.model import PackedLayout, time_shift_sigma
+from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP, add_wrapper
 
 from ...av_models.contract import CouplingKind
@@ -22,7 +24,7 @@ class LTXAV:
     def __init__(self, model: Any) -> None:
         self.skippable = len(model.diffusion_model.transformer_blocks)
 
-    def audio_time(self, sigma: float) -> float:
+    def audio_time(self, sigma: float, transformer_options: Mapping[str, Any]) -> float:
         return sigma
 
     def audio_scale(self) -> float:
@@ -45,8 +47,12 @@ class MiniMaxH3:
         self.model, self.network = model, model.diffusion_model
         self.skippable = len(self.network.blocks)
 
-    def audio_time(self, sigma: float) -> float:
-        return time_shift_sigma(sigma, self.network.sigma_shift_video, self.network.sigma_shift_audio)
+    def audio_time(self, sigma: float, transformer_options: Mapping[str, Any]) -> float:
+        shifts = (
+            transformer_options.get(f"minimax_h3_sigma_shift_{stream}", getattr(self.network, f"sigma_shift_{stream}"))
+            for stream in ("video", "audio")
+        )
+        return time_shift_sigma(sigma, *map(float, shifts))
 
     def audio_scale(self) -> float:
         return self.model.audio_scale()
@@ -62,8 +68,9 @@ class MiniMaxH3:
         layout = payload.get("layout")
         if layout is None or layout.signature != size:
             layout = PackedLayout(*size, keyframes=payload.get("keyframes"), refs=payload.get("refs"))
-        payload["layout"] = apart = with_two_texts(layout)
-        override = attended_apart(apart, transformer_options.get("optimized_attention_override"))
+        payload["layout"], second = with_two_texts(layout)
+        before = transformer_options.get("optimized_attention_override")
+        override = attended_apart(payload["layout"].seq_len, second, before)
         options = {**transformer_options, "optimized_attention_override": override}
         return run(x, timestep, context, options, minimax_payload=payload, **kwargs)
 
@@ -80,10 +87,27 @@ def native(patcher: Any, name: str = "model") -> LTXAV | MiniMaxH3:
     raise ValueError(f"{name} is a {made}, which makes no picture and sound together; connect LTX-2 or MiniMax-H3")
 
 
-def options_of(model: LTXAV | MiniMaxH3, one: Pass, options: dict[str, Any]) -> dict[str, Any]:
-    """ComfyUI's model options, changed for `one` pass; those given stay as they are."""
+def worse(bad: ModelPatcher, model: ModelPatcher) -> ModelPatcher:
+    """`bad` with weights of its own: two MODELs of one loader, one of them with a LoRA, share theirs, and either has the
+    patches of the one that was loaded last. Raises ValueError where they are the same model, or cannot be had twice."""
+    if bad.model is not model.model:
+        return bad
+    if bad.patches_uuid == model.patches_uuid:
+        raise ValueError("bad_model is the model itself; give a worse version of it, such as one without its LoRA")
+    try:
+        return bad.clone(force_deepcopy=True)
+    except RuntimeError as error:
+        raise ValueError(f"bad_model shares its weights with the model ({error}); load it by a loader of its own") from error
+
+
+def options_of(model: LTXAV | MiniMaxH3, one: Pass, options: Mapping[str, Any], begins: bool) -> dict[str, Any]:
+    """ComfyUI's model options, changed for `one` pass; those given stay as they are. `begins`: it is the first of a step."""
     changed = comfy.model_patcher.create_model_options_clone(options)
     transformer = changed.setdefault("transformer_options", {})
+    if one.model == "bad":
+        changed.pop("multigpu_clones", None)
+    if not begins:  # core's EasyCache decides anew at every one of these calls whether a step is left out
+        transformer.get("wrappers", {}).get(WrappersMP.CALC_COND_BATCH, {}).pop("easycache", None)
     if one.kind is not CouplingKind.FULL:
         model.keep_apart(transformer)
     if one.skip_block is not None:

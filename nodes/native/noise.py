@@ -16,7 +16,7 @@ STEREO = (32, 2)  # channels and ears of MiniMax-H3's sound [B, 32, 2, T]; LTX-2
 
 @dataclass(frozen=True)
 class TwoSeeds:
-    """ComfyUI's NOISE: each stream from its own seed, one draw for each latent frame."""
+    """ComfyUI's NOISE: each stream from its own seed, one draw for each latent frame. `seed` is for samplers that draw more."""
 
     video_seed: int
     audio_seed: int
@@ -31,7 +31,10 @@ class TwoSeeds:
 
     def generate_noise(self, input_latent: dict[str, Any]) -> NestedTensor:
         latent = both_streams(input_latent["samples"])
-        return NestedTensor((video_noise(latent.video.shape, self.video_seed), _sound(latent.audio, self.audio_seed)))
+        places = input_latent.get("batch_index") or list(range(latent.rows))  # rows of a larger batch that these are
+        rows = max(places) + 1
+        video = video_noise((rows, *latent.video.shape[1:]), self.video_seed)
+        return NestedTensor((video[places], _sound((rows, *latent.audio.shape[1:]), self.audio_seed)[places]))
 
 
 def both_streams(samples: Any) -> AVLatent:
@@ -42,8 +45,8 @@ def both_streams(samples: Any) -> AVLatent:
     return AVLatent(*streams)
 
 
-def _sound(latent: Tensor, seed: int) -> Tensor:
-    if tuple(latent.shape[1:3]) != STEREO or latent.ndim != 4:
-        return audio_noise(latent.shape, seed)
-    rows, channels, ears, steps = latent.shape
+def _sound(shape: tuple[int, ...], seed: int) -> Tensor:
+    if shape[1:3] != STEREO or len(shape) != 4:
+        return audio_noise(shape, seed)
+    rows, channels, ears, steps = shape
     return audio_noise((rows, channels, steps, ears), seed).movedim(2, 3).contiguous()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil
 
 from ...av_models.contract import AVLatent, CouplingKind, mixed
 from ...av_models.guidance import Branch, Step, Text
+
+LEAST = 1e-6  # σ at which there is still a velocity
 
 
 @dataclass(frozen=True)
@@ -48,16 +51,25 @@ def predictions_of(
     }  # fmt: skip
 
 
-def plan_of(sigmas: Sequence[float], audio_time: Callable[[float], float]) -> list[Step]:
-    """The steps of a run over `sigmas`, the last of which is where it ends. `audio_time`: the sound's time at the picture's."""
+def plan_of(sigmas: Sequence[float], audio_time: Callable[[float], float], highest: float) -> list[Step]:
+    """The steps of a run over `sigmas`, the last of which is where it ends. `audio_time`: the sound's time at the picture's.
+
+    A run that does not begin at the `highest`, or does not end at 0, is part of a longer one: its steps are counted as if that
+    went on at the same pace.
+    """
     times = list(sigmas[:-1])
-    return [Step(index, len(times), t, audio_time(t)) for index, t in enumerate(times)]
+    if not times:
+        return []
+    first, last = sigmas[0], sigmas[-1]
+    pace = abs(first - last) / len(times) or 1.0
+    before, after = (ceil(max(0.0, left) / pace - 0.01) for left in (highest - first, last))
+    return [Step(before + i, before + len(times) + after, max(t, LEAST), audio_time(max(t, LEAST))) for i, t in enumerate(times)]
 
 
 def step_at(sigma: float, plan: Sequence[Step], audio_time: Callable[[float], float]) -> Step:
     """The step that `sigma` lies in: samplers of higher order also ask between two of them."""
     begun = sum(step.t_video >= sigma - 1e-6 for step in plan)
-    return Step(max(0, begun - 1), len(plan), sigma, audio_time(sigma))
+    return replace(plan[max(0, begun - 1)], t_video=sigma, t_audio=audio_time(sigma))
 
 
 def as_flow(x0: AVLatent, x: AVLatent, sigma: tuple[float, float]) -> AVLatent:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from duet_av.tests.comfyui.graphs import node, short
+from duet_av.tests.comfyui.graphs import node, prompt, short
 from duet_av.tests.comfyui.server import named_by_environment
+from duet_av.tests.conftest import WORKFLOW
 
 PACK = Path(__file__).parent / "native_pack"
 STEPS = 4
@@ -68,6 +69,68 @@ def test_cfg_is_that_of_the_host(native, kind):
     words = 6 if kind == "ltx" else 4  # H3 takes prompts of different lengths; core runs LTX's together, as it does ours
     video, audio, *spread = told(native, sampled(kind, {"guidance": guidance("cfg")}, {"guider": theirs}, words=words))
     assert max(video, audio) < 1e-5 and min(spread) > 0.1
+
+
+@KINDS
+def test_a_sampler_that_looks_at_the_negative_gets_the_hosts(native, kind):
+    """CFG++: it asks for the negative at scale 1 too."""
+    once = guidance("cfg") | {}
+    once["inputs"] |= {"guidance.video_scale": 1.0, "guidance.audio_scale": 1.0}
+    theirs = node("CFGGuider", model=["model", 0], positive=["yes", 0], negative=["no", 0], cfg=1.0)
+    words = 6 if kind == "ltx" else 4
+    graph = sampled(kind, {"guidance": once, "sampler": "pp"}, {"guider": theirs, "sampler": "pp"}, words=words)
+    video, audio, *spread = told(native, graph | {"pp": node("KSamplerSelect", sampler_name="euler_cfg_pp")})
+    assert max(video, audio) < 1e-5 and min(spread) > 0.1
+
+
+@KINDS
+def test_a_step_that_stands_still_does_so_under_such_a_sampler(native, kind):
+    graph = sampled(kind, {"guidance": guidance("cfg_zero_star"), "sampler": "pp"}, {"guidance": guidance("cfg"), "sampler": "pp"})
+    video, *_ = told(native, graph | {"pp": node("KSamplerSelect", sampler_name="euler_cfg_pp")})
+    assert video > 1e-3
+
+
+@KINDS
+def test_a_guider_gives_the_same_twice(native, kind):
+    graph = sampled(kind, {"guidance": guidance("apg")}, {"guidance": guidance("apg")})
+    graph["out1"]["inputs"]["guider"] = ["guider0", 0]
+    graph["noise1"]["inputs"]["audio_seed"] = 3  # so that it is no cached result
+    graph["out2"] = graph["out0"] | {"inputs": graph["out0"]["inputs"] | {"sigmas": ["again", 0]}}
+    graph["again"] = node("BasicScheduler", model=["model", 0], scheduler="simple", steps=STEPS, denoise=0.999999)
+    graph["told"]["inputs"]["b"] = ["out2", 0]
+    video, audio, *_ = told(native, graph)
+    assert max(video, audio) < 1e-4
+
+
+@pytest.mark.parametrize("shifts", [None, (6.0, 3.0), (12.0, 1.0)])
+def test_a_strategy_is_given_the_velocity_of_the_sounds_own_world(native, shifts):
+    """MiniMax-H3 has its sound on a schedule of its own, which a node can change."""
+    graph = sampled("h3", {"guidance": guidance("cfg_zero_star")})
+    graph["guidance0"]["inputs"]["guidance.zero_steps"] = 0
+    if shifts:
+        graph["shifted"] = node("MiniMaxH3SigmaShift", model=["model", 0], shift_video=shifts[0], shift_audio=shifts[1])
+        graph["guider0"]["inputs"]["model"] = ["shifted", 0]
+    inputs = {"guider": ["guider0", 0], "latent": ["model", 1], "noise": ["noise0", 0], "sigmas": ["sigmas", 0]}
+    del graph["out0"], graph["told"]
+    run = native.run(graph | {"speed": node("SoundSpeed", **inputs)})
+    assert run.succeeded, run.error
+    assert float(run.texts["speed"][0]) < 1e-4
+
+
+@KINDS
+def test_a_worse_model_of_the_same_loader_has_weights_of_its_own(native, kind):
+    """The model with a LoRA, guided away from itself without: as two files loaded apart."""
+    graph = sampled(kind, {"guidance": guidance("autoguidance")}, {"guidance": guidance("autoguidance")})
+    graph["bad"]["inputs"] |= {"seed": 1, "copy": 1}  # loaded apart
+    graph |= {"lora": node("Patched", model=["model", 0]), "none": guidance("none")}
+    graph["guidance1"]["inputs"]["guidance.bad_model"] = ["model", 0]
+    for index in range(2):
+        graph[f"guider{index}"]["inputs"]["model"] = ["lora", 0]
+    video, audio, *_ = told(native, graph)
+    assert max(video, audio) < 1e-5
+    graph["guider1"]["inputs"]["guidance"] = ["none", 0]
+    video, audio, *_ = told(native, graph)
+    assert min(video, audio) > 1e-3
 
 
 @KINDS
@@ -146,6 +209,20 @@ def test_a_worse_model_of_another_kind_is_refused(native):
 def test_a_worse_model_of_ours_is_refused(native):
     graph = sampled("ltx", {"guidance": guidance("autoguidance")}) | {"bad": node("DuetLoadJointModel", model="Bounce")}
     assert "bad_model is one of Duet's own; connect a MODEL" in refused(native, graph)
+
+
+def test_a_model_that_is_no_worse_than_itself_is_refused(native):
+    graph = sampled("ltx", {"guidance": guidance("autoguidance")})
+    graph["guidance0"]["inputs"]["guidance.bad_model"] = ["model", 0]
+    assert "bad_model is the model itself" in refused(native, graph)
+
+
+def test_comparing_refuses_a_worse_model_of_the_hosts(native):
+    graph = prompt(WORKFLOW.parent / "bounce_compare.json")
+    (key,) = [key for key, each in graph.items() if each["class_type"] == "DuetCompare"]
+    graph |= {"bad": node("TinyModel", kind="ltx", seed=2), "auto": guidance("autoguidance")}
+    graph[key]["inputs"] |= {"guidances.guidance0": ["auto", 0], "steps": 2}
+    assert "bad_model is a MODEL of ComfyUI's; connect one of Duet's" in refused(native, graph)
 
 
 def test_our_sampler_refuses_a_worse_model_of_the_hosts(native):

@@ -1,7 +1,10 @@
 """A pack for tests: LTX-2 and MiniMax-H3 as ComfyUI builds them, small and with random weights, and what compares latents."""
 
+from dataclasses import fields
+
 import comfy.model_patcher
 import comfy.ops
+import comfy.samplers
 import comfy.supported_models
 import torch
 from comfy.nested_tensor import NestedTensor
@@ -31,10 +34,16 @@ class TinyModel:
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"kind": (list(KINDS),), "seed": ("INT", {"default": 0})}}
+        of = {"kind": (list(KINDS),), "seed": ("INT", {"default": 0})}
+        return {"required": of, "optional": {"copy": ("INT", {"default": 0})}}  # loads the same anew
 
-    def make(self, kind, seed):
-        known, network, sizes, _ = KINDS[kind]
+    def make(self, kind, seed, copy=0):
+        latent = NestedTensor(tuple(torch.zeros(size) for size in KINDS[kind][2]))
+        return self.load(kind, seed), {"samples": latent}
+
+    @classmethod
+    def load(cls, kind, seed, disable_dynamic=False):
+        known, network, *_ = KINDS[kind]
         config = known(dict(network))
         config.set_inference_dtype(torch.float32, None)
         config.custom_operations = comfy.ops.disable_weight_init
@@ -44,8 +53,9 @@ class TinyModel:
             for p in (*model.diffusion_model.parameters(), *model.diffusion_model.buffers()):
                 p.copy_(torch.randn(p.shape, generator=chance) * (0.5 / p.shape[-1] ** 0.5 if p.ndim > 1 else 0.3))
         cpu = torch.device("cpu")
-        latent = NestedTensor(tuple(torch.zeros(size) for size in sizes))
-        return comfy.model_patcher.ModelPatcher(model, cpu, cpu), {"samples": latent}
+        patcher = comfy.model_patcher.ModelPatcher(model, cpu, cpu)
+        patcher.cached_patcher_init = (cls.load, (kind, seed))  # as core's loaders leave it: how it is loaded again
+        return patcher
 
 
 class TinyPrompt:
@@ -58,6 +68,56 @@ class TinyPrompt:
     def make(self, kind, seed, words):
         tokens = torch.randn(1, words, KINDS[kind][3], generator=torch.Generator().manual_seed(seed))
         return ([[tokens, {}]],)
+
+
+class Patched:
+    """The model with other weights laid over its own, as a LoRA does."""
+
+    RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL",), "make", "tests"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("MODEL",)}}
+
+    def make(self, model):
+        patched, chance = model.clone(), torch.Generator().manual_seed(9)
+        weights = {name: w for name, w in model.model.state_dict().items() if "blocks" in name and w.ndim == 2}
+        patched.add_patches({name: ("diff", (0.1 * torch.randn(w.shape, generator=chance),)) for name, w in weights.items()})
+        return (patched,)
+
+
+class SoundSpeed:
+    """How far the sound's velocity that a strategy is given is from the network's own, at the worst step: a share of it."""
+
+    RETURN_TYPES, FUNCTION, CATEGORY, OUTPUT_NODE = (), "tell", "tests", True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"guider": ("GUIDER",), "latent": ("LATENT",), "noise": ("NOISE",), "sigmas": ("SIGMAS",)}}
+
+    def tell(self, guider, latent, noise, sigmas):
+        own, given, strategy = [], [], guider.strategy
+
+        def watch(run, *args, **kwargs):
+            out = run(*args, **kwargs)
+            own.append(out[1].clone())
+            return out
+
+        class Spy(type(strategy)):
+            def combine(self, predictions, step, state=None):
+                given.append([each.audio.clone() for each in predictions.values()])
+                return super().combine(predictions, step, state)
+
+        guider.strategy = Spy(**{field.name: getattr(strategy, field.name) for field in fields(strategy)})
+        guider.model_patcher.add_wrapper(WrappersMP.DIFFUSION_MODEL, watch)
+        euler = comfy.samplers.sampler_object("euler")
+        guider.sample(noise.generate_noise(latent), latent["samples"], euler, sigmas, seed=1, disable_pbar=True)
+        calls = len(own) // len(given)
+        worst = max(
+            min((speed - each).abs().max().item() / each.abs().max().item() for each in own[calls * i : calls * (i + 1)])
+            for i, speeds in enumerate(given) for speed in speeds
+        )  # fmt: skip
+        return {"ui": {"text": [repr(worst)]}}
 
 
 class OneStream:
@@ -122,5 +182,5 @@ class TellCalls:
         return {"ui": {"text": [str(len(names)) for names in (coupled, cut, coupled & cut)]}}
 
 
-NODES = (TinyModel, TinyPrompt, OneStream, HowFarApart, Watched, TellCalls)
+NODES = (TinyModel, TinyPrompt, Patched, SoundSpeed, OneStream, HowFarApart, Watched, TellCalls)
 NODE_CLASS_MAPPINGS = {each.__name__: each for each in NODES}
