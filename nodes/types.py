@@ -58,7 +58,7 @@ class GuidedBy:
     """A guidance strategy, and the worse model that autoguidance compares with: ours, or a MODEL of ComfyUI's."""
 
     strategy: Guidance
-    bad_model: JointModel | Any | None = None
+    bad_model: Any = None
 
     @property
     def bad_is_ours(self) -> bool:
@@ -126,10 +126,15 @@ def _known(mask: Tensor, x: Tensor, name: str) -> Tensor:
 
 def unpack_latent(latent: dict[str, Any], input_name: str = "latent") -> AVLatent:
     """Both streams of a LATENT. Raises ValueError where it does not hold two."""
-    samples = latent["samples"]
-    if not getattr(samples, "is_nested", False) or len(samples.unbind()) != 2:
-        raise ValueError(f"{input_name} holds no picture and sound together; connect Empty Picture + Sound or the sampler")
-    return AVLatent(*samples.unbind())
+    return both_streams(latent["samples"], input_name, "connect Empty Picture + Sound or the sampler")
+
+
+def both_streams(samples: Any, name: str, remedy: str) -> AVLatent:
+    """Picture and sound of nested `samples`. Raises ValueError where they are not two."""
+    streams = samples.unbind() if getattr(samples, "is_nested", False) else ()
+    if len(streams) != 2:
+        raise ValueError(f"{name} holds no picture and sound together; {remedy}")
+    return AVLatent(*streams)
 
 
 def clip_shape(latent: dict[str, Any], model, input_name: str = "latent") -> AVShape:

@@ -12,7 +12,7 @@ from duet_av.nodes.host import NestedTensor
 from duet_av.nodes.joint_guider import DuetJointGuider, DuetJointNoise
 from duet_av.nodes.native.apart import attended_apart, with_two_texts
 from duet_av.nodes.native.noise import TwoSeeds
-from duet_av.nodes.native.passes import Pass, as_flow, from_flow, passes_of, plan_of, predictions_of, step_at
+from duet_av.nodes.native.passes import Pass, converted, passes_of, plan_of, predictions_of, step_at
 from duet_av.nodes.types import GuidedBy
 
 SIGMAS = [1.0, 0.75, 0.5, 0.25, 0.0]
@@ -79,9 +79,9 @@ def test_a_part_of_a_run_is_counted_as_a_part(sigmas, places):
 
 def test_velocities_and_clean_estimates_are_the_same_told_twice():
     x, x0 = latent(1.0, 2.0), latent(0.2, -1.0)
-    v = as_flow(x0, x, (0.5, 0.25))
+    v = converted(x0, x, (0.5, 0.25), "x0", "flow")
     assert v.video.unique().item() == pytest.approx(1.6) and v.audio.unique().item() == pytest.approx(12.0)
-    again = from_flow(v, x, (0.5, 0.25))
+    again = converted(v, x, (0.5, 0.25), "flow", "x0")
     torch.testing.assert_close(again.video, x0.video)
     torch.testing.assert_close(again.audio, x0.audio)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
 from torch.optim import _muon
+
+from .swapped import swapped
 
 
 def has_bf16(device: torch.device) -> bool:
@@ -15,15 +16,9 @@ def has_bf16(device: torch.device) -> bool:
     return device.type != "cpu" or torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 
 
-@contextmanager
-def orthogonalised_in_float32() -> Iterator[None]:
+def orthogonalised_in_float32() -> AbstractContextManager[None]:
     """`torch.optim.Muon` takes its Newton–Schulz steps in bfloat16 whatever the device; in float32 while this lasts."""
-    own = _muon._zeropower_via_newtonschulz
-    _muon._zeropower_via_newtonschulz = newton_schulz
-    try:
-        yield
-    finally:
-        _muon._zeropower_via_newtonschulz = own
+    return swapped(_muon, "_zeropower_via_newtonschulz", newton_schulz)
 
 
 def newton_schulz(grad: Tensor, ns_coefficients: tuple[float, float, float], ns_steps: int, eps: float) -> Tensor:

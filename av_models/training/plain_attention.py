@@ -6,23 +6,18 @@ which a compiled block joins with their neighbours.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .swapped import swapped
 
-@contextmanager
-def plain_attention() -> Iterator[None]:
+
+def plain_attention() -> AbstractContextManager[None]:
     """`torch.nn.functional.scaled_dot_product_attention` is `attend` while this lasts, diffusers' calls of it as well."""
-    fused = F.scaled_dot_product_attention
-    F.scaled_dot_product_attention = attend
-    try:
-        yield
-    finally:
-        F.scaled_dot_product_attention = fused
+    return swapped(F, "scaled_dot_product_attention", attend)
 
 
 def attend(

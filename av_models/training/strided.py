@@ -5,16 +5,16 @@ There oneDNN's weight gradient is wrong, now and then NaN (torch 2.11 on a CPU),
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .swapped import swapped
 
-@contextmanager
-def strided_in_float32() -> Iterator[None]:
+
+def strided_in_float32() -> AbstractContextManager[None]:
     """`torch.nn.functional.conv2d` leaves autocast out, where it must, while this lasts."""
     plain = F.conv2d
 
@@ -25,8 +25,4 @@ def strided_in_float32() -> Iterator[None]:
         with torch.autocast(x.device.type, enabled=False):
             return plain(x.float(), weight, bias, stride, *args, **kwargs)
 
-    F.conv2d = convolve
-    try:
-        yield
-    finally:
-        F.conv2d = plain
+    return swapped(F, "conv2d", convolve)

@@ -18,9 +18,10 @@ from torch import Tensor
 from ...av_models.contract import AVLatent
 from ...av_models.guidance import Branch, Guidance, Text, require_able
 from ...av_models.guidance.base import NEGATIVE, POSITIVE
+from ..types import both_streams
 from .models import native, options_of, worse
-from .noise import both_streams
-from .passes import LEAST, Pass, as_flow, from_flow, plan_of, predictions_of, step_at
+from .noise import NATIVE
+from .passes import LEAST, Pass, converted, passes_of, plan_of, predictions_of, step_at
 
 TEXTS: tuple[Text, ...] = ("positive", "negative")  # ComfyUI's order: nodes' patches know a prompt by its place
 BAD = "duet_bad_model"
@@ -48,7 +49,7 @@ class JointGuider(comfy.samplers.CFGGuider):
         self.conds_of, self.named, self.index, self.before, self.after = {}, {}, None, None, None
 
     def sample(self, noise: Any, latent_image: Any, sampler: Any, sigmas: Tensor, *args: Any, **kwargs: Any) -> Any:
-        both_streams(latent_image)
+        both_streams(latent_image, *NATIVE)
         self.natives = {"main": native(self.model_patcher)}
         if self.bad_patcher is not None:
             self.natives["bad"] = native(self.bad_patcher)
@@ -65,31 +66,34 @@ class JointGuider(comfy.samplers.CFGGuider):
             self.forget()
 
     def inner_sample(self, noise, latent_image, device, sampler, sigmas, denoise_mask, callback, disable_pbar, seed, latent_shapes=None):
-        self.shapes = latent_shapes
-        if not self.model_patcher.get_additional_models_with_key(BAD):
+        self.shapes = self.inner_model.latent_shapes = latent_shapes
+        bad = self.model_patcher.get_additional_models_with_key(BAD)
+        if bad:
+            self.prepare_bad(noise, latent_image, device, sigmas, denoise_mask, seed)
+        try:
             return super().inner_sample(
                 noise, latent_image, device, sampler, sigmas, denoise_mask, callback, disable_pbar, seed, latent_shapes=latent_shapes
             )
-        bad, given = self.bad_patcher.model, latent_image
-        bad.latent_shapes = self.inner_model.latent_shapes = latent_shapes
+        finally:
+            for each in bad:
+                each.cleanup()
+
+    def prepare_bad(self, noise: Tensor, given: Tensor | None, device: torch.device, sigmas: Tensor, denoise_mask, seed) -> None:
+        """The worse model's own prompts and options for this run."""
+        bad = self.bad_patcher.model
+        bad.latent_shapes = self.shapes
         if self.natives["bad"].audio_scale() != self.natives["main"].audio_scale():
             raise ValueError("bad_model has its sound on another schedule than the model; give both the same shifts")
         if given is not None and torch.count_nonzero(given):
             given = bad.process_latent_in(given)
         plain = {text: [_without_hooks(each) for each in of] for text, of in self.conds.items()}
         self.conds_of["bad"] = comfy.samplers.process_conds(
-            bad, noise, plain, device, given, denoise_mask, seed, latent_shapes=latent_shapes
+            bad, noise, plain, device, given, denoise_mask, seed, latent_shapes=self.shapes
         )
         self.bad_options = comfy.model_patcher.create_model_options_clone(self.bad_patcher.model_options)
         comfy.sampler_helpers.prepare_model_patcher(self.bad_patcher, {}, self.bad_options)  # its own wrappers
         self.bad_options["transformer_options"]["sample_sigmas"] = sigmas
         self.bad_patcher.pre_run()
-        try:
-            return super().inner_sample(
-                noise, latent_image, device, sampler, sigmas, denoise_mask, callback, disable_pbar, seed, latent_shapes=latent_shapes
-            )
-        finally:
-            self.bad_patcher.cleanup()
 
     def audio_time(self, sigma: float) -> float:
         return self.natives["main"].audio_time(sigma, self.model_options["transformer_options"])
@@ -98,9 +102,10 @@ class JointGuider(comfy.samplers.CFGGuider):
         step = step_at(max(float(timestep[0]), LEAST), self.plan, self.audio_time)
         now, sigmas = self.unpacked(x, step.t_audio / step.t_video), (step.t_video, step.t_audio)
         branches = self.strategy.branches(step)
-        wanted = [*branches, *(b for b in self.negatives(model_options) if b not in branches)]
-        self.passes_run = 0
-        found = predictions_of(wanted, lambda one, texts: self.run(one, texts, x, timestep, model_options))
+        always = (POSITIVE, NEGATIVE) if model_options.get("disable_cfg1_optimization") else ()  # CFG++ samplers look at both
+        wanted = [*branches, *(branch for branch in always if branch not in branches)]
+        first = next(iter(passes_of(wanted)), None)
+        found = predictions_of(wanted, lambda one, texts: self.run(one, texts, x, timestep, model_options, one == first))
         guided = self.guided({b: found[b] for b in branches}, now, sigmas, step) if branches else now  # velocity zero: all is clean
         return self.post_processed(self.packed(guided), found, step, x, timestep, model_options) if found else self.packed(guided)
 
@@ -108,20 +113,17 @@ class JointGuider(comfy.samplers.CFGGuider):
         """The strategy's combination. A sampler that asks twice at one step gets it from the same state twice."""
         if step.index != self.index:
             self.index, self.before = step.index, self.after
-        flow = self.strategy.space == "flow"
-        given = {branch: as_flow(x0, now, sigmas) for branch, x0 in found.items()} if flow else found
+        space = self.strategy.space or "x0"
+        given = {branch: converted(x0, now, sigmas, "x0", space) for branch, x0 in found.items()}
         guided, self.after = self.strategy.combine(given, step, self.before)
-        return from_flow(guided, now, sigmas) if flow else guided
+        return converted(guided, now, sigmas, space, "x0")
 
-    def negatives(self, options: Mapping[str, Any]) -> tuple[Branch, ...]:
-        """What CFG++ samplers ask for whatever the guidance."""
-        return (POSITIVE, NEGATIVE) if options.get("disable_cfg1_optimization") else ()
-
-    def run(self, one: Pass, texts: Sequence[Text], x: Tensor, sigma: Tensor, options: dict[str, Any]) -> list[AVLatent]:
+    def run(
+        self, one: Pass, texts: Sequence[Text], x: Tensor, sigma: Tensor, options: dict[str, Any], begins: bool
+    ) -> list[AVLatent]:
         """Clean estimates for each prompt of a pass: in one call where memory allows, as ComfyUI has it."""
         model, bad = self.natives[one.model], one.model == "bad"
-        changed = options_of(model, one, self.bad_options if bad else options, begins=not self.passes_run)
-        self.passes_run += 1
+        changed = options_of(model, one, self.bad_options if bad else options, begins)
         conds = [self.conditioning(one, text) if text in texts else None for text in TEXTS]
         made = comfy.samplers.calc_cond_batch(self.bad_patcher.model if bad else self.inner_model, conds, x, sigma, changed)
         return [self.unpacked(made[TEXTS.index(text)], 1 / model.audio_scale()) for text in texts]

@@ -7,10 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
-from ...av_models.contract import AVLatent
 from ...av_models.noise import audio_noise, check_seed, video_noise
 from ..host import NestedTensor
+from ..types import both_streams
 
+NATIVE = ("the latent", "connect one of both, as LTXV Concat AV Latent gives it")  # which, and what to do if it is none
 STEREO = (32, 2)  # channels and ears of MiniMax-H3's sound [B, 32, 2, T]; LTX-2's is [B, 8, T, 16]
 
 
@@ -30,19 +31,11 @@ class TwoSeeds:
         return self.video_seed
 
     def generate_noise(self, input_latent: dict[str, Any]) -> NestedTensor:
-        latent = both_streams(input_latent["samples"])
+        latent = both_streams(input_latent["samples"], *NATIVE)
         places = input_latent.get("batch_index") or list(range(latent.rows))  # rows of a larger batch that these are
         rows = max(places) + 1
         video = video_noise((rows, *latent.video.shape[1:]), self.video_seed)
         return NestedTensor((video[places], _sound((rows, *latent.audio.shape[1:]), self.audio_seed)[places]))
-
-
-def both_streams(samples: Any) -> AVLatent:
-    """The picture and the sound of a native model's latent. Raises ValueError where it does not hold both."""
-    streams = samples.unbind() if getattr(samples, "is_nested", False) else ()
-    if len(streams) != 2:
-        raise ValueError("the latent holds no picture and sound together; connect one of both, as LTXV Concat AV Latent gives it")
-    return AVLatent(*streams)
 
 
 def _sound(shape: tuple[int, ...], seed: int) -> Tensor:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
-from ...av_models.contract import AVLatent, CouplingKind, mixed
+from ...av_models.contract import AVLatent, CouplingKind, Prediction, mixed
 from ...av_models.guidance import Branch, Step, Text
+from ...av_models.parameterization import convert
 
 LEAST = 1e-6  # σ at which there is still a velocity
 
@@ -72,11 +73,7 @@ def step_at(sigma: float, plan: Sequence[Step], audio_time: Callable[[float], fl
     return replace(plan[max(0, begun - 1)], t_video=sigma, t_audio=audio_time(sigma))
 
 
-def as_flow(x0: AVLatent, x: AVLatent, sigma: tuple[float, float]) -> AVLatent:
-    """Velocities (x − x0) / σ of clean estimates; `sigma` is that of the picture and that of the sound."""
-    return AVLatent((x.video - x0.video) / sigma[0], (x.audio - x0.audio) / sigma[1])
-
-
-def from_flow(v: AVLatent, x: AVLatent, sigma: tuple[float, float]) -> AVLatent:
-    """Clean estimates x − σ v."""
-    return AVLatent(x.video - sigma[0] * v.video, x.audio - sigma[1] * v.audio)
+def converted(latent: AVLatent, x: AVLatent, sigmas: tuple[float, float], source: Prediction, target: Prediction) -> AVLatent:
+    """Predictions of kind `source` at the states `x` as kind `target`; `sigmas` is that of the picture and that of the sound."""
+    parts = zip((latent.video, latent.audio), (x.video, x.audio), sigmas)
+    return AVLatent(*(convert(part, state, 1 - sigma, sigma, source, target) for part, state, sigma in parts))
