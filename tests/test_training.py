@@ -25,7 +25,7 @@ from duet_av.av_models.loading import load_codec, load_expert
 from duet_av.av_models.media import write_video
 from duet_av.av_models.parameterization import convert, to_x0
 from duet_av.av_models.training import config as training
-from duet_av.av_models.training import given
+from duet_av.av_models.training import given, jointdit_study
 from duet_av.av_models.training.alignment import PathAlignment, strikes_of, truth_of
 from duet_av.av_models.training.bf16 import orthogonalised_in_float32
 from duet_av.av_models.training.bounce_binder import contrast
@@ -548,6 +548,18 @@ def test_struck_is_what_the_worlds_strike():
         materials = worlds.material[clip, worlds.contact_ball[clip, : len(times)]]
         assert struck[clip].nonzero()[:, 0].tolist() == [int(t * 32) for t in times]
         assert struck[clip][struck[clip] > 0].tolist() == [1 + m for m in materials]
+
+
+def test_what_has_no_joint_block_is_trained_and_sampled_without_alignment(folder, tmp_path):
+    aligned = CONFIGS["jointdit"]["stage_config"] | {"align": {"path": 0, "strike": 1, "weight": 0.3}}
+    none = jointdit_study.ARMS["without Joint Block"]
+    out = folder / "models/apart.safetensors"
+    settings = jointdit_study.changed({"stage_config": aligned}, none)["stage_config"]
+    train_config(write(folder, "jointdit", stage_config=settings), folder=tmp_path, out=out)
+    assert len(load_joint_model(out).denoiser.blocks) == 0
+    config = write(folder, "jointdit", stage_config=aligned | {"joint": aligned["joint"] | none})
+    with pytest.raises(ValueError, match="align looks at Joint Blocks 0 and 1, of which there are 0"):
+        train_config(config, folder=tmp_path / "aligned")
 
 
 def test_alignment_is_with_the_worlds_own_paths():

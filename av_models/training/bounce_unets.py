@@ -120,6 +120,10 @@ class BounceJointDiTStage(JointDiTStage):
         """The picture's tokens after Joint Block `path` with the balls' paths, the sound's after `strike` with what is struck."""
         if self.data.worlds is None:
             raise ValueError("align needs the truth about each clip, which a folder of videos has not; leave align out")
+        blocks = len(self.denoiser.blocks)
+        if not 0 <= min(path, strike) <= max(path, strike) < blocks:
+            looks = f"align looks at Joint Blocks {path} and {strike}, of which there are {blocks}"
+            raise ValueError(f"{looks}; count from 0, or leave align out")
         widths = [e.widths[first:] for e, first in zip((self.denoiser.video, self.denoiser.audio), self.denoiser.inputs)]
         self.model[ALIGNMENT] = nn.ModuleDict(
             {"path": PathAlignment(widths[0][path], **weights), "strike": StrikeAlignment(widths[1][strike])}

@@ -58,9 +58,11 @@ def candidates(n: int) -> dict[str, list[Cell]]:
 
 
 def changed(settings: dict[str, Any], joint: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings with other Joint Blocks."""
+    """The settings with other Joint Blocks; without any, there are none whose features could be drawn to the truth."""
     own = deepcopy(settings)
     own["stage_config"]["joint"] |= joint
+    if not own["stage_config"]["joint"]["joint_blocks"]:
+        own["stage_config"].pop("align", None)
     return own
 
 
