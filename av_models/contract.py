@@ -134,7 +134,8 @@ class AVCondition:
 
 
 class CouplingKind(str, Enum):
-    """`FULL`: as trained. `CUT`: same weights, cross-modal keys dropped. `REMOVED`: joint parameters dropped."""
+    """`FULL`: as trained. `CUT`: same weights, cross-modal keys dropped. `REMOVED`: without what joins the modalities;
+    of an AVFullDiT its two experts are left, of a JointDiT the experts and its feed-forwards (eq. 11)."""
 
     FULL = "full"
     CUT = "cut"

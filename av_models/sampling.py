@@ -118,9 +118,9 @@ def sample(
     eta: how much of its noise each step draws anew: DDIM's η (arXiv 2010.02502, eq. 16), for either modality's own noise.
         0 is the schedulers' own steps, 1 ancestral sampling. What a network got wrong early it can then mend later. Above 1
         more is drawn, at most all of it: clips get surer, and vary less than what the model was trained on.
-    parity: joint parameters dropped, each modality on its own scheduler's grid for `steps` steps: the result of each
-        expert's own pipeline, bit for bit with branches in turn, float32 latents and a scheduler that does not round
-        its timesteps (within 1e-5 otherwise).
+    parity: every branch `removed`, each modality on its own scheduler's grid for `steps` steps: the result of each expert's
+        own pipeline (but for a trained JointDiT, which keeps its feed-forwards), bit for bit with branches in turn, float32
+        latents and a scheduler that does not round its timesteps (within 1e-5 otherwise).
     batch_branches: all branches of a step in one network call; on running out of memory, in turn from there on.
     bad_model: the second model of strategies that need one.
     given: parts of the clip that are known; they come out as they went in. With the joint parameters dropped, the network

@@ -84,7 +84,7 @@ def _clips(model, args: argparse.Namespace) -> dict:
             way=args.way,
             binder=_binder() if args.likeness else None,
             settings=dict(_setting(each) for each in args.set),
-            bad_model=_bad_model(args.bad_model) if guidance == "autoguidance" else None,
+            bad_model=_bad_model(model, args.bad_model) if guidance == "autoguidance" else None,
             on_clip=lambda done, _: bar.update(done - bar.n),
         )
 
@@ -103,7 +103,9 @@ def _setting(text: str) -> tuple[str, float]:
         raise ValueError(f"--set is {text!r}; give NAME=VALUE, as video_cross_scale=4") from None
 
 
-def _bad_model(file: str | None):
+def _bad_model(model, file: str | None):
     from ..av_models.joint_model import load_joint_model, untrained_bounce
 
+    if not file and model.takes_picture:
+        raise ValueError(f"autoguidance compares {model.name} with a worse version of it; name one with --bad-model")
     return load_joint_model(file) if file else untrained_bounce()

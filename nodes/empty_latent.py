@@ -44,7 +44,16 @@ class DuetEmptyLatent(io.ComfyNode):
         latent = AVLatent(torch.zeros(sizes.video), torch.zeros(sizes.audio))
         video, audio = shape.video, shape.audio
         line = f"{video.frames} frames of {video.width}×{video.height} at {float(video.fps):g} fps, {audio.samples} samples"
-        return io.NodeOutput(latent_dict(latent, shape), ui=report(line, frames=video.frames, samples=audio.samples))
+        shown = report(line, *_other_times(model, float(video.fps)), frames=video.frames, samples=audio.samples)
+        return io.NodeOutput(latent_dict(latent, shape), ui=shown)
+
+
+def _other_times(model, fps: float) -> list[str]:
+    """What a model that was trained as a pair does not know: how its picture and sound meet at another frame rate."""
+    trained = float(model.clip.fps)
+    if not model.trained or fps == trained:
+        return []
+    return [f"trained at {trained:g} fps: at {fps:g} picture and sound keep different times; set fps to {trained:g}"]
 
 
 def _custom_size() -> list:

@@ -59,8 +59,12 @@ def _one(picture, model):
     """The one picture [height, width, channels] that a clip begins with."""
     if picture is None:
         raise ValueError(f"picture is missing: {model.name} goes by one; connect Load Image")
-    if picture.ndim != 4 or len(picture) != 1:
-        raise ValueError(f"picture has shape {list(picture.shape)}; give one picture, as Load Image does")
+    if picture.ndim != 4 or picture.shape[-1] not in (1, 3, 4):
+        raise ValueError(f"picture has shape {list(picture.shape)}; give [1, height, width, channels] of 1, 3 or 4 channels")
+    if len(picture) != 1:
+        raise ValueError(f"picture holds {len(picture)} pictures; give one: connect Get Image from Batch between")
+    if not bool(picture.isfinite().all()):
+        raise ValueError("picture holds NaN or infinity; connect one without")
     height, width = picture.shape[1:3]
     if max(height, width) > MOST_STRETCHED * min(height, width):
         raise ValueError(f"picture is {width}×{height}: scaled to the clip, nearly all of it would be cut off; crop it first")

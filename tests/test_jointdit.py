@@ -84,6 +84,21 @@ def test_coupled_each_hears_the_other(attention):
 
 
 @torch.no_grad()
+def test_cut_attends_within_each_modality_and_removed_does_not():
+    model, x, t, cond = trained(jointdit()), latents(), times(), condition()
+    assert not same(model.predict(x, t, cond, [CUT] * 2), model.predict(x, t, cond, [REMOVED] * 2))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("attention", ["perceiver", "standard"])
+def test_when_a_sound_is_counts_where_modalities_attend(attention):
+    x, t, cond = latents(), times(), condition()
+    slow, fast = (trained(jointdit(audio_rate=rate, attention=attention)) for rate in (0.25, 0.5))
+    assert not same(slow.predict(x, t, cond, [FULL] * 2), fast.predict(x, t, cond, [FULL] * 2))
+    assert same(slow.predict(x, t, cond, [REMOVED] * 2), fast.predict(x, t, cond, [REMOVED] * 2))
+
+
+@torch.no_grad()
 def test_removed_drops_attention_and_keeps_the_feed_forward():
     model, x, t, cond = trained(jointdit()), latents(), times(), condition()
     without = trained(jointdit())
@@ -132,7 +147,8 @@ def test_skips_are_from_before_the_joint_block():
     with torch.no_grad():
         model.predict(x, t, cond, [FULL] * 2)
         model.predict(x, t, cond, [REMOVED] * 2)
-    assert all(torch.equal(a, b) for a, b in zip(*taken))
+    of_full, of_removed = taken
+    assert all(torch.equal(a, b) for a, b in zip(of_full, of_removed, strict=True))
 
 
 @pytest.mark.parametrize("inputs, joint, left", [((0, 1), 2, 3), ((1, 1), 4, 0), ((5, 1), 1, -1), ((1, 1), -1, 5)])

@@ -222,7 +222,10 @@ def of_prompts(model, prompts):
 
 @pytest.mark.parametrize("picture, said", [
     (None, "picture is missing: Seeing goes by one; connect Load Image"),
-    (torch.rand(2, 8, 8, 3), "picture has shape [2, 8, 8, 3]; give one picture, as Load Image does"),
+    (torch.rand(2, 8, 8, 3), "picture holds 2 pictures; give one: connect Get Image from Batch between"),
+    (torch.rand(0, 8, 8, 3), "picture holds 0 pictures; give one: connect Get Image from Batch between"),
+    (torch.rand(1, 8, 8, 2), "picture has shape [1, 8, 8, 2]; give [1, height, width, channels] of 1, 3 or 4 channels"),
+    (torch.full((1, 8, 8, 3), torch.nan), "picture holds NaN or infinity; connect one without"),
     (torch.rand(1, 8, 80, 3), "picture is 80×8: scaled to the clip, nearly all of it would be cut off; crop it first"),
 ])  # fmt: skip
 def test_a_picture_that_cannot_be_used_is_one_line(picture_model, picture, said):
@@ -257,6 +260,15 @@ def test_the_clip_is_exactly_as_long_as_asked(model):
 def test_a_custom_size_is_taken(model):
     shape = latent_of(model, size={"size": "custom", "width": 40, "height": 24, "fps": 8.0})[SHAPE]
     assert (shape.video.width, shape.video.height, shape.video.fps, shape.video.frames) == (40, 24, 8, 4)
+
+
+def test_another_frame_rate_than_a_pair_was_trained_at_is_said_to_part_its_times(model):
+    def lines(model, fps):
+        size = {"size": "custom", "width": 40, "height": 24, "fps": fps}
+        return DuetEmptyLatent.execute(model, 0.5, 1, size).shown["text"][1:]
+
+    assert lines(model, 16.0) == lines(tiny_model(trained=False), 8.0) == []
+    assert lines(model, 8.0) == ["trained at 16 fps: at 8 picture and sound keep different times; set fps to 16"]
 
 
 # Guidance

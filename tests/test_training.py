@@ -17,6 +17,7 @@ from duet_av.av_models.binders.bounce_bind import load_bounce_bind
 from duet_av.av_models.bounce.generate import Prompt, generate
 from duet_av.av_models.bounce.world import SECONDS, simulate
 from duet_av.av_models.checkpoint import load_checkpoint, read_card, sub_tensors
+from duet_av.av_models.contract import CouplingKind
 from duet_av.av_models.experts.flux import FluxExpert
 from duet_av.av_models.guidance import make_guidance
 from duet_av.av_models.joint.avfulldit import one_after_another
@@ -30,6 +31,7 @@ from duet_av.av_models.training.alignment import PathAlignment, strikes_of, trut
 from duet_av.av_models.training.bf16 import orthogonalised_in_float32
 from duet_av.av_models.training.bounce_binder import contrast
 from duet_av.av_models.training.config import train_config
+from duet_av.av_models.training.coupled_rows import coupled_rows, null_rows
 from duet_av.av_models.training.curves import compare_curves, plot_curve, read_curve
 from duet_av.av_models.training.loop import CURVE, STATE, Schedule, precision
 from duet_av.av_models.training.plain_attention import attend, plain_attention
@@ -381,13 +383,16 @@ def test_jointdit_comes_out_ready_to_use(folder):
 
 
 def test_jointdit_starts_as_its_two_experts(folder, tmp_path):
-    """With no rate to speak of, `removed` rows of the joint model are what the experts' files say."""
+    """With no rate to speak of, both towers are what the experts' files say, and no Joint Block adds anything."""
     still = {"steps": 1, "lr": 1e-12, "warmup": 1}
     out = folder / "models/still.safetensors"
     train_config(write(folder, "jointdit", schedule=still), folder=tmp_path, out=out)
-    joint, expert = (load_checkpoint(path)[0] for path in (out, folder / CONFIGS["svd_expert"]["out"]))
-    assert torch.equal(joint["denoiser.video.unet.conv_in.weight"], expert["expert.unet.conv_in.weight"])
-    assert not joint["denoiser.blocks.0.after_attention.0.modulation.1.weight"].any()
+    joint = load_checkpoint(out)[0]
+    for stream, expert in (("video", "svd_expert"), ("audio", "audioldm2_expert")):
+        alone, _ = load_checkpoint(folder / CONFIGS[expert]["out"])
+        assert same(sub_tensors(joint, f"denoiser.{stream}.unet"), sub_tensors(alone, "expert.unet"))
+    gates = [value for name, value in joint.items() if ".after_" in name]
+    assert gates and not any(bool(gate.any()) for gate in gates)
 
 
 def test_jointdit_trains_on_a_folder_of_videos(folder, tmp_path):
@@ -548,6 +553,18 @@ def test_struck_is_what_the_worlds_strike():
         materials = worlds.material[clip, worlds.contact_ball[clip, : len(times)]]
         assert struck[clip].nonzero()[:, 0].tolist() == [int(t * 32) for t in times]
         assert struck[clip][struck[clip] > 0].tolist() == [1 + m for m in materials]
+
+
+@pytest.mark.parametrize("cut, removed", [(4, 2), (2, 1), (1, 1)])
+def test_half_of_what_is_cut_and_of_what_is_removed_learns_the_negatives(cut, removed):
+    kinds = coupled_rows(16, cut, removed)
+    null = torch.stack([null_rows(kinds, step) for step in range(10)]).float().mean(0)
+    for kind, wanted in ((CouplingKind.FULL, 0), (CouplingKind.CUT, cut / 2), (CouplingKind.REMOVED, removed / 2)):
+        assert null[[row for row, each in enumerate(kinds) if each is kind]].sum() == pytest.approx(wanted)
+
+
+def test_where_nothing_is_coupled_conditions_stay():
+    assert not null_rows(coupled_rows(6, 0, 6), 1).any()
 
 
 def test_what_has_no_joint_block_is_trained_and_sampled_without_alignment(folder, tmp_path):

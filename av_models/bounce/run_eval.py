@@ -112,7 +112,7 @@ def run_eval(
         true = true_clips(worlds, model.video_codec, size=model.clip.height)  # its sounds are not looked at
         figures |= likeness(kept, true, binder, float(model.clip.fps))
     return {
-        "model": model.name, "task": task, "guidance": guidance, "scale": scale, "settings": dict(settings), "cut": cut,
+        "model": model.name, "task": shown, "guidance": guidance, "scale": scale, "settings": dict(settings), "cut": cut,
         "balls": balls, "split": split,
         "steps": steps, "shift": shift, "eta": eta, "seed": seed, **figures,
         **fit_to_given(shown, model, pictures, worlds), "branches_per_step": cost.branches_per_step,

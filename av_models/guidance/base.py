@@ -62,7 +62,7 @@ class Guidance(ABC):
     """A strategy with its settings, and the modifiers that every strategy takes.
 
     a_to_v, v_to_a: directional strengths of the branches that are fully coupled, times their curves over the steps.
-    removed: every branch runs with the joint parameters dropped (parity with the two experts).
+    removed: every branch runs without what joins the modalities (see `CouplingKind`).
     scale_curve: how much of the guidance, s − 1, is left at each step.
     interval_low, interval_high: guided where low ≤ t ≤ high only, elsewhere the prompt alone: guidance in a limited
         interval (arXiv 2404.07724), whose σ is t/(1 − t).

@@ -26,7 +26,7 @@ class JointCFG(AffineGuidance):
 
 @dataclass(frozen=True, kw_only=True)
 class JointCFGStar(AffineGuidance):
-    """JointCFG with the joint layers `removed` from the negative: the two experts alone."""
+    """JointCFG with the joint attention `removed` from the negative (see `CouplingKind`)."""
 
     name = "joint_cfg_star"
     video_scale: float = 1.0

@@ -18,7 +18,7 @@ from ..loading import load_expert
 from .alignment import ALIGNMENT, PathAlignment, truth_of, without_heads
 from .bounce_experts import drop_text
 from .compiled import compile_blocks
-from .coupled_rows import coupled_rows
+from .coupled_rows import coupled_rows, null_rows
 from .flow import device_of, draw_time, draws, noised
 from .given import MODES, draw_known, error_of_rest
 from .latents import LatentSet
@@ -78,7 +78,7 @@ class JointStage:
         if align := config.get("align"):
             self.align_with_paths(denoiser, **align)
         self.given_rows = config["given_rows"]
-        self.kinds, self.null = coupled_rows(self.batch, config["cut_rows"], config["removed_rows"])
+        self.kinds = coupled_rows(self.batch, config["cut_rows"], config["removed_rows"])
         self.deaf = not self.weight and config["removed_rows"] == self.batch
 
     def align_with_paths(self, denoiser: AVFullDiT, block: int, **weights: float) -> None:
@@ -91,10 +91,10 @@ class JointStage:
 
         denoiser.watch = watch
 
-    def condition(self, rows: Tensor) -> AVCondition:
-        device = device_of(self.model)
-        video = self.model["video_text"].encode((self.video_words[rows] * ~self.null[:, None]).to(device))
-        audio = self.model["audio_text"].encode((self.audio_words[rows] * ~self.null[:, None]).to(device))
+    def condition(self, rows: Tensor, step: int) -> AVCondition:
+        device, told = device_of(self.model), ~null_rows(self.kinds, step)[:, None]
+        video = self.model["video_text"].encode((self.video_words[rows] * told).to(device))
+        audio = self.model["audio_text"].encode((self.audio_words[rows] * told).to(device))
         return AVCondition(drop_text(video, self.drop), drop_text(audio, self.drop))
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
@@ -107,7 +107,7 @@ class JointStage:
         given = Given(clean, self.known(step), "clean")
         noisy, times = given.restored(AVLatent(x_v, x_a)), given.times(AVTime(t, t))
         network = OneStream(self.model["denoiser"], "video") if self.deaf else self.model["denoiser"]
-        out = network.predict(noisy, times, self.condition(rows), self.kinds)
+        out = network.predict(noisy, times, self.condition(rows, step), self.kinds)
         error_v = error_of_rest((out.video - velocity_v).square(), given.known.video)
         error_a = error_of_rest((out.audio - velocity_a).square(), given.known.audio)
         loss = error_v.mean() + self.weight * error_a.mean() if self.weight else error_v.mean()

@@ -13,7 +13,7 @@ from ..contract import AVCondition, AVLatent, AVTime, CouplingKind, Prediction
 from ..joint.jointdit import JointDiT
 from ..parameterization import prediction_of, to_x0
 from ..path import Path as NoisePath
-from .coupled_rows import coupled_rows
+from .coupled_rows import coupled_rows, null_rows
 from .flow import device_of, draws
 from .latents import LatentSet
 
@@ -66,7 +66,7 @@ class JointDiTStage(UNetStage, ABC):
         super().__init__(config, data, out)
         if config["loss"] not in LOSSES:
             raise ValueError(f"stage_config.loss is {config['loss']!r}; give one of {', '.join(LOSSES)}")
-        self.kinds, self.null = coupled_rows(self.batch, config["cut_rows"], config["removed_rows"])
+        self.kinds = coupled_rows(self.batch, config["cut_rows"], config["removed_rows"])
         self.ahead, coupled = config.get("ahead", [0, 0]), self.kinds.count(CouplingKind.FULL)
         if len(self.ahead) != 2 or sum(self.ahead) > coupled or min(self.ahead) < 0:
             raise ValueError(f"stage_config.ahead is {self.ahead}; give [pictures, sounds] that fit {coupled} coupled rows")
@@ -80,7 +80,7 @@ class JointDiTStage(UNetStage, ABC):
         clean = AVLatent(self.video(rows), self.audio(rows))
         clocks, device = self.clocks(), clean.video.device
         noisy = [noised(x, t.to(device), path) for x, t, path in zip((clean.video, clean.audio), clocks, self.denoiser.paths)]
-        cond = self.condition(rows, clean.video, self.dropped() * ~self.null.to(device))
+        cond = self.condition(rows, clean.video, self.dropped() * ~null_rows(self.kinds, step).to(device))
         times = AVTime(*(path.network_time(t.to(device)) for t, path in zip(clocks, self.denoiser.paths)))
         out = self.denoiser.predict(AVLatent(*(x_t for x_t, *_ in noisy)), times, cond, self.kinds)
         streams = zip((out.video, out.audio), (clean.video, clean.audio), noisy, self.denoiser.prediction)
