@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from ..av_models.loading import BOUNCE, HEARING_T2AV
+from ..av_models.loading import BOUNCE, BOUNCE_JOINTDIT, HEARING_T2AV
 from . import model_cache
 from .host import MODELS, io, model_files
 from .types import CATEGORY, JointModelSocket, report
 
 
 class DuetLoadJointModel(io.ComfyNode):
-    """`Bounce`, which comes with the pack, or a file in models/duet."""
+    """`Bounce` and others that come with the pack, or a file in models/duet."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -21,7 +21,10 @@ class DuetLoadJointModel(io.ComfyNode):
             search_aliases=["duet", "audio video model", "bounce"],
             inputs=[
                 file_input(
-                    "model", f"Bounce comes with Duet and runs anywhere. Put other model files in models/{MODELS}.", HEARING_T2AV
+                    "model",
+                    f"Bounce comes with Duet and runs anywhere. Put other model files in models/{MODELS}.",
+                    BOUNCE_JOINTDIT,
+                    HEARING_T2AV,
                 )
             ],
             outputs=[JointModelSocket.Output(display_name="model", tooltip="To prompts, latent, sampler and decoder.")],

@@ -109,7 +109,10 @@ def test_eval_ends_with_one_line_of_every_figure(capsys):
     assert figures["eta"] == 2.0 and -1 <= figures["similarity"]["mean"] <= 1
 
 
-@pytest.mark.parametrize("wrong", [["--n", "0"], ["--steps", "0"], ["--guidance", "cgf"], ["--scale", "nan"], ["--eta", "-1"], ["--nearest"]])
+@pytest.mark.parametrize("wrong", [
+    ["--n", "0"], ["--steps", "0"], ["--guidance", "cgf"], ["--scale", "nan"], ["--eta", "-1"], ["--nearest"],
+    ["--model", "jointdit", "--guidance", "autoguidance"],
+])  # fmt: skip
 def test_eval_refuses_in_one_line(wrong, capsys):
     from duet_av.commands import main
 

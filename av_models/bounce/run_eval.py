@@ -37,9 +37,9 @@ class Settings:
     eta: float = 0.0
 
 
-CHOSEN = {
-    "AVFullDiT": Settings("joint_cfg", 2.5, 20, 5.0, 2.0),  # on validation clips: see the README
-    "JointDiT": Settings("joint_cfg", 2.5, 20, 1.0),  # not measured: there are no weights to choose with yet
+CHOSEN = {  # on validation clips: see the README
+    "AVFullDiT": Settings("joint_cfg", 2.5, 20, 5.0, 2.0),
+    "JointDiT": Settings("joint_cfg", 1.5, 20, 1.0, 2.0),
 }
 SHOWN = 8  # clips on a contact sheet
 GUIDED_BY = {"dual_cfg": ("", "cross_"), "stg": ("skip_",)}  # the scales that `scale` sets; in all others the prompt's

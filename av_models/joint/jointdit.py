@@ -26,7 +26,7 @@ class AdaLN(nn.Module):
         nn.init.zeros_(self.modulation[1].bias)
 
     def forward(self, x: Tensor, residual: Tensor, time: Tensor) -> Tensor:
-        """x, residual: [rows, L, width]; time: [rows, time_width]."""
+        """x, residual: [rows, L, width]; time: [rows, time_width], the expert's own, in which AudioLDM2's has the picture too."""
         shift, scale, gate = self.modulation(time)[:, None].chunk(3, -1)
         return x + gate * (self.norm(residual) * (1 + scale) + shift)
 

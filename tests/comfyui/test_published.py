@@ -26,7 +26,7 @@ def choices(comfyui, node_id: str, name: str) -> set[str]:
 
 def test_folders_are_among_the_choices_and_their_parts_are_not(comfyui, folders):
     assert choices(comfyui, "DuetLoadVideoExpert", "expert") == {"Bounce", "Hearing study T2V", "svd", "audio/audioldm2"}
-    assert choices(comfyui, "DuetLoadJointModel", "model") == {"Bounce", "Hearing study T2AV"}
+    assert choices(comfyui, "DuetLoadJointModel", "model") == {"Bounce", "Bounce JointDiT", "Hearing study T2AV"}
 
 
 def test_svd_and_audioldm2_make_a_clip_with_its_sound(comfyui, folders):
