@@ -110,6 +110,7 @@ def test_the_template_browser_lists_the_workflows_with_their_pictures(canvas):
     for path in (PACK / "workflows").glob("*.json"):
         card = dialog.get_by_test_id(f"template-workflow-{path.stem}")
         card.wait_for(timeout=SHOW)
+        card.scroll_into_view_if_needed()  # pictures are loaded when they are seen
         assert card.locator("img").first.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
     canvas.page.keyboard.press("Escape")
     assert canvas.errors == []
