@@ -109,7 +109,7 @@ def _plots(draw: Callable[[], list[str]] | None) -> list[str]:
 STUDIES = {
     "guidance": (_guidance, 300, "which strategy for Bounce, at which scale"),
     "aligner": (_aligner, 200, "what a binder makes two experts agree on"),
-    "jointdit": (_jointdit, 200, "what JointDiT's parts and guidances are worth (trains for hours)"),
+    "jointdit": (_jointdit, 200, "what JointDiT's parts and guidances are worth (trains for a day)"),
     "hearing": (_hearing, 500, "whether hearing helps seeing (trains for a night)"),
 }
 """What runs each study, how many test clips it takes, and what it asks."""

@@ -513,6 +513,29 @@ def test_one_clock_drives_both_but_for_rows_in_which_one_is_ahead(folder, tmp_pa
         jointdit_stage(folder, tmp_path, ahead=[2, 1])
 
 
+def test_a_joint_batch_is_drawn_in_an_order_that_is_kept(folder, tmp_path):
+    """Times, which are ahead, noise of picture and sound, which rows lose their picture: all on the CPU."""
+    stage = jointdit_stage(folder, tmp_path, batch=8, ahead=[2, 1])
+    torch.manual_seed(1)
+    batch = stage.drawn(0)
+    torch.manual_seed(1)
+    torch.rand(8), torch.rand(3)
+    for noise, latents in ((batch.video, stage.data.video), (batch.audio, stage.data.audio)):
+        assert torch.equal(noise.epsilon, torch.randn(8, *latents.shape[1:]))
+    kept = (torch.rand(8) >= stage.drop).float() * ~null_rows(stage.kinds, 0)
+    assert torch.equal(batch.given, kept) and torch.equal(batch.rows, stage.rows(0, 7))
+
+
+def test_a_batch_that_is_drawn_leaves_nothing_of_the_loss_to_chance(folder, tmp_path):
+    stage = jointdit_stage(folder, tmp_path)
+    torch.manual_seed(1)
+    batch = stage.drawn(0)
+    torch.manual_seed(1)
+    loss, parts = stage.loss(0)
+    again, _ = stage.losses(batch)
+    assert torch.equal(again, loss) and parts["loss"] == stage.losses(batch)[1]["loss"].item()
+
+
 def test_the_binder_comes_out_ready_to_use(folder):
     binder = load_bounce_bind(folder / CONFIGS["binder"]["out"])
     require(binder, "video", "image", "audio", "text")

@@ -37,17 +37,18 @@ class Cell:
 class Book:
     """Measurements of one model by their cell. `on_cell(done, key)`: before each that is made, and when it is there.
 
-    `binder`: what also says how alike picture and sound are, and generated and true clips.
+    `binder`: what also says how alike picture and sound are, and generated and true clips. `arm`: what tells the model from
+    others of the same study whose seed, steps and seconds are the same.
     """
 
     def __init__(
-        self, model: JointModel, path: Path, on_cell: Callable[[int, str], None], binder: Binder | None = None
+        self, model: JointModel, path: Path, on_cell: Callable[[int, str], None], binder: Binder | None = None, arm: str = ""
     ) -> None:
-        self.model, self.on_cell, self.binder, self.done = model, on_cell, binder, 0
+        self.model, self.on_cell, self.binder, self.arm, self.done = model, on_cell, binder, arm, 0
         self.kept = Kept(path)
 
     def figures(self, cell: Cell) -> dict[str, Any]:
-        key = cell.key(self.model.card["run"])
+        key = " ".join(filter(None, [self.arm, cell.key(self.model.card["run"])]))
         figures = self.kept.figures(key, lambda: self._measure(cell, key))
         self.done += 1
         self.on_cell(self.done, key)

@@ -16,7 +16,6 @@ from ..contract import AVCondition
 from ..experts.unet import UNetStream
 from ..joint.jointdit import JointDiT
 from ..loading import build_audioldm2, build_svd, expect
-from ..parameterization import prediction_of
 from ..path import DDPM
 from ..text import WordEncoder
 from .alignment import ALIGNMENT, PathAlignment, StrikeAlignment, strikes_of, truth_of, without_heads
@@ -24,7 +23,7 @@ from .bounce_experts import drop_text
 from .compiled import UNET_BLOCKS, compile_blocks
 from .flow import device_of
 from .latents import LatentSet
-from .unets import JointDiTStage, UNetStage, noised
+from .unets import JointDiTStage, Noise, UNetStage
 
 SVD_EXPERT, AUDIOLDM2_EXPERT = "svd_expert", "audioldm2_expert"
 
@@ -44,11 +43,10 @@ class SVDStage(UNetStage):
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         x0 = self.video(self.rows(step, 6))
-        t = torch.rand(self.batch, device=x0.device)
-        x_t, noise, alpha, sigma = noised(x0, t, self.path)
-        cond = self.conditioner.of_latent(x0[:, :, :1], self.dropped()).video
-        wanted = prediction_of(x0, noise, alpha, sigma, "v")
-        loss = (self.model["expert"](x_t, self.path.network_time(t), cond) - wanted).square().mean()
+        noise = Noise.drawn(x0.shape, torch.rand(self.batch), self.path).to(x0.device)
+        cond = self.conditioner.of_latent(x0[:, :, :1], self.dropped().to(x0.device)).video
+        out = self.model["expert"](noise.on(x0), noise.time, cond)
+        loss = (out - noise.wanted(x0, "v")).square().mean()
         return loss, {"loss": loss.item()}
 
     def finish(self, model: nn.Module, run: dict[str, Any]) -> None:
@@ -78,12 +76,10 @@ class AudioLDM2Stage(UNetStage):
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         rows = self.rows(step, 6)
         x0 = self.audio(rows)
-        t = torch.rand(self.batch, device=x0.device)
-        x_t, noise, alpha, sigma = noised(x0, t, self.path)
+        noise = Noise.drawn(x0.shape, torch.rand(self.batch), self.path).to(x0.device)
         text = drop_text(self.model["text"].encode(self.words[rows].to(x0.device)), self.drop)
         expert = self.model["expert"]
-        wanted = prediction_of(x0, noise, alpha, sigma, expert.prediction)
-        loss = (expert(x_t, self.path.network_time(t), text) - wanted).square().mean()
+        loss = (expert(noise.on(x0), noise.time, text) - noise.wanted(x0, expert.prediction)).square().mean()
         return loss, {"loss": loss.item()}
 
     def finish(self, model: nn.Module, run: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ def draw_time(rows: int, loc: float, scale: float, device: torch.device) -> Tens
 
 
 def noised(x0: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """x_t and the velocity that leads from it."""
-    noise = torch.randn_like(x0)
+    """x_t and the velocity that leads from it. Noise is drawn on the CPU, so that it is the same on every device."""
+    noise = torch.randn(x0.shape).to(x0.device)
     along = t.view(-1, *[1] * (x0.ndim - 1))
     return (1 - along) * x0 + along * noise, noise - x0

@@ -38,8 +38,8 @@ def study(config: Path, folder: Path, val: int, test: int, progress: Progress) -
     """Trains and measures what is not there yet; returns {"test": {row of the table: figures}, "sweep": [figures]}."""
     binder = load_bounce_bind()
 
-    def book(model, total: int) -> Book:
-        return Book(model, folder / RESULTS, lambda done, key: progress(f"measuring {key}", done, total), binder)
+    def book(model, total: int, arm: str = "") -> Book:
+        return Book(model, folder / RESULTS, lambda done, key: progress(f"measuring {key}", done, total), binder, arm)
 
     shipped = book(load_joint_model(BOUNCE_JOINTDIT), len(GUIDANCES) * (len(SCALES) + 1))
     swept = shipped.sweep(candidates(val))
@@ -48,7 +48,7 @@ def study(config: Path, folder: Path, val: int, test: int, progress: Progress) -
     settings, sampled = read_config(config), best([each for cells in swept.values() for each in cells])
     for name, joint in ARMS.items():
         path = train_arm(name.replace(" ", "_"), changed(settings, joint), config, folder, progress)
-        found[name] = book(load_joint_model(path), 1).figures(replace(sampled, split="test", n=test))
+        found[name] = book(load_joint_model(path), 1, name).figures(replace(sampled, split="test", n=test))
     return {"test": found, "sweep": [figures for cells in swept.values() for _, figures in cells]}
 
 

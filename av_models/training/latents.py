@@ -111,4 +111,4 @@ def _encode(codec: Path, make: Callable[[Worlds], Tensor], worlds: Worlds, on_cl
             out.append(torch.cat([encode(part) for part in clips.split(AT_ONCE)]).half())
             if on_clip:
                 on_clip(sum(map(len, out)), len(worlds))
-    return torch.cat(out).contiguous()  # as the cache gives them: noise is drawn in memory order
+    return torch.cat(out).contiguous()  # as the cache gives them

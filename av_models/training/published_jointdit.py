@@ -18,7 +18,7 @@ from ..published.parts import Published
 from ..shapes import AVShape, VideoShape
 from .flow import device_of
 from .latents import LatentSet
-from .unets import JointDiTStage
+from .unets import Batch, JointDiTStage
 
 
 class PublishedJointDiTStage(JointDiTStage):
@@ -31,9 +31,9 @@ class PublishedJointDiTStage(JointDiTStage):
         self.silent = audio.conditioner.condition("", None, shape)
         self.model = joint_layers(self.denoiser.requires_grad_(False)).requires_grad_(True).train()
 
-    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+    def losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         self.denoiser.to(device_of(self.model))  # the loop moves what it trains
-        return super().loss(step)
+        return super().losses(batch)
 
     def condition(self, rows: Tensor, clean: Tensor, given: Tensor) -> AVCondition:
         seen = self.data.pictures.each(lambda part: part[rows]).to(clean.device)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +22,33 @@ from .latents import LatentSet
 LOSSES = ("prediction", "x0")
 
 
-def noised(x0: Tensor, t: Tensor, path: NoisePath) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """x_t, the noise in it, and α, σ shaped to multiply it."""
-    alpha, sigma = (part.view(-1, *[1] * (x0.ndim - 1)) for part in path.at(t))
-    noise = torch.randn_like(x0)
-    return alpha * x0 + sigma * noise, noise, alpha, sigma
+@dataclass(frozen=True)
+class Noise:
+    """What one modality's clean latents become: x_t = α x_0 + σ ε, of which the network is told `time`.
+
+    Drawn on the CPU, so that it is the same on every device. ε: as the latents; α, σ: shaped to multiply them; time: [rows].
+    """
+
+    epsilon: Tensor
+    alpha: Tensor
+    sigma: Tensor
+    time: Tensor
+
+    @classmethod
+    def drawn(cls, shape: Sequence[int], t: Tensor, path: NoisePath) -> Noise:
+        """Of latents of `shape` [rows, …], each at its t of `t`, on the CPU."""
+        alpha, sigma = (part.view(-1, *[1] * (len(shape) - 1)) for part in path.at(t))
+        return cls(torch.randn(shape), alpha, sigma, path.network_time(t))
+
+    def to(self, device: torch.device) -> Noise:
+        return Noise(*(part.to(device) for part in (self.epsilon, self.alpha, self.sigma, self.time)))
+
+    def on(self, x0: Tensor) -> Tensor:
+        return self.alpha * x0 + self.sigma * self.epsilon
+
+    def wanted(self, x0: Tensor, kind: Prediction) -> Tensor:
+        """What of `x0` a network that predicts `kind` should say."""
+        return prediction_of(x0, self.epsilon, self.alpha, self.sigma, kind)
 
 
 class UNetStage:
@@ -47,8 +71,18 @@ class UNetStage:
         return self.data.audio[rows].to(device_of(self.model)).float()
 
     def dropped(self) -> Tensor:
-        """1 for rows that keep their condition, else 0, [B]."""
-        return (torch.rand(self.batch) >= self.drop).float().to(device_of(self.model))
+        """1 for rows that keep their condition, else 0, [B], on the CPU."""
+        return (torch.rand(self.batch) >= self.drop).float()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """All that is drawn or decided for a joint step: which clips, their noise, and which keep their picture (1, else 0)."""
+
+    rows: Tensor
+    video: Noise
+    audio: Noise
+    given: Tensor
 
 
 class JointDiTStage(UNetStage, ABC):
@@ -76,23 +110,33 @@ class JointDiTStage(UNetStage, ABC):
         """Of clips `rows`, whose pictures are `clean`; where `given` [B] is 0 instead of 1, that of no picture."""
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        rows = self.rows(step, 7)
-        clean = AVLatent(self.video(rows), self.audio(rows))
-        clocks, device = self.clocks(), clean.video.device
-        noisy = [noised(x, t.to(device), path) for x, t, path in zip((clean.video, clean.audio), clocks, self.denoiser.paths)]
-        cond = self.condition(rows, clean.video, self.dropped() * ~null_rows(self.kinds, step).to(device))
-        times = AVTime(*(path.network_time(t.to(device)) for t, path in zip(clocks, self.denoiser.paths)))
-        out = self.denoiser.predict(AVLatent(*(x_t for x_t, *_ in noisy)), times, cond, self.kinds)
-        streams = zip((out.video, out.audio), (clean.video, clean.audio), noisy, self.denoiser.prediction)
-        error_v, error_a = (self.error(*stream).flatten(1).mean(1) for stream in streams)
+        loss, parts = self.losses(self.drawn(step))
+        return loss, {key: value.item() for key, value in parts.items()}
+
+    def drawn(self, step: int) -> Batch:
+        """The batch of a step. The order of its draws is kept: another would change every run."""
+        rows, (t_video, t_audio) = self.rows(step, 7), self.clocks()
+        video = Noise.drawn((self.batch, *self.data.video.shape[1:]), t_video, self.denoiser.paths[0])
+        audio = Noise.drawn((self.batch, *self.data.audio.shape[1:]), t_audio, self.denoiser.paths[1])
+        return Batch(rows, video, audio, self.dropped() * ~null_rows(self.kinds, step))
+
+    def losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """What is trained on, and the parts to log; of a batch alone, with nothing left to chance."""
+        clean, device = AVLatent(self.video(batch.rows), self.audio(batch.rows)), device_of(self.model)
+        noise = batch.video.to(device), batch.audio.to(device)
+        cond = self.condition(batch.rows, clean.video, batch.given.to(device))
+        noisy = AVLatent(noise[0].on(clean.video), noise[1].on(clean.audio))
+        out = self.denoiser.predict(noisy, AVTime(*(part.time for part in noise)), cond, self.kinds)
+        each = zip((out.video, out.audio), (clean.video, clean.audio), (noisy.video, noisy.audio), noise, self.denoiser.prediction)
+        error_v, error_a = (self.error(*stream).flatten(1).mean(1) for stream in each)
         loss = self.config["lambda_v"] * error_v.mean() + self.config["lambda_a"] * error_a.mean()
         coupled = self.kinds.count(CouplingKind.FULL)
         joint, apart = slice(0, coupled), slice(coupled, None)
         logged = {"video": error_v[joint], "audio": error_a[joint], "video_cut": error_v[apart], "audio_cut": error_a[apart]}
         parts = {"loss": loss} | {name: error.mean() for name, error in logged.items() if len(error)}
-        if (alignment := self.alignment(rows)) is not None:
+        if (alignment := self.alignment(batch.rows)) is not None:
             parts["alignment"], loss = alignment, loss + alignment
-        return loss, {key: value.item() for key, value in parts.items()}
+        return loss, {name: part.detach() for name, part in parts.items()}
 
     def clocks(self) -> tuple[Tensor, Tensor]:
         """t of every row for picture and sound: t_uni for both (eqs. 4–5), but for the rows in which one is ahead."""
@@ -105,9 +149,8 @@ class JointDiTStage(UNetStage, ABC):
     def alignment(self, rows: Tensor) -> Tensor | None:
         """What features of clips `rows` in the pass just made are off what they are drawn towards, where they are."""
 
-    def error(self, out: Tensor, x0: Tensor, noisy: tuple[Tensor, ...], kind: Prediction) -> Tensor:
+    def error(self, out: Tensor, x0: Tensor, x_t: Tensor, noise: Noise, kind: Prediction) -> Tensor:
         """Squared error of each value of a modality's prediction, or of its clean estimate."""
-        x_t, noise, alpha, sigma = noisy
         if self.config["loss"] == "x0":
-            return (to_x0(out, x_t, alpha, sigma, kind) - x0).square()
-        return (out - prediction_of(x0, noise, alpha, sigma, kind)).square()
+            return (to_x0(out, x_t, noise.alpha, noise.sigma, kind) - x0).square()
+        return (out - noise.wanted(x0, kind)).square()
