@@ -43,6 +43,26 @@ def rms(x: Tensor) -> Tensor:
     return level.view(-1, *[1] * (x.ndim - 1))
 
 
+def same_rms(x: Tensor, old: Tensor) -> Tensor:
+    """`x`, each row as large as in `old`."""
+    return x * (rms(old) / rms(x))
+
+
+def same_spectrum(x: Tensor, old: Tensor) -> Tensor:
+    """`x`, each row with the magnitudes that `old` has in the frequency domain: moves change phases alone.
+
+    A latent on its way is mostly noise, and noise that leans on what a binder likes is not what a network learned to denoise:
+    it stays noise of the same spectrum (to like ends, arXiv 2405.18881 weighs how probable a noise is).
+    """
+    over = tuple(range(1, x.ndim))
+    now, before = (torch.fft.fftn(part.float(), dim=over) for part in (x, old))
+    return torch.fft.ifftn(torch.polar(before.abs(), now.angle()), dim=over).real.to(x.dtype)
+
+
+KEEP: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"rms": same_rms, "spectrum": same_spectrum}
+KEEPS = ("nothing", *KEEP)
+
+
 class Adam:
     """Adam (arXiv 1412.6980) whose moments are kept from move to move: what gradients have in common counts, and what of them
     changes with every look does not. A row's gradient and its move are each brought to one rms."""
@@ -81,7 +101,7 @@ class Aligner:
     video_rate, audio_rate: λ1, how far a latent moves (0.01 and 0.1 in the paper, for AnimateDiff and AudioLDM).
     update: "gradient", as the paper has it; "sign": each number moves by the rate, which is what the official code's fresh
         Adam does in its one update; "adam": a row moves by the rate (rms) as an Adam says that remembers all moves.
-    keep_rms: a latent is as large after a move as before it.
+    keep: what a move leaves as it was: "nothing", a latent's "rms", or its "spectrum", of which rms is a part.
     inner_steps: moves a step. first, last: the part of the steps in which there are any (the official code: 0.2 to 1).
     prompt_rate: λ2 of guided prompt tuning (eq. 8); 0 is off. Needs the denoiser's gradient, and carries over the steps.
     through_denoiser: the clean estimate is a new prediction, gradient and all, instead of taking the noise as constant.
@@ -98,7 +118,7 @@ class Aligner:
     video_rate: float = 0.01
     audio_rate: float = 0.1
     update: Literal["gradient", "sign", "adam"] = "gradient"
-    keep_rms: bool = False
+    keep: Literal["nothing", "rms", "spectrum"] = "nothing"
     inner_steps: int = 1
     first: float = 0.2
     last: float = 1.0
@@ -120,6 +140,8 @@ class Aligner:
             raise ValueError(f"task is {self.task!r}; give one of {', '.join(PAIRS)}")
         if self.update not in UPDATES:
             raise ValueError(f"update is {self.update!r}; give one of {', '.join(UPDATES)}")
+        if self.keep not in KEEPS:
+            raise ValueError(f"keep is {self.keep!r}; give one of {', '.join(KEEPS)}")
         if not 0 <= self.first < self.last <= 1:
             raise ValueError(f"first is {self.first} and last is {self.last}; give two numbers from 0 to 1, the lower first")
         require(self.binder, *{modality for pair in PAIRS[self.task] for modality in pair if modality != "text"})
@@ -193,8 +215,8 @@ class Alignment:
         self.losses.append(float(loss.detach().mean()))
         steps = (self.aligner.rates[name] * self._direction(name, gradient) for name, gradient in zip(moving, gradients))
         moved = {name: x.detach() - step for (name, x), step in zip(moving.items(), steps)}
-        if self.aligner.keep_rms:
-            moved = {name: x * (rms(moving[name].detach()) / rms(x)) for name, x in moved.items()}
+        if keep := KEEP.get(self.aligner.keep):
+            moved = {name: keep(x, moving[name].detach()) for name, x in moved.items()}
         return replace(latent, **moved)
 
     def tuned(self, cond: AVCondition, estimate: Callable[[AVCondition], AVLatent]) -> AVCondition:

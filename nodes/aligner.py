@@ -46,7 +46,11 @@ class DuetAligner(io.ComfyNode):
                     "the rate times the gradient (gradient, as the paper has it), or all by the rate on average, as earlier moves "
                     "have it too (adam).",
                 ),
-                io.Boolean.Input("keep_rms", default=False, tooltip="Latents stay as large as they were: guards against noise."),
+                io.Combo.Input(
+                    "keep", options=["nothing", "rms", "spectrum"],
+                    tooltip="What of latents stays as it was: how large they are (rms), or how large at every frequency (spectrum): "
+                    "guards against noise and overdriven sound.",
+                ),
                 io.Int.Input("inner_steps", default=1, min=1, max=100, tooltip="Moves a step. More are slower and stronger."),
                 io.Float.Input("first", default=0.2, **PART, tooltip="From which part of the steps on. 0: from the first."),
                 io.Float.Input("last", default=1.0, **PART, tooltip="Up to which part of the steps. 1: to the last."),

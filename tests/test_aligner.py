@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from duet_av.av_models.aligner import PAIRS, Adam, Aligner, Reference
+from duet_av.av_models.aligner import PAIRS, Adam, Aligner, Reference, same_spectrum
 from duet_av.av_models.contract import AVCondition, AVLatent, Condition
 from duet_av.av_models.given import Given
 from duet_av.av_models.guidance import make_guidance
@@ -155,9 +155,19 @@ def test_adam_moves_are_those_of_an_adam_that_remembers_each_at_the_rate(model):
 
 
 def test_a_move_can_keep_the_latents_rms(model):
-    _, latent, after = one_move(model, video_rate=0.5, update="sign", keep_rms=True)
+    _, latent, after = one_move(model, video_rate=0.5, update="sign", keep="rms")
     assert not torch.equal(after.video, latent.video)
     torch.testing.assert_close(after.video.square().mean(), latent.video.square().mean())
+
+
+def test_a_move_can_keep_the_latents_spectrum(model):
+    _, latent, after = one_move(model, video_rate=0.5, update="sign", keep="spectrum")
+    old, new = torch.randn(2, 2, 3, 4, 5).unbind()
+    for before, now in ((latent.video, after.video), (old, same_spectrum(old + new, old))):
+        sizes = (torch.fft.fftn(x, dim=tuple(range(1, x.ndim))).abs() for x in (now, before))
+        torch.testing.assert_close(*sizes, atol=1e-3, rtol=1e-3)
+    assert (same_spectrum(old + new, old) - old).abs().mean() > 0.1
+    torch.testing.assert_close(same_spectrum(3 * old, old), old)
 
 
 def test_inner_steps_and_the_active_interval_are_counted(model):
@@ -315,6 +325,7 @@ def test_fewer_latent_frames_can_be_decoded(model):
 @pytest.mark.parametrize("settings, said", [
     (dict(task="a2a"), "task is 'a2a'; give one of joint, v2a, a2v, i2a"),
     (dict(update="momentum"), "update is 'momentum'; give one of gradient, sign, adam"),
+    (dict(keep="size"), "keep is 'size'; give one of nothing, rms, spectrum"),
     (dict(video_rate=float("nan")), "video_rate is nan; give a number of at least 0"),
     (dict(first=0.8, last=0.2), "first is 0.8 and last is 0.2; give two numbers from 0 to 1, the lower first"),
     (dict(binder=Blind()), "Toy embeds no video; it embeds audio, text: choose another task or binder"),

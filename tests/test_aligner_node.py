@@ -31,7 +31,7 @@ def model():
 
 def aligner(task, **changes):
     settings = {
-        "binder": "Bounce-Bind", "video_rate": 0.5, "audio_rate": 0.5, "update": "sign", "keep_rms": False, "inner_steps": 1,
+        "binder": "Bounce-Bind", "video_rate": 0.5, "audio_rate": 0.5, "update": "sign", "keep": "nothing", "inner_steps": 1,
         "first": 0.0, "last": 1.0, "words": 0.0, "agreement": 1.0, "prompt_rate": 0.0, "through_denoiser": False,
         "steps_ahead": 0, "latent_frames": 0, "save_memory": False, "half_precision": False,
     }  # fmt: skip

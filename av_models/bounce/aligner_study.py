@@ -45,7 +45,7 @@ GIVEN = {"joint": "t2av", "v2a": "v2a", "a2v": "a2v", "i2a": "v2a"}  # what of t
 ByTask = Mapping[str, Mapping[str, Any]]
 """An aligner's settings for each task."""
 _ALIKE: dict[str, Any] = {
-    "keep_rms": True, "inner_steps": 2, "first": 0.0, "last": 1.0, "through_denoiser": True, "steps_ahead": 3, "words": 0.0,
+    "keep": "rms", "inner_steps": 2, "first": 0.0, "last": 1.0, "through_denoiser": True, "steps_ahead": 3, "words": 0.0,
     "latent_frames": 3, "save_memory": False,
 }  # fmt: skip
 _BY_SIGN = {"update": "sign", "video_rate": 0.03, "audio_rate": 0.03, **_ALIKE}
