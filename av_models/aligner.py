@@ -227,11 +227,14 @@ class Alignment:
         with torch.enable_grad():
             loss = self.loss(estimate(asked)).sum()
             gradients = torch.autograd.grad(loss, list(prompts.values()), allow_unused=True)
+        used = {name: gradient for name, gradient in zip(prompts, gradients) if gradient is not None}
+        if not all(bool(gradient.isfinite().all()) for gradient in used.values()):
+            self.skipped += 1
+            return cond
         parts = {}
-        for (name, y), gradient in zip(prompts.items(), gradients):
-            if gradient is not None and bool(gradient.isfinite().all()):
-                step = self.aligner.prompt_rate * self._direction(f"{name}_prompt", _of_words(gradient, told[name]))
-                parts[name] = with_prompt(told[name], (y - step).detach())
+        for name, gradient in used.items():
+            step = self.aligner.prompt_rate * self._direction(f"{name}_prompt", _of_words(gradient, told[name]))
+            parts[name] = with_prompt(told[name], (prompts[name] - step).detach())
         return replace(cond, **parts)
 
     def _direction(self, name: str, gradient: Tensor) -> Tensor:

@@ -270,8 +270,9 @@ class Nan(ToyBinder):
         return super().embed_video(frames, fps) * (torch.nan if self.calls > 2 else 1.0)
 
 
-def test_a_move_with_nan_in_its_gradient_is_left_out_counted_and_said(model):
-    result, alignment = made(model, strong(binder=Nan(), words=0.0))
+@pytest.mark.parametrize("moves", [{}, {"video_rate": 0.0, "audio_rate": 0.0, "prompt_rate": 1.0}])
+def test_a_move_with_nan_in_its_gradient_is_left_out_counted_and_said(model, moves):
+    result, alignment = made(model, strong(binder=Nan(), words=0.0, **moves))
     assert alignment.skipped and result.latent.video.isfinite().all()
     [warning] = result.warnings
     assert warning == f"{alignment.skipped} of the aligner's moves had NaN in their gradient and were left out; lower its rates"
