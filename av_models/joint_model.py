@@ -280,7 +280,7 @@ def _stream(path: str | Path, stream: StreamName, codec: str | Path, own_precisi
 
 
 def untrained_bounce() -> JointModel:
-    """Bounce's two experts as they were before they were trained as a pair."""
+    """Experts like those that Bounce was woven from, never trained as a pair."""
     blocks = read_card(shipped("bounce"))["joint_blocks"]
     parts = (shipped(part) for part in ("video_expert", "audio_expert", "video_codec", "audio_codec"))
     return join_experts(*parts, joint_blocks=blocks, name="Bounce's experts")

@@ -18,7 +18,10 @@ from duet_av.av_models.sampling import sample
 ROOT = Path(__file__).parent.parent
 MODELS = sorted((ROOT / "bounce" / "models").glob("*.safetensors"))
 BUDGET = 35_000_000  # bytes, of all without a budget of their own
-BUDGETS = {"bind": 5_000_000, "jointdit": 20_000_000, "hearing_t2av": 13_000_000, "hearing_t2v": 8_000_000}
+BUDGETS = {
+    "bind": 5_000_000, "bind_robust": 5_000_000, "jointdit": 20_000_000, "hearing_t2av": 13_000_000, "hearing_t2v": 8_000_000,
+    "video_expert_first": 8_000_000, "audio_expert_first": 5_000_000,
+}  # fmt: skip
 STUDIED = {"hearing_t2av": "t2av_1", "hearing_t2v": "t2v_1"}  # runs of docs/hearing
 FIGURES = (
     "model", "guidance", "scale", "n", "balls", "split", "sync_f1", "sync_ci", "chance", "ceiling", "detector", "attributes",

@@ -17,15 +17,19 @@ from .compiled import compile_blocks
 from .flow import device_of, draw_time, draws, noised
 from .latents import LatentSet
 
+NEUTRAL = "bouncing"
+
 
 class ExpertStage:
-    """Flow matching on one modality of a latent set; captions are dropped at random."""
+    """Flow matching on one modality of a latent set; captions are dropped at random (`text_dropout`), or say no more than
+    "bouncing" (`neutral`), so that an expert can be asked for just that."""
 
     rank = 0
 
     def __init__(self, kind: str, config: dict[str, Any], data: LatentSet, out: Path) -> None:
         self.kind, self.config, self.out = kind, config, out
         self.batch, self.drop, self.time = config["batch"], config["text_dropout"], config["time"]
+        self.neutral = config.get("neutral", 0.0)
         text = WordEncoder(list(VOCABULARY), **config["text"])
         if kind == "video_expert":
             expert = build_video_expert(config["model"], config.get("coordinates", False))
@@ -33,7 +37,7 @@ class ExpertStage:
         else:
             expert = build_audio_expert(config["model"], config["rope_scale"])
             self.data, captions = data.audio, data.audio_captions
-        self.words = text.indices(captions)
+        self.words, self.plain = text.indices(captions), text.indices([NEUTRAL])
         self.model = nn.ModuleDict({"expert": expert, "text": text})
         if config.get("compile"):
             compile_blocks(expert.transformer, expert.transformer._repeated_blocks)
@@ -41,11 +45,16 @@ class ExpertStage:
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         device = device_of(self.model)
         rows = torch.from_numpy(draws(step, 3, self.rank).integers(0, len(self.data), self.batch))
-        text = self.model["text"].encode(self.words[rows].to(device))
+        text = self.model["text"].encode(self._told(self.words[rows]).to(device))
         t = draw_time(self.batch, **self.time, device=device)
         x_t, velocity = noised(self.data[rows].to(device).float(), t)
         loss = (self.model["expert"](x_t, t, drop_text(text, self.drop)) - velocity).square().mean()
         return loss, {"loss": loss.item()}
+
+    def _told(self, words: Tensor) -> Tensor:
+        if not self.neutral:
+            return words
+        return torch.where(torch.rand(len(words), 1) < self.neutral, self.plain, words)
 
     def finish(self, model: nn.Module, run: dict[str, Any]) -> None:
         card = {
