@@ -13,7 +13,9 @@ from .checkpoint import load_checkpoint, load_into, read_card, sub_tensors
 from .contract import Prediction
 from .text import WordEncoder
 
-BOUNCE, BOUNCE_JOINTDIT, BOUNCE_BIND = "Bounce", "Bounce JointDiT", "Bounce-Bind"
+BOUNCE, BOUNCE_JOINTDIT = "Bounce", "Bounce JointDiT"
+BOUNCE_BIND, BOUNCE_BIND_ROBUST = "Bounce-Bind", "Bounce-Bind Robust"
+SHIPPED_BINDERS = {BOUNCE_BIND: "bind", BOUNCE_BIND_ROBUST: "bind_robust"}
 HEARING_T2AV, HEARING_T2V = "Hearing study T2AV", "Hearing study T2V"
 SHIPPED_JOINT = {BOUNCE: "bounce", HEARING_T2AV: "hearing_t2av", BOUNCE_JOINTDIT: "jointdit", "jointdit": "jointdit"}
 SHIPPED = Path(__file__).parent.parent / "bounce" / "models"

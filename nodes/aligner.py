@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..av_models.loading import BOUNCE_BIND
+from ..av_models.loading import SHIPPED_BINDERS
 from ..av_models.media.settings import valid_fps
 from . import model_cache
 from .host import MODELS, io, model_files
@@ -32,8 +32,9 @@ class DuetAligner(io.ComfyNode):
             search_aliases=["duet", "seeing and hearing", "imagebind", "latent aligner", "foley", "video to audio"],
             inputs=[
                 io.Combo.Input(
-                    "binder", options=[BOUNCE_BIND, *model_files()],
-                    tooltip=f"What compares picture and sound. Bounce-Bind comes with Duet; put ImageBind in models/{MODELS}.",
+                    "binder", options=[*SHIPPED_BINDERS, *model_files()],
+                    tooltip="What compares picture and sound. Bounce-Bind comes with Duet; Robust is harder to fool. Put ImageBind "
+                    f"in models/{MODELS}.",
                 ),
                 io.Combo.Input(
                     "task", options=list(TASKS), tooltip="What is moved: " + "; ".join(f"{k}: {v}" for k, v in TASKS.items()) + "."

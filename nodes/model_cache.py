@@ -8,13 +8,13 @@ from weakref import WeakValueDictionary
 
 import torch
 
-from ..av_models.loading import BOUNCE, BOUNCE_BIND, SHIPPED_EXPERTS, SHIPPED_JOINT, codec_files, shipped
+from ..av_models.loading import BOUNCE, SHIPPED_BINDERS, SHIPPED_EXPERTS, SHIPPED_JOINT, codec_files, shipped
 from ..av_models.published.load import published_files
 from .expert_files import find_expert, title
 from .host import clip_tokenizer, find_model, on_gpu
 from .types import ExpertFile
 
-COMES_WITH_DUET = (*SHIPPED_JOINT, BOUNCE_BIND)
+COMES_WITH_DUET = (*SHIPPED_JOINT, *SHIPPED_BINDERS)
 _loaded: WeakValueDictionary = WeakValueDictionary()
 
 
@@ -27,7 +27,7 @@ def load(name: str):
 
 
 def binder(name: str):
-    """The binder called `name`: Bounce-Bind, or a file of the user's."""
+    """The binder called `name`: a Bounce-Bind, or a file of the user's."""
     from ..av_models.binders.loading import load_binder
 
     source = _source(name)

@@ -35,6 +35,7 @@ from duet_av.av_models.training.coupled_rows import coupled_rows, null_rows
 from duet_av.av_models.training.curves import compare_curves, plot_curve, read_curve
 from duet_av.av_models.training.loop import CURVE, STATE, Schedule, precision
 from duet_av.av_models.training.plain_attention import attend, plain_attention
+from duet_av.av_models.training.robust_binder import spliced
 from duet_av.commands import main
 from duet_av.tests import small
 
@@ -65,7 +66,7 @@ CONFIGS = {
     },
     "audio_expert": {
         "out": "models/audio_expert.safetensors", "data": DATA | {"audio_codec": AUDIO_CODEC},
-        "stage_config": EXPERT | {"rope_scale": small.ROPE_SCALE, "model": small.audio_config()},
+        "stage_config": EXPERT | {"neutral": 0.5, "rope_scale": small.ROPE_SCALE, "model": small.audio_config()},
     },
     "joint": {
         "out": "models/joint.safetensors", "data": DATA | {"video_codec": VIDEO_CODEC, "audio_codec": AUDIO_CODEC},
@@ -110,6 +111,14 @@ CONFIGS = {
         "stage_config": {
             "batch": 4, "size": SIZE, "picture_noise": 0.1, "sound_noise": 0.01, "clips_per_pool": 8, "steps_per_pool": 100,
             "model": {"width": 32, "out": 8},
+        },
+    },
+    "robust_binder": {
+        "out": "models/robust.safetensors", "start": "models/bind.safetensors",
+        "audio_codec": AUDIO_CODEC, "audio_expert": "models/audio_expert.safetensors",
+        "stage_config": {
+            "batch": 4, "size": SIZE, "picture_noise": 0.1, "sound_noise": 0.01, "clips_per_pool": 8, "steps_per_pool": 100,
+            "model": {"width": 32, "out": 8}, "estimates": 0.8, "attack": {"moves": 2, "far": 0.6},
         },
     },
 }  # fmt: skip
@@ -495,10 +504,14 @@ def test_eq_7_weighs_by_what_the_clean_estimate_is_off(folder, tmp_path):
     assert losses["prediction"]["loss"] != pytest.approx(losses["x0"]["loss"], rel=0.1)
 
 
-def jointdit_stage(folder, tmp_path, **changes):
-    config = training.read_config(write(folder, "jointdit"))
+def stage_of(name, folder, tmp_path, **changes):
+    config = training.read_config(write(folder, name))
     config["stage_config"] |= changes
     return training.make_stage(config, folder, STEPS, tmp_path / "out.safetensors")
+
+
+def jointdit_stage(folder, tmp_path, **changes):
+    return stage_of("jointdit", folder, tmp_path, **changes)
 
 
 def test_one_clock_drives_both_but_for_rows_in_which_one_is_ahead(folder, tmp_path):
@@ -545,6 +558,44 @@ def test_the_binder_comes_out_ready_to_use(folder):
         assert each.shape == (2, 8) and each.norm(dim=-1).detach().tolist() == pytest.approx([1, 1])
     distance(v, a).sum().backward()
     assert frames.grad.abs().sum() > 0 and wave.grad.abs().sum() > 0
+
+
+def test_an_expert_is_told_no_more_than_what_happens_as_often_as_asked(folder, tmp_path):
+    stage = stage_of("audio_expert", folder, tmp_path, neutral=0.25)
+    torch.manual_seed(0)
+    told = stage._told(stage.words[:1].expand(4000, -1))
+    assert (told == stage.plain).all(1).float().mean().item() == pytest.approx(0.25, abs=0.03)
+
+
+def test_attacked_sounds_are_further_from_their_picture_and_not_too_far_from_themselves(folder, tmp_path):
+    stage = stage_of("robust_binder", folder, tmp_path)
+    torch.manual_seed(0)
+    latent, picture = torch.randn(16, small.AUDIO_CHANNELS, 64), F.normalize(torch.randn(16, 8), dim=-1)
+    offsets, render = [], stage.codec.render
+    stage.codec.render = lambda z: offsets.append(z.detach() - latent) or render(z)
+    attacked = stage._attacked(latent, picture, torch.tensor(0.1))
+    assert max(float(offset.square().mean((1, 2)).sqrt().max()) for offset in offsets) <= stage.far * 1.001
+    embed = partial(stage.model.embed_audio, sample_rate=16_000)
+    own = ((embed(render(latent)) - embed(attacked)) * picture).sum(-1)
+    assert own.mean() > 0
+    assert all(p.requires_grad for p in stage.model.parameters())
+
+
+def test_a_spliced_sound_holds_two_clips_of_other_balls():
+    kinds = torch.tensor([0, 0, 1, 1])
+    waves = torch.tensor([1.0, 2.0, 3.0, 4.0])[:, None, None].expand(4, 1, 1000)
+    torch.manual_seed(0)
+    made = spliced(waves, kinds)
+    for row in range(4):
+        ends = {round(float(made[row, 0, at])) for at in (0, -1)}
+        assert row + 1 in ends and len(ends) == 2
+        assert all(kinds[end - 1] != kinds[row] for end in ends - {row + 1})
+
+
+def test_clips_of_the_same_balls_are_not_told_apart():
+    a = torch.eye(4)
+    alike = torch.ones(4, 4, dtype=torch.bool)
+    assert contrast(a, a.roll(1, 0), torch.tensor(0.1), same=alike) == pytest.approx(0, abs=1e-6)
 
 
 def test_what_belongs_together_costs_least():

@@ -12,7 +12,7 @@ from torchaudio.functional import resample
 from torchaudio.transforms import MelSpectrogram
 
 from ..checkpoint import load_checkpoint, load_into
-from ..loading import BOUNCE_BIND, expect, shipped
+from ..loading import BOUNCE_BIND, SHIPPED_BINDERS, expect, shipped
 from ..text import WordEncoder
 
 SIDE, SHOWN = 64, 8  # pixels, frames
@@ -95,12 +95,15 @@ class BounceBind(nn.Module):
 
 
 def load_bounce_bind(source: str | Path = BOUNCE_BIND) -> BounceBind:
-    """The shipped one by its name, or one from its safetensors file."""
-    path = shipped("bind") if source == BOUNCE_BIND else Path(source)
+    """A shipped one by its name, or one from its safetensors file."""
+    ours = source in SHIPPED_BINDERS
+    path = shipped(SHIPPED_BINDERS[source]) if ours else Path(source)
     tensors, card = load_checkpoint(path)
     expect(card, "architecture", ("BounceBind",), path)
     try:
         binder = BounceBind(**card["config"])
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: its card describes no BounceBind: {error}; get the file again") from error
+    if ours:
+        binder.name = source
     return load_into(binder, tensors, path).eval().requires_grad_(False)

@@ -84,8 +84,16 @@ def overdriven(waves: Tensor) -> Tensor:
     return torch.where((at >= start * 0.9) & (at < start * 0.9 + 0.1 + length), waves * gain, waves).clamp(-1, 1)
 
 
-def contrast(a: Tensor, b: Tensor, temperature: Tensor, not_b: Tensor | None = None) -> Tensor:
-    """Symmetric InfoNCE of rows that belong together (arXiv 2103.00020, figure 3); `not_b`: what `a` must not be taken for."""
+def contrast(
+    a: Tensor, b: Tensor, temperature: Tensor, not_b: Tensor | None = None, same: Tensor | None = None
+) -> Tensor:
+    """Symmetric InfoNCE of rows that belong together (arXiv 2103.00020, figure 3). `not_b`: what `a` must not be taken for.
+    `same` [rows, rows]: rows that cannot be told apart, and are not."""
     own = torch.arange(len(a), device=a.device)
-    choices = b if not_b is None else torch.cat([b, not_b])
-    return (F.cross_entropy(a @ choices.T / temperature, own) + F.cross_entropy(b @ a.T / temperature, own)) / 2
+    there, back = a @ b.T / temperature, b @ a.T / temperature
+    if same is not None:
+        alike = same & (own[:, None] != own)
+        there, back = (of.masked_fill(alike, -torch.inf) for of in (there, back))
+    if not_b is not None:
+        there = torch.cat([there, a @ not_b.T / temperature], 1)
+    return (F.cross_entropy(there, own) + F.cross_entropy(back, own)) / 2

@@ -17,7 +17,7 @@ from .loop import Schedule, Stage, train
 
 STAGES = (
     "video_codec", "audio_codec", "video_expert", "audio_expert", "joint", "svd_expert", "audioldm2_expert", "jointdit",
-    "binder",
+    "binder", "robust_binder",
 )  # fmt: skip
 CAPTIONLESS = ("jointdit",)  # stages that a folder of videos is enough for
 
@@ -94,6 +94,11 @@ def make_stage(config: dict[str, Any], base: Path, steps: int, out: Path, on_cli
         from .bounce_binder import BinderStage
 
         return BinderStage(settings, out)
+    if kind == "robust_binder":
+        from .robust_binder import RobustBinderStage
+
+        files = (base / config[name] for name in ("audio_codec", "audio_expert"))
+        return RobustBinderStage(settings, *files, out, base / config["start"] if "start" in config else None)
     of = config["data"]
     if kind == "jointdit" and any(map(is_published, _experts(config, base))):
         return _published_jointdit(config, base, out, on_clip)
