@@ -76,12 +76,13 @@ def _aligner(args: argparse.Namespace, folder: Path, progress) -> Found:
     from ..av_models.binders.bounce_bind import load_bounce_bind
     from ..av_models.bounce.aligner_study import markdown_table, study
     from ..av_models.joint_model import load_joint_model, untrained_bounce
-    from ..av_models.loading import BOUNCE
+    from ..av_models.loading import BOUNCE, BOUNCE_BIND_ROBUST
 
     def on_clip(key: str, done: int, total: int) -> None:
         progress(" ".join(key.split()[:2]), done, total)
 
-    found = study(untrained_bounce(), load_joint_model(BOUNCE), load_bounce_bind(), folder, args.test, on_clip)
+    binder = load_bounce_bind(BOUNCE_BIND_ROBUST)
+    found = study(untrained_bounce(), load_joint_model(BOUNCE), binder, folder, args.test, on_clip)
     return markdown_table(found), None
 
 
