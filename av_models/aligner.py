@@ -7,7 +7,7 @@ are apart, and the latent moves against the gradient of that.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
@@ -209,8 +209,7 @@ class Alignment:
         with torch.enable_grad():
             loss = self.loss(clean(replace(latent, **moving)))
             gradients = torch.autograd.grad(loss.sum(), list(moving.values()))
-        if not all(bool(gradient.isfinite().all()) for gradient in gradients):
-            self.skipped += 1
+        if not self._usable(gradients):
             return latent
         self.losses.append(float(loss.detach().mean()))
         steps = (self.aligner.rates[name] * self._direction(name, gradient) for name, gradient in zip(moving, gradients))
@@ -228,14 +227,19 @@ class Alignment:
             loss = self.loss(estimate(asked)).sum()
             gradients = torch.autograd.grad(loss, list(prompts.values()), allow_unused=True)
         used = {name: gradient for name, gradient in zip(prompts, gradients) if gradient is not None}
-        if not all(bool(gradient.isfinite().all()) for gradient in used.values()):
-            self.skipped += 1
+        if not self._usable(used.values()):
             return cond
         parts = {}
         for name, gradient in used.items():
             step = self.aligner.prompt_rate * self._direction(f"{name}_prompt", _of_words(gradient, told[name]))
             parts[name] = with_prompt(told[name], (prompts[name] - step).detach())
         return replace(cond, **parts)
+
+    def _usable(self, gradients: Iterable[Tensor]) -> bool:
+        """Whether none of them has NaN in it; if one has, that move is `skipped`."""
+        usable = all(bool(gradient.isfinite().all()) for gradient in gradients)
+        self.skipped += not usable
+        return usable
 
     def _direction(self, name: str, gradient: Tensor) -> Tensor:
         """What the rates multiply."""

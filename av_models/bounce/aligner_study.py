@@ -24,6 +24,7 @@ from ..joint_model import JointModel
 from ..metrics.attributes import observe
 from ..metrics.intervals import mean_and_interval
 from .agreement import agreement, heard_kinds, seen_kinds, true_kinds
+from .captions import A_BALL_BOUNCING, JUST_BOUNCING
 from .evaluate import sync
 from .fidelity import fidelity
 from .generate import Prompt, generate
@@ -37,7 +38,7 @@ from .tasks import given_of
 from .world import FPS, FRAMES, Worlds, simulate
 
 RESULTS = "results.jsonl"
-PROMPT, BOUNCE_PROMPT = "bouncing", "a ball bouncing"
+PROMPT, BOUNCE_PROMPT = JUST_BOUNCING, A_BALL_BOUNCING
 """Bounce never heard the word alone, and agrees less when it is all that it is told."""
 BATCH = 5  # small ones fit the cache
 FIRST_SEED = {"test": 1_000_000, "val": 5_000_000}
@@ -47,10 +48,11 @@ GIVEN = {"joint": "t2av", "v2a": "v2a", "a2v": "a2v", "i2a": "v2a"}  # what of t
 ByTask = Mapping[str, Mapping[str, Any]]
 """An aligner's settings for each task."""
 _ALIKE: dict[str, Any] = {
-    "first": 0.0, "last": 0.5, "through_denoiser": True, "steps_ahead": 3, "words": 0.0, "latent_frames": 3, "save_memory": False,
+    "keep": "rms", "inner_steps": 4, "first": 0.0, "last": 0.5, "through_denoiser": True, "steps_ahead": 3, "words": 0.0,
+    "latent_frames": 3, "save_memory": False,
 }  # fmt: skip
-_BY_SIGN: dict[str, Any] = {"update": "sign", "video_rate": 0.03, "audio_rate": 0.03, "keep": "rms", "inner_steps": 4, **_ALIKE}
-_BY_ADAM: dict[str, Any] = {"update": "adam", "audio_rate": 0.06, "keep": "rms", "inner_steps": 4, **_ALIKE}
+_BY_SIGN = {"update": "sign", "video_rate": 0.03, "audio_rate": 0.03, **_ALIKE}
+_BY_ADAM = {"update": "adam", "audio_rate": 0.06, **_ALIKE}
 SETTINGS = {
     "joint": _BY_SIGN, "v2a": _BY_ADAM | {"audio_rate": 0.15, "keep": "spectrum"}, "a2v": _BY_SIGN, "i2a": _BY_ADAM,
 }  # fmt: skip
@@ -125,7 +127,7 @@ def _clips(
     arm: Arm, model: JointModel, binder: Binder, settings: ByTask, worlds: Worlds, on_clip: Callable[[int, int], None]
 ) -> Iterator[tuple[Tensor, Tensor]]:
     if arm.kind == "joint":
-        settled = chosen(model)
+        settled = replace(chosen(model), eta=0.0)
         strategy = make_guidance(settled.guidance, video_scale=settled.scale, audio_scale=settled.scale)
     else:
         settled = EXPERTS[arm.task]
@@ -134,7 +136,7 @@ def _clips(
     given = given_of(GIVEN[arm.task], model, worlds)
     prompts = [Prompt(arm.prompt, arm.prompt)] * arm.n
     return generate(
-        model, prompts, strategy, steps=settled.steps, shift=settled.shift, eta=0.0 if arm.kind == "joint" else settled.eta,
+        model, prompts, strategy, steps=settled.steps, shift=settled.shift, eta=settled.eta,
         seed=FIRST_SEED[arm.split], batch=BATCH, given=given, alignment=alignment, on_clip=on_clip,
     )  # fmt: skip
 

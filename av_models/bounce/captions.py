@@ -29,6 +29,7 @@ SOUNDS = {
     "rubber": (("thudding", "thuds", "thud"), ("thumping", "thumps", "thump")),
 }
 ANY_SOUND = (("bouncing", "bounces", "sound"), ("landing", "lands", "noise"))
+JUST_BOUNCING, A_BALL_BOUNCING = "bouncing", "a ball bouncing"  # no attribute named; the first names no number either
 JOINTS = ("and", "and", "and", "with", "beside")
 GRAMMAR = ("a", "an", "the", "of", "two", "and")
 

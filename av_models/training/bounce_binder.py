@@ -6,6 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,7 +15,7 @@ from ..binders.bounce_bind import RATE, BounceBind
 from ..bounce.captions import VOCABULARY, captions
 from ..bounce.render import render
 from ..bounce.sound import render_sound
-from ..bounce.world import FPS, FRAMES, simulate
+from ..bounce.world import FPS, FRAMES, Worlds, simulate
 from ..checkpoint import half, save_checkpoint
 from .flow import device_of, draws
 
@@ -35,22 +36,29 @@ class BinderStage:
         self.model = BounceBind(list(VOCABULARY), **config["model"])
 
     @lru_cache(maxsize=1)
+    def worlds(self, index: int) -> Worlds:
+        return simulate(self.clips, "train", seed=index)
+
+    @lru_cache(maxsize=1)
     def pool(self, index: int) -> tuple[Tensor, Tensor, list[str], list[str]]:
-        worlds = simulate(self.clips, "train", seed=index)
+        worlds = self.worlds(index)
         frames = torch.from_numpy(render(worlds, self.size)[:, :FRAMES:EVERY].copy())
         return frames, torch.from_numpy(render_sound(worlds)), *captions(worlds, index)
 
-    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+    def drawn(self, step: int) -> tuple[np.ndarray, Tensor, Tensor, list[str], list[str]]:
+        """A batch: its rows in the pool, pictures [B, F, H, W, 3], sounds [B, 1, samples], and what is said of either."""
         frames, sounds, seen, heard = self.pool(step // self.reuse)
-        rows = draws(step, 8, self.rank).integers(0, len(frames), self.batch)
-        device = device_of(self.model)
-        pictures = frames[rows].to(device).float() / 255
-        waves = sounds[rows][:, None].to(device)
+        rows, device = draws(step, 8, self.rank).integers(0, len(frames), self.batch), device_of(self.model)
+        pictures, waves = frames[rows].to(device).float() / 255, sounds[rows][:, None].to(device)
+        return rows, pictures, waves, [seen[row] for row in rows], [heard[row] for row in rows]
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        _, pictures, waves, seen, heard = self.drawn(step)
         embedded = (
             self.model.embed_video(self._noisy(pictures, self.picture_noise), FPS / EVERY),
             self.model.embed_audio(self._noisy(waves, self.sound_noise), RATE),
-            self.model.embed_text([seen[row] for row in rows]),
-            self.model.embed_text([heard[row] for row in rows]),
+            self.model.embed_text(seen),
+            self.model.embed_text(heard),
         )
         spoiled = self.model.embed_audio(overdriven(waves), RATE)
         picture, sound, of_picture, of_sound = embedded
@@ -60,8 +68,7 @@ class BinderStage:
             "picture_words": contrast(picture, of_picture, temperature),
             "sound_words": contrast(of_sound, sound, temperature, spoiled),
         }
-        total = sum(losses.values())
-        return total, {"loss": total.item()} | {name: loss.item() for name, loss in losses.items()}
+        return summed(losses)
 
     def _noisy(self, x: Tensor, most: float) -> Tensor:
         """Each row with as much noise as chance has it, up to `most`."""
@@ -74,6 +81,11 @@ class BinderStage:
         save_checkpoint(self.out, half(model.state_dict()), card)
 
 
+def summed(losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+    total = sum(losses.values())
+    return total, {"loss": total.item()} | {name: loss.item() for name, loss in losses.items()}
+
+
 def overdriven(waves: Tensor) -> Tensor:
     """Each row [C, samples] as loud as chance has it for a while, and clipped: what must not pass for it, though its partials
     are all there. A latent that is moved too far sounds like this."""
@@ -84,9 +96,7 @@ def overdriven(waves: Tensor) -> Tensor:
     return torch.where((at >= start * 0.9) & (at < start * 0.9 + 0.1 + length), waves * gain, waves).clamp(-1, 1)
 
 
-def contrast(
-    a: Tensor, b: Tensor, temperature: Tensor, not_b: Tensor | None = None, same: Tensor | None = None
-) -> Tensor:
+def contrast(a: Tensor, b: Tensor, temperature: Tensor, not_b: Tensor | None = None, same: Tensor | None = None) -> Tensor:
     """Symmetric InfoNCE of rows that belong together (arXiv 2103.00020, figure 3). `not_b`: what `a` must not be taken for.
     `same` [rows, rows]: rows that cannot be told apart, and are not."""
     own = torch.arange(len(a), device=a.device)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..bounce.captions import VOCABULARY
+from ..bounce.captions import JUST_BOUNCING, VOCABULARY
 from ..checkpoint import half, save_checkpoint
 from ..contract import Condition
 from ..loading import build_audio_expert, build_video_expert, prefixed
@@ -16,8 +16,6 @@ from ..text import WordEncoder
 from .compiled import compile_blocks
 from .flow import device_of, draw_time, draws, noised
 from .latents import LatentSet
-
-NEUTRAL = "bouncing"
 
 
 class ExpertStage:
@@ -37,7 +35,7 @@ class ExpertStage:
         else:
             expert = build_audio_expert(config["model"], config["rope_scale"])
             self.data, captions = data.audio, data.audio_captions
-        self.words, self.plain = text.indices(captions), text.indices([NEUTRAL])
+        self.words, self.plain = text.indices(captions), text.indices([JUST_BOUNCING])
         self.model = nn.ModuleDict({"expert": expert, "text": text})
         if config.get("compile"):
             compile_blocks(expert.transformer, expert.transformer._repeated_blocks)

@@ -14,24 +14,25 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..aligner import rms
 from ..binders.bounce_bind import RATE, load_bounce_bind
 from ..bounce.agreement import true_kinds
-from ..bounce.world import FPS, MATERIALS, SIZES, simulate
+from ..bounce.captions import A_BALL_BOUNCING
+from ..bounce.world import FPS, MATERIALS, SIZES
 from ..contract import Condition
 from ..loading import load_codec, load_expert
-from .bounce_binder import EVERY, BinderStage, contrast, overdriven
-from .flow import device_of, draws
+from .bounce_binder import EVERY, BinderStage, contrast, overdriven, summed
+from .flow import noised
 
-NEUTRAL = "a ball bouncing"
 ESTIMATE_STEPS = 3
 REACH = 0.8  # of the distance allowed, in one move
 
 
 class RobustBinderStage(BinderStage):
-    """As `BinderStage`, from a trained binder (`start`) or from nothing, with three more kinds of sound. *Attacked*: its latent moved, away from
-    its picture or towards another's. *Estimated*: what the T2A expert makes of it from somewhere on its way from noise, which
-    is what an aligner shows; these are attacked too. *Half right*: from some time on, of other balls. Clips of the same balls
-    are not told apart.
+    """As `BinderStage`, from a trained binder (`start`) or from nothing, with three more kinds of sound. *Attacked*: its latent
+    moved, away from its picture or towards another's. *Estimated*: what the T2A expert makes of it from somewhere on its way
+    from noise, which is what an aligner shows; these are attacked too. *Half right*: from some time on, of other balls. Clips
+    of the same balls are not told apart.
 
     attack: `moves`, and how far (`far`, rms of a latent whose own is 1) they may lead. estimates: the share of noise up to
     which the first half of a batch is estimated, 0 for none.
@@ -49,19 +50,18 @@ class RobustBinderStage(BinderStage):
     @lru_cache(maxsize=1)
     def kinds(self, index: int) -> Tensor:
         """Which balls are in each clip of a pool, as bits."""
-        worlds, bits = simulate(self.clips, "train", seed=index), [(size, m) for size in SIZES for m in MATERIALS]
+        worlds, bits = self.worlds(index), [(size, m) for size in SIZES for m in MATERIALS]
         return torch.tensor([sum(1 << bits.index(kind) for kind in true_kinds(worlds, row)) for row in range(len(worlds))])
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        frames, sounds, seen, heard = self.pool(step // self.reuse)
-        rows = draws(step, 8, self.rank).integers(0, len(frames), self.batch)
-        device, model = device_of(self.model), self.model
+        rows, pictures, waves, seen, heard = self.drawn(step)
+        device, model = waves.device, self.model
         for frozen in (self.codec, self.expert, self.words):
             frozen.to(device)
-        waves, kinds = sounds[rows][:, None].to(device), self.kinds(step // self.reuse)[rows].to(device)
+        kinds = self.kinds(step // self.reuse)[rows].to(device)
         same = kinds[:, None] == kinds[None]
-        picture = model.embed_video(self._noisy(frames[rows].to(device).float() / 255, self.picture_noise), FPS / EVERY)
-        of_picture, of_sound = (model.embed_text([texts[row] for row in rows]) for texts in (seen, heard))
+        picture = model.embed_video(self._noisy(pictures, self.picture_noise), FPS / EVERY)
+        of_picture, of_sound = model.embed_text(seen), model.embed_text(heard)
         temperature = model.temperature.exp()
         latent = self.codec.encode(waves)
         half = self.batch // 2 if self.noise else 0
@@ -77,8 +77,7 @@ class RobustBinderStage(BinderStage):
             "picture_attacked": contrast(picture, attacked, temperature, wrong, same),
             "attacked_words": contrast(of_sound, attacked, temperature, wrong, same),
         }
-        total = sum(losses.values())
-        return total, {"loss": total.item()} | {name: loss.item() for name, loss in losses.items()}
+        return summed(losses)
 
     @torch.no_grad()
     def _estimated(self, latent: Tensor) -> Tensor:
@@ -87,8 +86,8 @@ class RobustBinderStage(BinderStage):
         if not rows:
             return latent
         t = self.noise * torch.rand(rows, device=latent.device)
-        x = (1 - t)[:, None, None] * latent + t[:, None, None] * torch.randn_like(latent)
-        told: Condition = self.words([NEUTRAL]).spread(rows)
+        x, _ = noised(latent, t)
+        told: Condition = self.words([A_BALL_BOUNCING]).spread(rows)
         for left in range(ESTIMATE_STEPS, 0, -1):
             step = t / left
             x, t = x - step[:, None, None] * self.expert(x, t, told), t - step
@@ -101,15 +100,15 @@ class RobustBinderStage(BinderStage):
         far, start, towards = (torch.rand(rows, 1, 1, device=latent.device) for _ in range(3))
         far = self.far * far
         offset = torch.randn_like(latent)
-        offset = far * start * offset / _rms(offset)
+        offset = far * start * offset / rms(offset)
         self.model.requires_grad_(False)
         for _ in range(self.moves):
             offset.requires_grad_()
             said = self.model.embed_audio(self.codec.render(latent + offset), RATE) @ picture.T / temperature
             away, other = (F.cross_entropy(said, which, reduction="none") for which in (own, own.roll(1)))
             (gradient,) = torch.autograd.grad(torch.where(towards[:, 0, 0] < 0.5, -other, away).sum(), offset)
-            offset = offset.detach() + far * REACH * gradient / _rms(gradient)
-            offset = offset * (far / _rms(offset)).clamp(max=1)
+            offset = offset.detach() + far * REACH * gradient / rms(gradient)
+            offset = offset * (far / rms(offset)).clamp(max=1)
         self.model.requires_grad_(True)
         return self.codec.render(latent + offset).detach()
 
@@ -124,7 +123,3 @@ def spliced(waves: Tensor, kinds: Tensor) -> Tensor:
     late = ((at - cut) / 0.01).clamp(0, 1)
     share = torch.where(torch.rand(rows, 1, 1, device=device) < 0.5, late, 1 - late)
     return (1 - share) * waves + share * waves[other]
-
-
-def _rms(x: Tensor) -> Tensor:
-    return x.square().mean((1, 2), keepdim=True).sqrt().clamp_min(1e-8)
