@@ -1,4 +1,4 @@
-"""Time: the grid that both modalities share, and one modality's diffusers scheduler running on a grid.
+"""Time: the grid of steps, which both modalities share as a rule, and one modality's diffusers scheduler running on a grid.
 
 The sampler carries each scheduler's own state. A network sees its path's x_t = α x_0 + σ ε, which for a flow and for
 DDIM is that state; Euler's for EDM and DDPM is x_0 + σ ε, which `network_input` scales.
@@ -29,15 +29,15 @@ PREDICTIONS: dict[str, Prediction] = {
 }  # fmt: skip
 
 
-def time_grid(steps: int, shift: float = 1.0) -> list[float]:
+def time_grid(steps: int, shift: float = 1.0, name: str = "shift") -> list[float]:
     """Times of `steps` steps from 1 down to 1/steps, bent by `shift` as t' = s t / (1 + (s − 1) t).
 
-    The shift is Esser et al., arXiv 2403.03206, eq. 23. Raises ValueError unless steps ≥ 1 and shift > 0.
+    The shift is Esser et al., arXiv 2403.03206, eq. 23. Raises ValueError unless steps ≥ 1 and shift > 0, by its `name`.
     """
     if not isinstance(steps, numbers.Integral) or steps < 1:
         raise ValueError(f"steps is {steps}; give a whole number of at least 1")
     if not isinstance(shift, numbers.Real) or not (math.isfinite(shift) and shift > 0):
-        raise ValueError(f"shift is {shift}; give a number above 0 (1 leaves the time grid as it is)")
+        raise ValueError(f"{name} is {shift}; give a number above 0 (1 leaves the time grid as it is)")
     uniform = ((steps - i) / steps for i in range(steps))
     return [shift * t / (1 + (shift - 1) * t) for t in uniform]
 
@@ -69,7 +69,7 @@ class Clock(ABC):
 
     @abstractmethod
     def share(self, grid: Sequence[float]) -> None:
-        """Runs on the shared `grid`; raises ValueError where the scheduler has another one of its own."""
+        """Runs on a `grid` of the sampler's; raises ValueError where the scheduler has another one of its own."""
 
     @abstractmethod
     def own(self, steps: int) -> None:

@@ -1,7 +1,8 @@
 """The joint sampler: one plain loop over a joint denoiser, one diffusers scheduler per modality.
 
-Coupled, one grid of times drives both schedulers (t_uni: what the joint model was trained on). In parity mode the
-joint parameters are dropped and each modality runs on its own scheduler's grid, as its own pipeline would.
+Coupled, one grid of times drives both schedulers (t_uni: what the joint model was trained on), unless the sound is
+given a shift of its own. In parity mode the joint parameters are dropped and each modality runs on its own scheduler's
+grid, as its own pipeline would.
 """
 
 from __future__ import annotations
@@ -73,14 +74,14 @@ def sampling_cost(
     steps: int,
     *,
     shift: float = 1.0,
+    audio_shift: float | None = None,
     parity: bool = False,
     batch_branches: bool = True,
     alignment: Alignment | None = None,
 ) -> Cost:
     """What `sample` will run with these settings, known before it runs (schedulers of one evaluation a step)."""
-    grid = time_grid(steps, shift)
     guidance = replace(guidance, removed=guidance.removed or parity)
-    plan = [Step(i, len(grid), t, t) for i, t in enumerate(grid)]
+    plan = [Step(i, steps, *times) for i, times in enumerate(zip(*_grids(steps, shift, audio_shift)))]
     looks = _looks(plan, alignment) if alignment else ()
     return replace(cost_of(guidance, [*plan, *looks], batch_branches), steps=len(plan))
 
@@ -99,6 +100,7 @@ def sample(
     video_scheduler=None,
     audio_scheduler=None,
     shift: float = 1.0,
+    audio_shift: float | None = None,
     eta: float = 0.0,
     parity: bool = False,
     batch_branches: bool = True,
@@ -115,6 +117,8 @@ def sample(
     video_seed, audio_seed: of the whole batch, or one for each row, which gets what it would get alone.
     video_scheduler, audio_scheduler: diffusers schedulers for the model's noise worlds, left untouched; where None, flow
         matching's Euler for a flow, and Euler for EDM and DDPM.
+    shift: bends the grid of times (`time_grid`). audio_shift: the sound's own; None: as the picture's. With the lower shift
+        it is ahead of its picture, which can then be aligned to a sound that is there already.
     eta: how much of its noise each step draws anew: DDIM's η (arXiv 2010.02502, eq. 16), for either modality's own noise.
         0 is the schedulers' own steps, 1 ancestral sampling. What a network got wrong early it can then mend later. Above 1
         more is drawn, at most all of it: clips get surer, and vary less than what the model was trained on.
@@ -132,12 +136,13 @@ def sample(
     Raises ValueError, in one line, for bad numbers, schedulers that cannot share a clock, and a guidance that the
     model cannot do.
     """
-    grid = time_grid(steps, shift)
+    grids = _grids(steps, shift, audio_shift)
     guidance = replace(guidance, removed=guidance.removed or parity)
     video = make_clock(model.paths[0], video_scheduler, VIDEO, video_seed)
     audio = make_clock(model.paths[1], audio_scheduler, AUDIO, audio_seed)
+    _check_shifts(shift, audio_shift, parity)
     _check_eta(eta, parity or video_scheduler is not None or audio_scheduler is not None)
-    _set((video, audio), grid, shift, parity)
+    _set((video, audio), grids, parity)
     plan = [Step(i, len(video.times), *times) for i, times in enumerate(zip(video.times, audio.times))]
     models, texts = {"main": model}, {"main": {"positive": positive, "negative": negative}}
     if bad_model is not None:
@@ -285,11 +290,15 @@ class _Denoising:
         )
 
 
-def _set(clocks: tuple[Clock, Clock], grid, shift, parity) -> None:
-    """Sets both clocks to the shared grid, or each to its own."""
-    if parity and shift != 1:
-        raise ValueError(f"shift is {shift}; in parity mode leave it 1 and give each scheduler its own")
-    for clock in clocks:
+def _grids(steps: int, shift: float, audio_shift: float | None) -> tuple[list[float], list[float]]:
+    """Times of the picture and of the sound, before any scheduler."""
+    video = time_grid(steps, shift)
+    return video, video if audio_shift is None else time_grid(steps, audio_shift, "audio_shift")
+
+
+def _set(clocks: tuple[Clock, Clock], grids: tuple[list[float], list[float]], parity: bool) -> None:
+    """Sets each clock to its grid, or, in parity mode, to its scheduler's own."""
+    for clock, grid in zip(clocks, grids):
         if parity:
             clock.own(len(grid))
         else:
@@ -298,6 +307,12 @@ def _set(clocks: tuple[Clock, Clock], grid, shift, parity) -> None:
     if counts[0] != counts[1]:
         raise ValueError(f"the schedulers take {counts[0]} (video) and {counts[1]} (audio) network evaluations; "
                          "choose two that take the same number")  # fmt: skip
+
+
+def _check_shifts(shift: float, audio_shift: float | None, parity: bool) -> None:
+    for name, value in (("shift", shift), ("audio_shift", audio_shift)):
+        if parity and value not in (None, 1):
+            raise ValueError(f"{name} is {value}; in parity mode leave it 1 and give each scheduler its own")
 
 
 def _check_eta(eta: float, bound: bool) -> None:

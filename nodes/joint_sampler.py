@@ -77,7 +77,8 @@ def _progress(model):
 
 def _summary(facts: dict) -> str:
     eta = f", eta {facts['eta']:g}" if facts["eta"] else ""
+    ahead = f", the sound's shift {facts['audio_shift']:g}" if facts["audio_shift"] else ""
     return (
-        f"video seed {facts['video_seed']}, audio seed {facts['audio_seed']}; {facts['steps']} steps of {facts['guidance']}{eta}, "
+        f"video seed {facts['video_seed']}, audio seed {facts['audio_seed']}; {facts['steps']} steps of {facts['guidance']}{eta}{ahead}, "
         f"each {facts['branches_per_step']:g} branches in {facts['forwards_per_step']:g} network calls"
     )

@@ -21,7 +21,7 @@ def seed_input(name: str, tooltip: str):
 
 
 def settings_inputs() -> list:
-    """How to sample: seeds, steps, the shape of the time grid, batching."""
+    """How to sample: seeds, steps, the shape of the time grids, batching."""
     return [
         seed_input("video_seed", "Chance in the picture. Keep it and change the other to keep the start of the picture."),
         seed_input("audio_seed", "Chance in the sound. Change it alone for another sound."),
@@ -38,12 +38,17 @@ def settings_inputs() -> list:
             tooltip="How much of its noise each step draws anew: 0 none, 1 as ancestral samplers do. Later steps then mend what "
             "earlier ones got wrong: motion and timing gain. Above 1 clips get surer still, and vary less.",
         ),
+        io.Float.Input(
+            "audio_shift", default=0.0, min=0.0, max=100.0, step=0.01, optional=True,
+            tooltip="The sound's own shift; 0: that of both. Below shift the sound is ahead, and Aligner makes a picture for a sound "
+            "that is there already. For experts that never met: joint models know both at one time.",
+        ),
     ]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What `settings_inputs` gave."""
+    """What `settings_inputs` gave. `audio_shift`: 0 where it is `shift`."""
 
     video_seed: int
     audio_seed: int
@@ -51,6 +56,12 @@ class Settings:
     shift: float
     batch_branches: bool
     eta: float = 0.0
+    audio_shift: float = 0.0
+
+    @property
+    def grid(self) -> dict[str, float | None]:
+        """The times of picture and sound, as `sample` takes them."""
+        return {"shift": self.shift, "audio_shift": self.audio_shift or None}
 
 
 def notes_on(model) -> list[str]:
@@ -87,7 +98,7 @@ def sample_latent(
         strategy = replace(strategy, removed=True)
     alignment = aligned and _begun(aligned, model, shape, prompts, streams.to(model.device), known)
     cost = sampling_cost(
-        strategy, settings.steps, shift=settings.shift, batch_branches=settings.batch_branches, alignment=alignment
+        strategy, settings.steps, **settings.grid, batch_branches=settings.batch_branches, alignment=alignment
     )
     report_text(f"{cost.branches_per_step:g} branches a step in {cost.forwards_per_step:g} network calls", node_id)
     return sample(
@@ -98,7 +109,7 @@ def sample_latent(
         steps=settings.steps,
         video_seed=settings.video_seed,
         audio_seed=settings.audio_seed,
-        shift=settings.shift,
+        **settings.grid,
         eta=settings.eta,
         batch_branches=settings.batch_branches,
         bad_model=None if bad is None else BadModel(bad.denoiser, *_asked(prompts, bad, shape)),

@@ -361,6 +361,13 @@ def test_graphs_from_before_eta_give_what_they_gave(model):
     assert "eta" not in before.args[1] and "2 steps of joint_cfg, eta 1," in some.args[1]
 
 
+def test_a_sound_may_have_a_shift_of_its_own(model):
+    both, own = sampled(model, shift=3.0), sampled(model, shift=3.0, audio_shift=0.5)
+    assert all(torch.equal(a, b) for a, b in zip(streams(both), streams(sampled(model, shift=3.0, audio_shift=0.0))))
+    assert not torch.equal(streams(both)[1], streams(own)[1])
+    assert "shift" not in both.args[1] and "joint_cfg, the sound's shift 0.5," in own.args[1]
+
+
 def test_the_exact_cost_is_shown_before_the_first_step(model, monkeypatch):
     shown = []
     monkeypatch.setattr(sampling, "report_text", lambda text, node_id: shown.append((text, node_id, list(model.denoiser.calls))))

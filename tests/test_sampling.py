@@ -131,6 +131,27 @@ def test_shift_changes_the_path_and_not_the_end(shift):
     assert video == pytest.approx(2.75, abs=0.02) and audio == pytest.approx(2.75, abs=0.02) and error < 0.02
 
 
+def test_a_sound_on_a_grid_of_its_own_runs_ahead_and_ends_in_place():
+    video, audio, error = gaussian(NONE, shift=8.0, audio_shift=1.0)
+    assert video == pytest.approx(2.75, abs=0.03) and audio == pytest.approx(2.75, abs=0.02) and error < 0.03
+
+
+def test_each_modality_is_told_its_own_time_and_stepped_on_its_own_grid():
+    apart = make_guidance("none", removed=True)
+    staged = run(apart, steps=3, shift=8.0, audio_shift=0.5).latent
+    assert torch.equal(staged.video, run(apart, steps=3, shift=8.0).latent.video)
+    assert torch.equal(staged.audio, run(apart, steps=3, shift=0.5).latent.audio)
+    assert equal(run(shift=2.0, audio_shift=2.0).latent, run(shift=2.0).latent)
+
+
+def test_cost_knows_an_interval_on_two_grids():
+    guidance = make_guidance("cfg", video_scale=3.0, audio_scale=3.0, interval_low=0.5)
+    settings = {"steps": 8, "shift": 8.0, "audio_shift": 1.0}
+    cost, ran = sampling_cost(guidance, **settings), run(guidance, **settings)
+    assert cost.branches_per_step == ran.branches_per_step
+    assert cost.branches_per_step == sampling_cost(guidance, 8, shift=8.0).branches_per_step  # while either is guided
+
+
 # Identities.
 
 
@@ -501,6 +522,8 @@ def test_values_that_are_not_finite_are_reported():
         (dict(steps=2.5), "steps is 2.5; give a whole number of at least 1"),
         (dict(shift=0), "shift is 0; give a number above 0 (1 leaves the time grid as it is)"),
         (dict(shift=float("inf")), "shift is inf; give a number above 0 (1 leaves the time grid as it is)"),
+        (dict(audio_shift=0), "audio_shift is 0; give a number above 0 (1 leaves the time grid as it is)"),
+        (dict(parity=True, audio_shift=2.0), "audio_shift is 2.0; in parity mode leave it 1 and give each scheduler its own"),
         (dict(parity=True, shift=2.0), "shift is 2.0; in parity mode leave it 1 and give each scheduler its own"),
         (dict(eta=-0.1), "eta is -0.1; give 0 (no noise is drawn anew), 1 (ancestral sampling) or more"),
         (dict(eta=float("nan")), "eta is nan; give 0 (no noise is drawn anew), 1 (ancestral sampling) or more"),

@@ -51,6 +51,7 @@ def sampled(
     steps: int,
     shift: float,
     seed: int,
+    audio_shift: float | None = None,
     eta: float = 0.0,
     batch: int = 16,
     given: Callable[[int, int], Given] | None = None,
@@ -70,7 +71,7 @@ def sampled(
         seeds = [seed + start + i for i in range(len(part))]
         yield sample(
             model.denoiser, model.latent_shape(shape, len(part)), *_texts(model, part), guidance, steps=steps, shift=shift,
-            video_seed=seeds, audio_seed=seeds, eta=eta,
+            audio_shift=audio_shift, video_seed=seeds, audio_seed=seeds, eta=eta,
             given=given(start, start + len(part)) if given else None,
             alignment=alignment(start, start + len(part)) if alignment else None,
             bad_model=BadModel(bad_model.denoiser, *_texts(bad_model, part)) if bad_model else None,
