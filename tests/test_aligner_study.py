@@ -5,7 +5,7 @@ import pytest
 
 from duet_av.av_models.bounce import aligner_study
 from duet_av.av_models.bounce.agreement import agreement, heard_kinds, seen_kinds, true_kinds
-from duet_av.av_models.bounce.aligner_study import GIVEN, arms, markdown_table, study, way
+from duet_av.av_models.bounce.aligner_study import EXPERTS, GIVEN, arms, markdown_table, study, way
 from duet_av.av_models.bounce.evaluate import true_clips
 from duet_av.av_models.bounce.world import FPS, simulate
 from duet_av.av_models.metrics.attributes import observe
@@ -73,6 +73,15 @@ def test_other_settings_measure_aligned_arms_anew(measured, tmp_path):
     del measured[:]
     study(None, None, None, tmp_path, 3, lambda *_: None, settings=dict.fromkeys(GIVEN, {"audio_rate": 9.0}))
     assert {arm.kind for arm in measured} == {"aligned"}
+
+
+def test_a_sound_that_is_ahead_measures_that_task_anew_and_bounce_not(measured, tmp_path, monkeypatch):
+    monkeypatch.setitem(EXPERTS, "joint", EXPERTS["joint"] | {"audio_shift": 8.0})
+    study(None, None, None, tmp_path, 3, lambda *_: None)
+    del measured[:]
+    monkeypatch.setitem(EXPERTS, "joint", EXPERTS["joint"] | {"audio_shift": 2.5})
+    study(None, None, None, tmp_path, 3, lambda *_: None)
+    assert [(arm.task, arm.kind) for arm in measured] == [("joint", "apart"), ("joint", "aligned")]
 
 
 def test_the_study_is_a_command(measured, tmp_path, monkeypatch, capsys):

@@ -35,7 +35,6 @@ class Settings:
     steps: int
     shift: float
     eta: float = 0.0
-    audio_shift: float | None = None
 
 
 CHOSEN = {  # on validation clips: see the README
