@@ -109,6 +109,7 @@ class Aligner:
         a clip instead of the mean of all that may come of the latent (as DITTO does from the first step, arXiv 2401.12179).
     words, other: weights of the distances to the prompts, and of that between picture and sound.
     latent_frames: how many latent frames of the picture are decoded for the binder, spread evenly; 0 is all of them.
+    turns: at each move other ones, until all were seen: what is there in some frames only does not stay unseen.
     save_memory: what was decoded is not kept for the way back but made again.
     half: the binder in bfloat16.
     """
@@ -128,6 +129,7 @@ class Aligner:
     words: float = 1.0
     other: float = 1.0
     latent_frames: int = 0
+    turns: bool = False
     save_memory: bool = True
     half: bool = False
 
@@ -271,10 +273,18 @@ class Alignment:
         fps, wanted = float(self.shape.video.fps), self.aligner.latent_frames
         if 0 < wanted < latent.shape[2]:
             fps = fps * wanted / latent.shape[2]
-            latent = latent[:, :, torch.linspace(0, latent.shape[2] - 1, wanted).round().long()]
+            latent = latent[:, :, self._shown(latent.shape[2], wanted)]
         frames = self.model.render_video(latent, self.shape)
         with self._precision(frames):
             return self.aligner.binder.embed_video(frames, fps).float()
+
+    def _shown(self, count: int, wanted: int) -> list[int]:
+        """Which `wanted` of `count` latent frames the binder is shown at this move."""
+        if not self.aligner.turns:
+            return torch.linspace(0, count - 1, wanted).round().long().tolist()
+        rounds = -(-count // wanted)
+        turn = (len(self.losses) + self.skipped) % rounds
+        return [(i * rounds + turn) * count // (wanted * rounds) for i in range(wanted)]
 
     def _embed_audio(self, latent: Tensor) -> Tensor:
         waveform = self.model.render_audio(latent, self.shape)

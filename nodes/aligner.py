@@ -78,6 +78,10 @@ class DuetAligner(io.ComfyNode):
                 io.Float.Input("fps", default=16.0, min=0.01, max=1000.0, step=0.01, optional=True,
                                tooltip="Frames a second of the images."),
                 io.Audio.Input("audio", optional=True, tooltip="The sound to agree with. Without: what is kept of the latent."),
+                io.Boolean.Input(
+                    "turns", default=False, optional=True,
+                    tooltip="The latent frames looked at take turns from move to move, until all were seen. Off: always the same.",
+                ),
             ],
             outputs=[AlignerSocket.Output(display_name="aligner", tooltip="To the sampler.")],
         )  # fmt: skip

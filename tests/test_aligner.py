@@ -323,6 +323,19 @@ def test_fewer_latent_frames_can_be_decoded(model):
     assert {frames for frames, _ in seen} == {9} and seen[0][1] == pytest.approx(16 * 3 / 9)
 
 
+def test_latent_frames_take_turns_until_all_were_seen(model, monkeypatch):
+    shown, render = [], type(model).render_video
+    monkeypatch.setattr(type(model), "render_video", lambda self, x, shape: shown.append(x.detach()) or render(self, x, shape))
+    still = partial(strong, words=0.0, video_rate=0.0, inner_steps=3, save_memory=False)
+    made(model, still(latent_frames=3, turns=True), parity=True)
+    seen = list(shown)
+    shown.clear()
+    made(model, still(), parity=True)
+    assert len(seen) == len(shown) == 12 and shown[0].shape[2] == 9
+    for first in range(0, 12, 3):
+        assert torch.equal(torch.stack(seen[first : first + 3], 3).flatten(2, 3), shown[first])
+
+
 @pytest.mark.parametrize("settings, said", [
     (dict(task="a2a"), "task is 'a2a'; give one of joint, v2a, a2v, i2a"),
     (dict(update="momentum"), "update is 'momentum'; give one of gradient, sign, adam"),

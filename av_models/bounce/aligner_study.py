@@ -54,7 +54,7 @@ _ALIKE: dict[str, Any] = {
 _BY_SIGN = {"update": "sign", "video_rate": 0.03, "audio_rate": 0.03, **_ALIKE}
 _BY_ADAM = {"update": "adam", "audio_rate": 0.06, **_ALIKE}
 SETTINGS = {
-    "joint": _BY_SIGN | {"audio_rate": 0.0, "inner_steps": 6, "first": 0.3, "last": 0.65},
+    "joint": _BY_SIGN | {"audio_rate": 0.0, "inner_steps": 6, "first": 0.3, "last": 0.65, "turns": True},
     "v2a": _BY_ADAM | {"audio_rate": 0.15, "keep": "spectrum"},
     "a2v": _BY_SIGN,
     "i2a": _BY_ADAM,
