@@ -16,6 +16,7 @@ TASKS = {
 }
 RATE = {"min": 0.0, "max": 1000.0, "step": 0.001}
 PART = {"min": 0.0, "max": 1.0, "step": 0.01}
+ALONE = "none"
 WEIGHT = {"default": 1.0, "min": 0.0, "max": 100.0, "step": 0.1}
 
 
@@ -82,25 +83,33 @@ class DuetAligner(io.ComfyNode):
                     "turns", default=False, optional=True,
                     tooltip="The latent frames looked at take turns from move to move, until all were seen. Off: always the same.",
                 ),
+                io.Combo.Input(
+                    "second_binder", options=[ALONE, *SHIPPED_BINDERS, *model_files()], default=ALONE, optional=True,
+                    tooltip="Another binder that is to be pleased too, as much as the first: what fools one seldom fools both.",
+                ),
             ],
             outputs=[AlignerSocket.Output(display_name="aligner", tooltip="To the sampler.")],
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, binder: str) -> bool | str:
-        return model_cache.present(binder)
+    def validate_inputs(cls, binder: str, second_binder: str = ALONE) -> bool | str:
+        return model_cache.present(binder, None if second_binder == ALONE else second_binder)
 
     @classmethod
-    def fingerprint_inputs(cls, binder: str, **others) -> tuple:
-        return model_cache.fingerprint(binder)
+    def fingerprint_inputs(cls, binder: str, second_binder: str = ALONE, **others) -> tuple:
+        return *model_cache.fingerprint(binder), *(() if second_binder == ALONE else model_cache.fingerprint(second_binder))
 
     @classmethod
     def execute(
-        cls, binder: str, task: str, agreement: float, half_precision: bool, images=None, fps: float = 16.0, audio=None, **settings
-    ) -> io.NodeOutput:
+        cls, binder: str, task: str, agreement: float, half_precision: bool, images=None, fps: float = 16.0, audio=None,
+        second_binder: str = ALONE, **settings,
+    ) -> io.NodeOutput:  # fmt: skip
         from ..av_models.aligner import Aligner, Reference
+        from ..av_models.binders.ensemble import BinderEnsemble
 
         bound = model_cache.binder(binder)
+        if second_binder != ALONE:
+            bound = BinderEnsemble(bound, model_cache.binder(second_binder))
         aligner = Aligner(binder=bound, task=task, other=agreement, half=half_precision, **settings)
         reference = Reference(
             video=images if images is None else images[None],

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ..av_models.binders.ensemble import parts_of
 from ..av_models.contract import AVCondition, AVLatent
 from ..av_models.shapes import AVShape
 from .host import check_interrupt, io, on_device, report_text
@@ -93,7 +94,8 @@ def sample_latent(
     strategy, bad = guidance.strategy, guidance.bad_model
     if bad is not None:
         clip_shape(latent, bad, "bad_model: latent")
-    on_device(model, *([] if bad is None else [bad]), *([aligned.aligner.binder] if aligned else []))
+    binders = parts_of(aligned.aligner.binder) if aligned else []
+    on_device(model, *([] if bad is None else [bad]), *binders)
     if not model.trained:
         strategy = replace(strategy, removed=True)
     alignment = aligned and _begun(aligned, model, shape, prompts, streams.to(model.device), known)

@@ -99,7 +99,23 @@ def test_what_cannot_be_agreed_with_is_one_line(model, settings, said):
         sampled(model, latent, aligner(**settings), prompt="")
 
 
+def test_a_second_binder_has_as_much_to_say(model):
+    latent = given(model, images=frames())
+    alone, second = "Bounce-Bind Robust", {"second_binder": "Bounce-Bind Robust"}
+    both = aligner("v2a", **second)
+    assert both.ui["text"] == ["Bounce-Bind + Bounce-Bind Robust: the sound is moved towards a video"]
+    kept = [sampled(model, latent, of)[1] for of in (both, aligner("v2a"), aligner("v2a", binder=alone))]
+    assert not any(torch.equal(kept[0], kept[i]) for i in (1, 2))
+    twice = aligner("v2a", binder=alone, **second).args[0].aligner.binder
+    one, shown = aligner("v2a", binder=alone).args[0].aligner.binder, frames()[None]
+    heard = [binder.embed_audio(SOUND["waveform"], 8000) for binder in (one, twice)]
+    seen = [binder.embed_video(shown, 16.0) for binder in (one, twice)]
+    torch.testing.assert_close((seen[0] * heard[0]).sum(-1), (seen[1] * heard[1]).sum(-1))
+
+
 def test_a_binder_that_is_gone_is_named():
+    second = DuetAligner.validate_inputs(binder="Bounce-Bind", second_binder="gone.safetensors")
+    assert "there is no file 'gone.safetensors'" in second
     assert "there is no file 'gone.safetensors'" in DuetAligner.validate_inputs(binder="gone.safetensors")
 
 

@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 
+from duet_av.av_models.binders.bounce_bind import load_bounce_bind
 from duet_av.av_models.bounce import aligner_study
 from duet_av.av_models.bounce.agreement import agreement, heard_kinds, seen_kinds, true_kinds
-from duet_av.av_models.bounce.aligner_study import EXPERTS, GIVEN, arms, markdown_table, study, way
+from duet_av.av_models.bounce.aligner_study import EXPERTS, GIVEN, SETTINGS, Arm, arms, markdown_table, study, way
 from duet_av.av_models.bounce.evaluate import true_clips
 from duet_av.av_models.bounce.world import FPS, simulate
+from duet_av.av_models.joint_model import untrained_bounce
+from duet_av.av_models.loading import BOUNCE_BIND, BOUNCE_BIND_ROBUST
 from duet_av.av_models.metrics.attributes import observe
 from duet_av.commands import main
 
@@ -39,6 +42,15 @@ def test_nothing_seen_and_nothing_heard_is_no_agreement():
     found = agreement([nothing, nothing, METAL], [nothing, METAL, METAL])
     assert found["mean"]["share"] == pytest.approx(1 / 3, abs=1e-4)
     assert all(each["share"] == pytest.approx(1 / 3, abs=1e-4) for each in found["shares"].values())
+
+
+def test_a_task_can_have_a_second_binder_of_its_own():
+    joint, alone = SETTINGS["joint"], {**SETTINGS, "joint": {k: v for k, v in SETTINGS["joint"].items() if k != "second_binder"}}
+    arm, model, worlds = Arm("joint", "aligned", "val", 1), untrained_bounce(), simulate(1, "val")
+    binder = load_bounce_bind(BOUNCE_BIND_ROBUST)
+    both, one = (aligner_study._alignment(arm, model, binder, settings, worlds)(0, 1) for settings in (SETTINGS, alone))
+    assert joint["second_binder"] == BOUNCE_BIND and both.aligner.binder.parts[0] is binder and one.aligner.binder is binder
+    assert arm.key(SETTINGS) != arm.key(alone)
 
 
 @pytest.fixture
