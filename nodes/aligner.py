@@ -6,6 +6,7 @@ from ..av_models.loading import SHIPPED_BINDERS
 from ..av_models.media.settings import valid_fps
 from . import model_cache
 from .host import MODELS, io, model_files
+from .model_cache import NONE
 from .types import CATEGORY, AlignedBy, AlignerSocket, report
 
 TASKS = {
@@ -16,7 +17,6 @@ TASKS = {
 }
 RATE = {"min": 0.0, "max": 1000.0, "step": 0.001}
 PART = {"min": 0.0, "max": 1.0, "step": 0.01}
-ALONE = "none"
 WEIGHT = {"default": 1.0, "min": 0.0, "max": 100.0, "step": 0.1}
 
 
@@ -84,7 +84,7 @@ class DuetAligner(io.ComfyNode):
                     tooltip="The latent frames looked at take turns from move to move, until all were seen. Off: always the same.",
                 ),
                 io.Combo.Input(
-                    "second_binder", options=[ALONE, *SHIPPED_BINDERS, *model_files()], default=ALONE, optional=True,
+                    "second_binder", options=[NONE, *SHIPPED_BINDERS, *model_files()], default=NONE, optional=True,
                     tooltip="Another binder that is to be pleased too, as much as the first: what fools one seldom fools both.",
                 ),
             ],
@@ -92,23 +92,23 @@ class DuetAligner(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, binder: str, second_binder: str = ALONE) -> bool | str:
-        return model_cache.present(binder, None if second_binder == ALONE else second_binder)
+    def validate_inputs(cls, binder: str, second_binder: str = NONE) -> bool | str:
+        return model_cache.present(binder, second_binder)
 
     @classmethod
-    def fingerprint_inputs(cls, binder: str, second_binder: str = ALONE, **others) -> tuple:
-        return *model_cache.fingerprint(binder), *(() if second_binder == ALONE else model_cache.fingerprint(second_binder))
+    def fingerprint_inputs(cls, binder: str, second_binder: str = NONE, **others) -> tuple:
+        return model_cache.fingerprint(binder, second_binder)
 
     @classmethod
     def execute(
         cls, binder: str, task: str, agreement: float, half_precision: bool, images=None, fps: float = 16.0, audio=None,
-        second_binder: str = ALONE, **settings,
+        second_binder: str = NONE, **settings,
     ) -> io.NodeOutput:  # fmt: skip
         from ..av_models.aligner import Aligner, Reference
         from ..av_models.binders.ensemble import BinderEnsemble
 
         bound = model_cache.binder(binder)
-        if second_binder != ALONE:
+        if second_binder != NONE:
             bound = BinderEnsemble(bound, model_cache.binder(second_binder))
         aligner = Aligner(binder=bound, task=task, other=agreement, half=half_precision, **settings)
         reference = Reference(

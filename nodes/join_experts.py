@@ -7,10 +7,11 @@ from pathlib import Path
 from . import model_cache
 from .host import find_model, io, model_files
 from .load_joint_model import file_input, model_report
+from .model_cache import NONE
 from .types import CATEGORY, AudioExpertSocket, JointModelSocket, VideoExpertSocket, report
 
 VIDEO_CODEC, AUDIO_CODEC = "video_codec", "audio_codec"
-APART, NONE = "Apart", "none"
+APART = "Apart"
 
 
 class DuetJoinExperts(io.ComfyNode):
@@ -48,7 +49,7 @@ class DuetJoinExperts(io.ComfyNode):
     def validate_inputs(
         cls, video_codec: str | None = None, audio_codec: str | None = None, joint_layers: str | None = None
     ) -> bool | str:
-        return model_cache.present(video_codec, audio_codec, None if joint_layers == NONE else joint_layers)
+        return model_cache.present(video_codec, audio_codec, joint_layers)
 
     @classmethod
     def fingerprint_inputs(cls, video_codec: str, audio_codec: str, joint_layers: str = NONE, **others) -> list[tuple]:

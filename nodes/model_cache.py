@@ -15,6 +15,8 @@ from .host import clip_tokenizer, find_model, on_gpu
 from .types import ExpertFile
 
 COMES_WITH_DUET = (*SHIPPED_JOINT, *SHIPPED_BINDERS)
+NONE = "none"
+"""What a widget says whose model may be left out."""
 _loaded: WeakValueDictionary = WeakValueDictionary()
 
 
@@ -61,16 +63,20 @@ def present(*names: str | None, find: Callable[[str], Path] = find_model) -> boo
     """True, or which file there is not; for `validate_inputs`. None: it comes from another node."""
     try:
         for name in names:
-            if name is not None and name not in COMES_WITH_DUET:
+            if name not in (None, NONE, *COMES_WITH_DUET):
                 find(name)
     except FileNotFoundError as error:
         return str(error)
     return True
 
 
-def fingerprint(name: str) -> tuple:
-    """Changes when the file called `name` does, or a codec beside it."""
-    if name in COMES_WITH_DUET:
+def fingerprint(*names: str) -> tuple:
+    """Changes when a file called so does, or a codec beside it."""
+    return tuple(each for name in names for each in _fingerprint(name))
+
+
+def _fingerprint(name: str) -> tuple:
+    if name in (NONE, *COMES_WITH_DUET):
         return (name,)
     path = Path(find_model(name))
     return tuple(each for file in (path, *codec_files(path)) for each in stamp(file))
