@@ -13,7 +13,7 @@ import torch
 
 from duet_av.av_models.binders.base import distance, require
 from duet_av.av_models.binders.imagebind import ImageBind, load_imagebind
-from duet_av.av_models.binders.imagebind_features import audio_features, clip_times, video_features
+from duet_av.av_models.binders.imagebind_features import MEAN, STD, audio_features, clip_times, video_features
 from duet_av.av_models.bounce.render import render
 from duet_av.av_models.bounce.sound import render_sound
 from duet_av.av_models.bounce.world import simulate
@@ -79,12 +79,24 @@ def test_gradients_reach_picture_and_sound(clip, binder):
 
 
 @pytest.mark.parametrize("seconds, clips, expected", [
-    (1.0, 3, [(0.0, 1.0)]),
+    (1.0, 3, [(0.0, 2.0)]),
     (5.0, 3, [(0.0, 2.0), (1.5, 3.5), (3.0, 5.0)]),
     (4.0, 5, [(0.0, 2.0), (0.5, 2.5), (1.0, 3.0), (1.5, 3.5), (2.0, 4.0)]),
 ])  # fmt: skip
 def test_clips_are_spread_evenly(seconds, clips, expected):
     assert sum(clip_times(seconds, clips), ()) == pytest.approx(sum(expected, ()))
+
+
+@pytest.mark.parametrize("count, fps, shown", [
+    (125, 25.0, [(0, 49), (19, 68), (38, 87), (57, 106), (75, 124)]),  # starts at 0, 18.75, 37.5, 56.25 and 75, rounded up
+    (32, 16.0, [(0, 31)]),
+    (9, 16.0, [(0, 8)]),
+    (2, 0.5, [(0, 0), (1, 1), (1, 1), (1, 1), (1, 1)]),
+])  # fmt: skip
+def test_a_clip_is_shown_by_the_frames_that_the_reference_takes(count, fps, shown):
+    grey = torch.arange(count).div(200).view(1, -1, 1, 1, 1).expand(1, -1, 8, 8, 3)
+    seen = video_features(grey, fps)[0, : len(shown), 0, :, 0, 0] * STD[0] + MEAN[0]
+    assert seen.mul(200).round().int().tolist() == [list(each) for each in shown]
 
 
 def test_without_a_tokenizer_there_is_no_text():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from math import ceil
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -11,7 +14,7 @@ from torchaudio.functional import resample
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 SIDE = 224  # pixels
 FRAMES = 2  # a clip
-CLIP_SECONDS = 2.0
+CLIP_SECONDS = 2
 VIDEO_CLIPS, AUDIO_CLIPS = 5, 3
 RATE = 16_000  # Hz
 BINS, COLUMNS = 128, 204
@@ -33,9 +36,8 @@ def video_features(frames: Tensor, fps: float) -> Tensor:
     """
     clips = []
     for start, end in clip_times(frames.shape[1] / fps, VIDEO_CLIPS):
-        first = round(start * fps)
-        last = min(round(end * fps), frames.shape[1]) - 1
-        clips.append(frames[:, [first, max(first, last)]])
+        last = min(ceil(fps * end), frames.shape[1]) - 1
+        clips.append(frames[:, [min(ceil(fps * start), last), last]])
     x = torch.stack(clips, 1)  # [B, clips, 2, H, W, 3]
     x = _normed(_short_side(x.flatten(0, 2).movedim(-1, 1), "bilinear")).unflatten(0, (len(frames), -1, FRAMES))
     return torch.cat([crop.transpose(2, 3) for crop in _three_crops(x)], 1)
@@ -55,11 +57,14 @@ def audio_features(waveform: Tensor, sample_rate: int) -> Tensor:
     return torch.stack(clips, 1)
 
 
-def clip_times(seconds: float, clips: int) -> list[tuple[float, float]]:
-    """Begin and end of `clips` clips of two seconds, spread evenly over a recording."""
-    latest = max(seconds - CLIP_SECONDS, 0.0)
-    step = latest / max(clips - 1, 1)
-    return [(i * step, min(i * step + CLIP_SECONDS, seconds)) for i in range(clips)] if latest else [(0.0, seconds)]
+def clip_times(seconds: float, clips: int) -> list[tuple[Fraction, Fraction]]:
+    """Begin and end of `clips` clips of two seconds, spread evenly over a recording; one that is shorter is one clip.
+
+    Exact, as pytorchvideo's sampler has them: the frame in which a clip begins is rounded up.
+    """
+    latest = Fraction(max(seconds - CLIP_SECONDS, 0))
+    starts = [latest * i / (clips - 1) for i in range(clips)] if latest else [latest]
+    return [(start, start + CLIP_SECONDS) for start in starts]
 
 
 def _filter_banks(waveform: Tensor) -> Tensor:
