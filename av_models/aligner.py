@@ -35,6 +35,8 @@ MADE: dict[str, tuple[Modality, ...]] = {"joint": ("video", "audio"), "v2a": ("a
 
 UPDATES = ("gradient", "sign", "adam")
 BETAS, EPSILON = (0.9, 0.99), 1e-3
+SHORTEST = 0.03  # seconds: binders hear in windows of up to 32 ms
+SILENT = 1e-4  # rms
 
 
 def rms(x: Tensor) -> Tensor:
@@ -107,7 +109,8 @@ class Aligner:
     through_denoiser: the clean estimate is a new prediction, gradient and all, instead of taking the noise as constant.
     steps_ahead: through the denoiser, how many steps more are taken to the clean estimate: what the binder is shown is then
         a clip instead of the mean of all that may come of the latent (as DITTO does from the first step, arXiv 2401.12179).
-    words, other: weights of the distances to the prompts, and of that between picture and sound.
+    words, audio_words, other: weights of the pairs: a picture and its prompt, a sound and its prompt (None: as much as the
+        picture's), and picture and sound.
     latent_frames: how many latent frames of the picture are decoded for the binder, spread evenly; 0 is all of them.
     turns: at each move other ones, until all were seen: what is there in some frames only does not stay unseen.
     save_memory: what was decoded is not kept for the way back but made again.
@@ -132,6 +135,7 @@ class Aligner:
     turns: bool = False
     save_memory: bool = True
     half: bool = False
+    audio_words: float | None = None
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -147,15 +151,21 @@ class Aligner:
         if not 0 <= self.first < self.last <= 1:
             raise ValueError(f"first is {self.first} and last is {self.last}; give two numbers from 0 to 1, the lower first")
         require(self.binder, *{modality for pair in PAIRS[self.task] for modality in pair if modality != "text"})
-        if self.words and "text" not in self.binder.modalities:
-            name = self.binder.name
-            raise ValueError(f"words is {self.words:g} and {name} embeds no text; set words to 0, or choose another binder")
+        for modality in MADE[self.task]:
+            weight, name = self.words_of(modality), "words" if modality == "video" or self.audio_words is None else "audio_words"
+            if weight and "text" not in self.binder.modalities:
+                said = f"{name} is {weight:g} and {self.binder.name} embeds no text"
+                raise ValueError(f"{said}; set {name} to 0, or choose another binder")
 
     @property
     def rates(self) -> dict[Modality, float]:
         """How far each latent that is made moves; 0 where it stays."""
         rates = {"video": self.video_rate, "audio": self.audio_rate}
         return {modality: rates[modality] for modality in MADE[self.task]}
+
+    def words_of(self, modality: Modality) -> float:
+        """The weight of the distance between what is made and its prompt."""
+        return self.words if modality == "video" or self.audio_words is None else self.audio_words
 
     def begin(self, model: JointModel, shape: AVShape, texts: tuple[str, str], reference: Reference = Reference()) -> Alignment:
         """One clip's alignment. `texts`: what to see and what to hear; an empty one is left out."""
@@ -167,7 +177,8 @@ class Aligner:
 
 @dataclass
 class Alignment:
-    """One clip on its way: `known` embeddings, and what happened: a loss for each move, moves `skipped` for NaN."""
+    """One clip on its way: `known` embeddings, and what happened: a loss for each move, moves `skipped` for NaN, and how
+    often the binder looked, for prompts too."""
 
     aligner: Aligner
     model: JointModel
@@ -175,6 +186,7 @@ class Alignment:
     known: dict[str, Tensor]
     losses: list[float] = field(default_factory=list)
     skipped: int = 0
+    looks: int = 0
     moments: dict[str, Adam] = field(default_factory=dict)
 
     @property
@@ -210,12 +222,12 @@ class Alignment:
         moving = {name: getattr(latent, name).detach().requires_grad_() for name, rate in self.aligner.rates.items() if rate}
         with torch.enable_grad():
             loss = self.loss(clean(replace(latent, **moving)))
-            gradients = torch.autograd.grad(loss.sum(), list(moving.values()))
-        if not self._usable(gradients):
+            gradients = _gradients(loss, moving)
+        if not self._usable(gradients.values()):
             return latent
         self.losses.append(float(loss.detach().mean()))
-        steps = (self.aligner.rates[name] * self._direction(name, gradient) for name, gradient in zip(moving, gradients))
-        moved = {name: x.detach() - step for (name, x), step in zip(moving.items(), steps)}
+        steps = {name: self.aligner.rates[name] * self._direction(name, gradient) for name, gradient in gradients.items()}
+        moved = {name: moving[name].detach() - step for name, step in steps.items()}
         if keep := KEEP.get(self.aligner.keep):
             moved = {name: keep(x, moving[name].detach()) for name, x in moved.items()}
         return replace(latent, **moved)
@@ -226,13 +238,11 @@ class Alignment:
         prompts = {name: prompt_of(part).detach().requires_grad_() for name, part in told.items()}
         asked = replace(cond, **{name: with_prompt(told[name], y) for name, y in prompts.items()})
         with torch.enable_grad():
-            loss = self.loss(estimate(asked)).sum()
-            gradients = torch.autograd.grad(loss, list(prompts.values()), allow_unused=True)
-        used = {name: gradient for name, gradient in zip(prompts, gradients) if gradient is not None}
-        if not self._usable(used.values()):
+            gradients = _gradients(self.loss(estimate(asked)), prompts)
+        if not self._usable(gradients.values()):
             return cond
         parts = {}
-        for name, gradient in used.items():
+        for name, gradient in gradients.items():
             step = self.aligner.prompt_rate * self._direction(f"{name}_prompt", _of_words(gradient, told[name]))
             parts[name] = with_prompt(told[name], (prompts[name] - step).detach())
         return replace(cond, **parts)
@@ -251,10 +261,11 @@ class Alignment:
 
     def loss(self, clean: AVLatent) -> Tensor:
         """The weighted sum of the task's distances, [B]."""
+        self.looks += 1
         made = self._embeddings(clean)
         total = torch.zeros(clean.rows, device=clean.video.device)
         for a, b in PAIRS[self.aligner.task]:
-            weight = self.aligner.words if b == "text" else self.aligner.other
+            weight = self.aligner.words_of(a) if b == "text" else self.aligner.other
             other = self.known.get(f"{a}_text") if b == "text" else made.get(b, self.known.get(b))
             if weight and other is not None:
                 total = total + weight * distance(made[a], other)
@@ -279,11 +290,11 @@ class Alignment:
             return self.aligner.binder.embed_video(frames, fps).float()
 
     def _shown(self, count: int, wanted: int) -> list[int]:
-        """Which `wanted` of `count` latent frames the binder is shown at this move."""
+        """Which `wanted` of `count` latent frames the binder is shown at this look."""
         if not self.aligner.turns:
             return torch.linspace(0, count - 1, wanted).round().long().tolist()
         rounds = -(-count // wanted)
-        turn = (len(self.losses) + self.skipped) % rounds
+        turn = (self.looks - 1) % rounds
         return [(i * rounds + turn) * count // (wanted * rounds) for i in range(wanted)]
 
     def _embed_audio(self, latent: Tensor) -> Tensor:
@@ -293,6 +304,14 @@ class Alignment:
 
     def _precision(self, x: Tensor):
         return torch.autocast(x.device.type, torch.bfloat16) if self.aligner.half else nullcontext()
+
+
+def _gradients(loss: Tensor, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Of a loss, [B], with respect to those of the `inputs` that it depends on."""
+    if not loss.requires_grad:
+        return {}
+    gradients = torch.autograd.grad(loss.sum(), list(inputs.values()), allow_unused=True)
+    return {name: gradient for name, gradient in zip(inputs, gradients) if gradient is not None}
 
 
 def prompt_of(cond: Condition) -> Tensor:
@@ -314,14 +333,14 @@ def _known(aligner: Aligner, texts: tuple[str, str], reference: Reference, devic
     """Embeddings of what does not change: the prompts (by whose they are), and what is referred to."""
     binder, known = aligner.binder, {}
     for made, text in zip(("video", "audio"), texts):
-        if text.strip() and aligner.words and made in MADE[aligner.task]:
+        if made in MADE[aligner.task] and text.strip() and aligner.words_of(made):
             known[f"{made}_text"] = binder.embed_text([text])
     for modality in {modality for pair in PAIRS[aligner.task] for modality in pair} - {"text", *MADE[aligner.task]}:
         given = getattr(reference, modality)
         if given is None:
             needed = f"{aligner.task} needs {_ARTICLE[modality]} to agree with"
             raise ValueError(f"{needed}; connect one to the aligner, or keep one in the latent")
-        known[modality] = _embedded(binder, modality, given.to(device), reference)
+        known[modality] = _embedded(binder, modality, given if modality == "video" else given.to(device), reference)
     return known
 
 
@@ -335,6 +354,9 @@ def _embedded(binder: Binder, modality: str, given: Tensor, reference: Reference
         return binder.embed_image(given)
     if modality == "video":
         return binder.embed_video(given, reference.fps)
-    if not bool(given.flatten(1).any(1).all()):
+    seconds = given.shape[-1] / reference.sample_rate
+    if seconds < SHORTEST:
+        raise ValueError(f"the sound to agree with lasts {seconds:.3f} s; give one of at least {SHORTEST:g} s")
+    if not bool((rms(given) > SILENT).all()):
         raise ValueError("the sound to agree with is silent; give one in which something is heard")
     return binder.embed_audio(given, reference.sample_rate)

@@ -157,7 +157,7 @@ def load_joint_model(source: str | Path) -> JointModel:
     load_into(denoiser, sub_tensors(tensors, "denoiser"), path)
     load_into(conditioner, {key: x for key, x in tensors.items() if not key.startswith("denoiser.")}, path)
     codecs = [load_codec(path.parent / card["codecs"][modality]) for modality in ("video", "audio")]
-    for part in (denoiser, conditioner, *codecs):
+    for part in (denoiser, conditioner):
         part.eval().requires_grad_(False)
     model = JointModel(card, denoiser, *codecs, conditioner, clip=VideoShape(**card["clip"]))
     _check_codecs(model, path, path)

@@ -44,11 +44,11 @@ def codec_files(path: Path) -> list[Path]:
 
 
 def load_codec(path: str | Path) -> nn.Module:
-    """A codec from its file, in evaluation mode."""
+    """A codec from its file, frozen and in evaluation mode."""
     tensors, card = load_checkpoint(path)
     architecture = expect(card, "architecture", CODECS, path)
     codec = getattr(import_module(f".codecs.{CODECS[architecture]}", __package__), architecture)
-    return load_into(codec(**card["config"]), tensors, path).eval()
+    return load_into(codec(**card["config"]), tensors, path).eval().requires_grad_(False)
 
 
 def build_video_expert(config: Mapping[str, Any], coordinates: bool = False, time_stride: int = 1) -> nn.Module:

@@ -87,6 +87,10 @@ class DuetAligner(io.ComfyNode):
                     "second_binder", options=[NONE, *SHIPPED_BINDERS, *model_files()], default=NONE, optional=True,
                     tooltip="Another binder that is to be pleased too, as much as the first: what fools one seldom fools both.",
                 ),
+                io.Float.Input(
+                    "audio_words", default=-1.0, min=-1.0, max=100.0, step=0.1, optional=True,
+                    tooltip="How much agreement of the sound with its prompt counts. -1: as much as words says.",
+                ),
             ],
             outputs=[AlignerSocket.Output(display_name="aligner", tooltip="To the sampler.")],
         )  # fmt: skip
@@ -102,7 +106,7 @@ class DuetAligner(io.ComfyNode):
     @classmethod
     def execute(
         cls, binder: str, task: str, agreement: float, half_precision: bool, images=None, fps: float = 16.0, audio=None,
-        second_binder: str = NONE, **settings,
+        second_binder: str = NONE, audio_words: float = -1.0, **settings,
     ) -> io.NodeOutput:  # fmt: skip
         from ..av_models.aligner import Aligner, Reference
         from ..av_models.binders.ensemble import BinderEnsemble
@@ -110,7 +114,8 @@ class DuetAligner(io.ComfyNode):
         bound = model_cache.binder(binder)
         if second_binder != NONE:
             bound = BinderEnsemble(bound, model_cache.binder(second_binder))
-        aligner = Aligner(binder=bound, task=task, other=agreement, half=half_precision, **settings)
+        heard = None if audio_words < 0 else audio_words
+        aligner = Aligner(binder=bound, task=task, other=agreement, half=half_precision, audio_words=heard, **settings)
         reference = Reference(
             video=images if images is None else images[None],
             fps=float(valid_fps(fps)),

@@ -21,7 +21,7 @@ class Binder(Protocol):
     modalities: frozenset[Modality]
 
     def embed_video(self, frames: Tensor, fps: float) -> Tensor:
-        """Frames [B, F, H, W, 3] in 0..1."""
+        """Frames [B, F, H, W, 3] in 0..1 at `fps`; those that are looked at are taken to the binder's device."""
         ...
 
     def embed_image(self, image: Tensor) -> Tensor:
@@ -29,10 +29,12 @@ class Binder(Protocol):
         ...
 
     def embed_audio(self, waveform: Tensor, sample_rate: int) -> Tensor:
-        """Waveforms [B, C, samples] in −1..1."""
+        """Waveforms [B, C, samples] in −1..1 at `sample_rate` Hz."""
         ...
 
-    def embed_text(self, texts: list[str]) -> Tensor: ...
+    def embed_text(self, texts: list[str]) -> Tensor:
+        """A row of each text."""
+        ...
 
 
 def require(binder: Binder, *modalities: Modality) -> None:

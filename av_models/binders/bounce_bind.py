@@ -38,7 +38,7 @@ class PictureTower(nn.Module):
     def forward(self, frames: Tensor) -> Tensor:
         """[B, F, H, W, 3] in 0..1 to [B, out]."""
         shown = frames[:, torch.linspace(0, frames.shape[1] - 1, min(SHOWN, frames.shape[1])).round().long()]
-        x = shown.flatten(0, 1).movedim(-1, 1) * 2 - 1
+        x = shown.to(self.out[0].weight.device).flatten(0, 1).movedim(-1, 1) * 2 - 1
         if x.shape[-2:] != (SIDE, SIDE):
             x = F.interpolate(x, (SIDE, SIDE), mode="bilinear", antialias=True)
         h = self.layers(x)

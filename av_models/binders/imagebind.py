@@ -153,7 +153,7 @@ class ImageBind(nn.Module):
         self.modality_heads = nn.ModuleDict(heads | {"text": EndOfText(widths["text"], out)})
 
     def embed_video(self, frames: Tensor, fps: float) -> Tensor:
-        return self._mean_of_clips("vision", video_features(frames, fps))
+        return self._mean_of_clips("vision", video_features(frames, fps, self.modality_heads["vision"][2].weight.device))
 
     def embed_image(self, image: Tensor) -> Tensor:
         features = image_features(image)

@@ -42,7 +42,7 @@ class VideoCodecStage:
         self.noise = config.get("latent_noise", LATENT_NOISE)
         self.start = config.get("decoder_of")
         codec = load_codec(out.parent / self.start) if self.start else PatchVideoCodec(**config["model"])
-        self.model = codec.train()
+        self.model = codec.train().requires_grad_(True)
         if self.start:
             self.model.frame_encoder.requires_grad_(False)
             self.model.group_encoder.requires_grad_(False)

@@ -43,7 +43,7 @@ class RobustBinderStage(BinderStage):
         if start:
             self.model.load_state_dict(load_bounce_bind(start).state_dict())
         self.moves, self.far, self.noise = config["attack"]["moves"], config["attack"]["far"], config["estimates"]
-        self.codec = load_codec(codec).requires_grad_(False)
+        self.codec = load_codec(codec)
         expert, words, _ = load_expert(expert)
         self.expert, self.words = expert.eval().requires_grad_(False), words
 
