@@ -1,5 +1,8 @@
 """The aligner's study: what agreement means, and that a killed study goes on."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -14,6 +17,7 @@ from duet_av.av_models.loading import BOUNCE_BIND, BOUNCE_BIND_ROBUST
 from duet_av.av_models.metrics.attributes import observe
 from duet_av.commands import main
 
+WORKFLOWS = Path(__file__).parent.parent / "workflows" / "api"
 METAL, WOOD = frozenset({("large", "metal")}), frozenset({("small", "wood")})
 
 
@@ -51,6 +55,23 @@ def test_a_task_can_have_a_second_binder_of_its_own():
     both, one = (aligner_study._alignment(arm, model, binder, settings, worlds)(0, 1) for settings in (SETTINGS, alone))
     assert joint["second_binder"] == BOUNCE_BIND and both.aligner.binder.parts[0] is binder and one.aligner.binder is binder
     assert arm.key(SETTINGS) != arm.key(alone)
+
+
+@pytest.mark.parametrize("task", SETTINGS)
+def test_templates_have_the_settings_that_were_measured(task):
+    graph = json.loads((WORKFLOWS / f"bounce_align_{task}.json").read_text())
+    inputs = {node["class_type"]: node["inputs"] for node in graph.values()}
+    aligner, sampler = inputs["DuetAligner"], inputs["DuetJointSampler"]
+    made = {"task": task, "turns": False} | SETTINGS[task]
+    assert {name: aligner[name] for name in made} == made and aligner["binder"] == BOUNCE_BIND_ROBUST
+    assert {name: sampler[name] for name in EXPERTS[task]} == EXPERTS[task]
+
+
+def test_other_seeds_measure_an_arm_anew(monkeypatch):
+    arm = Arm("v2a", "aligned", "test", 1)
+    before = arm.key(SETTINGS)
+    monkeypatch.setitem(aligner_study.EXPERTS_FIRST_SEED, "test", 5)
+    assert arm.first_seed == 5 and arm.key(SETTINGS) != before
 
 
 @pytest.fixture
