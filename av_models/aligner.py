@@ -40,7 +40,7 @@ SILENT = 1e-4  # rms
 
 
 def rms(x: Tensor) -> Tensor:
-    """Of every row, shaped to divide it."""
+    """Of every row of [B, …], shaped to divide it: [B, 1, …]."""
     level = x.flatten(1).square().mean(1).sqrt().clamp_min(torch.finfo(x.dtype).tiny)
     return level.view(-1, *[1] * (x.ndim - 1))
 
@@ -73,6 +73,7 @@ class Adam:
         self.moves, self.first, self.second = 0, 0.0, 0.0
 
     def direction(self, gradient: Tensor) -> Tensor:
+        """What a gradient [B, …] says with all before it, each row at an rms of 1."""
         gradient, (beta1, beta2) = gradient / rms(gradient), BETAS
         self.moves += 1
         self.first = beta1 * self.first + (1 - beta1) * gradient
@@ -86,7 +87,7 @@ class Adam:
 class Reference:
     """What clips are to agree with: `video` [B, F, H, W, 3] at `fps`, an `image` [B, H, W, 3], or `audio` [B, C, samples].
 
-    Pictures are in 0..1 and sounds in −1..1; B is that of the latents, or 1.
+    Pictures are in 0..1 and sounds in −1..1 at `sample_rate` Hz; B is that of the latents, or 1.
     """
 
     video: Tensor | None = None
@@ -107,8 +108,9 @@ class Aligner:
     inner_steps: moves a step. first, last: the part of the steps in which there are any (the official code: 0.2 to 1).
     prompt_rate: λ2 of guided prompt tuning (eq. 8); 0 is off. Needs the denoiser's gradient, and carries over the steps.
     through_denoiser: the clean estimate is a new prediction, gradient and all, instead of taking the noise as constant.
-    steps_ahead: through the denoiser, how many steps more are taken to the clean estimate: what the binder is shown is then
-        a clip instead of the mean of all that may come of the latent (as DITTO does from the first step, arXiv 2401.12179).
+    steps_ahead: through the denoiser, and for prompts, how many steps more are taken to the clean estimate: what the binder
+        is shown is then a clip instead of the mean of all that may come of the latent (as DITTO does from the first step,
+        arXiv 2401.12179).
     words, audio_words, other: weights of the pairs: a picture and its prompt, a sound and its prompt (None: as much as the
         picture's), and picture and sound.
     latent_frames: how many latent frames of the picture are decoded for the binder, spread evenly; 0 is all of them.
@@ -213,7 +215,7 @@ class Alignment:
         return self.aligner.first < (step.index + 1) / step.count <= self.aligner.last
 
     def moved(self, latent: AVLatent, clean: Callable[[AVLatent], AVLatent]) -> AVLatent:
-        """`latent` moved towards agreement; `clean` gives the clean estimate of one."""
+        """`latent` moved towards agreement, `inner_steps` times; `clean` gives the clean estimate of one, gradient and all."""
         for _ in range(self.inner_steps):
             latent = self._move(latent, clean)
         return latent

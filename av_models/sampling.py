@@ -180,7 +180,7 @@ def sample(
             latent = alignment.moved(latent, clean)
     latent = given.restored(latent)
     cost = Cost(len(plan), network.branches, network.forwards)
-    warnings = (*network.warnings, *_not_finite(latent), *_skipped(alignment))
+    warnings = (*network.warnings, *_not_finite(latent, alignment), *_skipped(alignment))
     return SampleResult(latent, len(plan), cost.branches_per_step, cost.forwards_per_step, warnings)
 
 
@@ -370,7 +370,8 @@ def _times(video: float, audio: float, x: AVLatent) -> AVTime:
     return AVTime(*(torch.full((x.rows,), t, dtype=torch.float32, device=x.video.device) for t in (video, audio)))
 
 
-def _not_finite(latent: AVLatent) -> list[str]:
+def _not_finite(latent: AVLatent, alignment: Alignment | None) -> list[str]:
     parts = {"picture": latent.video, "sound": latent.audio}
     bad = [name for name, x in parts.items() if not bool(torch.isfinite(x).all())]
-    return [f"the {name} came out with NaN or infinite values; lower the guidance scale" for name in bad]
+    what_to_lower = "the guidance scale, or the aligner's rates" if alignment else "the guidance scale"
+    return [f"the {name} came out with NaN or infinite values; lower {what_to_lower}" for name in bad]

@@ -1,4 +1,4 @@
-"""Joint models in use: the same model is never in memory twice, and no longer than something holds it."""
+"""Joint models and binders in use: the same model is never in memory twice, and no longer than something holds it."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 import json
 
-import av
 import pytest
 import torch
 
@@ -16,7 +15,7 @@ from duet_av.nodes.headless import catalogue, load_workflow, run_workflow
 from duet_av.nodes.joint_sampler import DuetJointSampler
 from duet_av.nodes.stand_in import Folders
 from duet_av.nodes.types import GuidedBy, unpack_latent
-from duet_av.tests.test_workflows import FOLDER
+from duet_av.tests.foley import foley, picture_packets
 from duet_av.tests.tiny import tiny_model
 
 KEEP = {"keep": "what is connected"}
@@ -113,6 +112,11 @@ def test_a_second_binder_has_as_much_to_say(model):
     torch.testing.assert_close((seen[0] * heard[0]).sum(-1), (seen[1] * heard[1]).sum(-1))
 
 
+def test_the_sounds_words_have_the_weight_of_words_unless_told():
+    weights = [aligner("joint", words=0.5, **told).args[0].aligner.words_of("audio") for told in ({}, {"audio_words": 2.0})]
+    assert weights == [0.5, 2.0]
+
+
 def test_a_binder_that_is_gone_is_named():
     second = DuetAligner.validate_inputs(binder="Bounce-Bind", second_binder="gone.safetensors")
     assert "there is no file 'gone.safetensors'" in second
@@ -124,25 +128,10 @@ def test_any_video_file_gets_a_sound_of_its_own_length(tmp_path):
     torch.manual_seed(0)
     source = tmp_path / "input" / "mine.mp4"
     write_video(torch.rand(37, 80, 96, 3), source, fps=25, settings=MuxSettings())
-    graph = json.loads((FOLDER / "api" / "bounce_align_v2a.json").read_text())
-    graph["11"] = {"class_type": "LoadVideo", "inputs": {"file": "mine.mp4"}, "_meta": {"title": "Load"}}
-    graph["12"] = {"class_type": "GetVideoComponents", "inputs": {"video": ["11", 0]}, "_meta": {"title": "Parts"}}
-    graph["5"]["inputs"] |= {"images": ["12", 0], "fps": ["12", 2]}
-    graph["7"]["inputs"] |= {"images": ["12", 0], "fps": ["12", 2]}
-    graph["8"]["inputs"]["steps"] = 2
-    graph["10"] = {
-        "class_type": "DuetReplaceSound", "_meta": {"title": "Mux"},
-        "inputs": {"video": ["11", 0], "audio": ["9", 1], "filename_prefix": "mine", "audio_kbps": 128},
-    }  # fmt: skip
-    (tmp_path / "graph.json").write_text(json.dumps(graph))
+    (tmp_path / "graph.json").write_text(json.dumps(foley("mine.mp4", steps=2)))
     folders = Folders(tmp_path / "output", tmp_path / "input", tmp_path / "models")
     [made] = run_workflow(load_workflow(tmp_path / "graph.json"), catalogue(), folders).files
     before, after = read_video(source), read_video(made)
     assert torch.equal(before.frames, after.frames) and after.fps == 25
     assert abs(after.audio.shape[1] - round(37 / 25 * after.sample_rate)) <= 1024 and after.audio.abs().max() > 0
-    assert _packets(made) == _packets(source)
-
-
-def _packets(path):
-    with av.open(str(path)) as container:
-        return [bytes(packet) for packet in container.demux(container.streams.video[0]) if packet.size]
+    assert picture_packets(made) == picture_packets(source)

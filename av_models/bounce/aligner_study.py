@@ -185,8 +185,8 @@ def way(found: Mapping[tuple[str, str], Mapping[str, Any]], task: str) -> float:
 
 
 def markdown_table(found: Mapping[tuple[str, str], Mapping[str, Any]]) -> str:
-    """Every arm, with 95 % intervals, and shuffled pairs in brackets behind agreement. `way`: how far aligned experts come
-    from chance to the joint model."""
+    """Every arm: shares and similarity with 95 % intervals, and shuffled pairs in brackets behind agreement. `way`: how far
+    aligned experts come from chance to the joint model."""
     measured = ("material", "size", "number", "mean", "binder", "sync", "picture, dB", "silent", "clipped", "s a clip")
     head = ["task", "experts", *measured, "way"]
     rows = [[task, kind, *_figures(each), _way(found, task, kind)] for (task, kind), each in found.items()]

@@ -1,0 +1,31 @@
+"""The V2A template on a video of one's own, whose pictures stay as they are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import av
+
+TEMPLATE = Path(__file__).parent.parent / "workflows" / "api" / "bounce_align_v2a.json"
+
+
+def foley(file: str, steps: int) -> dict[str, Any]:
+    """LoadVideo of an input → aligned sound → the same pictures with the new sound."""
+    graph = json.loads(TEMPLATE.read_text(encoding="utf-8"))
+    graph["11"] = {"class_type": "LoadVideo", "inputs": {"file": file}, "_meta": {"title": "Load"}}
+    graph["12"] = {"class_type": "GetVideoComponents", "inputs": {"video": ["11", 0]}, "_meta": {"title": "Parts"}}
+    for taker in ("5", "7"):
+        graph[taker]["inputs"] |= {"images": ["12", 0], "fps": ["12", 2]}
+    graph["8"]["inputs"]["steps"] = steps
+    graph["10"] = {
+        "class_type": "DuetReplaceSound", "_meta": {"title": "Mux"},
+        "inputs": {"video": ["11", 0], "audio": ["9", 1], "filename_prefix": "mine", "audio_kbps": 128},
+    }  # fmt: skip
+    return graph
+
+
+def picture_packets(path: str | Path) -> list[bytes]:
+    with av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(container.streams.video[0]) if packet.size]
