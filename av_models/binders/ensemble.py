@@ -14,7 +14,7 @@ class BinderEnsemble:
     """How alike two things are is the mean of what all `parts` find; it embeds what each of them can.
 
     An aligner moves latents by what a binder says, and finds what pleases it before it finds what is right. Networks that
-    were trained apart have few mistakes in common (docs/aligner.md, "Two binders").
+    were trained apart have few mistakes in common (docs/aligner.md, "What one binder cannot see").
     """
 
     def __init__(self, *parts: Binder) -> None:
