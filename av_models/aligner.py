@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from .binders.base import Binder, Modality, distance, require
+from .binders.base import SHORTEST, SILENT, Binder, Modality, distance, require
 from .contract import AVCondition, AVLatent, Condition
 from .guidance import Step
 from .joint_model import JointModel
@@ -35,8 +35,6 @@ MADE: dict[str, tuple[Modality, ...]] = {"joint": ("video", "audio"), "v2a": ("a
 
 UPDATES = ("gradient", "sign", "adam")
 BETAS, EPSILON = (0.9, 0.99), 1e-3
-SHORTEST = 0.03  # seconds: binders hear in windows of up to 32 ms
-SILENT = 1e-4  # rms
 
 
 def rms(x: Tensor) -> Tensor:
@@ -153,10 +151,9 @@ class Aligner:
         if not 0 <= self.first < self.last <= 1:
             raise ValueError(f"first is {self.first} and last is {self.last}; give two numbers from 0 to 1, the lower first")
         require(self.binder, *{modality for pair in PAIRS[self.task] for modality in pair if modality != "text"})
-        for modality in MADE[self.task]:
-            weight, name = self.words_of(modality), "words" if modality == "video" or self.audio_words is None else "audio_words"
-            if weight and "text" not in self.binder.modalities:
-                said = f"{name} is {weight:g} and {self.binder.name} embeds no text"
+        for name in map(self._weight_name, MADE[self.task]):
+            if getattr(self, name) and "text" not in self.binder.modalities:
+                said = f"{name} is {getattr(self, name):g} and {self.binder.name} embeds no text"
                 raise ValueError(f"{said}; set {name} to 0, or choose another binder")
 
     @property
@@ -167,11 +164,14 @@ class Aligner:
 
     def words_of(self, modality: Modality) -> float:
         """The weight of the distance between what is made and its prompt."""
-        return self.words if modality == "video" or self.audio_words is None else self.audio_words
+        return getattr(self, self._weight_name(modality))
+
+    def _weight_name(self, modality: Modality) -> str:
+        return "words" if modality == "video" or self.audio_words is None else "audio_words"
 
     def begin(self, model: JointModel, shape: AVShape, texts: tuple[str, str], reference: Reference = Reference()) -> Alignment:
         """One clip's alignment. `texts`: what to see and what to hear; an empty one is left out."""
-        known = _known(self, texts, reference, model.device)
+        known = _known(self, texts, reference)
         if not (self.other and len(known) + len(MADE[self.task]) > 1) and not any(name.endswith("_text") for name in known):
             raise ValueError("there is nothing to agree with; give prompts, or weigh the agreement of picture and sound")
         return Alignment(self, model, shape, known)
@@ -331,7 +331,7 @@ def _of_words(gradient: Tensor, cond: Condition) -> Tensor:
 
 
 @torch.no_grad()
-def _known(aligner: Aligner, texts: tuple[str, str], reference: Reference, device: torch.device) -> dict[str, Tensor]:
+def _known(aligner: Aligner, texts: tuple[str, str], reference: Reference) -> dict[str, Tensor]:
     """Embeddings of what does not change: the prompts (by whose they are), and what is referred to."""
     binder, known = aligner.binder, {}
     for made, text in zip(("video", "audio"), texts):
@@ -342,7 +342,7 @@ def _known(aligner: Aligner, texts: tuple[str, str], reference: Reference, devic
         if given is None:
             needed = f"{aligner.task} needs {_ARTICLE[modality]} to agree with"
             raise ValueError(f"{needed}; connect one to the aligner, or keep one in the latent")
-        known[modality] = _embedded(binder, modality, given if modality == "video" else given.to(device), reference)
+        known[modality] = _embedded(binder, modality, given, reference)
     return known
 
 

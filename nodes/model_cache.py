@@ -60,7 +60,7 @@ def part_file(name: str, part: str) -> Path:
 
 
 def present(*names: str | None, find: Callable[[str], Path] = find_model) -> bool | str:
-    """True, or which file there is not; for `validate_inputs`. None: it comes from another node."""
+    """True, or which file there is not; for `validate_inputs`. None: it comes from another node; NONE: it is left out."""
     try:
         for name in names:
             if name not in (None, NONE, *COMES_WITH_DUET):

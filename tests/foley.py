@@ -1,4 +1,4 @@
-"""The V2A template on a video of one's own, whose pictures stay as they are."""
+"""The V2A template on a video of one's own, whose pictures stay as they are, at a frame rate that is not Bounce's."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import av
+import torch
 
+from duet_av.av_models.media import MuxSettings, read_video, write_video
+
+FRAMES, FPS = 37, 25
 TEMPLATE = Path(__file__).parent.parent / "workflows" / "api" / "bounce_align_v2a.json"
 
 
@@ -26,6 +30,17 @@ def foley(file: str, steps: int) -> dict[str, Any]:
     return graph
 
 
-def picture_packets(path: str | Path) -> list[bytes]:
+def write_noise(path: Path) -> None:
+    write_video(torch.rand(FRAMES, 80, 96, 3), path, fps=FPS, settings=MuxSettings())
+
+
+def assert_only_the_sound_is_new(source: Path, made: Path) -> None:
+    before, after = read_video(source), read_video(made)
+    assert torch.equal(before.frames, after.frames) and after.fps == FPS
+    assert abs(after.audio.shape[1] - round(FRAMES / FPS * after.sample_rate)) <= 1024 and after.audio.abs().max() > 0
+    assert _picture_packets(made) == _picture_packets(source)
+
+
+def _picture_packets(path: Path) -> list[bytes]:
     with av.open(str(path)) as container:
         return [bytes(packet) for packet in container.demux(container.streams.video[0]) if packet.size]

@@ -358,6 +358,11 @@ def test_what_is_known_is_agreed_with_as_it_is(model):
 
 
 def test_the_binder_can_run_in_half_precision(model):
+    (half, _), (whole, _) = made(model, strong(half=True), ("red", "red")), made(model, strong(), ("red", "red"))
+    torch.testing.assert_close(half.latent.video, whole.latent.video, atol=0.5, rtol=0.1)
+
+
+def test_a_move_in_half_precision_leads_where_the_whole_one_does(model):
     half, whole = (
         Aligner(binder=load_bounce_bind(), task="a2v", words=0.0, video_rate=1.0, half=half) for half in (True, False)
     )  # fmt: skip
@@ -381,9 +386,15 @@ def test_fewer_latent_frames_can_be_decoded(model):
     assert {frames for frames, _ in seen} == {9} and seen[0][1] == pytest.approx(16 * 3 / 9)
 
 
-def test_latent_frames_take_turns_until_all_were_seen(model, monkeypatch):
-    shown, render = [], type(model).render_video
-    monkeypatch.setattr(type(model), "render_video", lambda self, x, shape: shown.append(x.detach()) or render(self, x, shape))
+@pytest.fixture
+def shown(model, monkeypatch):
+    """The latents of which pictures were made."""
+    latents, render = [], type(model).render_video
+    monkeypatch.setattr(type(model), "render_video", lambda self, x, shape: latents.append(x.detach()) or render(self, x, shape))
+    return latents
+
+
+def test_latent_frames_take_turns_until_all_were_seen(model, shown):
     still = partial(strong, words=0.0, video_rate=0.0, inner_steps=3, save_memory=False)
     made(model, still(latent_frames=3, turns=True), parity=True)
     seen = list(shown)
@@ -394,9 +405,7 @@ def test_latent_frames_take_turns_until_all_were_seen(model, monkeypatch):
         assert torch.equal(torch.stack(seen[first : first + 3], 3).flatten(2, 3), shown[first])
 
 
-def test_latent_frames_take_turns_where_prompts_alone_are_tuned(model, monkeypatch):
-    shown, render = [], type(model).render_video
-    monkeypatch.setattr(type(model), "render_video", lambda self, x, shape: shown.append(x.detach()) or render(self, x, shape))
+def test_latent_frames_take_turns_where_prompts_alone_are_tuned(model, shown):
     tuning = strong(latent_frames=3, turns=True, video_rate=0.0, audio_rate=0.0, prompt_rate=1.0, save_memory=False)
     made(model, tuning, ("red", "red"))
     assert len(shown) > 2 and not torch.equal(shown[0], shown[1])

@@ -9,7 +9,7 @@ import pytest
 from duet_av.av_models.binders.bounce_bind import load_bounce_bind
 from duet_av.av_models.bounce import aligner_study
 from duet_av.av_models.bounce.agreement import agreement, heard_kinds, seen_kinds, true_kinds
-from duet_av.av_models.bounce.aligner_study import EXPERTS, GIVEN, SETTINGS, Arm, arms, markdown_table, study, way
+from duet_av.av_models.bounce.aligner_study import EXPERTS, GIVEN, GUIDED, SETTINGS, Arm, arms, markdown_table, study, way
 from duet_av.av_models.bounce.evaluate import true_clips
 from duet_av.av_models.bounce.world import FPS, simulate
 from duet_av.av_models.joint_model import untrained_bounce
@@ -65,6 +65,9 @@ def test_templates_have_the_settings_that_were_measured(task):
     made = {"task": task, "turns": False} | SETTINGS[task]
     assert {name: aligner[name] for name in made} == made and aligner["binder"] == BOUNCE_BIND_ROBUST
     assert {name: sampler[name] for name in EXPERTS[task]} == EXPERTS[task]
+    guided, guidance = GUIDED.get(task, {}), inputs["DuetGuidance"]
+    told = inputs.get("DuetGuidanceModifiers", {}) | {name.removeprefix("guidance."): value for name, value in guidance.items()}
+    assert told["guidance"] == ("cfg" if guided else "none") and {name: told[name] for name in guided} == guided
 
 
 def test_other_seeds_measure_an_arm_anew(monkeypatch):

@@ -10,10 +10,12 @@ from typing import Literal, Protocol
 from torch import Tensor
 
 Modality = Literal["video", "image", "audio", "text"]
+SHORTEST = 0.03  # seconds: binders hear in windows of up to 32 ms
+SILENT = 1e-4  # rms: what is not above it is no sound to them
 
 
 class Binder(Protocol):
-    """`modalities`: what it can embed. Embeddings are of unit length, [B, D]. `licence`: what users must know of the weights',
+    """`modalities`: what it can embed; what is given is brought to the binder's device. Embeddings are of unit length, [B, D]. `licence`: what users must know of the weights',
     where that is anything; "" where not."""
 
     name: str
@@ -21,7 +23,7 @@ class Binder(Protocol):
     modalities: frozenset[Modality]
 
     def embed_video(self, frames: Tensor, fps: float) -> Tensor:
-        """Frames [B, F, H, W, 3] in 0..1 at `fps`; those that are looked at are taken to the binder's device."""
+        """Frames [B, F, H, W, 3] in 0..1 at `fps`, of which few are looked at: only those change their device."""
         ...
 
     def embed_image(self, image: Tensor) -> Tensor:

@@ -14,11 +14,11 @@ from torchaudio.transforms import MelSpectrogram
 from ..checkpoint import load_checkpoint, load_into
 from ..loading import BOUNCE_BIND, SHIPPED_BINDERS, expect, shipped
 from ..text import WordEncoder
+from .base import SILENT
 
 SIDE, SHOWN = 64, 8  # pixels, frames
 RATE, MELS = 16_000, 64
 LOUDEST, QUIET = 10.0, 10.0  # of log-mel powers: what is far below the loudest counts for nothing
-SILENT = 1e-4  # rms
 
 
 def _halving(conv: Callable[[int, int], nn.Module], sizes: list[int]) -> nn.Sequential:
@@ -58,7 +58,7 @@ class SoundTower(nn.Module):
 
     def forward(self, waveform: Tensor, sample_rate: int) -> Tensor:
         """[B, C, samples] in −1..1 to [B, out]."""
-        mono = waveform.mean(1)
+        mono = waveform.to(self.out[0].weight.device).mean(1)
         heard = resample(mono, sample_rate, RATE) if sample_rate != RATE else mono
         loudness = heard.square().mean(-1, keepdim=True).sqrt()
         h = self.layers((self.mel(heard / (loudness + SILENT)) + QUIET).log() / LOUDEST)

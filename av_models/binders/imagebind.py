@@ -153,7 +153,7 @@ class ImageBind(nn.Module):
         self.modality_heads = nn.ModuleDict(heads | {"text": EndOfText(widths["text"], out)})
 
     def embed_video(self, frames: Tensor, fps: float) -> Tensor:
-        return self._mean_of_clips("vision", video_features(frames, fps, self.modality_heads["vision"][2].weight.device))
+        return self._mean_of_clips("vision", video_features(frames, fps))
 
     def embed_image(self, image: Tensor) -> Tensor:
         features = image_features(image)
@@ -174,8 +174,8 @@ class ImageBind(nn.Module):
         return F.normalize(each.mean(1), dim=-1)
 
     def _embed(self, name: str, x: Tensor) -> Tensor:
-        hidden = self.modality_trunks[name](self.modality_preprocessors[name](x))
         head = self.modality_heads[name]
+        hidden = self.modality_trunks[name](self.modality_preprocessors[name](x.to(head[2].weight.device)))
         return head[2](head[0](hidden)[:, 0])
 
 

@@ -28,8 +28,8 @@ def image_features(image: Tensor) -> Tensor:
     return _normed(x[..., top : top + SIDE, left : left + SIDE])
 
 
-def video_features(frames: Tensor, fps: float, device: torch.device | None = None) -> Tensor:
-    """Frames [B, F, H, W, 3] in 0..1 to [B, clips · 3 crops, 3, 2, 224, 224], on `device` or where the frames are.
+def video_features(frames: Tensor, fps: float) -> Tensor:
+    """Frames [B, F, H, W, 3] in 0..1 to [B, clips · 3 crops, 3, 2, 224, 224].
 
     Five clips of two seconds spread evenly, of each its first and last frame, scaled (bilinear) and cut at three places
     along the longer side. A video shorter than a clip is one clip.
@@ -38,7 +38,7 @@ def video_features(frames: Tensor, fps: float, device: torch.device | None = Non
     for start, end in clip_times(frames.shape[1] / fps, VIDEO_CLIPS):
         last = min(ceil(fps * end), frames.shape[1]) - 1
         clips.append(frames[:, [min(ceil(fps * start), last), last]])
-    x = torch.stack(clips, 1).to(device)  # [B, clips, 2, H, W, 3]
+    x = torch.stack(clips, 1)  # [B, clips, 2, H, W, 3]
     x = _normed(_short_side(x.flatten(0, 2).movedim(-1, 1), "bilinear")).unflatten(0, (len(frames), -1, FRAMES))
     return torch.cat([crop.transpose(2, 3) for crop in _three_crops(x)], 1)
 
