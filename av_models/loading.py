@@ -1,4 +1,4 @@
-"""From a checkpoint's card to the module it holds: the architectures that Duet knows by name."""
+"""Loads codecs and experts from safetensors files: the model card in the file names the architecture to build."""
 
 from __future__ import annotations
 
@@ -13,25 +13,10 @@ from .checkpoint import load_checkpoint, load_into, read_card, sub_tensors
 from .contract import Prediction
 from .text import WordEncoder
 
-BOUNCE, BOUNCE_JOINTDIT = "Bounce", "Bounce JointDiT"
-BOUNCE_BIND, BOUNCE_BIND_ROBUST = "Bounce-Bind", "Bounce-Bind Robust"
-SHIPPED_BINDERS = {BOUNCE_BIND: "bind", BOUNCE_BIND_ROBUST: "bind_robust"}
-HEARING_T2AV, HEARING_T2V = "Hearing study T2AV", "Hearing study T2V"
-SHIPPED_JOINT = {BOUNCE: "bounce", HEARING_T2AV: "hearing_t2av", BOUNCE_JOINTDIT: "jointdit", "jointdit": "jointdit"}
-SHIPPED = Path(__file__).parent.parent / "bounce" / "models"
 CODECS = {
     "PatchVideoCodec": "patch_video", "SpectrogramCodec": "spectrogram", "WanCodec": "wan_vae", "OobleckCodec": "oobleck",
 }  # fmt: skip
 VIDEO_EXPERT, AUDIO_EXPERT, JOINT_LAYERS = "video_expert", "audio_expert", "joint_layers"
-SHIPPED_EXPERTS = {
-    VIDEO_EXPERT: {BOUNCE: "video_expert", HEARING_T2V: "hearing_t2v"},
-    AUDIO_EXPERT: {BOUNCE: "audio_expert"},
-}
-
-
-def shipped(part: str) -> Path:
-    """The file of a part of Bounce, as `video_expert` or `audio_codec`, that comes with Duet."""
-    return SHIPPED / f"{part}.safetensors"
 
 
 def codec_files(path: Path) -> list[Path]:

@@ -15,11 +15,12 @@ import sys
 import torch
 
 from ..av_models.aligner import MADE, Aligner, Alignment, Reference
-from ..av_models.binders.bounce_bind import load_bounce_bind
 from ..av_models.contract import AVLatent, AVTime, CouplingKind
 from ..av_models.guidance import make_guidance
-from ..av_models.joint_model import JointModel, untrained_bounce
+from ..av_models.joint_model import JointModel
 from ..av_models.sampling import sample
+from ..bounce.binder import load_bounce_bind
+from ..bounce.shipped import untrained_bounce
 from .guidance import interleaved, void
 
 STEPS = 8

@@ -26,9 +26,9 @@ from ..av_models.contract import AVLatent, CouplingKind
 from ..av_models.experts.base import Heads
 from ..av_models.guidance import make_guidance
 from ..av_models.joint.avfulldit import couple, in_one_softmax
-from ..av_models.joint_model import load_joint_model
 from ..av_models.path import FLOW
 from ..av_models.sampling import sample
+from ..bounce.shipped import load_joint_model
 
 FORWARD = 0.1  # seconds
 STEPS = 4

@@ -19,8 +19,8 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from ..av_models.training.config import make_stage, read_config
 from ..av_models.training.loop import Schedule, precision
+from ..bounce.training.stages import make_stage, read_config
 from .guidance import interleaved
 
 CONFIG = Path(__file__).parent.parent / "bounce" / "configs" / "hearing.toml"

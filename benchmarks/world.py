@@ -5,9 +5,9 @@ from __future__ import annotations
 import statistics
 import time
 
-from ..av_models.bounce.render import render
-from ..av_models.bounce.sound import render_sound
-from ..av_models.bounce.world import simulate
+from ..bounce.world.render import render
+from ..bounce.world.sound import render_sound
+from ..bounce.world.world import simulate
 
 RUNS, CLIPS, SIZE = 20, 64, 64
 

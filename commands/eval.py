@@ -40,7 +40,7 @@ def register(commands) -> None:
 def evaluate(args: argparse.Namespace) -> int:
     if args.n < 1:
         raise ValueError(f"--n is {args.n}; give at least 1")
-    from ..av_models.joint_model import load_joint_model
+    from ..bounce.shipped import load_joint_model
 
     model = load_joint_model(args.model)
     if args.nearest and args.balls != 1:
@@ -51,7 +51,7 @@ def evaluate(args: argparse.Namespace) -> int:
 
 
 def _codecs(model, args: argparse.Namespace) -> dict:
-    from ..av_models.bounce.codec_eval import codec_figures
+    from ..bounce.measure.codec_eval import codec_figures
 
     return codec_figures(model, args.n, args.split, args.seed)
 
@@ -59,7 +59,7 @@ def _codecs(model, args: argparse.Namespace) -> dict:
 def _clips(model, args: argparse.Namespace) -> dict:
     from tqdm import tqdm
 
-    from ..av_models.bounce.run_eval import chosen, run_eval
+    from ..bounce.measure.run_eval import chosen, run_eval
 
     settled = chosen(model)
     guidance = args.guidance or settled.guidance
@@ -90,7 +90,7 @@ def _clips(model, args: argparse.Namespace) -> dict:
 
 
 def _binder():
-    from ..av_models.binders.bounce_bind import load_bounce_bind
+    from ..bounce.binder import load_bounce_bind
 
     return load_bounce_bind()
 
@@ -104,7 +104,7 @@ def _setting(text: str) -> tuple[str, float]:
 
 
 def _bad_model(model, file: str | None):
-    from ..av_models.joint_model import load_joint_model, untrained_bounce
+    from ..bounce.shipped import load_joint_model, untrained_bounce
 
     if not file and model.takes_picture:
         raise ValueError(f"autoguidance compares {model.name} with a worse version of it; name one with --bad-model")

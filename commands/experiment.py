@@ -61,9 +61,8 @@ def _progress(name: str) -> Iterator[Callable[[str, int, int], None]]:
 
 
 def _guidance(args: argparse.Namespace, folder: Path, progress) -> Found:
-    from ..av_models.bounce.guidance_study import draw, markdown_table, study
-    from ..av_models.joint_model import load_joint_model
-    from ..av_models.loading import BOUNCE
+    from ..bounce.shipped import BOUNCE, load_joint_model
+    from ..bounce.studies.guidance import draw, markdown_table, study
 
     def on_cell(done: int, total: int, key: str) -> None:
         progress(key, done, total)
@@ -73,10 +72,9 @@ def _guidance(args: argparse.Namespace, folder: Path, progress) -> Found:
 
 
 def _aligner(args: argparse.Namespace, folder: Path, progress) -> Found:
-    from ..av_models.binders.bounce_bind import load_bounce_bind
-    from ..av_models.bounce.aligner_study import markdown_table, study
-    from ..av_models.joint_model import load_joint_model, untrained_bounce
-    from ..av_models.loading import BOUNCE, BOUNCE_BIND_ROBUST
+    from ..bounce.binder import load_bounce_bind
+    from ..bounce.shipped import BOUNCE, BOUNCE_BIND_ROBUST, load_joint_model, untrained_bounce
+    from ..bounce.studies.aligner import markdown_table, study
 
     def on_clip(key: str, done: int, total: int) -> None:
         progress(" ".join(key.split()[:2]), done, total)
@@ -87,14 +85,14 @@ def _aligner(args: argparse.Namespace, folder: Path, progress) -> Found:
 
 
 def _jointdit(args: argparse.Namespace, folder: Path, progress) -> Found:
-    from ..av_models.training.jointdit_study import markdown_table, study
+    from ..bounce.studies.jointdit import markdown_table, study
 
     return markdown_table(study(args.config, folder, args.val, args.test, progress)["test"]), None
 
 
 def _hearing(args: argparse.Namespace, folder: Path, progress) -> Found:
-    from ..av_models.training.hearing_report import draw, markdown_tables
-    from ..av_models.training.hearing_study import study
+    from ..bounce.studies.hearing_report import draw, markdown_tables
+    from ..bounce.studies.hearing_study import study
 
     found = study(args.config, folder, args.test, progress, args.pair)
     return markdown_tables(found), lambda: draw(found, folder)

@@ -79,6 +79,6 @@ def _as_text(result, began: float) -> str:
 def _measured(path: Path) -> list[str]:
     """What the written file itself holds."""
     from ..av_models.media import CONTAINERS
-    from ..av_models.metrics.report import measure_file
+    from ..bounce.detect.report import measure_file
 
     return [measure_file(path).summary()] if path.suffix.lstrip(".") in CONTAINERS else []

@@ -19,7 +19,8 @@ def register(commands) -> None:
 def train(args: argparse.Namespace) -> int:
     if args.steps is not None and args.steps < 1:
         raise ValueError(f"--steps is {args.steps}; give at least 1")
-    from ..av_models.training.config import read_config, read_schedule, train_config
+    from ..av_models.training.config import read_schedule
+    from ..bounce.training.stages import read_config, train_config
 
     config = read_config(args.config)
     total = read_schedule(config, args.config).steps

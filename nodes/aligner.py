@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..av_models.loading import SHIPPED_BINDERS
 from ..av_models.media.settings import valid_fps
+from ..bounce.shipped import BINDERS
 from . import model_cache
 from .host import MODELS, io, model_files
 from .model_cache import NONE
@@ -33,7 +33,7 @@ class DuetAligner(io.ComfyNode):
             search_aliases=["duet", "seeing and hearing", "imagebind", "latent aligner", "foley", "video to audio"],
             inputs=[
                 io.Combo.Input(
-                    "binder", options=[*SHIPPED_BINDERS, *model_files()],
+                    "binder", options=[*BINDERS, *model_files()],
                     tooltip="What compares picture and sound. Bounce-Bind comes with Duet; Robust is harder to fool. Put ImageBind "
                     f"in models/{MODELS}.",
                 ),
@@ -84,7 +84,7 @@ class DuetAligner(io.ComfyNode):
                     tooltip="The latent frames looked at take turns from move to move, until all were seen. Off: always the same.",
                 ),
                 io.Combo.Input(
-                    "second_binder", options=[NONE, *SHIPPED_BINDERS, *model_files()], default=NONE, optional=True,
+                    "second_binder", options=[NONE, *BINDERS, *model_files()], default=NONE, optional=True,
                     tooltip="Another binder that is to be pleased too, as much as the first: what fools one seldom fools both.",
                 ),
                 io.Float.Input(

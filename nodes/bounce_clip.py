@@ -46,9 +46,9 @@ class DuetBounceClip(io.ComfyNode):
 
     @classmethod
     def execute(cls, seed: int, split: str, balls: str) -> io.NodeOutput:
-        from ..av_models.bounce.captions import captions  # the simulator: only once a clip is wanted
-        from ..av_models.bounce.evaluate import true_clips
-        from ..av_models.bounce.world import FPS, SECONDS, simulate
+        from ..bounce.measure.evaluate import true_clips
+        from ..bounce.world.captions import captions  # the simulator: only once a clip is wanted
+        from ..bounce.world.world import FPS, SECONDS, simulate
 
         world = simulate(1, split, seed, None if balls == ANY else int(balls))
         ((images, waveform, sample_rate),) = true_clips(world)

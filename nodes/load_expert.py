@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..av_models.checkpoint import read_card
-from ..av_models.loading import AUDIO_EXPERT, SHIPPED_EXPERTS, VIDEO_EXPERT, expect
+from ..av_models.loading import AUDIO_EXPERT, VIDEO_EXPERT, expect
 from ..av_models.published.load import is_published, published_card
+from ..bounce.shipped import EXPERTS
 from .expert_files import expert_names, title
 from .host import DIFFUSERS, MODELS, io
 from .model_cache import expert_path, present, stamp
@@ -73,7 +74,7 @@ class DuetLoadAudioExpert(_LoadExpert):
 
 def _choice(kind: str, published: str):
     where = f"Put others in models/{MODELS}; diffusers folders of {published} may lie in models/{DIFFUSERS}."
-    return io.Combo.Input("expert", options=[*SHIPPED_EXPERTS[kind], *expert_names()], tooltip=f"Bounce's comes with Duet. {where}")
+    return io.Combo.Input("expert", options=[*EXPERTS[kind], *expert_names()], tooltip=f"Bounce's comes with Duet. {where}")
 
 
 def _published_report(path: Path, card: dict) -> dict:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..av_models.loading import BOUNCE, BOUNCE_JOINTDIT, HEARING_T2AV
+from ..bounce.shipped import BOUNCE, BOUNCE_JOINTDIT, HEARING_T2AV
 from . import model_cache
 from .host import MODELS, io, model_files
 from .types import CATEGORY, JointModelSocket, report

@@ -8,13 +8,14 @@ from weakref import WeakValueDictionary
 
 import torch
 
-from ..av_models.loading import BOUNCE, SHIPPED_BINDERS, SHIPPED_EXPERTS, SHIPPED_JOINT, codec_files, shipped
+from ..av_models.loading import codec_files
 from ..av_models.published.load import published_files
+from ..bounce.shipped import BINDERS, BOUNCE, EXPERTS, JOINT_MODELS, shipped
 from .expert_files import find_expert, title
 from .host import clip_tokenizer, find_model, on_gpu
 from .types import ExpertFile
 
-COMES_WITH_DUET = (*SHIPPED_JOINT, *SHIPPED_BINDERS)
+COMES_WITH_DUET = (*JOINT_MODELS, *BINDERS)
 NONE = "none"
 """What a widget says whose model may be left out."""
 _loaded: WeakValueDictionary = WeakValueDictionary()
@@ -22,7 +23,7 @@ _loaded: WeakValueDictionary = WeakValueDictionary()
 
 def load(name: str):
     """The joint model called `name`: one that comes with Duet, or a file of the user's."""
-    from ..av_models.joint_model import load_joint_model  # diffusers: only once a model is wanted
+    from ..bounce.shipped import load_joint_model  # diffusers: only once a model is wanted
 
     source = _source(name)
     return _once(fingerprint(name), lambda: load_joint_model(source))
@@ -30,7 +31,7 @@ def load(name: str):
 
 def binder(name: str):
     """The binder called `name`: a Bounce-Bind, or a file of the user's."""
-    from ..av_models.binders.loading import load_binder
+    from ..bounce.binder import load_binder
 
     source = _source(name)
     return _once(("binder", *fingerprint(name)), lambda: load_binder(source, clip_tokenizer()))
@@ -39,7 +40,7 @@ def binder(name: str):
 def join(video: ExpertFile, audio: ExpertFile, video_codec: Path, audio_codec: Path, joint_blocks: int, layers: Path | None):
     """The joint model of two experts and the codecs they were trained with; published experts bring their own. `layers`:
     what was trained to go between the two."""
-    from ..av_models.joint_model import join_experts
+    from ..av_models.join_experts import join_experts
 
     files = video.path, audio.path, video_codec, audio_codec
     name = f"{title(video.path)} + {title(audio.path)}"
@@ -50,7 +51,7 @@ def join(video: ExpertFile, audio: ExpertFile, video_codec: Path, audio_codec: P
 
 def expert_path(name: str, kind: str) -> Path:
     """An expert's file or folder: one of that `kind` that comes with Duet, or the user's called `name`."""
-    ours = SHIPPED_EXPERTS[kind]
+    ours = EXPERTS[kind]
     return shipped(ours[name]) if name in ours else find_expert(name)
 
 

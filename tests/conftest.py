@@ -20,7 +20,7 @@ def loads(monkeypatch) -> list:
         loaded.append(source)
         return tiny_model()
 
-    monkeypatch.setattr("duet_av.av_models.joint_model.load_joint_model", load)
+    monkeypatch.setattr("duet_av.bounce.shipped.load_joint_model", load)
     monkeypatch.setattr(model_cache, "_loaded", type(model_cache._loaded)())
     return loaded
 

@@ -10,13 +10,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from duet_av.av_models.aligner import PAIRS, Adam, Aligner, Reference, same_spectrum
-from duet_av.av_models.binders.bounce_bind import load_bounce_bind
 from duet_av.av_models.binders.ensemble import BinderEnsemble
 from duet_av.av_models.contract import AVCondition, AVLatent, Condition
 from duet_av.av_models.given import Given
 from duet_av.av_models.guidance import make_guidance
-from duet_av.av_models.joint_model import untrained_bounce
 from duet_av.av_models.sampling import sample, sampling_cost
+from duet_av.bounce.binder import load_bounce_bind
+from duet_av.bounce.shipped import untrained_bounce
 from duet_av.tests.tiny import tiny_model
 
 STEPS = 5

@@ -6,15 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from duet_av.av_models.binders.bounce_bind import load_bounce_bind
-from duet_av.av_models.bounce import aligner_study
-from duet_av.av_models.bounce.agreement import agreement, heard_kinds, seen_kinds, true_kinds
-from duet_av.av_models.bounce.aligner_study import EXPERTS, GIVEN, GUIDED, SETTINGS, Arm, arms, markdown_table, study, way
-from duet_av.av_models.bounce.evaluate import true_clips
-from duet_av.av_models.bounce.world import FPS, simulate
-from duet_av.av_models.joint_model import untrained_bounce
-from duet_av.av_models.loading import BOUNCE_BIND, BOUNCE_BIND_ROBUST
-from duet_av.av_models.metrics.attributes import observe
+from duet_av.bounce.binder import load_bounce_bind
+from duet_av.bounce.detect.attributes import observe
+from duet_av.bounce.measure.agreement import agreement, heard_kinds, seen_kinds, true_kinds
+from duet_av.bounce.measure.evaluate import true_clips
+from duet_av.bounce.shipped import BOUNCE_BIND, BOUNCE_BIND_ROBUST, untrained_bounce
+from duet_av.bounce.studies import aligner as aligner_study
+from duet_av.bounce.studies.aligner import EXPERTS, GIVEN, GUIDED, SETTINGS, Arm, arms, markdown_table, study, way
+from duet_av.bounce.world.world import FPS, simulate
 from duet_av.commands import main
 
 WORKFLOWS = Path(__file__).parent.parent / "workflows" / "api"
@@ -122,7 +121,7 @@ def test_a_sound_that_is_ahead_measures_that_task_anew_and_bounce_not(measured, 
 
 def test_the_study_is_a_command(measured, tmp_path, monkeypatch, capsys):
     for name in ("untrained_bounce", "load_joint_model"):
-        monkeypatch.setattr(f"duet_av.av_models.joint_model.{name}", lambda *_: None)
-    monkeypatch.setattr("duet_av.av_models.binders.bounce_bind.load_bounce_bind", lambda *_: None)
+        monkeypatch.setattr(f"duet_av.bounce.shipped.{name}", lambda *_: None)
+    monkeypatch.setattr("duet_av.bounce.binder.load_bounce_bind", lambda *_: None)
     assert main(["experiment", "aligner", "--test", "2", "--out", str(tmp_path)]) == 0
     assert "| v2a | aligned |" in capsys.readouterr().out and (tmp_path / "table.md").exists()

@@ -3,8 +3,8 @@ import json
 import pytest
 import torch
 
-from duet_av.av_models.bounce.captions import VOCABULARY
-from duet_av.av_models.metrics.attributes import observe
+from duet_av.bounce.detect.attributes import observe
+from duet_av.bounce.world.captions import VOCABULARY
 from duet_av.nodes.bounce_clip import DuetBounceClip
 
 

@@ -11,9 +11,8 @@ import torch
 
 from duet_av.av_models.checkpoint import read_card
 from duet_av.av_models.guidance import make_guidance
-from duet_av.av_models.joint_model import load_joint_model
-from duet_av.av_models.loading import BOUNCE
 from duet_av.av_models.sampling import sample
+from duet_av.bounce.shipped import BOUNCE, load_joint_model
 
 ROOT = Path(__file__).parent.parent
 MODELS = sorted((ROOT / "bounce" / "models").glob("*.safetensors"))
@@ -31,7 +30,7 @@ WITHOUT_SIMULATOR = """
 import sys
 class Deleted:
     def find_spec(self, name, path=None, target=None):
-        if name.startswith("duet_av.av_models.bounce"):
+        if name.startswith("duet_av.bounce.") and name != "duet_av.bounce.shipped":
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Deleted())
 from duet_av.commands import main

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from duet_av.av_models.bounce import world as bounce
-from duet_av.av_models.bounce.render import render
-from duet_av.av_models.bounce.sound import SAMPLE_RATE, gain, render_sound
-from duet_av.av_models.bounce.world import FPS, FRAMES, PX, simulate
+from duet_av.bounce.world import world as bounce
+from duet_av.bounce.world.render import render
+from duet_av.bounce.world.sound import SAMPLE_RATE, gain, render_sound
+from duet_av.bounce.world.world import FPS, FRAMES, PX, simulate
 
 FINE = 16  # steps a frame, to see what happens between frames
 

@@ -2,8 +2,8 @@ import time
 
 import numpy as np
 
-from duet_av.av_models.bounce import captions as words
-from duet_av.av_models.bounce.world import COLOURS, MATERIALS, SIZES, simulate
+from duet_av.bounce.world import captions as words
+from duet_av.bounce.world.world import COLOURS, MATERIALS, SIZES, simulate
 
 WORLDS = simulate(400, "train", seed=0)
 COLOUR_WORDS = {word for synonyms in words.COLOUR_WORDS.values() for word in synonyms}

@@ -139,16 +139,3 @@ def test_info_shows_the_card(duet, tmp_path):
 def test_help_is_instant_and_loads_nothing_heavy():
     code = "import sys; from duet_av.commands import _parser; _parser(); assert not {'torch', 'numpy', 'tqdm'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_every_package_is_listed_for_installation():
-    import tomllib
-
-    root = Path(commands.__file__).parent.parent
-    listed = set(tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
-    found = {"duet_av"} | {
-        ".".join(["duet_av", *path.parent.relative_to(root).parts])
-        for top in ("av_models", "commands", "nodes")
-        for path in (root / top).rglob("__init__.py")
-    }
-    assert listed == found

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from duet_av.av_models.bounce.fidelity import fidelity
-from duet_av.av_models.bounce.render import render
-from duet_av.av_models.bounce.world import FRAMES, simulate
 from duet_av.av_models.metrics.frechet import frechet
+from duet_av.bounce.measure.fidelity import fidelity
+from duet_av.bounce.world.render import render
+from duet_av.bounce.world.world import FRAMES, simulate
 
 
 @pytest.fixture(scope="module")

@@ -11,17 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from duet_av.av_models.binders.bounce_bind import BounceBind
-from duet_av.av_models.bounce.captions import VOCABULARY
-from duet_av.av_models.bounce.hearing_measures import measure, paired_effect, subsets
-from duet_av.av_models.bounce.render import render
-from duet_av.av_models.bounce.world import FRAMES, simulate
-from duet_av.av_models.joint_model import load_joint_model
-from duet_av.av_models.loading import BOUNCE
-from duet_av.av_models.training import hearing_loss, hearing_study
-from duet_av.av_models.training.hearing_arms import SEEDS, arms
-from duet_av.av_models.training.hearing_report import SHOWN, draw
 from duet_av.av_models.training.latents import LatentSet
+from duet_av.bounce.binder import BounceBind
+from duet_av.bounce.measure.hearing_measures import measure, paired_effect, subsets
+from duet_av.bounce.shipped import BOUNCE, load_joint_model
+from duet_av.bounce.studies import hearing_loss, hearing_study
+from duet_av.bounce.studies.hearing_arms import SEEDS, arms
+from duet_av.bounce.studies.hearing_report import SHOWN, draw
+from duet_av.bounce.world.captions import VOCABULARY
+from duet_av.bounce.world.render import render
+from duet_av.bounce.world.world import FRAMES, simulate
 from duet_av.commands import main
 from duet_av.tests.test_training import toml
 

@@ -14,10 +14,10 @@ import torch
 from duet_av.av_models.binders.base import distance, require
 from duet_av.av_models.binders.imagebind import ImageBind, load_imagebind
 from duet_av.av_models.binders.imagebind_features import MEAN, STD, audio_features, clip_times, video_features
-from duet_av.av_models.bounce.render import render
-from duet_av.av_models.bounce.sound import render_sound
-from duet_av.av_models.bounce.world import simulate
 from duet_av.av_models.checkpoint import load_checkpoint
+from duet_av.bounce.world.render import render
+from duet_av.bounce.world.sound import render_sound
+from duet_av.bounce.world.world import simulate
 from duet_av.commands import main
 from duet_av.tests.imagebind_weights import by_formula
 

@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from duet_av.av_models.binders.bounce_bind import load_bounce_bind
-from duet_av.av_models.bounce.evaluate import asked_balls, attributes, evaluate, motion_residual, true_clips
-from duet_av.av_models.bounce.likeness import likeness
-from duet_av.av_models.bounce.world import FPS, SECONDS, simulate
-from duet_av.av_models.metrics import intervals, matching, quality
-from duet_av.av_models.metrics.attributes import observe
-from duet_av.av_models.metrics.balls import ball_count, find_spots, follow
-from duet_av.av_models.metrics.contacts import contacts
+from duet_av.av_models.metrics import intervals, matching
 from duet_av.av_models.metrics.onsets import onsets
+from duet_av.bounce.binder import load_bounce_bind
+from duet_av.bounce.detect import quality
+from duet_av.bounce.detect.attributes import observe
+from duet_av.bounce.detect.balls import ball_count, find_spots, follow
+from duet_av.bounce.detect.contacts import contacts
+from duet_av.bounce.measure.evaluate import asked_balls, attributes, evaluate, motion_residual, true_clips
+from duet_av.bounce.measure.likeness import likeness
+from duet_av.bounce.world.world import FPS, SECONDS, simulate
 
 N = 40
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from duet_av.av_models.bounce.render import render
-from duet_av.av_models.bounce.world import FPS, FRAMES, PX, Worlds, simulate
-from duet_av.av_models.metrics.physics import Physics, physics
+from duet_av.bounce.detect.physics import Physics, physics
+from duet_av.bounce.world.render import render
+from duet_av.bounce.world.world import FPS, FRAMES, PX, Worlds, simulate
 
 
 def seen(worlds: Worlds) -> list[Physics]:

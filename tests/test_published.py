@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 from duet_av.av_models.contract import REMOVED, AVLatent, AVTime, denoise
 from duet_av.av_models.experts.svd_image import no_picture
 from duet_av.av_models.guidance import make_guidance
+from duet_av.av_models.join_experts import join_experts
 from duet_av.av_models.joint.apart import Apart
 from duet_av.av_models.joint.jointdit import JointDiT
-from duet_av.av_models.joint_model import join_experts
 from duet_av.av_models.media.fit import fit_frames
 from duet_av.av_models.published.load import load_published
 from duet_av.av_models.sampling import sample

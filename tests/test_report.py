@@ -2,11 +2,11 @@
 
 import torch
 
-from duet_av.av_models.bounce.render import render
-from duet_av.av_models.bounce.sound import SAMPLE_RATE, render_sound
-from duet_av.av_models.bounce.world import FPS, FRAMES, SECONDS, simulate
 from duet_av.av_models.media import write_video
-from duet_av.av_models.metrics.report import measure_file
+from duet_av.bounce.detect.report import measure_file
+from duet_av.bounce.world.render import render
+from duet_av.bounce.world.sound import SAMPLE_RATE, render_sound
+from duet_av.bounce.world.world import FPS, FRAMES, SECONDS, simulate
 
 
 def test_a_true_clip_is_measured_as_it_is(tmp_path):

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from duet_av.av_models.bounce.evaluate import true_clips
-from duet_av.av_models.bounce.tasks import TASKS, fit_to_given, given_of, jump
-from duet_av.av_models.bounce.world import simulate
-from duet_av.av_models.joint_model import load_joint_model
+from duet_av.bounce.measure.evaluate import true_clips
+from duet_av.bounce.measure.tasks import TASKS, fit_to_given, given_of, jump
+from duet_av.bounce.shipped import load_joint_model
+from duet_av.bounce.world.world import simulate
 
 
 @pytest.fixture(scope="module")

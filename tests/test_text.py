@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from duet_av.av_models.bounce.captions import VOCABULARY
 from duet_av.av_models.text import WordEncoder, words_of
+from duet_av.bounce.world.captions import VOCABULARY
 from duet_av.tests.small import VOCABULARY as WORDS
 
 

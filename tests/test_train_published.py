@@ -11,10 +11,10 @@ import torch
 from duet_av.av_models.checkpoint import load_checkpoint, save_checkpoint
 from duet_av.av_models.contract import FULL, REMOVED, AVLatent, AVTime, denoise
 from duet_av.av_models.guidance import make_guidance
-from duet_av.av_models.joint_model import join_experts
+from duet_av.av_models.join_experts import join_experts
 from duet_av.av_models.media import write_video
 from duet_av.av_models.sampling import sample
-from duet_av.av_models.training.config import make_stage, read_config, train_config
+from duet_av.bounce.training.stages import make_stage, read_config, train_config
 from duet_av.commands import main
 from duet_av.tests.pipelines import audioldm
 from duet_av.tests.published import audioldm2_pipeline, saved, svd_pipeline

@@ -13,29 +13,31 @@ from torch.optim import _muon
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from duet_av.av_models.binders.base import distance, require
-from duet_av.av_models.binders.bounce_bind import load_bounce_bind
-from duet_av.av_models.bounce.generate import Prompt, generate
-from duet_av.av_models.bounce.world import SECONDS, simulate
 from duet_av.av_models.checkpoint import load_checkpoint, read_card, sub_tensors
 from duet_av.av_models.contract import CouplingKind
 from duet_av.av_models.experts.flux import FluxExpert
 from duet_av.av_models.guidance import make_guidance
 from duet_av.av_models.joint.avfulldit import one_after_another
-from duet_av.av_models.joint_model import load_joint_model
 from duet_av.av_models.loading import load_codec, load_expert
 from duet_av.av_models.media import write_video
 from duet_av.av_models.parameterization import convert, to_x0
-from duet_av.av_models.training import config as training
-from duet_av.av_models.training import given, jointdit_study
-from duet_av.av_models.training.alignment import PathAlignment, strikes_of, truth_of
+from duet_av.av_models.training import config as training_config
+from duet_av.av_models.training import given
 from duet_av.av_models.training.bf16 import orthogonalised_in_float32
-from duet_av.av_models.training.bounce_binder import contrast
-from duet_av.av_models.training.config import train_config
 from duet_av.av_models.training.coupled_rows import coupled_rows, null_rows
 from duet_av.av_models.training.curves import compare_curves, plot_curve, read_curve
 from duet_av.av_models.training.loop import CURVE, STATE, Schedule, precision
 from duet_av.av_models.training.plain_attention import attend, plain_attention
-from duet_av.av_models.training.robust_binder import spliced
+from duet_av.bounce.binder import load_bounce_bind
+from duet_av.bounce.measure.generate import Prompt, generate
+from duet_av.bounce.shipped import load_joint_model
+from duet_av.bounce.studies import jointdit as jointdit_study
+from duet_av.bounce.training import stages as training
+from duet_av.bounce.training.alignment import PathAlignment, strikes_of, truth_of
+from duet_av.bounce.training.binder import contrast
+from duet_av.bounce.training.robust_binder import spliced
+from duet_av.bounce.training.stages import train_config
+from duet_av.bounce.world.world import SECONDS, simulate
 from duet_av.commands import main
 from duet_av.tests import small
 
@@ -148,7 +150,7 @@ def toml(value) -> str:
 def eager():
     """The loop logs every second step and saves after each."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "train", partial(training.train, log_every=2, save_seconds=-1))
+        patch.setattr(training_config, "train", partial(training_config.train, log_every=2, save_seconds=-1))
         yield
 
 
@@ -780,7 +782,7 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path, capsys, monkeypatch):
 
     path = write(tmp_path, "audio_codec")
     duet_train(capsys, path, "--steps", 2)
-    monkeypatch.setattr(training, "train", interrupt)
+    monkeypatch.setattr(training_config, "train", interrupt)
     assert main(["train", str(path), "--resume"]) == 130
     assert "go on with --resume" in capsys.readouterr().err
     assert main(["train", str(path)]) == 130

@@ -1,23 +1,34 @@
-"""A binder from its file."""
+"""Loads a binder from its safetensors file: the model card names the architecture."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ..checkpoint import read_card
-from ..loading import SHIPPED_BINDERS, expect
+from ..loading import expect
 from .base import Binder
 
+Loader = Callable[[Path, Path | str | None], Binder]
 
-def load_binder(source: str | Path, tokenizer: str | Path | None = None) -> Binder:
-    """A Bounce-Bind by its name, or the binder in a safetensors file.
 
-    tokenizer: a folder with CLIP's tokenizer, without which ImageBind embeds no text.
-    """
-    from .bounce_bind import load_bounce_bind
+def _load_imagebind(path: Path, tokenizer: Path | str | None) -> Binder:
     from .imagebind import load_imagebind
 
-    if source in SHIPPED_BINDERS:
-        return load_bounce_bind(source)
-    architecture = expect(read_card(source), "architecture", ("BounceBind", "ImageBind"), source)
-    return load_bounce_bind(source) if architecture == "BounceBind" else load_imagebind(source, tokenizer)
+    return load_imagebind(path, tokenizer)
+
+
+LOADERS: dict[str, Loader] = {"ImageBind": _load_imagebind}
+"""What loads each architecture: (file, tokenizer folder) → binder."""
+
+
+def load_binder(
+    source: str | Path, tokenizer: str | Path | None = None, loaders: Mapping[str, Loader] = LOADERS
+) -> Binder:
+    """The binder in a safetensors file, frozen and in evaluation mode.
+
+    tokenizer: a folder with CLIP's tokenizer; without it ImageBind embeds no text. loaders: architectures to take.
+    Raises FileNotFoundError or ValueError, in one line, for a file that is missing, broken or of another architecture.
+    """
+    architecture = expect(read_card(source), "architecture", loaders, source)
+    return loaders[architecture](Path(source), tokenizer)

@@ -19,6 +19,7 @@ from ..media.read import read_video
 from ..published.load import published_files
 from ..published.parts import Published
 from ..shapes import AVShape
+from .config import StageSetup
 from .latents import LatentSet, encoder_key
 
 VIDEOS = {".mp4", ".mkv", ".webm", ".mov", ".avi"}
@@ -45,6 +46,13 @@ class Encoders:
         return cls(video.codec, audio.codec, key, video.conditioner)
 
 
+def read_folder(setup: StageSetup, encoders: Encoders) -> LatentSet:
+    """The latents that a config's [data] describes: `folder`, optionally `list`, and `cache`."""
+    of, base = setup.config["data"], setup.base
+    names = base / of["list"] if "list" in of else None
+    return folder_latents(base / of["folder"], names, encoders, setup.settings["clip"], base / of["cache"], setup.on_clip)
+
+
 def folder_latents(
     folder: Path,
     names: Path | None,
@@ -65,7 +73,7 @@ def folder_latents(
     if not kept.exists():
         save_checkpoint(kept, _encode(files, encoders, shape, on_clip), {"kind": "latents"})
     tensors, _ = load_checkpoint(kept)
-    return LatentSet(tensors["video"], tensors["audio"], [], [], None, _condition(sub_tensors(tensors, "picture")))
+    return LatentSet(tensors["video"], tensors["audio"], [], [], pictures=_condition(sub_tensors(tensors, "picture")))
 
 
 def list_videos(folder: Path, names: Path | None = None) -> list[Path]:

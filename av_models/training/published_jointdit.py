@@ -13,10 +13,13 @@ from ..checkpoint import half, save_checkpoint
 from ..conditioning import heard_as_seen
 from ..contract import AVCondition
 from ..loading import JOINT_LAYERS
+from ..published.load import load_published
 from ..published.pair import joint_layers, woven
 from ..published.parts import Published
 from ..shapes import AVShape, VideoShape
+from .config import StageSetup
 from .flow import device_of
+from .folder import Encoders, read_folder
 from .latents import LatentSet
 from .unets import Batch, JointDiTStage
 
@@ -47,3 +50,15 @@ class PublishedJointDiTStage(JointDiTStage):
             "clip": self.config["clip"], "data": self.config["data_card"], "run": run,
         }  # fmt: skip
         save_checkpoint(self.out, half(model.state_dict()), card)
+
+
+def published_jointdit(setup: StageSetup) -> PublishedJointDiTStage:
+    """The stage of a config that names Stable Video Diffusion, AudioLDM2 and a folder of videos, encoded by their own codecs."""
+    of, paths = setup.config["data"], (setup.file("video_expert"), setup.file("audio_expert"))
+    if "folder" not in of:
+        raise ValueError("published experts are trained on a folder of videos; give data.folder")
+    video, audio = load_published(paths[0], "video"), load_published(paths[1], "audio")
+    data = read_folder(setup, Encoders.of_published(video, audio, *paths))
+    torch.manual_seed(setup.config["seed"])
+    setup.settings["data_card"] = {"videos": len(data)}
+    return PublishedJointDiTStage(setup.settings, video, audio, data, setup.out)

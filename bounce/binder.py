@@ -1,0 +1,117 @@
+"""Bounce-Bind: a small contrastive binder for Bounce's pictures, sounds and words, shipped with Duet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchaudio.functional import resample
+from torchaudio.transforms import MelSpectrogram
+
+from ..av_models.binders import loading
+from ..av_models.binders.base import SILENT, Binder
+from ..av_models.checkpoint import load_checkpoint, load_into
+from ..av_models.loading import expect
+from ..av_models.text import WordEncoder
+from .shipped import BINDERS, BOUNCE_BIND, shipped
+
+SIDE, SHOWN = 64, 8  # pixels, frames
+RATE, MELS = 16_000, 64
+LOUDEST, QUIET = 10.0, 10.0  # of log-mel powers: what is far below the loudest counts for nothing
+
+
+def _halving(conv: Callable[[int, int], nn.Module], sizes: list[int]) -> nn.Sequential:
+    layers = ((conv(a, b), nn.GroupNorm(8, b), nn.SiLU()) for a, b in zip(sizes, sizes[1:]))
+    return nn.Sequential(*(part for layer in layers for part in layer))
+
+
+class PictureTower(nn.Module):
+    """Eight frames, each by itself: what is in them, not when."""
+
+    def __init__(self, width: int, out: int) -> None:
+        super().__init__()
+        sizes = [3, width // 4, width // 2, width, width]
+        self.layers = _halving(lambda a, b: nn.Conv2d(a, b, 3, stride=2, padding=1), sizes)
+        self.out = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, out))
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """[B, F, H, W, 3] in 0..1 to [B, out]."""
+        shown = frames[:, torch.linspace(0, frames.shape[1] - 1, min(SHOWN, frames.shape[1])).round().long()]
+        x = shown.to(self.out[0].weight.device).flatten(0, 1).movedim(-1, 1) * 2 - 1
+        if x.shape[-2:] != (SIDE, SIDE):
+            x = F.interpolate(x, (SIDE, SIDE), mode="bilinear", antialias=True)
+        h = self.layers(x)
+        each = torch.cat([h.mean((2, 3)), h.amax((2, 3))], -1).unflatten(0, shown.shape[:2])
+        return self.out(each.mean(1))
+
+
+class SoundTower(nn.Module):
+    """A log-mel spectrogram at one loudness: what rings in it, not when, nor how loud."""
+
+    def __init__(self, width: int, out: int) -> None:
+        super().__init__()
+        self.mel = MelSpectrogram(RATE, n_fft=512, hop_length=125, n_mels=MELS)
+        sizes = [MELS, width, width, width]
+        self.layers = _halving(lambda a, b: nn.Conv1d(a, b, 5, stride=2, padding=2), sizes)
+        self.out = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, out))
+
+    def forward(self, waveform: Tensor, sample_rate: int) -> Tensor:
+        """[B, C, samples] in −1..1 to [B, out]."""
+        mono = waveform.to(self.out[0].weight.device).mean(1)
+        heard = resample(mono, sample_rate, RATE) if sample_rate != RATE else mono
+        loudness = heard.square().mean(-1, keepdim=True).sqrt()
+        h = self.layers((self.mel(heard / (loudness + SILENT)) + QUIET).log() / LOUDEST)
+        return self.out(torch.cat([h.mean(-1), h.amax(-1)], -1))
+
+
+class BounceBind(nn.Module):
+    """Contrastive over clips, their pictures, sounds and captions (InfoNCE, arXiv 1807.03748)."""
+
+    name, licence = "Bounce-Bind", ""
+    modalities = frozenset({"video", "image", "audio", "text"})
+
+    def __init__(self, vocabulary: list[str], width: int = 128, out: int = 64) -> None:
+        super().__init__()
+        self.config = {"vocabulary": list(vocabulary), "width": width, "out": out}
+        self.picture, self.sound = PictureTower(width, out), SoundTower(width, out)
+        self.words = WordEncoder(vocabulary, width=64)
+        self.of_words = nn.Linear(64, out)
+        self.temperature = nn.Parameter(torch.tensor(0.07).log())
+
+    def embed_video(self, frames: Tensor, fps: float) -> Tensor:
+        return F.normalize(self.picture(frames), dim=-1)
+
+    def embed_image(self, image: Tensor) -> Tensor:
+        return self.embed_video(image[:, None], 1.0)
+
+    def embed_audio(self, waveform: Tensor, sample_rate: int) -> Tensor:
+        return F.normalize(self.sound(waveform, sample_rate), dim=-1)
+
+    def embed_text(self, texts: list[str]) -> Tensor:
+        encoded = self.words(texts)
+        mean = encoded.tokens.sum(1) / encoded.mask.sum(1, keepdim=True).clamp_min(1)
+        return F.normalize(self.of_words(mean), dim=-1)
+
+
+def load_bounce_bind(source: str | Path = BOUNCE_BIND) -> BounceBind:
+    """One that comes with Duet, by its name, or one from its safetensors file."""
+    path = shipped(BINDERS[source]) if source in BINDERS else Path(source)
+    tensors, card = load_checkpoint(path)
+    expect(card, "architecture", ("BounceBind",), path)
+    try:
+        binder = BounceBind(**card["config"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path}: its card describes no BounceBind: {error}; get the file again") from error
+    if source in BINDERS:
+        binder.name = source
+    return load_into(binder, tensors, path).eval().requires_grad_(False)
+
+
+def load_binder(source: str | Path, tokenizer: str | Path | None = None) -> Binder:
+    """A Bounce-Bind by its name, or the binder in a safetensors file: a Bounce-Bind, or one that the library loads."""
+    if source in BINDERS:
+        return load_bounce_bind(source)
+    return loading.load_binder(source, tokenizer, loading.LOADERS | {"BounceBind": lambda path, _: load_bounce_bind(path)})

@@ -1,0 +1,83 @@
+"""Clips from a joint model for a list of prompts: sampled in batches, decoded by the codecs alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from ...av_models.contract import AVCondition, AVLatent
+from ...av_models.given import Given
+from ...av_models.guidance import Guidance
+from ...av_models.joint_model import JointModel
+from ...av_models.sampling import Alignment, BadModel, sample
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """Words, and the `picture` [H, W, 3] that a model which goes by one begins with."""
+
+    video: str
+    audio: str
+    picture: Tensor | None = None
+
+
+def generate(
+    model: JointModel,
+    prompts: Sequence[Prompt],
+    guidance: Guidance,
+    *,
+    on_clip: Callable[[int, int], None] | None = None,
+    **settings: Any,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Frames [F, H, W, 3] and waveform [C, samples] of each prompt, in order, of what `sampled` gives with the `settings`."""
+    done, shape = 0, model.shape()
+    for latent in sampled(model, prompts, guidance, **settings):
+        for clip in zip(*model.decode(latent, shape)):
+            yield clip
+            done += 1
+            if on_clip:
+                on_clip(done, len(prompts))
+
+
+def sampled(
+    model: JointModel,
+    prompts: Sequence[Prompt],
+    guidance: Guidance,
+    *,
+    steps: int,
+    shift: float,
+    seed: int,
+    audio_shift: float | None = None,
+    eta: float = 0.0,
+    batch: int = 16,
+    given: Callable[[int, int], Given] | None = None,
+    bad_model: JointModel | None = None,
+    alignment: Callable[[int, int], Alignment] | None = None,
+) -> Iterator[AVLatent]:
+    """Latents of the prompts, `batch` by batch; clip i has seeds seed + i for both.
+
+    `given(start, stop)`: the parts that are known of clips start to stop. `bad_model`: for autoguidance.
+    `alignment(start, stop)`: what moves clips start to stop.
+    """
+    shape = model.shape()
+    if bad_model and bad_model.latent_shape(shape) != model.latent_shape(shape):
+        raise ValueError(f"{bad_model.name} has latents of another size than {model.name}; give a worse version of it")
+    for start in range(0, len(prompts), batch):
+        part = prompts[start : start + batch]
+        seeds = [seed + start + i for i in range(len(part))]
+        yield sample(
+            model.denoiser, model.latent_shape(shape, len(part)), *_texts(model, part), guidance, steps=steps, shift=shift,
+            audio_shift=audio_shift, video_seed=seeds, audio_seed=seeds, eta=eta,
+            given=given(start, start + len(part)) if given else None,
+            alignment=alignment(start, start + len(part)) if alignment else None,
+            bad_model=BadModel(bad_model.denoiser, *_texts(bad_model, part)) if bad_model else None,
+        ).latent  # fmt: skip
+
+
+def _texts(model: JointModel, prompts: Sequence[Prompt]) -> tuple[AVCondition, AVCondition]:
+    """Each prompt, and as many empty ones."""
+    positive = AVCondition.cat([model.encode(prompt.video, prompt.audio, prompt.picture) for prompt in prompts])
+    return positive, AVCondition.cat([model.encode("", "")] * len(prompts))

@@ -1,0 +1,44 @@
+"""The model files that come with Duet, by the names that nodes and commands show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..av_models.loading import AUDIO_EXPERT, VIDEO_EXPERT
+
+if TYPE_CHECKING:
+    from ..av_models.joint_model import JointModel
+
+BOUNCE, BOUNCE_JOINTDIT = "Bounce", "Bounce JointDiT"
+HEARING_T2AV, HEARING_T2V = "Hearing study T2AV", "Hearing study T2V"
+BOUNCE_BIND, BOUNCE_BIND_ROBUST = "Bounce-Bind", "Bounce-Bind Robust"
+MODELS = Path(__file__).parent / "models"
+JOINT_MODELS = {BOUNCE: "bounce", HEARING_T2AV: "hearing_t2av", BOUNCE_JOINTDIT: "jointdit", "jointdit": "jointdit"}
+BINDERS = {BOUNCE_BIND: "bind", BOUNCE_BIND_ROBUST: "bind_robust"}
+EXPERTS = {
+    VIDEO_EXPERT: {BOUNCE: "video_expert", HEARING_T2V: "hearing_t2v"},
+    AUDIO_EXPERT: {BOUNCE: "audio_expert"},
+}
+
+
+def shipped(part: str) -> Path:
+    """The file of one part, such as `video_expert` or `audio_codec`."""
+    return MODELS / f"{part}.safetensors"
+
+
+def load_joint_model(source: str | Path) -> JointModel:
+    """A joint model that comes with Duet, by its name, or the one in a file (`av_models.load_joint`)."""
+    from ..av_models import load_joint
+
+    return load_joint.load_joint_model(shipped(JOINT_MODELS[source]) if source in JOINT_MODELS else source)
+
+
+def untrained_bounce() -> JointModel:
+    """Bounce's two experts as one joint model that was not trained as a pair."""
+    from ..av_models.checkpoint import read_card
+    from ..av_models.join_experts import join_experts
+
+    blocks = read_card(shipped("bounce"))["joint_blocks"]
+    parts = (shipped(part) for part in ("video_expert", "audio_expert", "video_codec", "audio_codec"))
+    return join_experts(*parts, joint_blocks=blocks, name="Bounce's experts")

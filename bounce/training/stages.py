@@ -1,0 +1,125 @@
+"""The training stages by the names that configs use: Bounce's, and the library's for published experts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ...av_models.checkpoint import read_card
+from ...av_models.published.load import is_published
+from ...av_models.training import config
+from ...av_models.training.config import StageSetup
+from ...av_models.training.latents import LatentSet
+from ...av_models.training.loop import Stage
+
+CAPTIONLESS = ("jointdit",)  # stages that a folder of videos is enough for
+
+
+def _codec(setup: StageSetup) -> Stage:
+    from .codecs import AudioCodecStage, VideoCodecStage
+
+    stage = VideoCodecStage if setup.kind == "video_codec" else AudioCodecStage
+    return stage(setup.settings, setup.steps, setup.out)
+
+
+def _binder(setup: StageSetup) -> Stage:
+    from .binder import BinderStage
+
+    return BinderStage(setup.settings, setup.out)
+
+
+def _robust_binder(setup: StageSetup) -> Stage:
+    from .robust_binder import RobustBinderStage
+
+    files = setup.file("audio_codec"), setup.file("audio_expert")
+    return RobustBinderStage(setup.settings, *files, setup.out, setup.optional_file("start"))
+
+
+def _expert(setup: StageSetup) -> Stage:
+    from .experts import ExpertStage
+
+    return ExpertStage(setup.kind, setup.settings, _data(setup), setup.out)
+
+
+def _unet(setup: StageSetup) -> Stage:
+    from .unets import AudioLDM2Stage, SVDStage
+
+    stage = SVDStage if setup.kind == "svd_expert" else AudioLDM2Stage
+    return stage(setup.settings, _data(setup), setup.out)
+
+
+def _joint(setup: StageSetup) -> Stage:
+    from .joint import JointStage
+
+    return JointStage(setup.settings, *_experts(setup), _joint_data(setup), setup.out, setup.optional_file("start"))
+
+
+def _jointdit(setup: StageSetup) -> Stage:
+    if any(map(is_published, _experts(setup))):
+        from ...av_models.training.published_jointdit import published_jointdit
+
+        return published_jointdit(setup)
+    from .unets import BounceJointDiTStage
+
+    return BounceJointDiTStage(setup.settings, *_experts(setup), _joint_data(setup), setup.out)
+
+
+STAGES = {
+    "video_codec": _codec, "audio_codec": _codec, "video_expert": _expert, "audio_expert": _expert, "joint": _joint,
+    "svd_expert": _unet, "audioldm2_expert": _unet, "jointdit": _jointdit, "binder": _binder, "robust_binder": _robust_binder,
+}  # fmt: skip
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """`av_models.training.config.read_config` with the stages above."""
+    return config.read_config(path, STAGES)
+
+
+def train_config(path: str | Path, **options: Any) -> Path:
+    """`av_models.training.config.train_config` with the stages above."""
+    return config.train_config(path, STAGES, **options)
+
+
+def make_stage(settings: dict[str, Any], base: Path, steps: int, out: Path, on_clip=None) -> Stage:
+    """The stage that a parsed config describes; paths in it are relative to `base`."""
+    return STAGES[settings["stage"]](StageSetup(settings, base, steps, out, on_clip))
+
+
+def _experts(setup: StageSetup) -> tuple[Path, Path]:
+    return setup.file("video_expert"), setup.file("audio_expert")
+
+
+def _joint_data(setup: StageSetup) -> LatentSet:
+    for path in _experts(setup):
+        read_card(path)  # a missing file is reported before an hour of encoding
+    data, of = _data(setup), setup.config["data"]
+    clips = {"training_clips": of["clips"], "training_seed": of["seed"]} if "clips" in of else {"videos": len(data)}
+    setup.settings["data_card"] = clips
+    return data
+
+
+def _data(setup: StageSetup) -> LatentSet:
+    """Bounce's clips, or those of a folder of videos, as latents."""
+    start = setup.optional_file("start")
+    if start is not None and not start.is_file():
+        raise FileNotFoundError(f"start is {start}, which is not there; train it first, or leave start out")
+    data = _read_data(setup)
+    torch.manual_seed(setup.config["seed"])  # encoding drew random numbers, reading the cache did not
+    return data
+
+
+def _read_data(setup: StageSetup) -> LatentSet:
+    of, base = setup.config["data"], setup.base
+    codecs = [base / of[name] if name in of else None for name in ("video_codec", "audio_codec")]
+    if "folder" in of:
+        if setup.kind not in CAPTIONLESS:
+            raise ValueError(f"a folder of videos has no captions; train {' or '.join(CAPTIONLESS)} on it, not {setup.kind}")
+        from ...av_models.training.folder import Encoders, read_folder
+
+        return read_folder(setup, Encoders.of_files(*codecs))
+    from .latents import latent_set
+
+    clips = latent_set(*codecs, of["clips"], of["size"], of["seed"], base / of["cache"], setup.on_clip)
+    return clips.with_sound(of.get("sound", "tight"), of["seed"])

@@ -1,0 +1,163 @@
+"""The stages of Bounce's JointDiT: an image-to-video and a text-to-sound UNet, each alone, then both woven together."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...av_models.checkpoint import half, load_checkpoint, load_into, save_checkpoint, sub_tensors
+from ...av_models.conditioning import PictureConditioner, PictureEncoder
+from ...av_models.contract import AVCondition
+from ...av_models.experts.unet import UNetStream
+from ...av_models.joint.jointdit import JointDiT
+from ...av_models.loading import build_audioldm2, build_svd, expect
+from ...av_models.path import DDPM
+from ...av_models.text import WordEncoder
+from ...av_models.training.compiled import UNET_BLOCKS, compile_blocks
+from ...av_models.training.flow import device_of
+from ...av_models.training.latents import LatentSet
+from ...av_models.training.unets import JointDiTStage, Noise, UNetStage
+from ..world.captions import VOCABULARY
+from .alignment import ALIGNMENT, PathAlignment, StrikeAlignment, strikes_of, truth_of, without_heads
+from .experts import drop_text
+
+SVD_EXPERT, AUDIOLDM2_EXPERT = "svd_expert", "audioldm2_expert"
+
+
+class SVDStage(UNetStage):
+    """First frame to silent clip: the loss is that of v, which is EDM's own weighting (arXiv 2206.00364, table 1)."""
+
+    def __init__(self, config: dict[str, Any], data: LatentSet, out: Path) -> None:
+        super().__init__(config, data, out)
+        expert = build_svd(config["model"], config["edm"])
+        encoder = PictureEncoder(data.video.shape[1], config["model"]["cross_attention_dim"])
+        self.conditioner = PictureConditioner(encoder, 1, config["fps"], config["motion_bucket"])
+        self.path = expert.path
+        self.model = nn.ModuleDict({"expert": expert, "picture": encoder})
+        if config.get("compile"):
+            compile_blocks(expert, UNET_BLOCKS)
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        x0 = self.video(self.rows(step, 6))
+        noise = Noise.drawn(x0.shape, torch.rand(self.batch), self.path).to(x0.device)
+        cond = self.conditioner.of_latent(x0[:, :, :1], self.dropped().to(x0.device)).video
+        out = self.model["expert"](noise.on(x0), noise.time, cond)
+        loss = (out - noise.wanted(x0, "v")).square().mean()
+        return loss, {"loss": loss.item()}
+
+    def finish(self, model: nn.Module, run: dict[str, Any]) -> None:
+        card = {
+            "kind": SVD_EXPERT, "architecture": type(model["expert"].unet).__name__, "config": self.config["model"],
+            "picture": model["picture"].config, "edm": self.config["edm"], "motion_bucket": self.config["motion_bucket"],
+            "prediction": "v", "trained": True, "run": run, "licence": "Apache-2.0",
+        }  # fmt: skip
+        save_checkpoint(self.out, half(model.state_dict()), card)
+
+
+class AudioLDM2Stage(UNetStage):
+    """Words to sound alone: DDPM's simple loss (arXiv 2006.11239, eq. 14), on ε as AudioLDM2, or on v.
+
+    Close to pure noise (ᾱ = 1.5e-4 at t = 1) a clean estimate from ε is off by 81 times what ε is, and what a sound is
+    decided by hardly weighs in ε's loss; v there is the clean sound itself (Salimans & Ho, arXiv 2202.00512, section 4).
+    """
+
+    def __init__(self, config: dict[str, Any], data: LatentSet, out: Path) -> None:
+        super().__init__(config, data, out)
+        text = WordEncoder(list(VOCABULARY), **config["text"])
+        of_levels = config["model"]["cross_attention_dim"]  # TOML has no null
+        config["model"]["cross_attention_dim"] = [[width or None for width in level] for level in of_levels]
+        self.words, self.path = text.indices(data.audio_captions), DDPM()
+        self.model = nn.ModuleDict({"expert": build_audioldm2(config["model"], config["prediction"]), "text": text})
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        rows = self.rows(step, 6)
+        x0 = self.audio(rows)
+        noise = Noise.drawn(x0.shape, torch.rand(self.batch), self.path).to(x0.device)
+        text = drop_text(self.model["text"].encode(self.words[rows].to(x0.device)), self.drop)
+        expert = self.model["expert"]
+        loss = (expert(noise.on(x0), noise.time, text) - noise.wanted(x0, expert.prediction)).square().mean()
+        return loss, {"loss": loss.item()}
+
+    def finish(self, model: nn.Module, run: dict[str, Any]) -> None:
+        card = {
+            "kind": AUDIOLDM2_EXPERT, "architecture": type(model["expert"].unet).__name__, "config": self.config["model"],
+            "text": model["text"].config, "prediction": self.config["prediction"], "trained": True,
+            "run": run, "licence": "Apache-2.0",
+        }  # fmt: skip
+        save_checkpoint(self.out, half(model.state_dict()), card)
+
+
+class BounceJointDiTStage(JointDiTStage):
+    """From the files of our own two experts, all of which is trained."""
+
+    def __init__(self, config: dict[str, Any], video: Path, audio: Path, data: LatentSet, out: Path) -> None:
+        super().__init__(config, data, out)
+        v_tensors, self.v_card = _load(video, SVD_EXPERT)
+        a_tensors, self.a_card = _load(audio, AUDIOLDM2_EXPERT)
+        picture = PictureEncoder(**self.v_card["picture"])
+        load_into(picture, sub_tensors(v_tensors, "picture"), video)
+        expert_v = load_into(build_svd(self.v_card["config"], self.v_card["edm"]), sub_tensors(v_tensors, "expert"), video)
+        expert_a = build_audioldm2(self.a_card["config"], self.a_card["prediction"], picture.config["width"])
+        load_into(expert_a.unet, sub_tensors(a_tensors, "expert.unet"), audio)
+        self.denoiser = JointDiT(expert_v, expert_a, **config["joint"])
+        self.text_width = self.a_card["text"]["width"]
+        self.conditioner = PictureConditioner(picture, self.text_width, config["clip"]["fps"], self.v_card["motion_bucket"])
+        self.model = nn.ModuleDict({"denoiser": self.denoiser, "encoder": picture}).train()
+        if config.get("compile"):
+            compile_blocks(self.denoiser, UNET_BLOCKS)
+        if "align" in config:
+            self.align(**config["align"])
+
+    def align(self, path: int, strike: int, weight: float, **weights: float) -> None:
+        """The picture's tokens after Joint Block `path` with the balls' paths, the sound's after `strike` with what is struck."""
+        if self.data.truth is None:
+            raise ValueError("align needs the truth about each clip, which a folder of videos has not; leave align out")
+        blocks = len(self.denoiser.blocks)
+        if not 0 <= min(path, strike) <= max(path, strike) < blocks:
+            looks = f"align looks at Joint Blocks {path} and {strike}, of which there are {blocks}"
+            raise ValueError(f"{looks}; count from 0, or leave align out")
+        widths = [e.widths[first:] for e, first in zip((self.denoiser.video, self.denoiser.audio), self.denoiser.inputs)]
+        self.model[ALIGNMENT] = nn.ModuleDict(
+            {"path": PathAlignment(widths[0][path], **weights), "strike": StrikeAlignment(widths[1][strike])}
+        )
+        self.weight, self.truth, self.seen = weight, truth_of(self.data.truth), {}
+        self.struck = strikes_of(self.data.truth, self.data.audio.shape[-1])
+        for block, what, stream in ((path, "path", 0), (strike, "strike", 1)):
+            self.denoiser.blocks[block].register_forward_hook(partial(self.watch, what, stream))
+
+    def watch(self, what: str, stream: int, _block: nn.Module, _given: Any, out: tuple[UNetStream, UNetStream]) -> None:
+        self.seen[what] = out[stream]
+
+    def alignment(self, rows: Tensor) -> Tensor | None:
+        if ALIGNMENT not in self.model:
+            return None
+        path, strike, device = self.seen.pop("path"), self.seen.pop("strike"), device_of(self.model)
+        truth, struck = tuple(part[rows].to(device) for part in self.truth), self.struck[rows].to(device)
+        heads = self.model[ALIGNMENT]
+        return heads["path"](path.tokens, path.frames, truth) + self.weight * heads["strike"](strike.tokens, struck)
+
+    def condition(self, rows: Tensor, clean: Tensor, given: Tensor) -> AVCondition:
+        return self.conditioner.of_latent(clean[:, :, :1], given)
+
+    def finish(self, model: nn.Module, run: dict[str, Any]) -> None:
+        card = {
+            "kind": "joint", "architecture": "JointDiT", "name": "Bounce JointDiT", "trained": True,
+            "prediction": ["v", self.a_card["prediction"]], "joint": self.config["joint"], "codecs": self.config["codecs"],
+            "clip": self.config["clip"], "sample_rate": self.config["sample_rate"],
+            "experts": {"video": self.v_card["architecture"], "audio": self.a_card["architecture"]},
+            "video": {"config": self.v_card["config"]},
+            "audio": {part: self.a_card[part] for part in ("config", "prediction")} | {"text_width": self.text_width},
+            "picture": self.v_card["picture"], "edm": self.v_card["edm"], "motion_bucket": self.v_card["motion_bucket"],
+            "data": self.config["data_card"], "run": run, "licence": "Apache-2.0",
+        }  # fmt: skip
+        save_checkpoint(self.out, half(without_heads(model.state_dict())), card)
+
+
+def _load(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    tensors, card = load_checkpoint(path)
+    expect(card, "kind", (kind,), path)
+    return tensors, card
