@@ -277,10 +277,7 @@ class Alignment:
         """What is made, decoded and embedded."""
         embed = {"video": self._embed_video, "audio": self._embed_audio}
         made = partial(checkpoint, use_reentrant=False) if self.aligner.save_memory else lambda part, x: part(x)
-        return {
-            modality: made(embed[modality], getattr(clean, modality))
-            for modality in MADE[self.aligner.task]
-        }
+        return {modality: made(embed[modality], getattr(clean, modality)) for modality in MADE[self.aligner.task]}
 
     def _embed_video(self, latent: Tensor) -> Tensor:
         fps, wanted = float(self.shape.video.fps), self.aligner.latent_frames

@@ -27,9 +27,7 @@ class BranchRunner:
         self.branches = self.forwards = 0
         self.warnings: list[str] = []
 
-    def predict(
-        self, branches: Sequence[Branch], latent: AVLatent, step: Step, t: AVTime
-    ) -> dict[Branch, AVLatent]:
+    def predict(self, branches: Sequence[Branch], latent: AVLatent, step: Step, t: AVTime) -> dict[Branch, AVLatent]:
         """The model's prediction for every branch; `t` is what each row of `latent` is told the time is."""
         if self.batched and len(branches) > 1:
             try:

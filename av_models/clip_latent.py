@@ -49,9 +49,7 @@ def known_where(model: JointModel, shape: AVShape, video: When, audio: When) -> 
     """Masks of the parts of either stream for which a function of the time in seconds is True."""
     frames = np.arange(shape.video.frames) / float(shape.video.fps)
     samples = np.arange(shape.audio.samples) / shape.audio.sample_rate
-    return AVLatent(
-        known_frames(video(frames), model.video_codec.stride), known_samples(audio(samples), model.audio_codec.stride)
-    )
+    return AVLatent(known_frames(video(frames), model.video_codec.stride), known_samples(audio(samples), model.audio_codec.stride))
 
 
 def nothing(times: np.ndarray) -> np.ndarray:

@@ -89,9 +89,7 @@ class PictureConditioner(nn.Module):
         one = torch.ones(rows, 1, dtype=torch.bool, device=latent.device)
         null = latent.new_zeros(rows, 1, self.text_width)
         ids = self.ids.to(latent.device).expand(rows, -1)
-        return AVCondition(
-            Condition(tokens, one, vector=ids, image=latent), Condition(null, one, vector=tokens[:, 0])
-        )
+        return AVCondition(Condition(tokens, one, vector=ids, image=latent), Condition(null, one, vector=tokens[:, 0]))
 
     def ignored(self, video_prompt: str, audio_prompt: str) -> list[str]:
         prompts = {"video_prompt": video_prompt, "audio_prompt": audio_prompt}
@@ -166,9 +164,7 @@ class EachItsOwn(nn.Module):
     ) -> AVCondition:
         if picture is not None and not self.takes_picture:
             raise ValueError(NO_PICTURE)
-        return AVCondition(
-            self.video.condition(video_prompt, picture, shape), self.audio.condition(audio_prompt, picture, shape)
-        )
+        return AVCondition(self.video.condition(video_prompt, picture, shape), self.audio.condition(audio_prompt, picture, shape))
 
     def ignored(self, video_prompt: str, audio_prompt: str) -> list[str]:
         lines = [f"video_prompt: {line}" for line in self.video.unknown(video_prompt)]

@@ -241,9 +241,7 @@ def _between(cut: Tensor, full: Tensor, strength: float) -> Tensor:
     return cut + strength * (full - cut)
 
 
-def take_rows(
-    latent: AVLatent, t: AVTime, cond: AVCondition, index: Tensor
-) -> tuple[AVLatent, AVTime, AVCondition]:
+def take_rows(latent: AVLatent, t: AVTime, cond: AVCondition, index: Tensor) -> tuple[AVLatent, AVTime, AVCondition]:
     """What `predict` takes, with the rows that `index` [n] names, in that order."""
 
     return (

@@ -35,9 +35,7 @@ class Given:
             raise ValueError(f"way is {self.way!r}; give 'clean' or 'renoised'")
         for name, x, known in self._streams():
             if known.dtype != torch.bool or not _fits(known, x):
-                raise ValueError(
-                    f"the {name}'s mask is {_size(known)} of {known.dtype}; give booleans that fit {_size(x)}"
-                )
+                raise ValueError(f"the {name}'s mask is {_size(known)} of {known.dtype}; give booleans that fit {_size(x)}")
             if not bool(torch.isfinite(torch.where(known, x, torch.zeros_like(x))).all()):
                 raise ValueError(f"the given {name} holds NaN or infinite values; give one without")
         if bool(self.known.video.all() & self.known.audio.all()):
@@ -46,9 +44,7 @@ class Given:
     def _streams(self) -> tuple[tuple[str, Tensor, Tensor], ...]:
         return ("picture", self.latent.video, self.known.video), ("sound", self.latent.audio, self.known.audio)
 
-    def noised(
-        self, x: AVLatent, noise: AVLatent, video: tuple[float, float], audio: tuple[float, float]
-    ) -> AVLatent:
+    def noised(self, x: AVLatent, noise: AVLatent, video: tuple[float, float], audio: tuple[float, float]) -> AVLatent:
         """`x` with the known parts as its noise of the moment has them; `video`, `audio`: α and σ of x = α x_0 + σ ε."""
         if self.way == "clean":
             return self.restored(x)

@@ -44,9 +44,7 @@ def to_x0(prediction: Tensor, x_t: Tensor, alpha: float | Tensor, sigma: float |
     return prediction
 
 
-def convert(
-    prediction: Tensor, x_t: Tensor, alpha: float, sigma: float, source: Prediction, target: Prediction
-) -> Tensor:
+def convert(prediction: Tensor, x_t: Tensor, alpha: float, sigma: float, source: Prediction, target: Prediction) -> Tensor:
     """`prediction` of kind `source` as kind `target`; the same tensor where they agree. Needs σ > 0."""
     if source == target:
         return prediction

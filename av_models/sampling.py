@@ -276,9 +276,7 @@ class _Denoising:
             noise = self.converted(predicted, "epsilon")
             latent = state_of(clean, noise, *(clock.state_path(coming.index) for clock in (self.video, self.audio)))
 
-    def clean_if_asked(
-        self, step: Step, latent: AVLatent, memory: Any, ahead: Sequence[Step], asked: AVCondition
-    ) -> AVLatent:
+    def clean_if_asked(self, step: Step, latent: AVLatent, memory: Any, ahead: Sequence[Step], asked: AVCondition) -> AVLatent:
         """The clean estimate that other prompts would lead to."""
         self.network.ask(asked)
         return self.clean_at(step, memory, latent, ahead)
@@ -322,9 +320,7 @@ def _check_eta(eta: float, bound: bool) -> None:
         raise ValueError(f"eta is {eta}; leave it 0 in parity mode and for schedulers of your own")
 
 
-def _noise(
-    start: LatentShape | AVLatent, video_seed: Seed, audio_seed: Seed, device: torch.device, draw: int = 0
-) -> AVLatent:
+def _noise(start: LatentShape | AVLatent, video_seed: Seed, audio_seed: Seed, device: torch.device, draw: int = 0) -> AVLatent:
     if isinstance(start, AVLatent):
         return start
     video, audio = video_noise(start.video, video_seed, draw), audio_noise(start.audio, audio_seed, draw)

@@ -62,9 +62,7 @@ class AVShape:
     audio: AudioShape
 
     @classmethod
-    def of_frames(
-        cls, frames: int, height: int, width: int, fps: float | Fraction, sample_rate: int, channels: int = 1
-    ) -> AVShape:
+    def of_frames(cls, frames: int, height: int, width: int, fps: float | Fraction, sample_rate: int, channels: int = 1) -> AVShape:
         video = VideoShape(frames, height, width, fps)
         return cls(video, AudioShape(samples_of(video, sample_rate), sample_rate, channels))
 

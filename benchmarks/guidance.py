@@ -96,9 +96,7 @@ def two_attentions(parts: tuple[Heads, Heads, Heads]) -> tuple:
 def dense_mask(parts: tuple[Heads, Heads, Heads]) -> torch.Tensor:
     """The same as one attention over all rows, with a mask of its own."""
     video, own, extra = parts
-    q, k, v = (
-        torch.cat([getattr(video, n), torch.cat([getattr(own, n), getattr(extra, n)], 2)], 1).transpose(1, 2) for n in "qkv"
-    )
+    q, k, v = (torch.cat([getattr(video, n), torch.cat([getattr(own, n), getattr(extra, n)], 2)], 1).transpose(1, 2) for n in "qkv")
     mask = torch.block_diag(*(torch.ones(n, n, dtype=torch.bool) for n in (VIDEO_TOKENS, SOUND_TOKENS)))
     return scaled_dot_product_attention(q, k, v, attn_mask=mask)
 

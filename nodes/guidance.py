@@ -27,12 +27,8 @@ class DuetGuidance(io.ComfyNode):
                     options=[io.DynamicCombo.Option(name, inputs()) for name, inputs in CHOICES.items()],
                     tooltip="joint_cfg strengthens the prompt and the agreement of picture and sound together.",
                 ),
-                io.Float.Input(
-                    "a_to_v", **STRENGTH, tooltip="How much the picture follows the sound. 1 as trained, 0 not at all."
-                ),
-                io.Float.Input(
-                    "v_to_a", **STRENGTH, tooltip="How much the sound follows the picture. 1 as trained, 0 not at all."
-                ),
+                io.Float.Input("a_to_v", **STRENGTH, tooltip="How much the picture follows the sound. 1 as trained, 0 not at all."),
+                io.Float.Input("v_to_a", **STRENGTH, tooltip="How much the sound follows the picture. 1 as trained, 0 not at all."),
             ],
             outputs=[GuidanceSocket.Output(display_name="guidance", tooltip="To the sampler.")],
         )

@@ -60,4 +60,3 @@ class DuetJointNoise(io.ComfyNode):
     @classmethod
     def execute(cls, video_seed: int, audio_seed: int) -> io.NodeOutput:
         return io.NodeOutput(TwoSeeds(video_seed, audio_seed))
-

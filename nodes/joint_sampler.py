@@ -37,9 +37,7 @@ class DuetJointSampler(io.ComfyNode):
                 io.Latent.Input("latent", tooltip="From Empty Picture + Sound, or Encode Picture + Sound."),
                 GuidanceSocket.Input("guidance", tooltip="How strongly to follow the prompts."),
                 *settings_inputs(),
-                AlignerSocket.Input(
-                    "aligner", optional=True, tooltip="Makes picture and sound agree that the model makes apart."
-                ),
+                AlignerSocket.Input("aligner", optional=True, tooltip="Makes picture and sound agree that the model makes apart."),
             ],
             hidden=[io.Hidden.unique_id],
             outputs=[

@@ -99,9 +99,7 @@ def sample_latent(
     if not model.trained:
         strategy = replace(strategy, removed=True)
     alignment = aligned and _begun(aligned, model, shape, prompts, streams.to(model.device), known)
-    cost = sampling_cost(
-        strategy, settings.steps, **settings.grid, batch_branches=settings.batch_branches, alignment=alignment
-    )
+    cost = sampling_cost(strategy, settings.steps, **settings.grid, batch_branches=settings.batch_branches, alignment=alignment)
     report_text(f"{cost.branches_per_step:g} branches a step in {cost.forwards_per_step:g} network calls", node_id)
     return sample(
         model.denoiser,

@@ -91,8 +91,7 @@ def test_other_keys_are_named():
     with pytest.raises(ValueError) as error:
         load_into(nn.Linear(3, 2), {"weight": torch.ones(2, 3), "gain": torch.ones(1)}, "here.safetensors")
     assert line_of(error) == (
-        "here.safetensors does not hold a Linear: missing bias, unexpected gain; "
-        "give the file that was saved for this architecture"
+        "here.safetensors does not hold a Linear: missing bias, unexpected gain; give the file that was saved for this architecture"
     )
 
 

@@ -68,9 +68,7 @@ def test_dual_formula():
 
 def test_dual_with_equal_scales_is_joint_cfg():
     joint = make_guidance("joint_cfg", video_scale=3.0, audio_scale=2.0)
-    dual = make_guidance(
-        "dual_cfg", video_scale=3.0, audio_scale=2.0, video_cross_scale=3.0, audio_cross_scale=2.0
-    )
+    dual = make_guidance("dual_cfg", video_scale=3.0, audio_scale=2.0, video_cross_scale=3.0, audio_cross_scale=2.0)
     assert dual.branches(STEP) == joint.branches(STEP)
     p = predictions_for(joint.branches(STEP))
     (a, _), (b, _) = joint.combine(p, STEP), dual.combine(p, STEP)
@@ -176,8 +174,7 @@ def test_a_strategy_that_the_model_cannot_do_is_named_with_what_it_can():
     with pytest.raises(ValueError) as error:
         require_able(guidance, [STEP], {"main": Able(kinds=frozenset({CouplingKind.FULL, CouplingKind.REMOVED}))})
     assert str(error.value) == (
-        "guidance joint_cfg needs coupling cut, which this model cannot do; "
-        "choose a guidance that does with full, removed"
+        "guidance joint_cfg needs coupling cut, which this model cannot do; choose a guidance that does with full, removed"
     )
 
 

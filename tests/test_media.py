@@ -130,9 +130,7 @@ def test_fitting_touches_only_the_end():
     assert torch.equal(fit_audio(audio, 1000, "fade", fade=100), audio)
 
 
-@pytest.mark.parametrize(
-    "codec,given,written", [("opus", 44_100, 48_000), ("aac", 40_000, 44_100), ("aac", 192_000, 96_000)]
-)
+@pytest.mark.parametrize("codec,given,written", [("opus", 44_100, 48_000), ("aac", 40_000, 44_100), ("aac", 192_000, 96_000)])
 def test_rates_that_the_codec_lacks_are_resampled_in_time(tmp_path, codec, given, written):
     path = tmp_path / "a.mp4"
     click = torch.zeros(1, round(given * 0.75))

@@ -253,9 +253,7 @@ def test_evaluate_wants_a_clip_for_each_prompt():
 
 
 def _against_truth(worlds, found):
-    counts = [
-        matching.match([t for t in times if t < SECONDS], events).counts for times, events in zip(worlds.contact_time, found)
-    ]
+    counts = [matching.match([t for t in times if t < SECONDS], events).counts for times, events in zip(worlds.contact_time, found)]
     return matching.f1(np.sum(counts, 0))
 
 

@@ -69,9 +69,7 @@ def mux(folder: Path, images, audio=None, prefix="clip", prompt=None, **changes)
     options = {"fps": 16.0, "container": SETTINGS, "crf": -1.0, "audio_kbps": 64, "audio_fit": "fade"} | changes
     token = session.set(Session(Folders(output=folder)))
     try:
-        return DuetMux.clone_for_run({"prompt": prompt}).execute(
-            images=images, audio=audio, filename_prefix=prefix, **options
-        )
+        return DuetMux.clone_for_run({"prompt": prompt}).execute(images=images, audio=audio, filename_prefix=prefix, **options)
     finally:
         session.reset(token)
 
@@ -300,9 +298,7 @@ def test_modifiers_change_nothing_as_they_come_and_go_with_any_strategy():
         assert modified(plain).args[0] == plain
     output = modified(JOINT, scale_curve={"points": [[0, 1], [1, 0]]}, interval_low=0.25, rescale=0.5)
     curve = Curve(((0.0, 1.0), (1.0, 0.0)), "monotone_cubic")
-    expected = make_guidance(
-        "joint_cfg", video_scale=3.0, audio_scale=3.0, scale_curve=curve, interval_low=0.25, rescale=0.5
-    )
+    expected = make_guidance("joint_cfg", video_scale=3.0, audio_scale=3.0, scale_curve=curve, interval_low=0.25, rescale=0.5)
     assert output.args[0] == GuidedBy(expected)
     assert output.shown["text"] == ["joint_cfg: 1 to 2 branches a step in 1 network call"]
 
@@ -477,7 +473,7 @@ def test_every_container_offers_only_codecs_that_it_holds(tmp_path, container):
 
 
 def test_headless_models_run_on_a_gpu_where_there_is_one(monkeypatch):
-    """"meta" stands for it; a binder is a network by itself."""
+    """ "meta" stands for it; a binder is a network by itself."""
     monkeypatch.setattr(host, "DEVICE", torch.device("meta"))
     assert host.on_gpu()
     alone, joint = torch.nn.Linear(1, 1), SimpleNamespace(networks=torch.nn.Linear(1, 1))

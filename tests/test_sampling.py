@@ -477,9 +477,7 @@ def test_out_of_memory_falls_back_to_branches_in_turn():
     result = run(model=Small())
     assert equal(result.latent, run(batch_branches=False).latent)
     assert result.forwards_per_step == 2 and result.branches_per_step == 2
-    assert result.warnings == (
-        "out of memory with 2 network rows at once: from step 1 of 4 on, branches ran in turn",
-    )
+    assert result.warnings == ("out of memory with 2 network rows at once: from step 1 of 4 on, branches ran in turn",)
     with pytest.raises(torch.OutOfMemoryError):
         run(model=Small(), start=PAIR)
 

@@ -68,7 +68,5 @@ def condition(rows: int = 2, size: int = 8, seed: int = 0) -> AVCondition:
     ids = torch.tensor([[6.0, 127.0, 0.02]]).expand(rows, -1)
     video = Condition(normal(1, IMAGE_WIDTH), torch.ones(rows, 1, dtype=torch.bool), vector=ids, image=normal(4, 1, size, size))
     second = Condition(normal(5, T5_WIDTH), torch.tensor([[True] * 4 + [False]]).expand(rows, -1))
-    audio = Condition(
-        normal(3, TEXT_WIDTH), torch.ones(rows, 3, dtype=torch.bool), vector=normal(IMAGE_WIDTH), second=second
-    )
+    audio = Condition(normal(3, TEXT_WIDTH), torch.ones(rows, 3, dtype=torch.bool), vector=normal(IMAGE_WIDTH), second=second)
     return AVCondition(video, audio)

@@ -193,9 +193,7 @@ def clip_tokenizer(folder: str | Path) -> Callable[[list[str]], Tensor]:
     from transformers import CLIPTokenizer
 
     tokenizer = CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
-    return lambda texts: tokenizer(
-        texts, padding="max_length", max_length=CONTEXT, truncation=True, return_tensors="pt"
-    ).input_ids
+    return lambda texts: tokenizer(texts, padding="max_length", max_length=CONTEXT, truncation=True, return_tensors="pt").input_ids
 
 
 def converted(published: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -22,9 +22,7 @@ LOADERS: dict[str, Loader] = {"ImageBind": _load_imagebind}
 """What loads each architecture: (file, tokenizer folder) → binder."""
 
 
-def load_binder(
-    source: str | Path, tokenizer: str | Path | None = None, loaders: Mapping[str, Loader] = LOADERS
-) -> Binder:
+def load_binder(source: str | Path, tokenizer: str | Path | None = None, loaders: Mapping[str, Loader] = LOADERS) -> Binder:
     """The binder in a safetensors file, frozen and in evaluation mode.
 
     tokenizer: a folder with CLIP's tokenizer; without it ImageBind embeds no text. loaders: architectures to take.

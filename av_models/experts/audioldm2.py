@@ -21,9 +21,7 @@ class AudioLDM2Expert(UNetExpert):
     path = DDPM()
     unet: AudioLDM2UNet2DConditionModel
 
-    def __init__(
-        self, unet: AudioLDM2UNet2DConditionModel, image_width: int = 0, prediction: Prediction = "epsilon"
-    ) -> None:
+    def __init__(self, unet: AudioLDM2UNet2DConditionModel, image_width: int = 0, prediction: Prediction = "epsilon") -> None:
         super().__init__(unet)
         self.prediction = prediction
         self.image = nn.Linear(image_width, self.time_width, bias=False) if image_width else None

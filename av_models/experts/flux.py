@@ -104,9 +104,7 @@ class FluxExpert(nn.Module):
         cut = stream.text.shape[1]
         return apply_rotary_emb(x, (stream.rotary[0][cut:], stream.rotary[1][cut:]), sequence_dim=1)
 
-    def finish(
-        self, block: nn.Module, stream: Stream, kept: tuple, attended: Tensor, extra: Tensor | None = None
-    ) -> Stream:
+    def finish(self, block: nn.Module, stream: Stream, kept: tuple, attended: Tensor, extra: Tensor | None = None) -> Stream:
         """The rest of the block. `attended`: [B, text + sound, heads, head size]; `extra`: what the joint model's new
         heads add to the sound rows' attention output, [B, T, width]."""
         attended = attended.flatten(2, 3)

@@ -32,9 +32,7 @@ class NewHeads(nn.Module):
 
     def project(self, sound: Tensor, expert: FluxExpert, stream: Stream) -> Heads:
         q, k, v = (layer(sound).unflatten(-1, (-1, self.head_size)) for layer in (self.to_q, self.to_k, self.to_v))
-        return Heads(
-            expert.rotate_sound(self.norm_q(q), stream), expert.rotate_sound(self.norm_k(k), stream), v
-        )
+        return Heads(expert.rotate_sound(self.norm_q(q), stream), expert.rotate_sound(self.norm_k(k), stream), v)
 
 
 class AVFullDiT(nn.Module):
@@ -81,9 +79,7 @@ class AVFullDiT(nn.Module):
                 self.watch(number, x)
         return tower.head(x)
 
-    def forward(
-        self, latent: AVLatent, t: AVTime, cond: AVCondition, counts: tuple[int, int, int], skip: Skip
-    ) -> AVLatent:
+    def forward(self, latent: AVLatent, t: AVTime, cond: AVCondition, counts: tuple[int, int, int], skip: Skip) -> AVLatent:
         """As `predict`, for rows sorted by coupling: `counts` of them full, cut, removed."""
         v = self.video.embed(latent.video, t.video, cond.video)
         a = self.audio.embed(latent.audio, t.audio, cond.audio)
@@ -133,9 +129,7 @@ class AVFullDiT(nn.Module):
         return v, self.audio.finish(block_a, a, held, to_own, added)
 
 
-def couple(
-    video: Heads, own: Heads, extra: Heads, text: int, full: int, meet: Meeting
-) -> tuple[Tensor, Tensor, Tensor]:
+def couple(video: Heads, own: Heads, extra: Heads, text: int, full: int, meet: Meeting) -> tuple[Tensor, Tensor, Tensor]:
     """Attention output of video, own and new heads: the first `full` rows see each other, the rest themselves alone.
 
     `extra` may have fewer rows than the others: the last ones go without.
@@ -199,9 +193,7 @@ def _check(video: WanExpert, audio: FluxExpert, joint_blocks: int) -> None:
             f"the experts' head sizes differ: video {video.head_size}, audio {audio.head_size}; give a pair with equal ones"
         )
     if video.width <= audio.width:
-        raise ValueError(
-            f"the video expert ({video.width} wide) must be wider than the audio expert ({audio.width} wide)"
-        )
+        raise ValueError(f"the video expert ({video.width} wide) must be wider than the audio expert ({audio.width} wide)")
     most = min(video.depth, audio.depth)
     if not 1 <= joint_blocks <= most:
         raise ValueError(f"joint_blocks is {joint_blocks}; give 1 to {most}, the shallower expert's depth")

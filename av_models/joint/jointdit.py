@@ -43,9 +43,7 @@ class JointBlock(nn.Module):
         self.ffns = nn.ModuleList(
             nn.Sequential(nn.LayerNorm(c), nn.Linear(c, 4 * c), nn.GELU(), nn.Linear(4 * c, c)) for c in widths
         )
-        self.after_attention, self.after_ffn = (
-            nn.ModuleList(AdaLN(c, t) for c, t in zip(widths, time_widths)) for _ in range(2)
-        )
+        self.after_attention, self.after_ffn = (nn.ModuleList(AdaLN(c, t) for c, t in zip(widths, time_widths)) for _ in range(2))
 
     def forward(
         self, v: UNetStream, a: UNetStream, rates: Sequence[float], counts: tuple[int, int, int]
@@ -54,9 +52,7 @@ class JointBlock(nn.Module):
         tokens, times = [v.tokens, a.tokens], [v.row_time, a.row_time]
         attended = sum(counts[:2])
         if attended:
-            outs = self.attention(
-                *(norm(x[:attended]) for norm, x in zip(self.norms, tokens)), (v.grid, a.grid), rates, counts[0]
-            )
+            outs = self.attention(*(norm(x[:attended]) for norm, x in zip(self.norms, tokens)), (v.grid, a.grid), rates, counts[0])
             for i, out in enumerate(outs):
                 changed = self.after_attention[i](tokens[i][:attended], out, times[i][:attended])
                 tokens[i] = torch.cat([changed, tokens[i][attended:]])

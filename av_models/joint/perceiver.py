@@ -61,9 +61,7 @@ class PerceiverJointAttention(JointAttention):
         self.to_out = nn.ModuleList(nn.Linear(v_width, c) for c in widths)
 
     def project(self, v: Tensor, a: Tensor) -> list[Heads]:
-        return [
-            Heads(*(self.split(layer[i](x)) for layer in (self.to_q, self.to_k, self.to_v))) for i, x in enumerate((v, a))
-        ]
+        return [Heads(*(self.split(layer[i](x)) for layer in (self.to_q, self.to_k, self.to_v))) for i, x in enumerate((v, a))]
 
     def out(self, v: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
         return self.to_out[0](v), self.to_out[1](a)

@@ -28,9 +28,7 @@ def check_audio(audio: Tensor, sample_rate: int | None) -> None:
         raise ValueError(f"sample rate is {sample_rate}; give a whole number of Hz, 1000 to 768000")
     if not torch.isfinite(audio).all():
         bad = int((~torch.isfinite(audio)).sum())
-        raise ValueError(
-            f"audio holds NaN or infinity in {bad} of {audio.numel()} values; check the decoder before saving"
-        )
+        raise ValueError(f"audio holds NaN or infinity in {bad} of {audio.numel()} values; check the decoder before saving")
 
 
 def encodable_rate(codec: str, sample_rate: int) -> int:

@@ -253,9 +253,7 @@ def _pictures(frames: Iterator[Tensor]) -> Iterator[np.ndarray]:
         rgb = to_rgb8(frame, index)
         size = size or rgb.shape
         if rgb.shape != size:
-            raise ValueError(
-                f"frame {index} is {rgb.shape[1]}×{rgb.shape[0]}, the first was {size[1]}×{size[0]}; give one size"
-            )
+            raise ValueError(f"frame {index} is {rgb.shape[1]}×{rgb.shape[0]}, the first was {size[1]}×{size[0]}; give one size")
         yield rgb
 
 

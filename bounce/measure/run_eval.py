@@ -173,5 +173,3 @@ class _Stopwatch:
             finally:
                 self.seconds += time.perf_counter() - start
             yield item
-
-

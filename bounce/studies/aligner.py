@@ -112,9 +112,7 @@ def study(
     return found
 
 
-def measure(
-    arm: Arm, model: JointModel, binder: Binder, settings: ByTask, on_clip: Callable[[int, int], None]
-) -> dict[str, Any]:
+def measure(arm: Arm, model: JointModel, binder: Binder, settings: ByTask, on_clip: Callable[[int, int], None]) -> dict[str, Any]:
     """One arm: agreement, sync, what the binder says, how the clips look and ring, and seconds a clip."""
     worlds = simulate(arm.n, arm.split)
     start = time.perf_counter()
@@ -154,9 +152,7 @@ def _clips(
     )  # fmt: skip
 
 
-def _alignment(
-    arm: Arm, model: JointModel, binder: Binder, settings: ByTask, worlds: Worlds
-) -> Callable[[int, int], Alignment]:
+def _alignment(arm: Arm, model: JointModel, binder: Binder, settings: ByTask, worlds: Worlds) -> Callable[[int, int], Alignment]:
     settled = dict(settings[arm.task])
     if second := settled.pop("second_binder", None):
         binder = BinderEnsemble(binder, load_bounce_bind(second))

@@ -78,9 +78,7 @@ def picture_caption(
     return _picture(_Draws(rng.random(_DRAWS).tolist()), balls, drop)
 
 
-def sound_caption(
-    rng: np.random.Generator, sizes: Sequence[int], materials: Sequence[int], drop: float = DROP
-) -> str:
+def sound_caption(rng: np.random.Generator, sizes: Sequence[int], materials: Sequence[int], drop: float = DROP) -> str:
     """What is heard, of one or two balls, in random order. `drop` as for `picture_caption`."""
     return _sound(_Draws(rng.random(_DRAWS).tolist()), list(zip(sizes, materials)), drop)
 

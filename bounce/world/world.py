@@ -192,9 +192,7 @@ def _cross(x, vx, left, right, restitution, times):
     return xs, np.stack(contact_times[:-1], -1), np.stack(speeds[:-1], -1)
 
 
-def _with_contacts(
-    exists, colour, size, material, radius, position, floor_time, floor_speed, wall_time, wall_speed
-) -> Worlds:
+def _with_contacts(exists, colour, size, material, radius, position, floor_time, floor_speed, wall_time, wall_speed) -> Worlds:
     n = len(exists)
     time = np.concatenate([floor_time, wall_time], -1)
     time = np.where(exists[..., None] & (time < position.shape[2] / FPS), time, np.inf)

@@ -100,8 +100,7 @@ def set_inputs(workflow: Workflow, settings: Sequence[str], catalogue: Catalogue
 def known_class(node: Node, catalogue: Catalogue) -> type:
     if node.class_type not in catalogue:
         raise ValueError(
-            f"{node.title} (key {node.key}) is a {node.class_type!r}, which is unknown here; "
-            f"{nearest(node.class_type, catalogue)}"
+            f"{node.title} (key {node.key}) is a {node.class_type!r}, which is unknown here; {nearest(node.class_type, catalogue)}"
         )
     return catalogue[node.class_type]
 

@@ -36,7 +36,8 @@ def with_two_texts(layout: Any) -> tuple[Any, int]:
     apart.seq_len = apart.segments[-1][1]
     apart.position_ids = torch.cat([layout.position_ids[start:stop] for start, stop, _ in picture + sound])
     apart.img_pos, apart.audio_pos = (
-        torch.cat([torch.arange(start, stop) for start, stop, kind in apart.segments if kind in own]) for own in (OF_PICTURE, OF_SOUND)
+        torch.cat([torch.arange(start, stop) for start, stop, kind in apart.segments if kind in own])
+        for own in (OF_PICTURE, OF_SOUND)
     )
     return apart, apart.segments[len(picture)][0]
 

@@ -65,14 +65,25 @@ class JointGuider(comfy.samplers.CFGGuider):
         finally:
             self.forget()
 
-    def inner_sample(self, noise, latent_image, device, sampler, sigmas, denoise_mask, callback, disable_pbar, seed, latent_shapes=None):
+    def inner_sample(
+        self, noise, latent_image, device, sampler, sigmas, denoise_mask, callback, disable_pbar, seed, latent_shapes=None
+    ):
         self.shapes = self.inner_model.latent_shapes = latent_shapes
         bad = self.model_patcher.get_additional_models_with_key(BAD)
         if bad:
             self.prepare_bad(noise, latent_image, device, sigmas, denoise_mask, seed)
         try:
             return super().inner_sample(
-                noise, latent_image, device, sampler, sigmas, denoise_mask, callback, disable_pbar, seed, latent_shapes=latent_shapes
+                noise,
+                latent_image,
+                device,
+                sampler,
+                sigmas,
+                denoise_mask,
+                callback,
+                disable_pbar,
+                seed,
+                latent_shapes=latent_shapes,
             )
         finally:
             for each in bad:

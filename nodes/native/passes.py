@@ -33,9 +33,7 @@ def passes_of(branches: Iterable[Branch]) -> dict[Pass, list[Text]]:
     return asked
 
 
-def predictions_of(
-    branches: Sequence[Branch], run: Callable[[Pass, Sequence[Text]], Sequence[AVLatent]]
-) -> dict[Branch, AVLatent]:
+def predictions_of(branches: Sequence[Branch], run: Callable[[Pass, Sequence[Text]], Sequence[AVLatent]]) -> dict[Branch, AVLatent]:
     """Every branch's prediction. `run` gives one for each prompt of a pass; directional strengths mix two passes.
 
     Raises ValueError where a branch has one prompt for the picture and another for the sound: a native model reads both
