@@ -14,14 +14,14 @@ from .media.fit import extend_frames
 from .shapes import AVShape
 from .text import WordEncoder
 
-NO_PICTURE = "this model goes by words alone; give the picture to Encode Picture + Sound"
-NO_WORDS = "this model goes by the picture; the words are left out"
+NO_IMAGE_INPUT = "this model goes by words alone; give the picture to Encode Picture + Sound"
+NO_TEXT_INPUT = "this model goes by the picture; the words are left out"
 
 
-class WordConditioner(nn.Module):
+class JointTextConditioner(nn.Module):
     """A text for each modality, as AVFullDiT takes them; an empty one is ∅."""
 
-    takes_picture = False
+    takes_image = False
 
     def __init__(self, video_text: WordEncoder, audio_text: WordEncoder) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class WordConditioner(nn.Module):
         self, video_prompt: str, audio_prompt: str, picture: Tensor | None, shape: AVShape, codec: VideoCodec
     ) -> AVCondition:
         if picture is not None:
-            raise ValueError(NO_PICTURE)
+            raise ValueError(NO_IMAGE_INPUT)
         return AVCondition(self.video_text([video_prompt]), self.audio_text([audio_prompt]))
 
     def ignored(self, video_prompt: str, audio_prompt: str) -> list[str]:
@@ -40,7 +40,7 @@ class WordConditioner(nn.Module):
         return lines + [f"audio_prompt: {line}" for line in self.audio_text.unknown(audio_prompt)]
 
 
-class PictureEncoder(nn.Module):
+class ImageEncoder(nn.Module):
     """One embedding [B, 1, width] of a picture's latent [B, C, 1, h, w]: what CLIP is to Stable Video Diffusion."""
 
     def __init__(self, channels: int, width: int) -> None:
@@ -57,15 +57,15 @@ class PictureEncoder(nn.Module):
         return self.out(self.layers(latent[:, :, 0]).mean((2, 3)))[:, None]
 
 
-class PictureConditioner(nn.Module):
+class JointImageConditioner(nn.Module):
     """One picture for both modalities, as JointDiT takes it; no picture is ∅, and words are left out.
 
     fps and `motion_bucket` are told as Stable Video Diffusion is told them. The sound's text is always AudioLDM2's null.
     """
 
-    takes_picture = True
+    takes_image = True
 
-    def __init__(self, encoder: PictureEncoder, text_width: int, fps: float, motion_bucket: float = 127) -> None:
+    def __init__(self, encoder: ImageEncoder, text_width: int, fps: float, motion_bucket: float = 127) -> None:
         super().__init__()
         self.encoder, self.text_width = encoder, text_width
         self.register_buffer("ids", torch.tensor([[fps - 1, motion_bucket, 0.0]]), persistent=False)
@@ -93,13 +93,13 @@ class PictureConditioner(nn.Module):
 
     def ignored(self, video_prompt: str, audio_prompt: str) -> list[str]:
         prompts = {"video_prompt": video_prompt, "audio_prompt": audio_prompt}
-        return [f"{name}: {NO_WORDS}" for name, text in prompts.items() if text.strip()]
+        return [f"{name}: {NO_TEXT_INPUT}" for name, text in prompts.items() if text.strip()]
 
 
 class StreamConditioner(Protocol):
     """What one stream's expert is told, of words or of a picture."""
 
-    takes_picture: bool
+    takes_image: bool
 
     def condition(self, words: str, picture: Tensor | None, shape: AVShape) -> Condition:
         """picture: [1, height, width, 3] in 0..1, of the clip's size. No words, or no picture, are ∅."""
@@ -110,10 +110,10 @@ class StreamConditioner(Protocol):
         ...
 
 
-class OwnWords(nn.Module):
+class TextConditioner(nn.Module):
     """Words, as an expert's own encoder of them has it."""
 
-    takes_picture = False
+    takes_image = False
 
     def __init__(self, encoder: WordEncoder) -> None:
         super().__init__()
@@ -126,11 +126,11 @@ class OwnWords(nn.Module):
         return self.encoder.unknown(words)
 
 
-class PictureToBoth(nn.Module):
+class SharedImageConditioner(nn.Module):
     """One picture for both streams of a JointDiT of published experts: its embedding joins AudioLDM2's time embedding, whose
     text is the null one (JointDiT, section 3.2). Words are left out."""
 
-    takes_picture = True
+    takes_image = True
 
     def __init__(self, video: StreamConditioner, audio: StreamConditioner) -> None:
         super().__init__()
@@ -140,30 +140,30 @@ class PictureToBoth(nn.Module):
         self, video_prompt: str, audio_prompt: str, picture: Tensor | None, shape: AVShape, codec: VideoCodec
     ) -> AVCondition:
         seen, silent = self.video.condition("", picture, shape), self.audio.condition("", None, shape)
-        return heard_as_seen(seen, silent)
+        return condition_audio_on_image(seen, silent)
 
-    ignored = PictureConditioner.ignored
+    ignored = JointImageConditioner.ignored
 
 
-def heard_as_seen(seen: Condition, silent: Condition) -> AVCondition:
+def condition_audio_on_image(seen: Condition, silent: Condition) -> AVCondition:
     """The picture's condition, and the null text's with the picture's embedding."""
     return AVCondition(seen, replace(silent, vector=seen.tokens[:, 0]))
 
 
-class EachItsOwn(nn.Module):
+class SeparateConditioner(nn.Module):
     """Either stream by its expert's own conditioner: of an image-to-video and a text-to-audio model, say, the picture's by a
     picture and the sound's by words."""
 
     def __init__(self, video: StreamConditioner, audio: StreamConditioner) -> None:
         super().__init__()
         self.video, self.audio = video, audio
-        self.takes_picture = video.takes_picture or audio.takes_picture
+        self.takes_image = video.takes_image or audio.takes_image
 
     def condition(
         self, video_prompt: str, audio_prompt: str, picture: Tensor | None, shape: AVShape, codec: VideoCodec
     ) -> AVCondition:
-        if picture is not None and not self.takes_picture:
-            raise ValueError(NO_PICTURE)
+        if picture is not None and not self.takes_image:
+            raise ValueError(NO_IMAGE_INPUT)
         return AVCondition(self.video.condition(video_prompt, picture, shape), self.audio.condition(audio_prompt, picture, shape))
 
     def ignored(self, video_prompt: str, audio_prompt: str) -> list[str]:

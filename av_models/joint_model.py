@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .conditioning import EachItsOwn, PictureConditioner, WordConditioner
+from .conditioning import JointImageConditioner, JointTextConditioner, SeparateConditioner
 from .contract import AVCondition, AVLatent, LatentShape
-from .given import Way
+from .known_parts import KnownMode
 from .media.fit import fit_frames
 from .shapes import AVShape, VideoShape
 
@@ -24,7 +24,7 @@ class JointModel:
     denoiser: nn.Module
     video_codec: nn.Module
     audio_codec: nn.Module
-    conditioner: WordConditioner | PictureConditioner | EachItsOwn
+    conditioner: JointTextConditioner | JointImageConditioner | SeparateConditioner
     clip: VideoShape
 
     @property
@@ -49,7 +49,7 @@ class JointModel:
         return next(self.networks.parameters()).device
 
     @property
-    def given(self) -> Way:
+    def given(self) -> KnownMode:
         """How the network is shown what of a clip is known: clean where it was trained so."""
         return self.card.get("given", "renoised")
 
@@ -78,9 +78,9 @@ class JointModel:
         return LatentShape(video=(batch, *video), audio=(batch, *audio))
 
     @property
-    def takes_picture(self) -> bool:
+    def takes_image(self) -> bool:
         """True where what to make is said by a picture, not by words."""
-        return self.conditioner.takes_picture
+        return self.conditioner.takes_image
 
     @torch.no_grad()
     def encode(
@@ -91,11 +91,11 @@ class JointModel:
         picture: [height, width, channels] in 0..1, for a model that goes by one; scaled to cover the clip of `shape`.
         """
         shape = shape or self.shape()
-        if picture is not None and self.takes_picture:
+        if picture is not None and self.takes_image:
             picture = fit_frames(picture[None], shape.video.fps, replace(shape.video, frames=1))
         return self.conditioner.condition(video_prompt, audio_prompt, picture, shape, self.video_codec)
 
-    def ignored_words(self, video_prompt: str, audio_prompt: str) -> list[str]:
+    def ignored_prompts(self, video_prompt: str, audio_prompt: str) -> list[str]:
         """One line for each word that the model never learned, or for each prompt that it does not go by."""
         return self.conditioner.ignored(video_prompt, audio_prompt)
 

@@ -8,11 +8,11 @@ from typing import Any
 from torch import nn
 
 from .checkpoint import load_checkpoint, load_into, sub_tensors
-from .conditioning import PictureConditioner, PictureEncoder, WordConditioner
+from .conditioning import ImageEncoder, JointImageConditioner, JointTextConditioner
 from .contract import StreamName
 from .joint.avfulldit import AVFullDiT
 from .joint_model import JointModel
-from .loading import build_audio_expert, build_audioldm2, build_svd, build_video_expert, expect, load_codec
+from .load_parts import build_audio_expert, build_audioldm2, build_svd, build_video_expert, expect, load_codec
 from .shapes import AudioStride, VideoShape, VideoStride
 from .text import WordEncoder
 
@@ -51,7 +51,7 @@ def _build_avfulldit(card: dict[str, Any]) -> tuple[nn.Module, nn.Module]:
     video = build_video_expert(of["config"], of.get("coordinates", False), of.get("time_stride", 1))
     audio = build_audio_expert(card["audio"]["config"], card["audio"]["rope_scale"])
     texts = (WordEncoder(**card[modality]["text"]) for modality in ("video", "audio"))
-    return AVFullDiT(video, audio, card["joint_blocks"], card.get("attention", "full")), WordConditioner(*texts)
+    return AVFullDiT(video, audio, card["joint_blocks"], card.get("attention", "full")), JointTextConditioner(*texts)
 
 
 def _build_jointdit(card: dict[str, Any]) -> tuple[nn.Module, nn.Module]:
@@ -59,8 +59,8 @@ def _build_jointdit(card: dict[str, Any]) -> tuple[nn.Module, nn.Module]:
 
     video = build_svd(card["video"]["config"], card["edm"])
     audio = build_audioldm2(card["audio"]["config"], card["audio"]["prediction"], card["picture"]["width"])
-    conditioner = PictureConditioner(
-        PictureEncoder(**card["picture"]), card["audio"]["text_width"], card["clip"]["fps"], card["motion_bucket"]
+    conditioner = JointImageConditioner(
+        ImageEncoder(**card["picture"]), card["audio"]["text_width"], card["clip"]["fps"], card["motion_bucket"]
     )
     return JointDiT(video, audio, **card["joint"]), conditioner
 

@@ -18,9 +18,9 @@ import torch
 from .branch_runner import BranchRunner
 from .clock import Clock, make_clock, time_grid
 from .contract import AVCondition, AVLatent, AVTime, JointDenoiser, LatentShape, Prediction, predictions_of
-from .given import Given
 from .guidance import Cost, Guidance, Step, cost_of, require_able
-from .joint.one_stream import without_given
+from .joint.single_stream import skip_known_streams
+from .known_parts import KnownParts
 from .noise import AUDIO, VIDEO, Seed, audio_noise, video_noise
 from .parameterization import state_of
 from .path import FLOW
@@ -105,7 +105,7 @@ def sample(
     parity: bool = False,
     batch_branches: bool = True,
     bad_model: BadModel | None = None,
-    given: Given | None = None,
+    given: KnownParts | None = None,
     alignment: Alignment | None = None,
     callback: Callback | None = None,
     check_interrupt: Callable[[], None] | None = None,
@@ -154,10 +154,10 @@ def sample(
     noise = _noise(start, video_seed, audio_seed, positive.video.tokens.device)
     given = given or _nothing(noise)
     _require_same_size(given, noise)
-    if given.shows_clean and model.paths != (FLOW, FLOW):
+    if given.has_clean_parts and model.paths != (FLOW, FLOW):
         raise ValueError("this model cannot be given clean parts; give them renoised")
     if guidance.removed:
-        models = {name: without_given(each, given) for name, each in models.items()}
+        models = {name: skip_known_streams(each, given) for name, each in models.items()}
     network = BranchRunner(models, texts, noise.rows, batch_branches, check_interrupt)
     run = _Denoising(guidance, models, network, video, audio, given, noise, eta, (video_seed, audio_seed))
     latent, memory = AVLatent(video.start(noise.video), audio.start(noise.audio)), None
@@ -205,7 +205,7 @@ class _Denoising:
     network: BranchRunner
     video: Clock
     audio: Clock
-    given: Given
+    given: KnownParts
     noise: AVLatent
     eta: float
     seeds: tuple[Seed, Seed]
@@ -349,12 +349,12 @@ def _skipped(alignment: Alignment | None) -> list[str]:
     return [f"{alignment.skipped} of the aligner's moves had NaN in their gradient and were left out; lower its rates"]
 
 
-def _nothing(latent: AVLatent) -> Given:
+def _nothing(latent: AVLatent) -> KnownParts:
     none = AVLatent(*(x.new_zeros((1,) * x.ndim, dtype=torch.bool) for x in (latent.video, latent.audio)))
-    return Given(latent, none, "clean")
+    return KnownParts(latent, none, "clean")
 
 
-def _require_same_size(given: Given, latent: AVLatent) -> None:
+def _require_same_size(given: KnownParts, latent: AVLatent) -> None:
     for name, part, x in (("picture", given.latent.video, latent.video), ("sound", given.latent.audio, latent.audio)):
         if part.shape != x.shape:
             sizes = ("×".join(map(str, each)) for each in (part.shape, x.shape))

@@ -14,13 +14,13 @@ import sys
 
 import torch
 
-from ..av_models.aligner import MADE, Aligner, Alignment, Reference
 from ..av_models.contract import AVLatent, AVTime, CouplingKind
 from ..av_models.guidance import make_guidance
 from ..av_models.joint_model import JointModel
+from ..av_models.latent_aligner import MADE, Aligner, Alignment, Reference
 from ..av_models.sampling import sample
 from ..bounce.binder import load_bounce_bind
-from ..bounce.shipped import untrained_bounce
+from ..bounce.shipped import load_untrained_bounce
 from .guidance import interleaved, void
 
 STEPS = 8
@@ -64,7 +64,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=20)
     runs = parser.parse_args().runs
-    model = untrained_bounce()
+    model = load_untrained_bounce()
     measured = {task: of_task(task, model, runs) for task in MADE}
     sys.stdout.write(json.dumps(measured) + "\n")
 

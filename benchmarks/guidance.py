@@ -23,9 +23,9 @@ from torch.nn.functional import scaled_dot_product_attention
 from tqdm import tqdm
 
 from ..av_models.contract import AVLatent, CouplingKind
-from ..av_models.experts.base import Heads
+from ..av_models.experts.base import QKV
 from ..av_models.guidance import make_guidance
-from ..av_models.joint.avfulldit import couple, in_one_softmax
+from ..av_models.joint.avfulldit import couple, full_attention
 from ..av_models.path import FLOW
 from ..av_models.sampling import sample
 from ..bounce.shipped import load_joint_model
@@ -84,16 +84,16 @@ def overhead(runs: int) -> dict[str, float]:
     return {name: round(seconds / FORWARD, 4) for name, seconds in found.items()}
 
 
-def heads(tokens: int, count: int) -> Heads:
+def heads(tokens: int, count: int) -> QKV:
     g = torch.Generator().manual_seed(tokens + count)
-    return Heads(*(torch.randn(1, tokens, count, HEAD_SIZE, generator=g) for _ in range(3)))
+    return QKV(*(torch.randn(1, tokens, count, HEAD_SIZE, generator=g) for _ in range(3)))
 
 
-def two_attentions(parts: tuple[Heads, Heads, Heads]) -> tuple:
-    return couple(*parts, text=0, full=0, meet=in_one_softmax)
+def two_attentions(parts: tuple[QKV, QKV, QKV]) -> tuple:
+    return couple(*parts, text=0, full=0, meet=full_attention)
 
 
-def dense_mask(parts: tuple[Heads, Heads, Heads]) -> torch.Tensor:
+def dense_mask(parts: tuple[QKV, QKV, QKV]) -> torch.Tensor:
     """The same as one attention over all rows, with a mask of its own."""
     video, own, extra = parts
     q, k, v = (torch.cat([getattr(video, n), torch.cat([getattr(own, n), getattr(extra, n)], 2)], 1).transpose(1, 2) for n in "qkv")
@@ -104,7 +104,7 @@ def dense_mask(parts: tuple[Heads, Heads, Heads]) -> torch.Tensor:
 WAYS = {"two_attentions": two_attentions, "dense_mask": dense_mask}
 
 
-def attention_parts() -> tuple[Heads, Heads, Heads]:
+def attention_parts() -> tuple[QKV, QKV, QKV]:
     return heads(VIDEO_TOKENS, HEADS), heads(SOUND_TOKENS, SHARED), heads(SOUND_TOKENS, HEADS - SHARED)
 
 

@@ -11,10 +11,10 @@ from torch.nn import functional as F
 from torchaudio.functional import resample
 from torchaudio.transforms import MelSpectrogram
 
-from ..av_models.binders import loading
-from ..av_models.binders.base import SILENT, Binder
+from ..av_models.binders import load_binder as loading
+from ..av_models.binders.base import SILENCE_RMS, Binder
 from ..av_models.checkpoint import load_checkpoint, load_into
-from ..av_models.loading import expect
+from ..av_models.load_parts import expect
 from ..av_models.text import WordEncoder
 from .shipped import BINDERS, BOUNCE_BIND, shipped
 
@@ -63,7 +63,7 @@ class SoundTower(nn.Module):
         mono = waveform.to(self.out[0].weight.device).mean(1)
         heard = resample(mono, sample_rate, RATE) if sample_rate != RATE else mono
         loudness = heard.square().mean(-1, keepdim=True).sqrt()
-        h = self.layers((self.mel(heard / (loudness + SILENT)) + QUIET).log() / LOUDEST)
+        h = self.layers((self.mel(heard / (loudness + SILENCE_RMS)) + QUIET).log() / LOUDEST)
         return self.out(torch.cat([h.mean(-1), h.amax(-1)], -1))
 
 

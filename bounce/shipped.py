@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..av_models.loading import AUDIO_EXPERT, VIDEO_EXPERT
+from ..av_models.load_parts import AUDIO_EXPERT, VIDEO_EXPERT
 
 if TYPE_CHECKING:
     from ..av_models.joint_model import JointModel
@@ -34,7 +34,7 @@ def load_joint_model(source: str | Path) -> JointModel:
     return load_joint.load_joint_model(shipped(JOINT_MODELS[source]) if source in JOINT_MODELS else source)
 
 
-def untrained_bounce() -> JointModel:
+def load_untrained_bounce() -> JointModel:
     """Bounce's two experts as one joint model that was not trained as a pair."""
     from ..av_models.checkpoint import read_card
     from ..av_models.join_experts import join_experts

@@ -19,7 +19,7 @@ def register(commands) -> None:
 
 def convert(args: argparse.Namespace) -> int:
     from ..av_models.checkpoint import save_checkpoint
-    from ..av_models.tower import tower
+    from ..av_models.extract_tower import tower
 
     if args.kind == "imagebind":
         tensors, card = _imagebind(args.source)

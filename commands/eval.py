@@ -104,8 +104,8 @@ def _setting(text: str) -> tuple[str, float]:
 
 
 def _bad_model(model, file: str | None):
-    from ..bounce.shipped import load_joint_model, untrained_bounce
+    from ..bounce.shipped import load_joint_model, load_untrained_bounce
 
-    if not file and model.takes_picture:
+    if not file and model.takes_image:
         raise ValueError(f"autoguidance compares {model.name} with a worse version of it; name one with --bad-model")
-    return load_joint_model(file) if file else untrained_bounce()
+    return load_joint_model(file) if file else load_untrained_bounce()

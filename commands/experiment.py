@@ -62,7 +62,7 @@ def _progress(name: str) -> Iterator[Callable[[str, int, int], None]]:
 
 def _guidance(args: argparse.Namespace, folder: Path, progress) -> Found:
     from ..bounce.shipped import BOUNCE, load_joint_model
-    from ..bounce.studies.guidance import draw, markdown_table, study
+    from ..bounce.studies.guidance_study import draw, markdown_table, study
 
     def on_cell(done: int, total: int, key: str) -> None:
         progress(key, done, total)
@@ -73,19 +73,19 @@ def _guidance(args: argparse.Namespace, folder: Path, progress) -> Found:
 
 def _aligner(args: argparse.Namespace, folder: Path, progress) -> Found:
     from ..bounce.binder import load_bounce_bind
-    from ..bounce.shipped import BOUNCE, BOUNCE_BIND_ROBUST, load_joint_model, untrained_bounce
-    from ..bounce.studies.aligner import markdown_table, study
+    from ..bounce.shipped import BOUNCE, BOUNCE_BIND_ROBUST, load_joint_model, load_untrained_bounce
+    from ..bounce.studies.aligner_study import markdown_table, study
 
     def on_clip(key: str, done: int, total: int) -> None:
         progress(" ".join(key.split()[:2]), done, total)
 
     binder = load_bounce_bind(BOUNCE_BIND_ROBUST)
-    found = study(untrained_bounce(), load_joint_model(BOUNCE), binder, folder, args.test, on_clip)
+    found = study(load_untrained_bounce(), load_joint_model(BOUNCE), binder, folder, args.test, on_clip)
     return markdown_table(found), None
 
 
 def _jointdit(args: argparse.Namespace, folder: Path, progress) -> Found:
-    from ..bounce.studies.jointdit import markdown_table, study
+    from ..bounce.studies.jointdit_study import markdown_table, study
 
     return markdown_table(study(args.config, folder, args.val, args.test, progress)["test"]), None
 

@@ -108,8 +108,8 @@ class DuetAligner(io.ComfyNode):
         cls, binder: str, task: str, agreement: float, half_precision: bool, images=None, fps: float = 16.0, audio=None,
         second_binder: str = NONE, audio_words: float = -1.0, **settings,
     ) -> io.NodeOutput:  # fmt: skip
-        from ..av_models.aligner import Aligner, Reference
         from ..av_models.binders.ensemble import BinderEnsemble
+        from ..av_models.latent_aligner import Aligner, Reference
 
         bound = model_cache.binder(binder)
         if second_binder != NONE:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from .host import io
-from .sampling import MAX_SEED
+from .run_sampler import MAX_SEED
 from .types import CATEGORY, report
 
 ANY = "any"

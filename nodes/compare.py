@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from .host import io, on_device, report_progress
-from .sampling import Settings, notes_on, sample_latent, settings_inputs
+from .run_sampler import Settings, notes_on, sample_latent, settings_inputs
 from .types import CATEGORY, GuidanceSocket, GuidedBy, JointModelSocket, PromptsSocket, clip_shape, report, unpack_latent
 
 ComparisonSocket = io.Custom("DUET_COMPARISON")
@@ -59,7 +59,7 @@ class DuetCompare(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, prompts, latent, guidances: dict, **settings) -> io.NodeOutput:
-        from ..av_models.compare import compare, difference_lines
+        from ..av_models.compare_guidances import compare, difference_lines
         from ..av_models.metrics.grid import draw_table, table
 
         settings, guidances, shape = Settings(**settings), list(guidances.values()), clip_shape(latent, model)
@@ -130,7 +130,7 @@ class DuetShowComparison(io.ComfyNode):
 
 def _names(guidances: list[GuidedBy]) -> list[str]:
     """The cells' labels: with the bad model's name, where there is one."""
-    from ..av_models.compare import labels, numbered
+    from ..av_models.compare_guidances import labels, numbered
 
     plain = labels([each.strategy for each in guidances])
     return numbered([f"{label} from {each.bad_model.name}" if each.bad_model else label for label, each in zip(plain, guidances)])

@@ -39,10 +39,10 @@ class DuetEncodePrompts(io.ComfyNode):
         cls, model, video_prompt: str, audio_prompt: str, video_negative: str, audio_negative: str, picture=None
     ) -> io.NodeOutput:
         on_device(model)
-        ignored = model.ignored_words(video_prompt, audio_prompt)
-        ignored += [line.replace("_prompt", "_negative", 1) for line in model.ignored_words(video_negative, audio_negative)]
+        ignored = model.ignored_prompts(video_prompt, audio_prompt)
+        ignored += [line.replace("_prompt", "_negative", 1) for line in model.ignored_prompts(video_negative, audio_negative)]
         words = (video_prompt, audio_prompt), (video_negative, audio_negative)
-        if model.takes_picture:
+        if model.takes_image:
             return io.NodeOutput(Prompts(words, _one(picture, model)), ui=report(*ignored, unknown_words=ignored, empty=[]))
         if picture is not None:
             raise ValueError(f"picture: {model.name} goes by words; to begin with a picture, use Encode Picture + Sound")

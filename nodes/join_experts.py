@@ -11,7 +11,7 @@ from .model_cache import NONE
 from .types import CATEGORY, AudioExpertSocket, JointModelSocket, VideoExpertSocket, report
 
 VIDEO_CODEC, AUDIO_CODEC = "video_codec", "audio_codec"
-APART = "Apart"
+SEPARATE = "SeparateExperts"
 
 
 class DuetJoinExperts(io.ComfyNode):
@@ -62,7 +62,7 @@ class DuetJoinExperts(io.ComfyNode):
     ) -> io.NodeOutput:
         codecs = _codec_files(video_codec, audio_codec)
         joint = model_cache.join(video_expert, audio_expert, *codecs, joint_blocks, _layers_file(joint_layers))
-        apart = joint.card["architecture"] == APART
+        apart = joint.card["architecture"] == SEPARATE
         return io.NodeOutput(joint, ui=_apart_report(joint) if apart else model_report(joint))
 
 
@@ -72,7 +72,7 @@ def _codec(name: str, tooltip: str):
 
 def _apart_report(joint) -> dict:
     line = f"{joint.name}: such a pair cannot be woven; picture and sound are made apart, and only an aligner brings them together"
-    return report(line, model=joint.name, trained=joint.trained, architecture=APART)
+    return report(line, model=joint.name, trained=joint.trained, architecture=SEPARATE)
 
 
 def _codec_files(video: str, audio: str) -> tuple:

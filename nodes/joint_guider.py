@@ -6,7 +6,7 @@ from typing import Any
 
 from .host import io
 from .native.noise import TwoSeeds
-from .sampling import seed_input
+from .run_sampler import seed_input
 from .types import CATEGORY, GuidanceSocket, GuidedBy
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from ..av_models.contract import AVLatent
 from .host import io, report_progress, wants_previews
-from .sampling import Settings, notes_on, sample_latent, settings_inputs
+from .run_sampler import Settings, notes_on, sample_latent, settings_inputs
 from .types import (
     CATEGORY,
     KEPT_ON,

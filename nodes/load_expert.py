@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..av_models.checkpoint import read_card
-from ..av_models.loading import AUDIO_EXPERT, VIDEO_EXPERT, expect
-from ..av_models.published.load import is_published, published_card
+from ..av_models.load_parts import AUDIO_EXPERT, VIDEO_EXPERT, expect
+from ..av_models.published.load_published import is_published, published_card
 from ..bounce.shipped import EXPERTS
 from .expert_files import expert_names, title
 from .host import DIFFUSERS, MODELS, io

@@ -8,8 +8,8 @@ from weakref import WeakValueDictionary
 
 import torch
 
-from ..av_models.loading import codec_files
-from ..av_models.published.load import published_files
+from ..av_models.load_parts import codec_files
+from ..av_models.published.load_published import published_files
 from ..bounce.shipped import BINDERS, BOUNCE, EXPERTS, JOINT_MODELS, shipped
 from .expert_files import find_expert, title
 from .host import clip_tokenizer, find_model, on_gpu

@@ -17,8 +17,8 @@ from ..av_models.shapes import AudioShape, AVShape
 from .host import NestedTensor, io
 
 if TYPE_CHECKING:
-    from ..av_models.aligner import Aligner, Reference
     from ..av_models.joint_model import JointModel
+    from ..av_models.latent_aligner import Aligner, Reference
 
 JointModelSocket = io.Custom("DUET_MODEL")
 VideoExpertSocket = io.Custom("DUET_VIDEO_EXPERT")
@@ -46,7 +46,7 @@ class Prompts:
 
     def conditions(self, model: JointModel, shape: AVShape) -> list[AVCondition]:
         """Positive and negative, as `model` encodes them; ValueError where they were made for one of another kind."""
-        if model.takes_picture != (self.encoded is None):
+        if model.takes_image != (self.encoded is None):
             raise ValueError(f"prompts were made for another model than {model.name}; connect the same to both")
         if self.encoded and self.encoder and self.encoder() is model:
             return list(self.encoded)

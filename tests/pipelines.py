@@ -30,7 +30,7 @@ from duet_av.av_models.contract import AVCondition
 from duet_av.av_models.experts import animatediff_text, audioldm_text
 from duet_av.av_models.experts.animatediff import AnimateDiffExpert
 from duet_av.av_models.experts.audioldm import AudioLDMExpert
-from duet_av.av_models.joint.apart import Apart
+from duet_av.av_models.joint.separate_experts import SeparateExperts
 from duet_av.av_models.joint_model import JointModel
 from duet_av.av_models.shapes import VideoShape
 
@@ -112,7 +112,7 @@ def animatediff() -> AnimateDiffPipeline:
 
 def pair(video: AnimateDiffPipeline, audio: AudioLDMPipeline) -> JointModel:
     """Both pipelines as a joint model that was never woven. It needs no conditioner: its conditions are the pipelines' own."""
-    denoiser = Apart(AnimateDiffExpert(video.unet), AudioLDMExpert(audio.unet))
+    denoiser = SeparateExperts(AnimateDiffExpert(video.unet), AudioLDMExpert(audio.unet))
     codecs = ImageCodec(video.vae, 2), MelCodec(audio.vae, audio.vocoder)
     return JointModel({"name": "Apart", "trained": False}, denoiser, *codecs, nn.Module(), VideoShape(3, 16, 16, 750))
 

@@ -11,7 +11,7 @@ from duet_av.av_models.codecs.patch_video import PatchVideoCodec
 from duet_av.av_models.codecs.spectrogram import SpectrogramCodec
 from duet_av.av_models.contract import AVCondition, AVLatent, AVTime, Condition
 from duet_av.av_models.joint.avfulldit import AVFullDiT
-from duet_av.av_models.loading import build_audio_expert, build_video_expert, prefixed
+from duet_av.av_models.load_parts import build_audio_expert, build_video_expert, prefixed
 from duet_av.av_models.text import WordEncoder
 
 VIDEO_CHANNELS, AUDIO_CHANNELS, TEXT = 5, 6, 8

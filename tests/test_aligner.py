@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from duet_av.av_models.aligner import PAIRS, Adam, Aligner, Reference, same_spectrum
 from duet_av.av_models.binders.ensemble import BinderEnsemble
 from duet_av.av_models.contract import AVCondition, AVLatent, Condition
-from duet_av.av_models.given import Given
 from duet_av.av_models.guidance import make_guidance
+from duet_av.av_models.known_parts import KnownParts
+from duet_av.av_models.latent_aligner import PAIRS, Adam, Aligner, Reference, same_spectrum
 from duet_av.av_models.sampling import sample, sampling_cost
 from duet_av.bounce.binder import load_bounce_bind
-from duet_av.bounce.shipped import untrained_bounce
+from duet_av.bounce.shipped import load_untrained_bounce
 from duet_av.tests.tiny import tiny_model
 
 STEPS = 5
@@ -197,7 +197,7 @@ def test_what_no_distance_speaks_of_stays(model, settings):
 
 def test_a_sound_that_stays_keeps_no_graph():
     """Its decoding and its embedding cost nothing on the way back."""
-    model, seen = untrained_bounce(), []
+    model, seen = load_untrained_bounce(), []
 
     class Noting(BinderEnsemble):
         def embed_audio(self, waveform: Tensor, sample_rate: int) -> Tensor:
@@ -352,7 +352,7 @@ def test_what_is_known_is_agreed_with_as_it_is(model):
 
     for through in (False, True):
         aligner = strong(binder=Noting(), words=0.0, video_rate=0.0, through_denoiser=through)
-        made(model, aligner, given=Given(known, where, "renoised"))
+        made(model, aligner, given=KnownParts(known, where, "renoised"))
     true = model.decode(known, model.shape())[0]
     assert seen and all(torch.allclose(frames, true, atol=1e-5) for frames in seen)
 

@@ -10,9 +10,9 @@ from duet_av.bounce.binder import load_bounce_bind
 from duet_av.bounce.detect.attributes import observe
 from duet_av.bounce.measure.agreement import agreement, heard_kinds, seen_kinds, true_kinds
 from duet_av.bounce.measure.evaluate import true_clips
-from duet_av.bounce.shipped import BOUNCE_BIND, BOUNCE_BIND_ROBUST, untrained_bounce
-from duet_av.bounce.studies import aligner as aligner_study
-from duet_av.bounce.studies.aligner import EXPERTS, GIVEN, GUIDED, SETTINGS, Arm, arms, markdown_table, study, way
+from duet_av.bounce.shipped import BOUNCE_BIND, BOUNCE_BIND_ROBUST, load_untrained_bounce
+from duet_av.bounce.studies import aligner_study
+from duet_av.bounce.studies.aligner_study import EXPERTS, GIVEN, GUIDED, SETTINGS, Arm, arms, markdown_table, study, way
 from duet_av.bounce.world.world import FPS, simulate
 from duet_av.commands import main
 
@@ -49,7 +49,7 @@ def test_nothing_seen_and_nothing_heard_is_no_agreement():
 
 def test_a_task_can_have_a_second_binder_of_its_own():
     joint, alone = SETTINGS["joint"], {**SETTINGS, "joint": {k: v for k, v in SETTINGS["joint"].items() if k != "second_binder"}}
-    arm, model, worlds = Arm("joint", "aligned", "val", 1), untrained_bounce(), simulate(1, "val")
+    arm, model, worlds = Arm("joint", "aligned", "val", 1), load_untrained_bounce(), simulate(1, "val")
     binder = load_bounce_bind(BOUNCE_BIND_ROBUST)
     both, one = (aligner_study._alignment(arm, model, binder, settings, worlds)(0, 1) for settings in (SETTINGS, alone))
     assert joint["second_binder"] == BOUNCE_BIND and both.aligner.binder.parts[0] is binder and one.aligner.binder is binder
@@ -120,7 +120,7 @@ def test_a_sound_that_is_ahead_measures_that_task_anew_and_bounce_not(measured, 
 
 
 def test_the_study_is_a_command(measured, tmp_path, monkeypatch, capsys):
-    for name in ("untrained_bounce", "load_joint_model"):
+    for name in ("load_untrained_bounce", "load_joint_model"):
         monkeypatch.setattr(f"duet_av.bounce.shipped.{name}", lambda *_: None)
     monkeypatch.setattr("duet_av.bounce.binder.load_bounce_bind", lambda *_: None)
     assert main(["experiment", "aligner", "--test", "2", "--out", str(tmp_path)]) == 0

@@ -7,9 +7,9 @@ import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
 from torch import Tensor
 
-from duet_av.av_models.aligner import Aligner
 from duet_av.av_models.contract import AVLatent
 from duet_av.av_models.guidance import make_guidance
+from duet_av.av_models.latent_aligner import Aligner
 from duet_av.av_models.sampling import sample
 from duet_av.tests.pipelines import ANIMATEDIFF_BETAS, AUDIOLDM_BETAS, DDIM, MOST_FRAMES, animatediff, asked, audioldm, pair
 from duet_av.tests.toy_binder import Quarters

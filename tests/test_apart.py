@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from duet_av.av_models.aligner import Aligner
 from duet_av.av_models.contract import AVCondition, AVLatent, AVTime, CouplingKind, JointDenoiser
 from duet_av.av_models.experts.audioldm2 import AudioLDM2Expert
 from duet_av.av_models.experts.svd import SVDExpert
-from duet_av.av_models.given import Given
 from duet_av.av_models.guidance import make_guidance
-from duet_av.av_models.joint.apart import Apart
+from duet_av.av_models.joint.separate_experts import SeparateExperts
+from duet_av.av_models.known_parts import KnownParts
+from duet_av.av_models.latent_aligner import Aligner
 from duet_av.av_models.path import DDPM, EDM, FLOW
 from duet_av.av_models.sampling import sample
 from duet_av.tests import small, unets
@@ -35,7 +35,7 @@ def jointdit() -> tuple[JointDenoiser, AVLatent, AVTime, AVCondition, AVConditio
 
 def apart() -> tuple[JointDenoiser, AVLatent, AVTime, AVCondition, AVCondition]:
     experts = SVDExpert(unets.svd_unet()), AudioLDM2Expert(unets.audioldm2_unet())
-    return Apart(*experts).requires_grad_(False), *jointdit()[1:]
+    return SeparateExperts(*experts).requires_grad_(False), *jointdit()[1:]
 
 
 MODELS = pytest.mark.parametrize("make", [avfulldit, jointdit, apart])
@@ -43,8 +43,8 @@ MODELS = pytest.mark.parametrize("make", [avfulldit, jointdit, apart])
 
 def test_the_pair_knows_what_its_experts_know():
     edm = EDM(mean=0.2)
-    woven = Apart(SVDExpert(unets.svd_unet(), edm), small.audio_expert())
-    assert woven.paths == (edm, FLOW) and woven.prediction == ("v", "flow")
+    build_jointdit = SeparateExperts(SVDExpert(unets.svd_unet(), edm), small.audio_expert())
+    assert build_jointdit.paths == (edm, FLOW) and build_jointdit.prediction == ("v", "flow")
     assert pair(animatediff(), audioldm()).denoiser.paths == (DDPM(0.00085, 0.012, beta_schedule="linear"), DDPM())
 
 
@@ -88,11 +88,11 @@ def test_a_stream_alone_skips_the_blocks_that_it_is_told_to():
         assert torch.equal(model.alone(latent.audio, t.audio, cond.audio, "audio", skip), whole.audio)
 
 
-def given_whole(latent: AVLatent, stream: str) -> Given:
+def given_whole(latent: AVLatent, stream: str) -> KnownParts:
     """One stream given as a whole, and nothing of the other."""
     known = {name: torch.full((1,) * getattr(latent, name).ndim, name == stream) for name in ("video", "audio")}
     clip = AVLatent(torch.full_like(latent.video, 0.3), torch.full_like(latent.audio, -0.3))
-    return Given(clip, AVLatent(**known), "renoised")
+    return KnownParts(clip, AVLatent(**known), "renoised")
 
 
 def calls(network: nn.Module) -> list:
@@ -116,7 +116,7 @@ def test_the_network_of_what_is_given_does_not_run_and_nothing_else_changes(make
 
     half = run()
     assert ran == []
-    monkeypatch.setattr("duet_av.av_models.sampling.without_given", lambda model, given: model)
+    monkeypatch.setattr("duet_av.av_models.sampling.skip_known_streams", lambda model, given: model)
     full = run()
     assert ran != []
     assert torch.equal(half.latent.video, full.latent.video) and torch.equal(half.latent.audio, full.latent.audio)

@@ -7,9 +7,9 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from torch.nn.functional import scaled_dot_product_attention
 
 from duet_av.av_models.contract import AVCondition, AVLatent, CouplingKind, LatentShape
-from duet_av.av_models.experts.base import Heads
+from duet_av.av_models.experts.base import QKV
 from duet_av.av_models.guidance import make_guidance
-from duet_av.av_models.joint.avfulldit import AVFullDiT, attend, in_one_softmax, joint_attention, one_after_another
+from duet_av.av_models.joint.avfulldit import AVFullDiT, added_cross_attention, attend, full_attention, joint_attention
 from duet_av.av_models.noise import audio_noise, video_noise
 from duet_av.av_models.sampling import sample
 from duet_av.tests import small
@@ -89,16 +89,16 @@ def test_video_text_reaches_the_sound_only_when_coupled():
 # AVFull-Attention itself.
 
 
-def heads(rows: int, count: int, seed: int) -> Heads:
+def heads(rows: int, count: int, seed: int) -> QKV:
     generator = torch.Generator().manual_seed(seed)
-    return Heads(*(torch.randn(2, rows, count, SIZE, generator=generator) for _ in range(3)))
+    return QKV(*(torch.randn(2, rows, count, SIZE, generator=generator) for _ in range(3)))
 
 
-def random_heads() -> tuple[Heads, Heads, Heads]:
+def random_heads() -> tuple[QKV, QKV, QKV]:
     return heads(VIDEO_ROWS, SHARED + NEW, 1), heads(TEXT_ROWS + SOUND_ROWS, SHARED, 2), heads(SOUND_ROWS, NEW, 3)
 
 
-def dense(video: Heads, own: Heads, extra: Heads) -> torch.Tensor:
+def dense(video: QKV, own: QKV, extra: QKV) -> torch.Tensor:
     """One attention over [video, text, sound] with all heads: new heads of text rows are padding that nobody sees.
 
     Rows of text see text and sound; rows of video see video and sound; rows of sound see all.
@@ -118,7 +118,7 @@ def dense(video: Heads, own: Heads, extra: Heads) -> torch.Tensor:
 
 def test_full_attention_is_one_masked_attention_over_w_a_and_w_an_side_by_side():
     video, own, extra = random_heads()
-    to_video, to_own, to_extra = joint_attention(video, own, extra, TEXT_ROWS, in_one_softmax)
+    to_video, to_own, to_extra = joint_attention(video, own, extra, TEXT_ROWS, full_attention)
     expected = dense(video, own, extra)
     close = {"atol": 1e-5, "rtol": 0}
     torch.testing.assert_close(to_video, expected[:, :VIDEO_ROWS], **close)
@@ -129,12 +129,12 @@ def test_full_attention_is_one_masked_attention_over_w_a_and_w_an_side_by_side()
 def test_cross_attention_is_attention_to_the_other_beside_that_to_oneself():
     """The paper's ablation: no key of one modality competes with one of the other."""
     video, own, extra = random_heads()
-    crossed = joint_attention(video, own, extra, TEXT_ROWS, one_after_another)
+    crossed = joint_attention(video, own, extra, TEXT_ROWS, added_cross_attention)
     alone = [attend(x) for x in (video, own, extra)]
-    louder = Heads(video.q, video.k * 3, video.v)
-    moved = joint_attention(louder, own, extra, TEXT_ROWS, one_after_another)
-    sound = Heads(*(torch.cat([o[:, TEXT_ROWS:], e], 2) for o, e in ((own.q, extra.q), (own.k, extra.k), (own.v, extra.v))))
-    torch.testing.assert_close(crossed[0], alone[0] + attend(Heads(video.q, sound.k, sound.v)))
+    louder = QKV(video.q, video.k * 3, video.v)
+    moved = joint_attention(louder, own, extra, TEXT_ROWS, added_cross_attention)
+    sound = QKV(*(torch.cat([o[:, TEXT_ROWS:], e], 2) for o, e in ((own.q, extra.q), (own.k, extra.k), (own.v, extra.v))))
+    torch.testing.assert_close(crossed[0], alone[0] + attend(QKV(video.q, sound.k, sound.v)))
     torch.testing.assert_close(crossed[1][:, :TEXT_ROWS], alone[1][:, :TEXT_ROWS])
     torch.testing.assert_close(moved[0] - attend(louder), crossed[0] - alone[0])
 
@@ -147,12 +147,12 @@ def test_an_attention_that_is_none_is_named():
 def test_text_rows_neither_see_nor_are_seen_by_the_video():
     video, own, extra = random_heads()
     text = slice(0, TEXT_ROWS)
-    before = joint_attention(video, own, extra, TEXT_ROWS, in_one_softmax)
-    other_text = Heads(*(torch.cat([x[:, text].flip(1) * 2, x[:, TEXT_ROWS:]], 1) for x in (own.q, own.k, own.v)))
-    after = joint_attention(video, other_text, extra, TEXT_ROWS, in_one_softmax)
+    before = joint_attention(video, own, extra, TEXT_ROWS, full_attention)
+    other_text = QKV(*(torch.cat([x[:, text].flip(1) * 2, x[:, TEXT_ROWS:]], 1) for x in (own.q, own.k, own.v)))
+    after = joint_attention(video, other_text, extra, TEXT_ROWS, full_attention)
     assert torch.equal(before[0], after[0]) and torch.equal(before[2], after[2])
     assert not torch.equal(before[1][:, TEXT_ROWS:], after[1][:, TEXT_ROWS:])
-    after = joint_attention(heads(VIDEO_ROWS, SHARED + NEW, 40), own, extra, TEXT_ROWS, in_one_softmax)
+    after = joint_attention(heads(VIDEO_ROWS, SHARED + NEW, 40), own, extra, TEXT_ROWS, full_attention)
     assert torch.equal(before[1][:, text], after[1][:, text])
     assert not torch.equal(before[1][:, TEXT_ROWS:], after[1][:, TEXT_ROWS:])
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from duet_av.av_models import checkpoint
 from duet_av.av_models.checkpoint import half, load_checkpoint, load_into, read_card, save_checkpoint, sub_tensors
-from duet_av.av_models.loading import load_codec, load_expert
+from duet_av.av_models.load_parts import load_codec, load_expert
 from duet_av.tests import small
 
 CARD = {"kind": "test", "run": {"seed": 3}, "name": "Größe", "trained": True}

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from duet_av.av_models.compare import difference_lines, differences, labels, short
+from duet_av.av_models.compare_guidances import difference_lines, differences, labels, short
 from duet_av.av_models.contract import AVLatent
 from duet_av.av_models.guidance import Curve, make_guidance
 from duet_av.av_models.metrics.grid import GAP, NARROWEST, STRIP, draw_table, grid, match_loudness, table

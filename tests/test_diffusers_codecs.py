@@ -5,7 +5,7 @@ import torch
 from duet_av.av_models.checkpoint import save_checkpoint
 from duet_av.av_models.codecs.oobleck import OobleckCodec
 from duet_av.av_models.codecs.wan_vae import WanCodec
-from duet_av.av_models.loading import load_codec
+from duet_av.av_models.load_parts import load_codec
 from duet_av.av_models.shapes import AudioShape, VideoShape
 
 WAN = {

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from duet_av.av_models.experts.base import Stream
+from duet_av.av_models.experts.base import ExpertState
 from duet_av.av_models.experts.wan import WanExpert, coordinate_channels
 from duet_av.av_models.joint.avfulldit import attend
-from duet_av.av_models.loading import build_video_expert
+from duet_av.av_models.load_parts import build_video_expert
 from duet_av.tests import small
 
 TAU = 8
@@ -17,17 +17,17 @@ def by_blocks(expert, x, t, text) -> torch.Tensor:
     return expert.head(stream)
 
 
-def wan_block(expert, block, stream: Stream) -> Stream:
+def wan_block(expert, block, stream: ExpertState) -> ExpertState:
     """A block as the joint model takes it apart."""
     return expert.finish(block, stream, attend(expert.project(block, expert.attention_input(block, stream), stream)))
 
 
-def flux_block(expert, block, stream: Stream) -> Stream:
+def flux_block(expert, block, stream: ExpertState) -> ExpertState:
     rows, kept = expert.attention_input(block, stream)
     return expert.finish(block, stream, kept, attend(expert.project(block, rows, stream)))
 
 
-def same(one: Stream, other: Stream) -> bool:
+def same(one: ExpertState, other: ExpertState) -> bool:
     return torch.equal(one.hidden, other.hidden) and torch.equal(one.text, other.text)
 
 

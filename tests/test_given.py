@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from duet_av.av_models.contract import AVLatent, AVTime, LatentShape
-from duet_av.av_models.given import Given
 from duet_av.av_models.guidance import make_guidance
+from duet_av.av_models.known_parts import KnownParts
 from duet_av.av_models.noise import video_noise
 from duet_av.av_models.sampling import sample
 from duet_av.tests.toy import AUDIO_CHANNELS, VIDEO_CHANNELS, ToyJoint, toy_condition
@@ -38,9 +38,9 @@ class Watching(ToyJoint):
         return super().predict(latent, t, cond, kinds)
 
 
-def shorter() -> Given:
+def shorter() -> KnownParts:
     whole, known = clip(), masks()
-    return Given(AVLatent(whole.video[:, :, :2], whole.audio), AVLatent(known.video[:, :, :2], known.audio), "clean")
+    return KnownParts(AVLatent(whole.video[:, :, :2], whole.audio), AVLatent(known.video[:, :, :2], known.audio), "clean")
 
 
 def run(given=None, model=None, guidance="joint_cfg"):
@@ -54,7 +54,7 @@ def run(given=None, model=None, guidance="joint_cfg"):
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("known", [masks(ALL), masks(audio=ALL), masks(slice(0, 1)), masks(slice(0, 2), slice(0, 6))])
 def test_what_is_given_comes_out_bit_for_bit_and_the_rest_is_made(way, known):
-    out = run(Given(clip(), known, way)).latent
+    out = run(KnownParts(clip(), known, way)).latent
     for made, true, mask in ((out.video, clip().video, known.video), (out.audio, clip().audio, known.audio)):
         kept = mask.expand_as(true)
         assert torch.equal(made[kept], true[kept])
@@ -64,27 +64,27 @@ def test_what_is_given_comes_out_bit_for_bit_and_the_rest_is_made(way, known):
 @pytest.mark.parametrize("way", WAYS)
 def test_the_rest_depends_on_what_is_given(way):
     other = AVLatent(clip().video + 1, clip().audio)
-    one, two = (run(Given(each, masks(ALL), way)).latent.audio for each in (clip(), other))
+    one, two = (run(KnownParts(each, masks(ALL), way)).latent.audio for each in (clip(), other))
     assert not torch.allclose(one, two)
 
 
 def test_a_clean_stream_is_shown_clean_at_time_zero():
     model = Watching()
-    run(Given(clip(), masks(ALL), "clean"), model, "none")
+    run(KnownParts(clip(), masks(ALL), "clean"), model, "none")
     for latent, t in model.seen:
         assert torch.equal(latent.video, clip().video) and t.video.eq(0).all() and t.audio.gt(0).all()
 
 
 def test_a_clean_part_is_shown_clean_at_the_rows_own_time():
     model = Watching()
-    run(Given(clip(), masks(slice(0, 1)), "clean"), model, "none")
+    run(KnownParts(clip(), masks(slice(0, 1)), "clean"), model, "none")
     for latent, t in model.seen:
         assert torch.equal(latent.video[:, :, 0], clip().video[:, :, 0]) and t.video.gt(0).all()
 
 
 def test_a_renoised_part_lies_on_the_path_between_clip_and_noise():
     model, noise = Watching(), video_noise(SHAPE.video, 1)
-    run(Given(clip(), masks(ALL), "renoised"), model, "none")
+    run(KnownParts(clip(), masks(ALL), "renoised"), model, "none")
     for latent, t in model.seen:
         along = t.video.view(-1, 1, 1, 1, 1)
         torch.testing.assert_close(latent.video, (1 - along) * clip().video + along * noise)
@@ -106,7 +106,7 @@ def test_guidance_does_not_see_what_is_given_clean(guidance, settings):
     plain, loud = (
         sample(
             model, SHAPE, toy_condition(1), toy_condition(2), make_guidance(guidance, **scales, **settings), steps=3,
-            given=Given(clip(), masks(slice(0, 1), slice(0, 4)), "clean"),
+            given=KnownParts(clip(), masks(slice(0, 1), slice(0, 4)), "clean"),
         ).latent
         for model in (ToyJoint(), SayingAnything())
     )  # fmt: skip
@@ -115,17 +115,17 @@ def test_guidance_does_not_see_what_is_given_clean(guidance, settings):
 
 
 def test_nothing_given_changes_nothing():
-    assert torch.equal(run(Given(clip(), masks(), "clean")).latent.video, run().latent.video)
+    assert torch.equal(run(KnownParts(clip(), masks(), "clean")).latent.video, run().latent.video)
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Given(clip(), masks(ALL, ALL), "clean"), "nothing is left to sample"),
-        (lambda: Given(clip(), masks(ALL), "noisy"), "way is 'noisy'"),
-        (lambda: Given(clip(), AVLatent(torch.ones(1, 1, 4, 1, 1).bool(), masks().audio), "clean"), "1×1×4×1×1"),
-        (lambda: Given(clip(), AVLatent(torch.ones(1, 1, 3, 1, 1), masks().audio), "clean"), "booleans"),
-        (lambda: Given(AVLatent(clip().video * torch.nan, clip().audio), masks(ALL), "clean"), "NaN"),
+        (lambda: KnownParts(clip(), masks(ALL, ALL), "clean"), "nothing is left to sample"),
+        (lambda: KnownParts(clip(), masks(ALL), "noisy"), "way is 'noisy'"),
+        (lambda: KnownParts(clip(), AVLatent(torch.ones(1, 1, 4, 1, 1).bool(), masks().audio), "clean"), "1×1×4×1×1"),
+        (lambda: KnownParts(clip(), AVLatent(torch.ones(1, 1, 3, 1, 1), masks().audio), "clean"), "booleans"),
+        (lambda: KnownParts(AVLatent(clip().video * torch.nan, clip().audio), masks(ALL), "clean"), "NaN"),
         (lambda: run(shorter()), "encode it for this clip"),
     ],
 )  # fmt: skip

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from duet_av.bounce.studies import cells
-from duet_av.bounce.studies.guidance import RESULTS, candidates, draw, markdown_table, study
+from duet_av.bounce.studies.guidance_study import RESULTS, candidates, draw, markdown_table, study
 from duet_av.commands import main
 
 MODEL = SimpleNamespace(card={"run": {"seed": 1, "steps": 2, "seconds": 3}})

@@ -4,9 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from duet_av.bounce.studies import cells
-from duet_av.bounce.studies import jointdit as jointdit_study
-from duet_av.bounce.studies.jointdit import ARMS, GUIDANCES, changed, markdown_table
+from duet_av.bounce.studies import cells, jointdit_study
+from duet_av.bounce.studies.jointdit_study import ARMS, GUIDANCES, changed, markdown_table
 from duet_av.commands import main
 from duet_av.commands.experiment import CONFIGS
 

@@ -13,11 +13,12 @@ import pytest
 import torch
 
 import duet_av
-from duet_av.av_models.aligner import Aligner
-from duet_av.av_models.conditioning import PictureConditioner, PictureEncoder
+from duet_av.av_models.conditioning import ImageEncoder, JointImageConditioner
 from duet_av.av_models.guidance import GUIDANCE, Curve, make_guidance
+from duet_av.av_models.latent_aligner import Aligner
 from duet_av.av_models.media import read_metadata, read_video
-from duet_av.nodes import host, model_cache, sampling
+from duet_av.nodes import host, model_cache
+from duet_av.nodes import run_sampler as sampling
 from duet_av.nodes.aligner import DuetAligner
 from duet_av.nodes.decode import DuetDecode
 from duet_av.nodes.empty_latent import DuetEmptyLatent
@@ -29,7 +30,7 @@ from duet_av.nodes.headless.inputs import expand
 from duet_av.nodes.joint_sampler import DuetJointSampler
 from duet_av.nodes.load_joint_model import DuetLoadJointModel
 from duet_av.nodes.mux import DuetMux
-from duet_av.nodes.sampling import Settings
+from duet_av.nodes.run_sampler import Settings
 from duet_av.nodes.stand_in import Folders, Session, session
 from duet_av.nodes.types import SHAPE, GuidedBy, Prompts
 from duet_av.tests import small
@@ -197,8 +198,8 @@ def test_an_empty_prompt_is_told(model):
 @pytest.fixture
 def picture_model(model):
     """A model that goes by a picture, as JointDiT does."""
-    encoder = PictureEncoder(VIDEO_CHANNELS, TEXT_WIDTH)
-    return replace(model, conditioner=PictureConditioner(encoder, TEXT_WIDTH, 16), card={"name": "Seeing", "trained": True})
+    encoder = ImageEncoder(VIDEO_CHANNELS, TEXT_WIDTH)
+    return replace(model, conditioner=JointImageConditioner(encoder, TEXT_WIDTH, 16), card={"name": "Seeing", "trained": True})
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])

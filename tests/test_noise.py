@@ -64,14 +64,14 @@ def test_a_bad_seed_is_named(seed):
 
 
 def test_the_largest_seeds_are_told_apart():
-    draws = [video_noise((1, 4, 1, 1, 1), seed) for seed in (MAX_SEED, MAX_SEED - 1)]
-    assert draws[0].isfinite().all() and not torch.equal(*draws)
+    batch_generator = [video_noise((1, 4, 1, 1, 1), seed) for seed in (MAX_SEED, MAX_SEED - 1)]
+    assert batch_generator[0].isfinite().all() and not torch.equal(*batch_generator)
 
 
 def test_a_schedulers_own_noise_differs_between_modalities():
-    draws = [torch.randn(4, generator=step_generator(1, modality)) for modality in (VIDEO, AUDIO, VIDEO)]
-    assert torch.equal(draws[0], draws[2]) and not torch.equal(draws[0], draws[1])
-    assert torch.equal(torch.randn(4, generator=step_generator([9, 1], VIDEO)[1]), draws[0])
+    batch_generator = [torch.randn(4, generator=step_generator(1, modality)) for modality in (VIDEO, AUDIO, VIDEO)]
+    assert torch.equal(batch_generator[0], batch_generator[2]) and not torch.equal(batch_generator[0], batch_generator[1])
+    assert torch.equal(torch.randn(4, generator=step_generator([9, 1], VIDEO)[1]), batch_generator[0])
 
 
 def test_a_thousand_frames_are_cheap():

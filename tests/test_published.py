@@ -15,10 +15,10 @@ from duet_av.av_models.contract import REMOVED, AVLatent, AVTime, denoise
 from duet_av.av_models.experts.svd_image import no_picture
 from duet_av.av_models.guidance import make_guidance
 from duet_av.av_models.join_experts import join_experts
-from duet_av.av_models.joint.apart import Apart
 from duet_av.av_models.joint.jointdit import JointDiT
+from duet_av.av_models.joint.separate_experts import SeparateExperts
 from duet_av.av_models.media.fit import fit_frames
-from duet_av.av_models.published.load import load_published
+from duet_av.av_models.published.load_published import load_published
 from duet_av.av_models.sampling import sample
 from duet_av.tests import pipelines, small
 from duet_av.tests.published import audioldm2_pipeline, saved, svd_pipeline
@@ -61,7 +61,7 @@ def sampled(model, picture, start=None, scale=2.0, **options):
 
 
 def test_both_folders_become_an_untrained_jointdit_that_makes_frames_and_sound(model, picture):
-    assert isinstance(model.denoiser, JointDiT) and not model.trained and model.takes_picture
+    assert isinstance(model.denoiser, JointDiT) and not model.trained and model.takes_image
     assert (model.clip.frames, model.clip.height, model.clip.width, model.clip.fps) == (3, 576, 1024, 7)
     assert model.denoiser.audio.image.in_features == 12 and model.denoiser.audio_rate == pytest.approx(7 * 20 / 16000)
     frames, sound = model.decode(sampled(model, picture), clip(model))
@@ -86,7 +86,7 @@ def test_no_picture_is_the_null_condition_of_any(model, picture):
 
 
 def test_words_for_the_picture_are_named_as_left_out(model):
-    assert model.ignored_words("a ball", "metal") == ["video_prompt: this model goes by the picture; the words are left out"]
+    assert model.ignored_prompts("a ball", "metal") == ["video_prompt: this model goes by the picture; the words are left out"]
 
 
 @torch.no_grad()
@@ -170,9 +170,9 @@ def test_a_pair_that_was_never_woven_stays_apart(folders, picture, video, audio)
         if not (folders / name).exists():
             saved(getattr(pipelines, name)(), folders / name)
     model = joined(folders, video, audio)
-    assert isinstance(model.denoiser, Apart) and not model.trained and model.card["architecture"] == "Apart"
+    assert isinstance(model.denoiser, SeparateExperts) and not model.trained and model.card["architecture"] == "SeparateExperts"
     shape = clip(model)
-    asked = model.encode("a ball", "rattle", picture if model.takes_picture else None, shape)
+    asked = model.encode("a ball", "rattle", picture if model.takes_image else None, shape)
     latent = sample(
         model.denoiser, model.latent_shape(shape), asked, asked, replace(make_guidance("none"), removed=True), steps=2
     ).latent  # fmt: skip
@@ -183,7 +183,7 @@ def test_a_pair_that_was_never_woven_stays_apart(folders, picture, video, audio)
 def test_an_expert_of_ours_stays_apart_from_a_published_one(folders, tmp_path):
     video, codec = small.save_expert(tmp_path, "video_expert"), small.save_codec(tmp_path / "v.safetensors", small.video_codec())
     model = join_experts(video, folders / "audioldm2", codec, "none", joint_blocks=2, name="Pair")
-    assert isinstance(model.denoiser, Apart) and model.ignored_words("a zebra", "zebra")[0].startswith("video_prompt")
+    assert isinstance(model.denoiser, SeparateExperts) and model.ignored_prompts("a zebra", "zebra")[0].startswith("video_prompt")
     cond = model.encode("red ball", "rain")
     assert cond.video.tokens.shape[-1] == small.TEXT and cond.audio.second is not None
     wrong = small.save_codec(tmp_path / "a.safetensors", small.audio_codec())

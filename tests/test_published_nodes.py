@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from duet_av.av_models.checkpoint import save_checkpoint
 from duet_av.av_models.media import read_video
-from duet_av.av_models.published.pair import WIDTHS, joint_layers
+from duet_av.av_models.published.build_pair import WIDTHS, joint_layers
 from duet_av.commands import main
 from duet_av.nodes.decode import DuetDecode
 from duet_av.nodes.empty_latent import DuetEmptyLatent
@@ -115,7 +115,7 @@ def test_trained_layers_go_between_their_experts(models):
 
 def test_a_pair_that_cannot_be_woven_is_said_to_stay_apart(models):
     shown = joined("svd.1", "audioldm").shown
-    assert "cannot be woven" in shown["text"][0] and shown["duet"][0]["architecture"] == "Apart"
+    assert "cannot be woven" in shown["text"][0] and shown["duet"][0]["architecture"] == "SeparateExperts"
 
 
 def test_a_changed_file_in_a_folder_is_noticed(saved_folders, tmp_path):

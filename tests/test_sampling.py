@@ -11,8 +11,8 @@ from diffusers import (
 )
 
 from duet_av.av_models.contract import AVLatent, AVTime, CouplingKind, LatentShape
-from duet_av.av_models.given import Given
 from duet_av.av_models.guidance import GUIDANCE, AffineGuidance, Branch, Curve, Weight, make_guidance
+from duet_av.av_models.known_parts import KnownParts
 from duet_av.av_models.noise import audio_noise, video_noise
 from duet_av.av_models.parameterization import convert, to_x0
 from duet_av.av_models.path import DDPM, EDM
@@ -429,7 +429,7 @@ def test_an_aligner_sees_the_clean_estimate_whatever_noise_is_in_the_state(eta):
 
 def test_what_is_given_comes_out_as_it_was_with_noise_drawn_anew():
     clip, known = noise(), torch.tensor([True, False, False]).view(1, 1, 3, 1, 1)
-    given = Given(clip, AVLatent(known, torch.zeros(1, 1, 1, dtype=torch.bool)), "renoised")
+    given = KnownParts(clip, AVLatent(known, torch.zeros(1, 1, 1, dtype=torch.bool)), "renoised")
     out = run(given=given, eta=1.0, video_seed=3).latent.video
     assert torch.equal(out[:, :, 0], clip.video[:, :, 0]) and not torch.isclose(out[:, :, 1:], clip.video[:, :, 1:]).all()
 

@@ -178,9 +178,9 @@ class TestSync:
     def test_chance_is_that_of_unrelated_events_also_in_short_clips(self, seconds, events):
         """Where a few of the shifts leave everything in place, as chance itself does now and then."""
         rng = np.random.default_rng(0)
-        draws = [np.sort(rng.uniform(1 / 16, seconds, events)) for _ in range(300)]
-        turned = np.mean([compare(times, times, 16, seconds).chance for times in draws])
-        unrelated = np.mean([compare(a, b, 16, seconds).f1 for a, b in zip(draws, draws[1:])])
+        batch_generator = [np.sort(rng.uniform(1 / 16, seconds, events)) for _ in range(300)]
+        turned = np.mean([compare(times, times, 16, seconds).chance for times in batch_generator])
+        unrelated = np.mean([compare(a, b, 16, seconds).f1 for a, b in zip(batch_generator, batch_generator[1:])])
         assert turned == pytest.approx(unrelated, abs=0.04)
 
     def test_long_lists_are_matched_as_short_ones_are(self):

@@ -10,7 +10,7 @@ from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionM
 from safetensors.torch import load_file, save_file
 
 from duet_av.av_models.published import svd_file
-from duet_av.av_models.published.load import is_published, load_published, published_card
+from duet_av.av_models.published.load_published import is_published, load_published, published_card
 from duet_av.av_models.published.svd_file import Architecture, from_single_file
 from duet_av.av_models.published.svd_names import unet_name, vae_name
 from duet_av.tests import svd_published_names as published

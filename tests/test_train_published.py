@@ -77,8 +77,8 @@ def test_the_file_holds_what_jointdit_adds_and_nothing_of_its_experts(folder):
 
 
 def test_between_its_experts_it_is_a_trained_model_that_goes_by_a_picture(model):
-    assert model.trained and model.takes_picture and model.clip.fps == FPS
-    assert [line.split(":")[0] for line in model.ignored_words("a ball", "metal")] == ["video_prompt", "audio_prompt"]
+    assert model.trained and model.takes_image and model.clip.fps == FPS
+    assert [line.split(":")[0] for line in model.ignored_prompts("a ball", "metal")] == ["video_prompt", "audio_prompt"]
     asked, empty = (model.encode("", "", picture, model.shape()) for picture in (torch.rand(20, 24, 3), None))
     assert torch.equal(asked.audio.vector, asked.video.tokens[:, 0]) and asked.audio.vector.any()
     assert not empty.audio.vector.any() and torch.equal(empty.audio.tokens, asked.audio.tokens)

@@ -17,12 +17,12 @@ from duet_av.av_models.checkpoint import load_checkpoint, read_card, sub_tensors
 from duet_av.av_models.contract import CouplingKind
 from duet_av.av_models.experts.flux import FluxExpert
 from duet_av.av_models.guidance import make_guidance
-from duet_av.av_models.joint.avfulldit import one_after_another
-from duet_av.av_models.loading import load_codec, load_expert
+from duet_av.av_models.joint.avfulldit import added_cross_attention
+from duet_av.av_models.load_parts import load_codec, load_expert
 from duet_av.av_models.media import write_video
 from duet_av.av_models.parameterization import convert, to_x0
 from duet_av.av_models.training import config as training_config
-from duet_av.av_models.training import given
+from duet_av.av_models.training import random_masks as given
 from duet_av.av_models.training.bf16 import orthogonalised_in_float32
 from duet_av.av_models.training.coupled_rows import coupled_rows, null_rows
 from duet_av.av_models.training.curves import compare_curves, plot_curve, read_curve
@@ -31,11 +31,11 @@ from duet_av.av_models.training.plain_attention import attend, plain_attention
 from duet_av.bounce.binder import load_bounce_bind
 from duet_av.bounce.measure.generate import Prompt, generate
 from duet_av.bounce.shipped import load_joint_model
-from duet_av.bounce.studies import jointdit as jointdit_study
+from duet_av.bounce.studies import jointdit_study
 from duet_av.bounce.training import stages as training
-from duet_av.bounce.training.alignment import PathAlignment, strikes_of, truth_of
-from duet_av.bounce.training.binder import contrast
-from duet_av.bounce.training.robust_binder import spliced
+from duet_av.bounce.training.binder_stage import contrast
+from duet_av.bounce.training.feature_alignment import PathAlignment, strikes_of, truth_of
+from duet_av.bounce.training.robust_binder_stage import spliced
 from duet_av.bounce.training.stages import train_config
 from duet_av.bounce.world.world import SECONDS, simulate
 from duet_av.commands import main
@@ -271,7 +271,7 @@ def test_experts_come_out_with_their_text_encoders(folder):
 def test_the_joint_model_comes_out_ready_to_use(folder):
     model = load_joint_model(folder / CONFIGS["joint"]["out"])
     assert model.trained and model.name == "joint" and model.denoiser.joint_blocks == 2
-    assert model.ignored_words("a red ball", "") == []
+    assert model.ignored_prompts("a red ball", "") == []
     assert any(bool(new.to_out.weight.any()) for new in model.denoiser.new_heads)
 
 
@@ -297,7 +297,7 @@ def test_the_papers_ablations_are_options_that_the_card_keeps(folder, tmp_path, 
     train_config(write(folder, "joint", stage_config=settings), folder=tmp_path, out=folder / "models/ablated.safetensors")
     denoiser = load_joint_model(folder / "models/ablated.safetensors").denoiser
     assert (denoiser.video.time_stride, denoiser.audio.rope_scale) == (stride, scale)
-    assert denoiser.meet is one_after_another
+    assert denoiser.meet is added_cross_attention
 
 
 def test_a_model_that_does_not_hear_learns_the_picture_alone(folder, tmp_path):
@@ -385,10 +385,10 @@ def test_a_joint_run_goes_on_from_another(folder, tmp_path):
 
 def test_jointdit_comes_out_ready_to_use(folder):
     model = load_joint_model(folder / CONFIGS["jointdit"]["out"])
-    assert model.trained and model.takes_picture and model.name == "Bounce JointDiT"
+    assert model.trained and model.takes_image and model.name == "Bounce JointDiT"
     assert model.denoiser.paths[0].mean == 1.0 and len(model.denoiser.blocks) == 2
     assert any(bool(after.modulation[1].weight.any()) for block in model.denoiser.blocks for after in block.after_attention)
-    assert model.ignored_words("a ball", "") == ["video_prompt: this model goes by the picture; the words are left out"]
+    assert model.ignored_prompts("a ball", "") == ["video_prompt: this model goes by the picture; the words are left out"]
     [clip] = generate(model, [Prompt("", "", torch.rand(40, 50, 3))], make_guidance("joint_cfg"), steps=2, shift=1.0, seed=0)
     assert clip[0].shape == (8, SIZE, SIZE, 3) and clip[1].shape == (1, 8000)
 

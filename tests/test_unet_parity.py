@@ -15,8 +15,8 @@ from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWi
 
 from duet_av.av_models.contract import AVCondition, AVLatent, Condition
 from duet_av.av_models.experts.svd_image import no_picture, picture_condition
-from duet_av.av_models.given import Given
 from duet_av.av_models.guidance import make_guidance
+from duet_av.av_models.known_parts import KnownParts
 from duet_av.av_models.sampling import BadModel, sample
 from duet_av.tests.toy import ToyJoint
 from duet_av.tests.unets import IMAGE_WIDTH, condition, jointdit, trained
@@ -187,6 +187,6 @@ def test_a_bad_model_of_another_noise_world_is_refused(model, noise):
 def test_clean_parts_are_refused_where_a_network_has_no_time_for_them(model, noise):
     first = AVLatent(torch.arange(FRAMES).view(1, 1, -1, 1, 1) == 0, torch.zeros(1, 1, 1, 1, dtype=torch.bool))
     with pytest.raises(ValueError, match="this model cannot be given clean parts; give them renoised"):
-        coupled(model, noise, given=Given(noise, first, "clean"))
-    out = coupled(model, noise, given=Given(noise, first, "renoised")).latent
+        coupled(model, noise, given=KnownParts(noise, first, "clean"))
+    out = coupled(model, noise, given=KnownParts(noise, first, "renoised")).latent
     assert torch.equal(out.video[:, :, 0], noise.video[:, :, 0]) and not torch.equal(out.video[:, :, 1], noise.video[:, :, 1])

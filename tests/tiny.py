@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool3d, pad
 
 from duet_av.av_models.codecs.base import Decoding
-from duet_av.av_models.conditioning import WordConditioner
+from duet_av.av_models.conditioning import JointTextConditioner
 from duet_av.av_models.contract import Condition
 from duet_av.av_models.joint_model import JointModel
 from duet_av.av_models.shapes import AudioStride, VideoShape, VideoStride
@@ -61,4 +61,4 @@ def tiny_model(trained: bool = True) -> JointModel:
         texts = [TinyText(WORDS, length=5, width=TEXT_WIDTH, layers=1, heads=2).eval() for _ in range(2)]
     card = {"name": "Tiny", "trained": trained}
     codecs = TinyVideoCodec(), TinyAudioCodec()
-    return JointModel(card, ToyJoint(), *codecs, WordConditioner(*texts), clip=VideoShape(32, 16, 16, Fraction(16)))
+    return JointModel(card, ToyJoint(), *codecs, JointTextConditioner(*texts), clip=VideoShape(32, 16, 16, Fraction(16)))

@@ -10,8 +10,8 @@ from typing import Literal, Protocol
 from torch import Tensor
 
 Modality = Literal["video", "image", "audio", "text"]
-SHORTEST = 0.03  # seconds: binders hear in windows of up to 32 ms
-SILENT = 1e-4  # rms: what is not above it is no sound to them
+MIN_SECONDS = 0.03  # seconds: binders hear in windows of up to 32 ms
+SILENCE_RMS = 1e-4  # rms: what is not above it is no sound to them
 
 
 class Binder(Protocol):

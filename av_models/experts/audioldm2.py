@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from ..contract import Condition, Prediction
 from ..path import DDPM
-from .unet import UNetExpert, UNetStream
+from .unet import UNetExpert, UNetState
 
 
 class AudioLDM2Expert(UNetExpert):
@@ -28,7 +28,7 @@ class AudioLDM2Expert(UNetExpert):
         if self.image:
             nn.init.zeros_(self.image.weight)
 
-    def embed(self, latent: Tensor, t: Tensor, cond: Condition) -> UNetStream:
+    def embed(self, latent: Tensor, t: Tensor, cond: Condition) -> UNetState:
         unet = self.unet
         latent, cond = self.in_own_precision(latent, cond)
         x = latent if latent.ndim == 4 else latent[..., None]
@@ -40,10 +40,10 @@ class AudioLDM2Expert(UNetExpert):
             bias = (1 - cond.second.mask.to(x.dtype)) * -10000.0
             text |= {"encoder_hidden_states_1": cond.second.tokens, "encoder_attention_mask_1": bias[:, None]}
         hidden = unet.conv_in(x.contiguous())
-        return UNetStream(
+        return UNetState(
             hidden, time, (hidden,), options={}, text_options=text,
             frames=1, shape=latent.shape, uneven=self.is_uneven(*x.shape[-2:]),
         )  # fmt: skip
 
-    def unpacked(self, hidden: Tensor, stream: UNetStream) -> Tensor:
+    def unpacked(self, hidden: Tensor, stream: UNetState) -> Tensor:
         return hidden.reshape(stream.shape)

@@ -14,7 +14,7 @@ from ..contract import Condition
 
 
 @dataclass(frozen=True)
-class Stream:
+class ExpertState:
     """One modality on its way through the blocks. `hidden`: [B, L, width]; the rest is what its blocks need."""
 
     hidden: Tensor
@@ -23,20 +23,20 @@ class Stream:
     rotary: Any
     shape: tuple[int, ...]
 
-    def with_(self, **changes: Any) -> Stream:
+    def with_(self, **changes: Any) -> ExpertState:
         return replace(self, **changes)
 
 
 @dataclass(frozen=True)
-class Heads:
+class QKV:
     """Queries, keys and values of one block, each [B, L, heads, head size], normed and rotated."""
 
     q: Tensor
     k: Tensor
     v: Tensor
 
-    def __getitem__(self, rows: slice) -> Heads:
-        return Heads(self.q[rows], self.k[rows], self.v[rows])
+    def __getitem__(self, rows: slice) -> QKV:
+        return QKV(self.q[rows], self.k[rows], self.v[rows])
 
 
 class Expert(Protocol):
@@ -48,16 +48,16 @@ class Expert(Protocol):
     depth: int
     blocks: list[nn.Module]
 
-    def embed(self, latent: Tensor, t: Tensor, text: Condition) -> Stream: ...
+    def embed(self, latent: Tensor, t: Tensor, text: Condition) -> ExpertState: ...
 
-    def run(self, block: nn.Module, stream: Stream) -> Stream:
+    def run(self, block: nn.Module, stream: ExpertState) -> ExpertState:
         """The whole block, alone."""
         ...
 
-    def project(self, block: nn.Module, x: Tensor, stream: Stream) -> Heads:
+    def project(self, block: nn.Module, x: Tensor, stream: ExpertState) -> QKV:
         """Queries, keys and values of the block's self-attention."""
         ...
 
-    def head(self, stream: Stream) -> Tensor:
+    def head(self, stream: ExpertState) -> Tensor:
         """The flow velocity, shaped as the latent was."""
         ...

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..contract import Condition
 from ..path import FLOW
-from .base import Heads, Stream
+from .base import QKV, ExpertState
 
 
 class FluxExpert(nn.Module):
@@ -50,19 +50,19 @@ class FluxExpert(nn.Module):
         )[0]  # fmt: skip
         return out.transpose(1, 2)
 
-    def embed(self, latent: Tensor, t: Tensor, text: Condition) -> Stream:
+    def embed(self, latent: Tensor, t: Tensor, text: Condition) -> ExpertState:
         flux = self.transformer
         hidden = flux.x_embedder(latent.transpose(1, 2))
         time = flux.time_text_embed(t.to(hidden.dtype) * 1000, pooled(text))
         text_ids = torch.zeros(text.tokens.shape[1], 3, device=latent.device)
         rotary = flux.pos_embed(torch.cat([text_ids, self.positions(latent.shape[2], latent.device)]))
-        return Stream(hidden, flux.context_embedder(text.tokens), time, rotary, latent.shape)
+        return ExpertState(hidden, flux.context_embedder(text.tokens), time, rotary, latent.shape)
 
     @property
     def blocks(self) -> list[nn.Module]:
         return [*self.transformer.transformer_blocks, *self.transformer.single_transformer_blocks]
 
-    def run(self, block: nn.Module, stream: Stream) -> Stream:
+    def run(self, block: nn.Module, stream: ExpertState) -> ExpertState:
         """The whole block, alone."""
         text, hidden = block(
             hidden_states=stream.hidden, encoder_hidden_states=stream.text, temb=stream.time,
@@ -70,7 +70,7 @@ class FluxExpert(nn.Module):
         )  # fmt: skip
         return stream.with_(hidden=hidden, text=text)
 
-    def attention_input(self, block: nn.Module, stream: Stream) -> tuple[Tensor, tuple]:
+    def attention_input(self, block: nn.Module, stream: ExpertState) -> tuple[Tensor, tuple]:
         """Normed rows [B, text + sound, width], and the modulation that `finish` needs."""
         if is_dual(block):
             sound, *of_sound = block.norm1(stream.hidden, emb=stream.time)
@@ -79,7 +79,7 @@ class FluxExpert(nn.Module):
         rows, gate = block.norm(torch.cat([stream.text, stream.hidden], 1), emb=stream.time)
         return rows, (rows, gate)
 
-    def project(self, block: nn.Module, rows: Tensor, stream: Stream) -> Heads:
+    def project(self, block: nn.Module, rows: Tensor, stream: ExpertState) -> QKV:
         """Queries, keys, values of text and sound rows alike, in that order."""
         attn = block.attn
         cut = stream.text.shape[1]
@@ -94,17 +94,19 @@ class FluxExpert(nn.Module):
             v = torch.cat([split(attn.add_v_proj(text)), split(attn.to_v(sound))], 1)
         else:
             q, k, v = attn.norm_q(split(attn.to_q(rows))), attn.norm_k(split(attn.to_k(rows))), split(attn.to_v(rows))
-        return Heads(self.rotate(q, stream), self.rotate(k, stream), v)
+        return QKV(self.rotate(q, stream), self.rotate(k, stream), v)
 
-    def rotate(self, x: Tensor, stream: Stream) -> Tensor:
+    def rotate(self, x: Tensor, stream: ExpertState) -> Tensor:
         return apply_rotary_emb(x, stream.rotary, sequence_dim=1)
 
-    def rotate_sound(self, x: Tensor, stream: Stream) -> Tensor:
+    def rotate_sound(self, x: Tensor, stream: ExpertState) -> Tensor:
         """As `rotate`, for sound rows alone."""
         cut = stream.text.shape[1]
         return apply_rotary_emb(x, (stream.rotary[0][cut:], stream.rotary[1][cut:]), sequence_dim=1)
 
-    def finish(self, block: nn.Module, stream: Stream, kept: tuple, attended: Tensor, extra: Tensor | None = None) -> Stream:
+    def finish(
+        self, block: nn.Module, stream: ExpertState, kept: tuple, attended: Tensor, extra: Tensor | None = None
+    ) -> ExpertState:
         """The rest of the block. `attended`: [B, text + sound, heads, head size]; `extra`: what the joint model's new
         heads add to the sound rows' attention output, [B, T, width]."""
         attended = attended.flatten(2, 3)
@@ -112,7 +114,7 @@ class FluxExpert(nn.Module):
             return self._finish_dual(block, stream, kept, attended, extra)
         return self._finish_single(block, stream, kept, attended, extra)
 
-    def _finish_dual(self, block, stream: Stream, kept: tuple, attended: Tensor, extra: Tensor | None) -> Stream:
+    def _finish_dual(self, block, stream: ExpertState, kept: tuple, attended: Tensor, extra: Tensor | None) -> ExpertState:
         cut = stream.text.shape[1]
         sound = block.attn.to_out[1](block.attn.to_out[0](attended[:, cut:].contiguous()))
         text = block.attn.to_add_out(attended[:, :cut].contiguous())
@@ -128,7 +130,7 @@ class FluxExpert(nn.Module):
         x = norm(rows) * (1 + scale[:, None]) + shift[:, None]
         return rows + ff_gate.unsqueeze(1) * ff(x)
 
-    def _finish_single(self, block, stream: Stream, kept: tuple, attended: Tensor, extra: Tensor | None) -> Stream:
+    def _finish_single(self, block, stream: ExpertState, kept: tuple, attended: Tensor, extra: Tensor | None) -> ExpertState:
         cut = stream.text.shape[1]
         normed, gate = kept
         out = block.proj_out(torch.cat([attended, block.act_mlp(block.proj_mlp(normed))], 2))
@@ -137,7 +139,7 @@ class FluxExpert(nn.Module):
         rows = torch.cat([stream.text, stream.hidden], 1) + gate.unsqueeze(1) * out
         return stream.with_(text=rows[:, :cut], hidden=rows[:, cut:])
 
-    def head(self, stream: Stream) -> Tensor:
+    def head(self, stream: ExpertState) -> Tensor:
         flux = self.transformer
         return flux.proj_out(flux.norm_out(stream.hidden, stream.time)).transpose(1, 2)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..contract import Condition
 from ..path import EDM
-from .unet import UNetExpert, UNetStream
+from .unet import UNetExpert, UNetState
 
 SVD_NOISE = EDM()
 
@@ -28,7 +28,7 @@ class SVDExpert(UNetExpert):
         super().__init__(unet)
         self.path = path
 
-    def embed(self, latent: Tensor, t: Tensor, cond: Condition) -> UNetStream:
+    def embed(self, latent: Tensor, t: Tensor, cond: Condition) -> UNetState:
         unet = self.unet
         latent, cond = self.in_own_precision(latent, cond)
         rows, _, frames, height, width = latent.shape
@@ -37,12 +37,12 @@ class SVDExpert(UNetExpert):
         time = (time + unet.add_embedding(ids)).repeat_interleave(frames, dim=0)
         seen = torch.cat([latent, cond.image.expand(-1, -1, frames, -1, -1)], 1)
         hidden = unet.conv_in(seen.transpose(1, 2).flatten(0, 1).contiguous())
-        return UNetStream(
+        return UNetState(
             hidden, time, (hidden,),
             options={"image_only_indicator": torch.zeros(rows, frames, dtype=hidden.dtype, device=hidden.device)},
             text_options={"encoder_hidden_states": cond.tokens.repeat_interleave(frames, dim=0)},
             frames=frames, shape=latent.shape, uneven=self.is_uneven(height, width),
         )  # fmt: skip
 
-    def unpacked(self, hidden: Tensor, stream: UNetStream) -> Tensor:
+    def unpacked(self, hidden: Tensor, stream: UNetState) -> Tensor:
         return hidden.unflatten(0, (-1, stream.frames)).transpose(1, 2)

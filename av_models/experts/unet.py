@@ -15,7 +15,7 @@ from ..contract import Condition
 
 
 @dataclass(frozen=True)
-class UNetStream:
+class UNetState:
     """One modality on its way through a UNet.
 
     `hidden`: [N, C, height, width], N a row of the batch, or one frame of it; `time`: [N, 4·C0], what its blocks are
@@ -32,7 +32,7 @@ class UNetStream:
     shape: tuple[int, ...]
     uneven: bool
 
-    def with_(self, **changes: Any) -> UNetStream:
+    def with_(self, **changes: Any) -> UNetState:
         return replace(self, **changes)
 
     @property
@@ -40,7 +40,7 @@ class UNetStream:
         """The hidden state as [rows, frames · height · width, C], in float32: a UNet's own precision may be lower."""
         return self.hidden.unflatten(0, (-1, self.frames)).movedim(2, -1).flatten(1, 3).float()
 
-    def with_tokens(self, tokens: Tensor) -> UNetStream:
+    def with_tokens(self, tokens: Tensor) -> UNetState:
         _, _, height, width = self.hidden.shape
         hidden = tokens.unflatten(1, (self.frames, height, width)).flatten(0, 1).movedim(-1, 1)
         return self.with_(hidden=hidden.contiguous().to(self.hidden.dtype))
@@ -84,10 +84,10 @@ class UNetExpert(nn.Module):
         return latent.to(dtype), cond.each(lambda part: part.to(dtype) if part.is_floating_point() else part)
 
     @abstractmethod
-    def embed(self, latent: Tensor, t: Tensor, cond: Condition) -> UNetStream: ...
+    def embed(self, latent: Tensor, t: Tensor, cond: Condition) -> UNetState: ...
 
     @abstractmethod
-    def unpacked(self, hidden: Tensor, stream: UNetStream) -> Tensor:
+    def unpacked(self, hidden: Tensor, stream: UNetState) -> Tensor:
         """The head's output, shaped as the latent was."""
 
     def forward(self, latent: Tensor, t: Tensor, cond: Condition) -> Tensor:
@@ -97,7 +97,7 @@ class UNetExpert(nn.Module):
             stream = self.run(number, stream)
         return self.head(stream)
 
-    def run(self, number: int, stream: UNetStream) -> UNetStream:
+    def run(self, number: int, stream: UNetState) -> UNetState:
         """One layer."""
         unet, downs = self.unet, len(self.unet.down_blocks)
         if number < downs:
@@ -112,11 +112,11 @@ class UNetExpert(nn.Module):
         hidden = self._call(block, stream, res_hidden_states_tuple=taken, upsample_size=size)
         return stream.with_(hidden=hidden, skips=left)
 
-    def _call(self, block: nn.Module, stream: UNetStream, **more: Any) -> Any:
+    def _call(self, block: nn.Module, stream: UNetState, **more: Any) -> Any:
         text = stream.text_options if getattr(block, "has_cross_attention", False) else {}
         return block(hidden_states=stream.hidden, temb=stream.time, **stream.options, **text, **more)
 
-    def head(self, stream: UNetStream) -> Tensor:
+    def head(self, stream: UNetState) -> Tensor:
         unet = self.unet
         return self.unpacked(unet.conv_out(unet.conv_act(unet.conv_norm_out(stream.hidden))), stream).float()
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..contract import Condition
 from ..path import FLOW
-from .base import Heads, Stream
+from .base import QKV, ExpertState
 
 
 class WanExpert(nn.Module):
@@ -50,35 +50,35 @@ class WanExpert(nn.Module):
         longer = latent[:, :, :1].expand(-1, -1, (frames - 1) * stride + 1, -1, -1)
         return tuple(part.unflatten(1, (longer.shape[2], -1))[:, ::stride].flatten(1, 2) for part in rope(longer))
 
-    def embed(self, latent: Tensor, t: Tensor, text: Condition) -> Stream:
+    def embed(self, latent: Tensor, t: Tensor, text: Condition) -> ExpertState:
         wan = self.transformer
         rotary = self.rotary(latent)
         hidden = wan.patch_embedding(self.placed(latent)).flatten(2).transpose(1, 2).contiguous()
         time, modulation, context, _ = wan.condition_embedder(t * 1000, text.tokens, None)
         time = torch.cat([modulation.unflatten(1, (6, -1)), time[:, None]], 1)
-        return Stream(hidden, context, time, rotary, latent.shape)
+        return ExpertState(hidden, context, time, rotary, latent.shape)
 
     @property
     def blocks(self) -> list[nn.Module]:
         return list(self.transformer.blocks)
 
-    def run(self, block: nn.Module, stream: Stream) -> Stream:
+    def run(self, block: nn.Module, stream: ExpertState) -> ExpertState:
         """The whole block, alone."""
         return stream.with_(hidden=block(stream.hidden, stream.text, stream.time[:, :6], stream.rotary))
 
-    def attention_input(self, block: nn.Module, stream: Stream) -> Tensor:
+    def attention_input(self, block: nn.Module, stream: ExpertState) -> Tensor:
         """What the block's self-attention sees: the modulated norm of the hidden state."""
         shift, scale = (block.scale_shift_table + stream.time[:, :6].float())[:, :2].chunk(2, dim=1)
         return (block.norm1(stream.hidden.float()) * (1 + scale) + shift).type_as(stream.hidden)
 
-    def project(self, block: nn.Module, x: Tensor, stream: Stream) -> Heads:
+    def project(self, block: nn.Module, x: Tensor, stream: ExpertState) -> QKV:
         attn = block.attn1
         q = attn.norm_q(attn.to_q(x)).unflatten(2, (self.heads, -1))
         k = attn.norm_k(attn.to_k(x)).unflatten(2, (self.heads, -1))
         v = attn.to_v(x).unflatten(2, (self.heads, -1))
-        return Heads(rotate(q, stream.rotary), rotate(k, stream.rotary), v)
+        return QKV(rotate(q, stream.rotary), rotate(k, stream.rotary), v)
 
-    def finish(self, block: nn.Module, stream: Stream, attended: Tensor) -> Stream:
+    def finish(self, block: nn.Module, stream: ExpertState, attended: Tensor) -> ExpertState:
         """Output projection, gate, text attention and feed-forward. `attended`: [B, L, heads, head size]."""
         _, _, gate, c_shift, c_scale, c_gate = (block.scale_shift_table + stream.time[:, :6].float()).chunk(6, dim=1)
         out = block.attn1.to_out[1](block.attn1.to_out[0](attended.flatten(2, 3).type_as(stream.hidden)))
@@ -88,7 +88,7 @@ class WanExpert(nn.Module):
         h = (h.float() + block.ffn(x).float() * c_gate).type_as(h)
         return stream.with_(hidden=h)
 
-    def head(self, stream: Stream) -> Tensor:
+    def head(self, stream: ExpertState) -> Tensor:
         wan = self.transformer
         shift, scale = (wan.scale_shift_table + stream.time[:, 6:]).chunk(2, dim=1)
         out = wan.proj_out((wan.norm_out(stream.hidden.float()) * (1 + scale) + shift).type_as(stream.hidden))

@@ -9,11 +9,11 @@ from diffusers.models.attention_dispatch import dispatch_attention_fn
 from torch import Tensor, nn
 
 from ..contract import AVCondition, AVLatent, AVTime, Condition, CouplingKind, Skip, StreamName
-from ..experts.base import Heads, Stream
+from ..experts.base import QKV, ExpertState
 from ..experts.flux import FluxExpert
 from ..experts.wan import WanExpert
 from ..path import FLOW
-from .by_coupling import in_order_of_coupling
+from .sorted_rows import predict_sorted_by_coupling
 
 
 class NewHeads(nn.Module):
@@ -30,9 +30,9 @@ class NewHeads(nn.Module):
         nn.init.zeros_(self.to_out.weight)
         self.head_size = head_size
 
-    def project(self, sound: Tensor, expert: FluxExpert, stream: Stream) -> Heads:
+    def project(self, sound: Tensor, expert: FluxExpert, stream: ExpertState) -> QKV:
         q, k, v = (layer(sound).unflatten(-1, (-1, self.head_size)) for layer in (self.to_q, self.to_k, self.to_v))
-        return Heads(expert.rotate_sound(self.norm_q(q), stream), expert.rotate_sound(self.norm_k(k), stream), v)
+        return QKV(expert.rotate_sound(self.norm_q(q), stream), expert.rotate_sound(self.norm_k(k), stream), v)
 
 
 class AVFullDiT(nn.Module):
@@ -46,14 +46,14 @@ class AVFullDiT(nn.Module):
     paths = (FLOW, FLOW)
     prediction = "flow"
     kinds = frozenset(CouplingKind)
-    watch: Callable[[int, Stream], None] | None = None
+    watch: Callable[[int, ExpertState], None] | None = None
 
     def __init__(self, video: WanExpert, audio: FluxExpert, joint_blocks: int, attention: str = "full") -> None:
         super().__init__()
         _check(video, audio, joint_blocks)
-        if attention not in MEETINGS:
-            raise ValueError(f"attention is {attention!r}; give one of {', '.join(MEETINGS)}")
-        self.video, self.audio, self.joint_blocks, self.meet = video, audio, joint_blocks, MEETINGS[attention]
+        if attention not in CROSS_MODAL_ATTENTION:
+            raise ValueError(f"attention is {attention!r}; give one of {', '.join(CROSS_MODAL_ATTENTION)}")
+        self.video, self.audio, self.joint_blocks, self.meet = video, audio, joint_blocks, CROSS_MODAL_ATTENTION[attention]
         self.new_heads = nn.ModuleList(
             NewHeads(audio.width, video.width - audio.width, audio.head_size) for _ in range(joint_blocks)
         )
@@ -67,7 +67,7 @@ class AVFullDiT(nn.Module):
         self, latent: AVLatent, t: AVTime, cond: AVCondition, kinds: Sequence[CouplingKind], skip: Skip | None = None
     ) -> AVLatent:
         """Flow velocity ε − x_0 of every row under its own coupling, all rows in one pass."""
-        return in_order_of_coupling(self, latent, t, cond, kinds, skip or [None] * len(kinds))
+        return predict_sorted_by_coupling(self, latent, t, cond, kinds, skip or [None] * len(kinds))
 
     def alone(self, latent: Tensor, t: Tensor, cond: Condition, stream: StreamName, skip: Skip | None = None) -> Tensor:
         """Flow velocity of one stream in removed rows: its tower alone."""
@@ -100,18 +100,18 @@ class AVFullDiT(nn.Module):
         block_v: nn.Module | None,
         block_a: nn.Module | None,
         new: NewHeads | None,
-        v: Stream,
-        a: Stream,
+        v: ExpertState,
+        a: ExpertState,
         counts: tuple[int, int, int],
-    ) -> tuple[Stream, Stream]:
+    ) -> tuple[ExpertState, ExpertState]:
         """One block of each tower, together where it is a joint one and any row is coupled through it."""
         if new is not None and counts[2] < len(v.hidden):
             return self.joint_block(block_v, block_a, new, v, a, counts)
         return self.video.run(block_v, v) if block_v else v, self.audio.run(block_a, a) if block_a else a
 
     def joint_block(
-        self, block_v: nn.Module, block_a: nn.Module, new: NewHeads, v: Stream, a: Stream, counts: tuple[int, int, int]
-    ) -> tuple[Stream, Stream]:
+        self, block_v: nn.Module, block_a: nn.Module, new: NewHeads, v: ExpertState, a: ExpertState, counts: tuple[int, int, int]
+    ) -> tuple[ExpertState, ExpertState]:
         """One AVFull-Attention block: both towers' own parts around one attention, which alone knows rows apart.
 
         A removed row is a cut one without new heads.
@@ -129,7 +129,7 @@ class AVFullDiT(nn.Module):
         return v, self.audio.finish(block_a, a, held, to_own, added)
 
 
-def couple(video: Heads, own: Heads, extra: Heads, text: int, full: int, meet: Meeting) -> tuple[Tensor, Tensor, Tensor]:
+def couple(video: QKV, own: QKV, extra: QKV, text: int, full: int, meet: CrossModalAttention) -> tuple[Tensor, Tensor, Tensor]:
     """Attention output of video, own and new heads: the first `full` rows see each other, the rest themselves alone.
 
     `extra` may have fewer rows than the others: the last ones go without.
@@ -143,7 +143,7 @@ def couple(video: Heads, own: Heads, extra: Heads, text: int, full: int, meet: M
     return tuple(torch.cat(parts) for parts in zip(together, alone))
 
 
-def _unless(skip: Skip, number: int, before: Stream, after: Stream) -> Stream:
+def _unless(skip: Skip, number: int, before: ExpertState, after: ExpertState) -> ExpertState:
     """`after` a block, but as `before` in the rows that skip it."""
     if number not in skip:
         return after
@@ -151,39 +151,39 @@ def _unless(skip: Skip, number: int, before: Stream, after: Stream) -> Stream:
     return after.with_(hidden=before.hidden.where(rows, after.hidden), text=before.text.where(rows, after.text))
 
 
-def joint_attention(video: Heads, own: Heads, extra: Heads, text: int, meet: Meeting) -> tuple[Tensor, Tensor, Tensor]:
+def joint_attention(video: QKV, own: QKV, extra: QKV, text: int, meet: CrossModalAttention) -> tuple[Tensor, Tensor, Tensor]:
     """AVFull-Attention: video and sound rows see each other; the first `text` rows of `own` see audio's rows only.
 
     `video` has as many heads as `own` and `extra` together: the pretrained audio heads meet the first video heads.
     """
     shared = own.q.shape[2]
-    sound = Heads(*(torch.cat([o[:, text:], e], 2) for o, e in zip(_parts(own), _parts(extra))))
-    first = Heads(*(x[:, :, :shared] for x in _parts(video)))
-    last = Heads(*(x[:, :, shared:] for x in _parts(video)))
+    sound = QKV(*(torch.cat([o[:, text:], e], 2) for o, e in zip(_parts(own), _parts(extra))))
+    first = QKV(*(x[:, :, :shared] for x in _parts(video)))
+    last = QKV(*(x[:, :, shared:] for x in _parts(video)))
     to_text = dispatch_attention_fn(own.q[:, :text], own.k, own.v)
     to_sound = meet(own.q[:, text:], own, first)
     return meet(video.q, video, sound), torch.cat([to_text, to_sound], 1), meet(extra.q, extra, last)
 
 
-def in_one_softmax(q: Tensor, own: Heads, other: Heads) -> Tensor:
+def full_attention(q: Tensor, own: QKV, other: QKV) -> Tensor:
     """Full attention: both modalities' keys compete."""
     return dispatch_attention_fn(q, torch.cat([own.k, other.k], 1), torch.cat([own.v, other.v], 1))
 
 
-def one_after_another(q: Tensor, own: Heads, other: Heads) -> Tensor:
+def added_cross_attention(q: Tensor, own: QKV, other: QKV) -> Tensor:
     """Cross-attention beside self-attention, with the same projections."""
     return dispatch_attention_fn(q, own.k, own.v) + dispatch_attention_fn(q, other.k, other.v)
 
 
-Meeting = Callable[[Tensor, Heads, Heads], Tensor]
-MEETINGS: dict[str, Meeting] = {"full": in_one_softmax, "cross": one_after_another}
+CrossModalAttention = Callable[[Tensor, QKV, QKV], Tensor]
+CROSS_MODAL_ATTENTION: dict[str, CrossModalAttention] = {"full": full_attention, "cross": added_cross_attention}
 
 
-def attend(heads: Heads) -> Tensor:
+def attend(heads: QKV) -> Tensor:
     return dispatch_attention_fn(heads.q, heads.k, heads.v)
 
 
-def _parts(heads: Heads) -> tuple[Tensor, Tensor, Tensor]:
+def _parts(heads: QKV) -> tuple[Tensor, Tensor, Tensor]:
     return heads.q, heads.k, heads.v
 
 

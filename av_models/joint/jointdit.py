@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from ..contract import AVCondition, AVLatent, AVTime, Condition, CouplingKind, Skip, StreamName
 from ..experts.audioldm2 import AudioLDM2Expert
 from ..experts.svd import SVDExpert
-from ..experts.unet import UNetStream
-from .by_coupling import in_order_of_coupling
+from ..experts.unet import UNetState
 from .perceiver import ATTENTIONS
+from .sorted_rows import predict_sorted_by_coupling
 
 
 class AdaLN(nn.Module):
@@ -46,8 +46,8 @@ class JointBlock(nn.Module):
         self.after_attention, self.after_ffn = (nn.ModuleList(AdaLN(c, t) for c, t in zip(widths, time_widths)) for _ in range(2))
 
     def forward(
-        self, v: UNetStream, a: UNetStream, rates: Sequence[float], counts: tuple[int, int, int]
-    ) -> tuple[UNetStream, UNetStream]:
+        self, v: UNetState, a: UNetState, rates: Sequence[float], counts: tuple[int, int, int]
+    ) -> tuple[UNetState, UNetState]:
         """Rows sorted by coupling: `counts` of them full, cut, removed. Removed ones go without attention (eq. 11)."""
         tokens, times = [v.tokens, a.tokens], [v.row_time, a.row_time]
         attended = sum(counts[:2])
@@ -96,7 +96,7 @@ class JointDiT(nn.Module):
         self, latent: AVLatent, t: AVTime, cond: AVCondition, kinds: Sequence[CouplingKind], skip: Skip | None = None
     ) -> AVLatent:
         """v of the picture, ε (or v) of the sound, every row under its own coupling, all rows in one pass."""
-        return in_order_of_coupling(self, latent, t, cond, kinds)
+        return predict_sorted_by_coupling(self, latent, t, cond, kinds)
 
     def alone(self, latent: Tensor, t: Tensor, cond: Condition, stream: StreamName) -> Tensor:
         """What the stream's expert predicts, in removed rows: its UNet, and its feed-forward in every Joint Block."""
@@ -121,7 +121,7 @@ class JointDiT(nn.Module):
         return AVLatent(self.video.head(v), self.audio.head(a))
 
 
-def _run(expert: SVDExpert | AudioLDM2Expert, stream: UNetStream, layers: range) -> UNetStream:
+def _run(expert: SVDExpert | AudioLDM2Expert, stream: UNetState, layers: range) -> UNetState:
     for number in layers:
         stream = expert.run(number, stream)
     return stream

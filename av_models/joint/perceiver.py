@@ -13,7 +13,7 @@ from diffusers.models.attention_dispatch import dispatch_attention_fn
 from diffusers.models.embeddings import get_1d_rotary_pos_embed
 from torch import Tensor, nn
 
-from ..experts.base import Heads
+from ..experts.base import QKV
 from ..experts.wan import rotate
 
 Grid = tuple[int, int, int]  # frames, height and width of the tokens; a sound has (1, time, bands)
@@ -60,8 +60,8 @@ class PerceiverJointAttention(JointAttention):
         self.to_v = nn.ModuleList(nn.Linear(c, v_width) for c in widths)
         self.to_out = nn.ModuleList(nn.Linear(v_width, c) for c in widths)
 
-    def project(self, v: Tensor, a: Tensor) -> list[Heads]:
-        return [Heads(*(self.split(layer[i](x)) for layer in (self.to_q, self.to_k, self.to_v))) for i, x in enumerate((v, a))]
+    def project(self, v: Tensor, a: Tensor) -> list[QKV]:
+        return [QKV(*(self.split(layer[i](x)) for layer in (self.to_q, self.to_k, self.to_v))) for i, x in enumerate((v, a))]
 
     def out(self, v: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
         return self.to_out[0](v), self.to_out[1](a)
@@ -77,9 +77,9 @@ class StandardJointAttention(JointAttention):
         self.to_v, self.to_out = nn.Linear(v_width, v_width), nn.Linear(v_width, v_width)
         self.leave = nn.ModuleList(nn.Linear(v_width, c) for c in widths)
 
-    def project(self, v: Tensor, a: Tensor) -> list[Heads]:
+    def project(self, v: Tensor, a: Tensor) -> list[QKV]:
         tokens = (self.enter[0](v), self.enter[1](a))
-        return [Heads(*(self.split(layer(x)) for layer in (self.to_q, self.to_k, self.to_v))) for x in tokens]
+        return [QKV(*(self.split(layer(x)) for layer in (self.to_q, self.to_k, self.to_v))) for x in tokens]
 
     def out(self, v: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
         return self.leave[0](self.to_out(v)), self.leave[1](self.to_out(a))
@@ -88,7 +88,7 @@ class StandardJointAttention(JointAttention):
 ATTENTIONS = {"perceiver": PerceiverJointAttention, "standard": StandardJointAttention}
 
 
-def _couple(video: Heads, audio: Heads, full: int) -> tuple[Tensor, Tensor]:
+def _couple(video: QKV, audio: QKV, full: int) -> tuple[Tensor, Tensor]:
     """Attention outputs [rows, L, v_width]: the first `full` rows over both modalities, the rest over their own."""
     lengths = [video.q.shape[1], audio.q.shape[1]]
     outs: list[list[Tensor]] = [[], []]
@@ -102,8 +102,8 @@ def _couple(video: Heads, audio: Heads, full: int) -> tuple[Tensor, Tensor]:
     return tuple(torch.cat(out).flatten(2) for out in outs)
 
 
-def _rotated(heads: Heads, rotary: tuple[Tensor, Tensor]) -> Heads:
-    return Heads(rotate(heads.q, rotary), rotate(heads.k, rotary), heads.v)
+def _rotated(heads: QKV, rotary: tuple[Tensor, Tensor]) -> QKV:
+    return QKV(rotate(heads.q, rotary), rotate(heads.k, rotary), heads.v)
 
 
 def _video_places(grid: Grid, rate: float, device: torch.device) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 from .loudness import loudness
 
 FULL_SCALE = 1 - 1 / 32768  # the largest value that 16 bits hold
-SILENT = -60.0  # dBFS: a peak below is silence
+SILENCE_RMS = -60.0  # dBFS: a peak below is silence
 DC, CLIPPED = 0.01, 1e-4  # a mean, and a share of samples at full scale, from which they are told
 
 
@@ -41,7 +41,7 @@ class SoundHealth:
 
     @property
     def silent(self) -> bool:
-        return self.peak_db < SILENT
+        return self.peak_db < SILENCE_RMS
 
     def warnings(self) -> list[str]:
         """A line for each thing that is wrong; a length within a millisecond of the picture's is right."""

@@ -11,15 +11,15 @@ from ..codecs.image_vae import ImageCodec
 from ..experts.animatediff import AnimateDiffExpert
 from ..experts.animatediff_text import text_condition
 from .folder import DiffusersFolder
-from .parts import Published
-from .words import FolderWords
+from .loaded_expert import LoadedExpert
+from .text_conditioner import PipelineTextConditioner
 
 TRAINED_CLIP = {"frames": 16, "height": 512, "width": 512, "fps": 8}  # arXiv 2307.04725
 
 
-def from_folder(folder: DiffusersFolder) -> Published:
+def from_folder(folder: DiffusersFolder) -> LoadedExpert:
     unet = folder.load("unet", UNetMotionModel)
     codec = ImageCodec(folder.load("vae", AutoencoderKL)).eval()
     pipeline = partial(AnimateDiffPipeline, unet=unet, vae=None, motion_adapter=None, scheduler=None)
-    words = FolderWords(folder, {"text_encoder": CLIPTextModel}, {"tokenizer": CLIPTokenizer}, pipeline, text_condition)
-    return Published("video", AnimateDiffExpert(unet).eval(), codec, words, TRAINED_CLIP)
+    words = PipelineTextConditioner(folder, {"text_encoder": CLIPTextModel}, {"tokenizer": CLIPTokenizer}, pipeline, text_condition)
+    return LoadedExpert("video", AnimateDiffExpert(unet).eval(), codec, words, TRAINED_CLIP)

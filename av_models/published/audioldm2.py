@@ -11,8 +11,8 @@ from ..codecs.mel_vae import MelCodec
 from ..experts.audioldm2 import AudioLDM2Expert
 from ..experts.audioldm2_text import text_condition
 from .folder import DiffusersFolder
-from .parts import Published
-from .words import FolderWords
+from .loaded_expert import LoadedExpert
+from .text_conditioner import PipelineTextConditioner
 
 ENCODERS = {
     "text_encoder": ClapModel, "text_encoder_2": T5EncoderModel, "projection_model": AudioLDM2ProjectionModel,
@@ -21,9 +21,9 @@ ENCODERS = {
 TOKENIZERS = {"tokenizer": RobertaTokenizerFast, "tokenizer_2": T5TokenizerFast}
 
 
-def from_folder(folder: DiffusersFolder) -> Published:
+def from_folder(folder: DiffusersFolder) -> LoadedExpert:
     unet = folder.load("unet", AudioLDM2UNet2DConditionModel)
     codec = MelCodec(folder.load("vae", AutoencoderKL), folder.load("vocoder", SpeechT5HifiGan)).eval()
     pipeline = partial(AudioLDM2Pipeline, unet=unet, vae=None, vocoder=None, feature_extractor=None, scheduler=None)
-    words = FolderWords(folder, ENCODERS, TOKENIZERS, pipeline, lambda made, prompt: text_condition(made, prompt)[0])
-    return Published("audio", AudioLDM2Expert(unet).eval(), codec, words)
+    words = PipelineTextConditioner(folder, ENCODERS, TOKENIZERS, pipeline, lambda made, prompt: text_condition(made, prompt)[0])
+    return LoadedExpert("audio", AudioLDM2Expert(unet).eval(), codec, words)

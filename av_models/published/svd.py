@@ -18,23 +18,23 @@ from torch import Tensor, nn
 from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
 
 from ..codecs.svd_vae import SVDCodec
-from ..conditioning import NO_WORDS
+from ..conditioning import NO_TEXT_INPUT
 from ..contract import Condition
 from ..experts.svd import SVDExpert
 from ..experts.svd_image import null_condition, picture_condition
 from ..media.fit import extend_frames
 from ..shapes import AVShape
 from .folder import DiffusersFolder
-from .parts import Published, lent
+from .loaded_expert import LoadedExpert, on_device_while_used
 
 TRAINED_SIZE = {"height": 576, "width": 1024, "fps": 7}  # arXiv 2311.15127
 AUGMENTATION_SEED = 0  # the noise over a picture is the same every time; the sampler's seeds are for the clip
 
 
-class SVDPicture:
+class SVDImageConditioner:
     """What the expert is told of a picture; CLIP is loaded with the first."""
 
-    takes_picture = True
+    takes_image = True
 
     def __init__(
         self, unet: UNetSpatioTemporalConditionModel, codec: SVDCodec, load_vision: Callable[[], nn.Module],
@@ -54,14 +54,14 @@ class SVDPicture:
         if picture is None:
             return null_condition(self._pipeline, **clip)
         generator = torch.Generator().manual_seed(AUGMENTATION_SEED)
-        with lent([self.vision], self._pipeline.unet.device):
+        with on_device_while_used([self.vision], self._pipeline.unet.device):
             return picture_condition(self._pipeline, extend_frames(picture, whole)[0], **clip, generator=generator)
 
     def unknown(self, words: str) -> list[str]:
-        return [NO_WORDS] if words.strip() else []
+        return [NO_TEXT_INPUT] if words.strip() else []
 
 
-def from_folder(folder: DiffusersFolder) -> Published:
+def from_folder(folder: DiffusersFolder) -> LoadedExpert:
     folder.safetensors("image_encoder")  # missing ones are named now, not with the first picture
     processor = folder.read("feature_extractor", CLIPImageProcessor)
     return assembled(
@@ -73,7 +73,7 @@ def from_folder(folder: DiffusersFolder) -> Published:
 def assembled(
     unet: UNetSpatioTemporalConditionModel, vae: AutoencoderKLTemporalDecoder, load_vision: Callable[[], nn.Module],
     processor: CLIPImageProcessor,
-) -> Published:  # fmt: skip
+) -> LoadedExpert:  # fmt: skip
     codec = SVDCodec(vae).eval()
     clip: dict[str, Any] = {"frames": unet.config.num_frames} | TRAINED_SIZE
-    return Published("video", SVDExpert(unet).eval(), codec, SVDPicture(unet, codec, load_vision, processor), clip)
+    return LoadedExpert("video", SVDExpert(unet).eval(), codec, SVDImageConditioner(unet, codec, load_vision, processor), clip)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from ..checkpoint import open_tensors, some
-from .parts import Published
+from .loaded_expert import LoadedExpert
 from .svd import assembled
 from .svd_names import DECODER, UNUSED, VISION, unet_name, vae_name, vision_name
 
@@ -39,7 +39,7 @@ class Architecture:
 SVD = Architecture()
 
 
-def from_single_file(path: str | Path, own_precision: bool = False, architecture: Architecture = SVD) -> Published:
+def from_single_file(path: str | Path, own_precision: bool = False, architecture: Architecture = SVD) -> LoadedExpert:
     """`own_precision`: as it is stored; else float32. Raises ValueError, in one line, where names or sizes do not fit."""
     path = Path(path)
     with open_tensors(path) as file:

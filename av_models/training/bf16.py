@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import _muon
 
-from .swapped import swapped
+from .patched import swapped
 
 
 def has_bf16(device: torch.device) -> bool:

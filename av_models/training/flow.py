@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 
-def draws(step: int, stream: int, rank: int) -> np.random.Generator:
+def batch_generator(step: int, stream: int, rank: int) -> np.random.Generator:
     """What decides a batch: the step, which stage it is for (`stream`), and the process among several."""
     return np.random.default_rng([step, stream, rank] if rank else [step, stream])
 

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from ..checkpoint import load_checkpoint, save_checkpoint, sub_tensors
 from ..conditioning import StreamConditioner
 from ..contract import Condition
-from ..loading import load_codec
+from ..load_parts import load_codec
 from ..media.fit import extend_frames, fit_frames, fit_sound
 from ..media.read import read_video
-from ..published.load import published_files
-from ..published.parts import Published
+from ..published.load_published import published_files
+from ..published.loaded_expert import LoadedExpert
 from ..shapes import AVShape
 from .config import StageSetup
 from .latents import LatentSet, encoder_key
@@ -41,7 +41,7 @@ class Encoders:
         return cls(load_codec(video_codec), load_codec(audio_codec), key)
 
     @classmethod
-    def of_published(cls, video: Published, audio: Published, *paths: Path) -> Encoders:
+    def of_published(cls, video: LoadedExpert, audio: LoadedExpert, *paths: Path) -> Encoders:
         key = " ".join(_stamp(file) for path in paths for file in published_files(path))
         return cls(video.codec, audio.codec, key, video.conditioner)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .swapped import swapped
+from .patched import swapped
 
 
 def plain_attention() -> AbstractContextManager[None]:

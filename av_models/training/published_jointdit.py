@@ -10,26 +10,26 @@ import torch
 from torch import Tensor
 
 from ..checkpoint import half, save_checkpoint
-from ..conditioning import heard_as_seen
+from ..conditioning import condition_audio_on_image
 from ..contract import AVCondition
-from ..loading import JOINT_LAYERS
-from ..published.load import load_published
-from ..published.pair import joint_layers, woven
-from ..published.parts import Published
+from ..load_parts import JOINT_LAYERS
+from ..published.build_pair import build_jointdit, joint_layers
+from ..published.load_published import load_published
+from ..published.loaded_expert import LoadedExpert
 from ..shapes import AVShape, VideoShape
 from .config import StageSetup
 from .flow import device_of
 from .folder import Encoders, read_folder
 from .latents import LatentSet
-from .unets import Batch, JointDiTStage
+from .unet_stages import Batch, JointDiTStage
 
 
 class PublishedJointDiTStage(JointDiTStage):
     """The checkpoint holds `joint_layers` alone, for *Join Experts* to put between the same two experts."""
 
-    def __init__(self, config: dict[str, Any], video: Published, audio: Published, data: LatentSet, out: Path) -> None:
+    def __init__(self, config: dict[str, Any], video: LoadedExpert, audio: LoadedExpert, data: LatentSet, out: Path) -> None:
         super().__init__(config, data, out)
-        self.denoiser = woven(video, audio, VideoShape(**config["clip"]), config["joint"])
+        self.denoiser = build_jointdit(video, audio, VideoShape(**config["clip"]), config["joint"])
         shape = AVShape.of_frames(**config["clip"], sample_rate=audio.codec.sample_rate, channels=audio.codec.channels)
         self.silent = audio.conditioner.condition("", None, shape)
         self.model = joint_layers(self.denoiser.requires_grad_(False)).requires_grad_(True).train()
@@ -42,7 +42,7 @@ class PublishedJointDiTStage(JointDiTStage):
         seen = self.data.pictures.each(lambda part: part[rows]).to(clean.device)
         tokens, image = (part.float() * given.view(-1, *[1] * (part.ndim - 1)) for part in (seen.tokens, seen.image))
         seen = replace(seen, tokens=tokens, image=image, vector=seen.vector.float())
-        return heard_as_seen(seen, self.silent.to(clean.device).spread(self.batch))
+        return condition_audio_on_image(seen, self.silent.to(clean.device).spread(self.batch))
 
     def finish(self, model: torch.nn.Module, run: dict[str, Any]) -> None:
         card = {

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .swapped import swapped
+from .patched import swapped
 
 
 def strided_in_float32() -> AbstractContextManager[None]:

@@ -9,9 +9,9 @@ from typing import Any
 from torch import Tensor
 
 from ...av_models.contract import AVCondition, AVLatent
-from ...av_models.given import Given
 from ...av_models.guidance import Guidance
 from ...av_models.joint_model import JointModel
+from ...av_models.known_parts import KnownParts
 from ...av_models.sampling import Alignment, BadModel, sample
 
 
@@ -53,7 +53,7 @@ def sampled(
     audio_shift: float | None = None,
     eta: float = 0.0,
     batch: int = 16,
-    given: Callable[[int, int], Given] | None = None,
+    given: Callable[[int, int], KnownParts] | None = None,
     bad_model: JointModel | None = None,
     alignment: Callable[[int, int], Alignment] | None = None,
 ) -> Iterator[AVLatent]:

@@ -101,7 +101,7 @@ def run_eval(
     if sheet:
         clips = _drawn(clips, prompts, float(model.clip.fps), sheet)
     kept: list[Clip] = []
-    shown = "i2av" if model.takes_picture and task == "t2av" else task
+    shown = "i2av" if model.takes_image and task == "t2av" else task
     if nearest or binder or shown != "t2av":
         clips = _kept(clips, kept)
     figures = evaluate(clips, worlds, _reference(model, worlds), float(model.clip.fps))
@@ -122,7 +122,7 @@ def run_eval(
 
 def _prompts(model: JointModel, worlds: Worlds, seed: int) -> list[Prompt]:
     """Words that name every attribute, or the first frames, as the model takes them."""
-    if not model.takes_picture:
+    if not model.takes_image:
         return [Prompt(*pair) for pair in zip(*captions(worlds, seed, drop=0.0))]
     first = render(replace(worlds, position=worlds.position[:, :, :1]), model.clip.height)[:, 0]
     return [Prompt("", "", picture) for picture in torch.from_numpy(first)]

@@ -11,8 +11,8 @@ import torch
 
 from ...av_models.clip_latent import When, before, encode_clip, everything, first_frame, known_where, nothing
 from ...av_models.contract import AVLatent
-from ...av_models.given import Given
 from ...av_models.joint_model import JointModel
+from ...av_models.known_parts import KnownParts
 from ...av_models.media.fit import fit_frames, fit_sound
 from ...av_models.metrics import intervals
 from ..detect.balls import find_spots
@@ -42,13 +42,13 @@ TASKS = {
 }
 
 
-def given_of(task: str, model: JointModel, worlds: Worlds, way: str | None = None) -> Callable[[int, int], Given] | None:
+def given_of(task: str, model: JointModel, worlds: Worlds, way: str | None = None) -> Callable[[int, int], KnownParts] | None:
     """What is given of clips start to stop of `worlds`; None where nothing is. `way`: not as the model was trained."""
     chosen, shape = TASKS[task], model.shape()
     if chosen is None:
         return None
 
-    def given(start: int, stop: int) -> Given:
+    def given(start: int, stop: int) -> KnownParts:
         part = worlds[start:stop]
         pictures = torch.from_numpy(render(part, model.clip.height)[:, :FRAMES])
         sounds = torch.from_numpy(render_sound(part))[:, None]
@@ -57,7 +57,7 @@ def given_of(task: str, model: JointModel, worlds: Worlds, way: str | None = Non
             for frames, sound in zip(pictures, sounds)
         ]
         known = known_where(model, shape, chosen.video, chosen.audio).to(model.device)
-        return Given(AVLatent.cat(clips), known, way or model.given)
+        return KnownParts(AVLatent.cat(clips), known, way or model.given)
 
     return given
 

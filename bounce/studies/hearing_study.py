@@ -20,9 +20,9 @@ from torch import Tensor
 from ...av_models.binders.base import Binder
 from ...av_models.clip_latent import encode_clip, everything, known_where, nothing
 from ...av_models.contract import AVLatent
-from ...av_models.given import Given
 from ...av_models.guidance import make_guidance
 from ...av_models.joint_model import JointModel
+from ...av_models.known_parts import KnownParts
 from ...av_models.metrics.frechet import frechet
 from ...av_models.metrics.intervals import mean_interval
 from ..binder import load_bounce_bind
@@ -34,10 +34,10 @@ from ..training.stages import read_config
 from ..world.captions import captions
 from ..world.render import render
 from ..world.world import FPS, FRAMES, Worlds, simulate
-from .arm import Progress, checkpoint_of, train_arm
 from .hearing_arms import SEEDS, Arm, arms, pair
 from .hearing_loss import use_of_sound, validation_loss
 from .json_lines import Kept, add_line, read_lines
+from .train_arm import Progress, checkpoint_of, train_arm
 
 RESULTS = "results.json"
 SCALE, STEPS, SHIFT = 2.5, 12, 5.0  # CFG for every arm: no strategy that needs the other modality
@@ -109,9 +109,9 @@ def _pictures(model: JointModel, arm: Arm, worlds: Worlds, first: int) -> Iterat
     guidance = make_guidance("cfg", video_scale=SCALE, audio_scale=SCALE, removed=not arm.hears)
     shape = model.shape()
 
-    def silence(start: int, stop: int) -> Given:
+    def silence(start: int, stop: int) -> KnownParts:
         clips = AVLatent.cat([encode_clip(model, shape, None, None)] * (stop - start))
-        return Given(clips, known_where(model, shape, nothing, everything).to(model.device), model.given)
+        return KnownParts(clips, known_where(model, shape, nothing, everything).to(model.device), model.given)
 
     latents = sampled(
         model, prompts[first:], guidance, steps=STEPS, shift=SHIFT, seed=1_000_000 + first, given=None if arm.hears else silence
@@ -183,9 +183,9 @@ def effects(measured: dict[str, list[dict]], worlds: Worlds) -> dict[str, dict[s
 
 def singles(measured: dict[str, list[dict]]) -> dict[str, dict[str, dict[str, Any]]]:
     """The runs of one seed against those of the pair with that seed, over prompts: {name: {"t2v": {measure: …}, "t2av": …}}."""
-    paired = {f"{kind}_{seed}" for kind in ("t2av", "t2v") for seed in SEEDS}
+    build_pair = {f"{kind}_{seed}" for kind in ("t2av", "t2v") for seed in SEEDS}
     found: dict[str, dict[str, dict[str, Any]]] = {}
-    for name in measured.keys() - paired - {"truth"}:
+    for name in measured.keys() - build_pair - {"truth"}:
         own = _values(measured[name])
         for kind in ("t2v", "t2av"):
             other = _values(measured[f"{kind}_{SEEDS[0]}"])

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ...av_models.checkpoint import read_card
-from ...av_models.published.load import is_published
+from ...av_models.published.load_published import is_published
 from ...av_models.training import config
 from ...av_models.training.config import StageSetup
 from ...av_models.training.latents import LatentSet
@@ -18,40 +18,40 @@ CAPTIONLESS = ("jointdit",)  # stages that a folder of videos is enough for
 
 
 def _codec(setup: StageSetup) -> Stage:
-    from .codecs import AudioCodecStage, VideoCodecStage
+    from .codec_stages import AudioCodecStage, VideoCodecStage
 
     stage = VideoCodecStage if setup.kind == "video_codec" else AudioCodecStage
     return stage(setup.settings, setup.steps, setup.out)
 
 
 def _binder(setup: StageSetup) -> Stage:
-    from .binder import BinderStage
+    from .binder_stage import BinderStage
 
     return BinderStage(setup.settings, setup.out)
 
 
 def _robust_binder(setup: StageSetup) -> Stage:
-    from .robust_binder import RobustBinderStage
+    from .robust_binder_stage import RobustBinderStage
 
     files = setup.file("audio_codec"), setup.file("audio_expert")
     return RobustBinderStage(setup.settings, *files, setup.out, setup.optional_file("start"))
 
 
 def _expert(setup: StageSetup) -> Stage:
-    from .experts import ExpertStage
+    from .expert_stages import ExpertStage
 
     return ExpertStage(setup.kind, setup.settings, _data(setup), setup.out)
 
 
 def _unet(setup: StageSetup) -> Stage:
-    from .unets import AudioLDM2Stage, SVDStage
+    from .jointdit_stages import AudioLDM2Stage, SVDStage
 
     stage = SVDStage if setup.kind == "svd_expert" else AudioLDM2Stage
     return stage(setup.settings, _data(setup), setup.out)
 
 
 def _joint(setup: StageSetup) -> Stage:
-    from .joint import JointStage
+    from .joint_stage import JointStage
 
     return JointStage(setup.settings, *_experts(setup), _joint_data(setup), setup.out, setup.optional_file("start"))
 
@@ -61,7 +61,7 @@ def _jointdit(setup: StageSetup) -> Stage:
         from ...av_models.training.published_jointdit import published_jointdit
 
         return published_jointdit(setup)
-    from .unets import BounceJointDiTStage
+    from .jointdit_stages import BounceJointDiTStage
 
     return BounceJointDiTStage(setup.settings, *_experts(setup), _joint_data(setup), setup.out)
 
@@ -119,7 +119,7 @@ def _read_data(setup: StageSetup) -> LatentSet:
         from ...av_models.training.folder import Encoders, read_folder
 
         return read_folder(setup, Encoders.of_files(*codecs))
-    from .latents import latent_set
+    from .bounce_latents import latent_set
 
     clips = latent_set(*codecs, of["clips"], of["size"], of["seed"], base / of["cache"], setup.on_clip)
     return clips.with_sound(of.get("sound", "tight"), of["seed"])

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from duet_av.av_models.loading import AUDIO_EXPERT
+from duet_av.av_models.load_parts import AUDIO_EXPERT
 from duet_av.av_models.media import read_metadata, read_video
 from duet_av.bounce.shipped import shipped
 from duet_av.tests.comfyui.graphs import DECODE, LATENT, MODEL, MUX, SAMPLER, node, sampling, saved, short

@@ -9,39 +9,39 @@ import torch
 from torch import nn
 
 from ..shapes import VideoShape, sync_ratio
-from .parts import Published
+from .loaded_expert import LoadedExpert
 
 WIDTHS = {"qk_width": 512, "v_width": 512, "heads": 8}  # of the joint attention: JointDiT does not say
 
 
-def paired(video: Published, audio: Published, joint_blocks: int, clip: VideoShape) -> nn.Module:
-    """A JointDiT of Stable Video Diffusion and AudioLDM2, its joint parameters untrained; `Apart` for any other pair.
+def build_pair(video: LoadedExpert, audio: LoadedExpert, joint_blocks: int, clip: VideoShape) -> nn.Module:
+    """A JointDiT of Stable Video Diffusion and AudioLDM2, its joint parameters untrained; `SeparateExperts` for any other pair.
 
     Of the layers that get no Joint Block one in four is Input and the rest Output, as in JointDiT's figure 2 (1 | 2–3 | 4–6).
     Raises ValueError where `joint_blocks` leave a UNet no input or no output layer.
     """
-    from ..joint.apart import Apart
+    from ..joint.separate_experts import SeparateExperts
 
-    if not can_be_woven(video, audio):
-        return Apart(video.expert, audio.expert)
+    if not is_jointdit_pair(video, audio):
+        return SeparateExperts(video.expert, audio.expert)
     inputs = tuple(max(1, (part.expert.depth - joint_blocks) // 4) for part in (video, audio))
-    return woven(video, audio, clip, {"inputs": inputs, "joint_blocks": joint_blocks} | WIDTHS)
+    return build_jointdit(video, audio, clip, {"inputs": inputs, "joint_blocks": joint_blocks} | WIDTHS)
 
 
-def can_be_woven(video: Published, audio: Published) -> bool:
+def is_jointdit_pair(video: LoadedExpert, audio: LoadedExpert) -> bool:
     from ..experts.audioldm2 import AudioLDM2Expert
     from ..experts.svd import SVDExpert
 
     return isinstance(video.expert, SVDExpert) and isinstance(audio.expert, AudioLDM2Expert)
 
 
-def woven(video: Published, audio: Published, clip: VideoShape, joint: Mapping[str, Any]) -> nn.Module:
+def build_jointdit(video: LoadedExpert, audio: LoadedExpert, clip: VideoShape, joint: Mapping[str, Any]) -> nn.Module:
     """A JointDiT of Stable Video Diffusion and AudioLDM2 with the settings `joint` that JointDiT takes (`inputs`,
     `joint_blocks`, `qk_width`, `v_width`, `heads`, `attention`), its joint parameters untrained. ValueError for others."""
     from ..experts.audioldm2 import AudioLDM2Expert
     from ..joint.jointdit import JointDiT
 
-    if not can_be_woven(video, audio):
+    if not is_jointdit_pair(video, audio):
         names = " and ".join(type(part.expert).__name__.removesuffix("Expert") for part in (video, audio))
         raise ValueError(f"a JointDiT is woven of Stable Video Diffusion and AudioLDM2, not of {names}; give these two")
     sound = AudioLDM2Expert(audio.expert.unet, image_width=video.expert.unet.config.cross_attention_dim)

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from ...av_models.checkpoint import half, save_checkpoint
 from ...av_models.codecs.patch_video import GROUP, SPACE, PatchVideoCodec
 from ...av_models.codecs.spectrogram import SpectrogramCodec
-from ...av_models.loading import load_codec
-from ...av_models.training.flow import device_of, draws
+from ...av_models.load_parts import load_codec
+from ...av_models.training.flow import batch_generator, device_of
 from ..world.render import render
 from ..world.sound import render_sound
 from ..world.world import Worlds, simulate
@@ -57,7 +57,7 @@ class VideoCodecStage:
         worlds, frames = self.pool(step // self.reuse)
         whole = step >= self.whole_from
         batch = self.batch // 3 if whole else self.batch
-        rng = draws(step, 1, self.rank)
+        rng = batch_generator(step, 1, self.rank)
         out = []
         for row, group in zip(rng.integers(0, len(worlds), batch), rng.integers(0, 9, batch)):
             shown = np.clip(np.arange(GROUP * group - GROUP + 1, GROUP * group + 1), 0, None)
@@ -109,7 +109,7 @@ class AudioCodecStage:
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         pool = self.pool(step // self.reuse)
-        rows = torch.from_numpy(draws(step, 2, self.rank).integers(0, len(pool), self.batch))
+        rows = torch.from_numpy(batch_generator(step, 2, self.rank).integers(0, len(pool), self.batch))
         x = self.model.spectrogram(pool[rows].to(device_of(self.model)))
         z = self.model.encoder(x)
         y = self.model.decoder(z + LATENT_NOISE * torch.randn_like(z))

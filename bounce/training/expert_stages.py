@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from ...av_models.checkpoint import half, save_checkpoint
 from ...av_models.contract import Condition
-from ...av_models.loading import build_audio_expert, build_video_expert, prefixed
+from ...av_models.load_parts import build_audio_expert, build_video_expert, prefixed
 from ...av_models.text import WordEncoder
 from ...av_models.training.compiled import compile_blocks
-from ...av_models.training.flow import device_of, draw_time, draws, noised
+from ...av_models.training.flow import batch_generator, device_of, draw_time, noised
 from ...av_models.training.latents import LatentSet
 from ..world.captions import JUST_BOUNCING, VOCABULARY
 
@@ -42,7 +42,7 @@ class ExpertStage:
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         device = device_of(self.model)
-        rows = torch.from_numpy(draws(step, 3, self.rank).integers(0, len(self.data), self.batch))
+        rows = torch.from_numpy(batch_generator(step, 3, self.rank).integers(0, len(self.data), self.batch))
         text = self.model["text"].encode(self._told(self.words[rows]).to(device))
         t = draw_time(self.batch, **self.time, device=device)
         x_t, velocity = noised(self.data[rows].to(device).float(), t)

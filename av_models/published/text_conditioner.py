@@ -11,17 +11,17 @@ from torch import Tensor
 from ..contract import Condition
 from ..shapes import AVShape
 from .folder import DiffusersFolder
-from .parts import lent
+from .loaded_expert import on_device_while_used
 
 
-class FolderWords:
+class PipelineTextConditioner:
     """`encoders`, `tokenizers`: their classes by the names of their folders, loaded with the first prompt; `pipeline` makes
     the family's pipeline of them, and `encode` a prompt's condition with it.
 
     Raises FileNotFoundError where an encoder has no safetensors.
     """
 
-    takes_picture = False
+    takes_image = False
 
     def __init__(
         self, folder: DiffusersFolder, encoders: Mapping[str, type], tokenizers: Mapping[str, type],
@@ -38,7 +38,7 @@ class FolderWords:
         return self._make(**loaded, **{part: self.folder.read(part, kind) for part, kind in self.tokenizers.items()})
 
     def condition(self, words: str, picture: Tensor | None, shape: AVShape) -> Condition:
-        with lent([getattr(self.pipeline, part) for part in self.encoders], self.pipeline.unet.device):
+        with on_device_while_used([getattr(self.pipeline, part) for part in self.encoders], self.pipeline.unet.device):
             return self._encode(self.pipeline, words)
 
     def unknown(self, words: str) -> list[str]:

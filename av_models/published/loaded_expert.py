@@ -15,7 +15,7 @@ from ..contract import StreamName
 
 
 @dataclass(frozen=True)
-class Published:
+class LoadedExpert:
     """One stream: its expert, its codec and what conditions it, and for a picture the size of clip it was trained on."""
 
     stream: StreamName
@@ -26,7 +26,7 @@ class Published:
 
 
 @contextmanager
-def lent(encoders: Sequence[nn.Module], device: torch.device) -> Iterator[None]:
+def on_device_while_used(encoders: Sequence[nn.Module], device: torch.device) -> Iterator[None]:
     """Encoders of text or pictures on `device` while they run: they are large, and wanted only before sampling."""
     for encoder in encoders:
         encoder.to(device)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .checkpoint import load_checkpoint, sub_tensors
 from .contract import StreamName
-from .loading import AUDIO_EXPERT, VIDEO_EXPERT, expect, prefixed
+from .load_parts import AUDIO_EXPERT, VIDEO_EXPERT, expect, prefixed
 
 EXPERTS: dict[StreamName, dict[str, str]] = {
     "video": {"kind": VIDEO_EXPERT, "architecture": "WanTransformer3DModel"},

@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...av_models.aligner import rms
 from ...av_models.contract import Condition
-from ...av_models.loading import load_codec, load_expert
+from ...av_models.latent_aligner import rms
+from ...av_models.load_parts import load_codec, load_expert
 from ...av_models.training.flow import noised
 from ..binder import RATE, load_bounce_bind
 from ..measure.agreement import true_kinds
 from ..world.captions import A_BALL_BOUNCING
 from ..world.world import FPS, MATERIALS, SIZES
-from .binder import EVERY, BinderStage, contrast, overdriven, summed
+from .binder_stage import EVERY, BinderStage, contrast, overdriven, summed
 
 ESTIMATE_STEPS = 3
 REACH = 0.8  # of the distance allowed, in one move

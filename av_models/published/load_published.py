@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..checkpoint import open_tensors
 from ..contract import StreamName
-from ..loading import AUDIO_EXPERT, VIDEO_EXPERT
+from ..load_parts import AUDIO_EXPERT, VIDEO_EXPERT
 from .folder import DiffusersFolder, is_folder
 from .svd_names import UNET, VISION
 
 if TYPE_CHECKING:
-    from .parts import Published
+    from .loaded_expert import LoadedExpert
 
 # Pipelines by what diffusers calls them: what their experts make, and the module here that reads their folders.
 SVD = "StableVideoDiffusionPipeline"
@@ -44,7 +44,7 @@ def published_files(path: str | Path) -> list[Path]:
     return DiffusersFolder(Path(path)).files() if is_folder(path) else [Path(path)]
 
 
-def load_published(path: str | Path, stream: StreamName, own_precision: bool = False) -> Published:
+def load_published(path: str | Path, stream: StreamName, own_precision: bool = False) -> LoadedExpert:
     """The expert, codec and conditioner of one stream, without the network; encoders of text and pictures are loaded when
     first needed.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ..checkpoint import read_card
-from ..loading import expect
+from ..load_parts import expect
 from .base import Binder
 
 Loader = Callable[[Path, Path | str | None], Binder]

@@ -14,7 +14,7 @@ from ..contract import AVCondition, AVLatent, AVTime, Condition, CouplingKind, P
 from ..path import Path
 
 
-class LoneExpert(Protocol):
+class SingleExpert(Protocol):
     """An expert that predicts one modality: `path` is its noise world, `prediction` what it predicts."""
 
     path: Path
@@ -23,13 +23,13 @@ class LoneExpert(Protocol):
     def __call__(self, latent: Tensor, t: Tensor, cond: Condition) -> Tensor: ...
 
 
-class Apart(nn.Module):
+class SeparateExperts(nn.Module):
     """The joint denoiser of any two experts. There are no joint parameters, so `REMOVED` is all it can do."""
 
     kinds = frozenset({CouplingKind.REMOVED})
     skippable = 0
 
-    def __init__(self, video: LoneExpert, audio: LoneExpert) -> None:
+    def __init__(self, video: SingleExpert, audio: SingleExpert) -> None:
         super().__init__()
         self.video, self.audio = video, audio
         self.paths, self.prediction = (video.path, audio.path), (video.prediction, audio.prediction)

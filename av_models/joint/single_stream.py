@@ -8,10 +8,10 @@ from dataclasses import replace
 import torch
 
 from ..contract import AVCondition, AVLatent, AVTime, CouplingKind, JointDenoiser, Skip, StreamName
-from ..given import Given
+from ..known_parts import KnownParts
 
 
-class OneStream:
+class SingleStream:
     """`model` in removed rows, of which only the network of `stream` runs; zeros stand for the other's prediction."""
 
     kinds = frozenset({CouplingKind.REMOVED})
@@ -29,10 +29,10 @@ class OneStream:
         return replace(none, **{self.stream: made})
 
 
-def without_given(model: JointDenoiser, given: Given) -> JointDenoiser:
+def skip_known_streams(model: JointDenoiser, given: KnownParts) -> JointDenoiser:
     """What has to run of `model` in removed rows: all of it, or one stream where the other is `given` as a whole."""
     if bool(given.known.video.all()):
-        return OneStream(model, "audio")
+        return SingleStream(model, "audio")
     if bool(given.known.audio.all()):
-        return OneStream(model, "video")
+        return SingleStream(model, "video")
     return model

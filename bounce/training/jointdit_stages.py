@@ -10,20 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from ...av_models.checkpoint import half, load_checkpoint, load_into, save_checkpoint, sub_tensors
-from ...av_models.conditioning import PictureConditioner, PictureEncoder
+from ...av_models.conditioning import ImageEncoder, JointImageConditioner
 from ...av_models.contract import AVCondition
-from ...av_models.experts.unet import UNetStream
+from ...av_models.experts.unet import UNetState
 from ...av_models.joint.jointdit import JointDiT
-from ...av_models.loading import build_audioldm2, build_svd, expect
+from ...av_models.load_parts import build_audioldm2, build_svd, expect
 from ...av_models.path import DDPM
 from ...av_models.text import WordEncoder
 from ...av_models.training.compiled import UNET_BLOCKS, compile_blocks
 from ...av_models.training.flow import device_of
 from ...av_models.training.latents import LatentSet
-from ...av_models.training.unets import JointDiTStage, Noise, UNetStage
+from ...av_models.training.unet_stages import JointDiTStage, Noise, UNetStage
 from ..world.captions import VOCABULARY
-from .alignment import ALIGNMENT, PathAlignment, StrikeAlignment, strikes_of, truth_of, without_heads
-from .experts import drop_text
+from .expert_stages import drop_text
+from .feature_alignment import ALIGNMENT, PathAlignment, StrikeAlignment, strikes_of, truth_of, without_heads
 
 SVD_EXPERT, AUDIOLDM2_EXPERT = "svd_expert", "audioldm2_expert"
 
@@ -34,8 +34,8 @@ class SVDStage(UNetStage):
     def __init__(self, config: dict[str, Any], data: LatentSet, out: Path) -> None:
         super().__init__(config, data, out)
         expert = build_svd(config["model"], config["edm"])
-        encoder = PictureEncoder(data.video.shape[1], config["model"]["cross_attention_dim"])
-        self.conditioner = PictureConditioner(encoder, 1, config["fps"], config["motion_bucket"])
+        encoder = ImageEncoder(data.video.shape[1], config["model"]["cross_attention_dim"])
+        self.conditioner = JointImageConditioner(encoder, 1, config["fps"], config["motion_bucket"])
         self.path = expert.path
         self.model = nn.ModuleDict({"expert": expert, "picture": encoder})
         if config.get("compile"):
@@ -98,14 +98,14 @@ class BounceJointDiTStage(JointDiTStage):
         super().__init__(config, data, out)
         v_tensors, self.v_card = _load(video, SVD_EXPERT)
         a_tensors, self.a_card = _load(audio, AUDIOLDM2_EXPERT)
-        picture = PictureEncoder(**self.v_card["picture"])
+        picture = ImageEncoder(**self.v_card["picture"])
         load_into(picture, sub_tensors(v_tensors, "picture"), video)
         expert_v = load_into(build_svd(self.v_card["config"], self.v_card["edm"]), sub_tensors(v_tensors, "expert"), video)
         expert_a = build_audioldm2(self.a_card["config"], self.a_card["prediction"], picture.config["width"])
         load_into(expert_a.unet, sub_tensors(a_tensors, "expert.unet"), audio)
         self.denoiser = JointDiT(expert_v, expert_a, **config["joint"])
         self.text_width = self.a_card["text"]["width"]
-        self.conditioner = PictureConditioner(picture, self.text_width, config["clip"]["fps"], self.v_card["motion_bucket"])
+        self.conditioner = JointImageConditioner(picture, self.text_width, config["clip"]["fps"], self.v_card["motion_bucket"])
         self.model = nn.ModuleDict({"denoiser": self.denoiser, "encoder": picture}).train()
         if config.get("compile"):
             compile_blocks(self.denoiser, UNET_BLOCKS)
@@ -129,7 +129,7 @@ class BounceJointDiTStage(JointDiTStage):
         for block, what, stream in ((path, "path", 0), (strike, "strike", 1)):
             self.denoiser.blocks[block].register_forward_hook(partial(self.watch, what, stream))
 
-    def watch(self, what: str, stream: int, _block: nn.Module, _given: Any, out: tuple[UNetStream, UNetStream]) -> None:
+    def watch(self, what: str, stream: int, _block: nn.Module, _given: Any, out: tuple[UNetState, UNetState]) -> None:
         self.seen[what] = out[stream]
 
     def alignment(self, rows: Tensor) -> Tensor | None:

@@ -12,7 +12,7 @@ from ..contract import AVCondition, AVLatent, AVTime, CouplingKind, take_rows
 ORDER = (CouplingKind.FULL, CouplingKind.CUT, CouplingKind.REMOVED)
 
 
-def in_order_of_coupling(
+def predict_sorted_by_coupling(
     network: Callable[..., AVLatent],
     latent: AVLatent,
     t: AVTime,

@@ -19,9 +19,9 @@ from ..binder import load_bounce_bind
 from ..measure.run_eval import CHOSEN
 from ..shipped import BOUNCE_JOINTDIT, load_joint_model
 from ..training.stages import read_config
-from .arm import Progress, train_arm
 from .cells import Book, Cell, best
 from .tables import attribute, between, per_cent, table
+from .train_arm import Progress, train_arm
 
 RESULTS = "results.jsonl"
 JOINTDIT = CHOSEN["JointDiT"]

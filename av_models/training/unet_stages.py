@@ -16,7 +16,7 @@ from ..joint.jointdit import JointDiT
 from ..parameterization import prediction_of, to_x0
 from ..path import Path as NoisePath
 from .coupled_rows import coupled_rows, null_rows
-from .flow import device_of, draws
+from .flow import batch_generator, device_of
 from .latents import LatentSet
 
 LOSSES = ("prediction", "x0")
@@ -62,7 +62,7 @@ class UNetStage:
         self.batch, self.drop = config["batch"], config["condition_dropout"]
 
     def rows(self, step: int, stream: int) -> Tensor:
-        return torch.from_numpy(draws(step, stream, self.rank).integers(0, len(self.data), self.batch))
+        return torch.from_numpy(batch_generator(step, stream, self.rank).integers(0, len(self.data), self.batch))
 
     def video(self, rows: Tensor) -> Tensor:
         return self.data.video[rows].to(device_of(self.model)).float()

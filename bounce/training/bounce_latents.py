@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...av_models.checkpoint import load_checkpoint, save_checkpoint
-from ...av_models.loading import load_codec
+from ...av_models.load_parts import load_codec
 from ...av_models.training.latents import LatentSet, encoder_key
 from ..world.captions import captions
 from ..world.render import render

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...av_models.checkpoint import half, save_checkpoint
-from ...av_models.training.flow import device_of, draws
+from ...av_models.training.flow import batch_generator, device_of
 from ..binder import RATE, BounceBind
 from ..world.captions import VOCABULARY, captions
 from ..world.render import render
@@ -48,7 +48,7 @@ class BinderStage:
     def drawn(self, step: int) -> tuple[np.ndarray, Tensor, Tensor, list[str], list[str]]:
         """A batch: its rows in the pool, pictures [B, F, H, W, 3], sounds [B, 1, samples], and what is said of either."""
         frames, sounds, seen, heard = self.pool(step // self.reuse)
-        rows, device = draws(step, 8, self.rank).integers(0, len(frames), self.batch), device_of(self.model)
+        rows, device = batch_generator(step, 8, self.rank).integers(0, len(frames), self.batch), device_of(self.model)
         pictures, waves = frames[rows].to(device).float() / 255, sounds[rows][:, None].to(device)
         return rows, pictures, waves, [seen[row] for row in rows], [heard[row] for row in rows]
 

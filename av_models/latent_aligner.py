@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from .binders.base import SHORTEST, SILENT, Binder, Modality, distance, require
+from .binders.base import MIN_SECONDS, SILENCE_RMS, Binder, Modality, distance, require
 from .contract import AVCondition, AVLatent, Condition
 from .guidance import Step
 from .joint_model import JointModel
@@ -354,8 +354,8 @@ def _embedded(binder: Binder, modality: str, given: Tensor, reference: Reference
     if modality == "video":
         return binder.embed_video(given, reference.fps)
     seconds = given.shape[-1] / reference.sample_rate
-    if seconds < SHORTEST:
-        raise ValueError(f"the sound to agree with lasts {seconds:.3f} s; give one of at least {SHORTEST:g} s")
-    if not bool((rms(given) > SILENT).all()):
+    if seconds < MIN_SECONDS:
+        raise ValueError(f"the sound to agree with lasts {seconds:.3f} s; give one of at least {MIN_SECONDS:g} s")
+    if not bool((rms(given) > SILENCE_RMS).all()):
         raise ValueError("the sound to agree with is silent; give one in which something is heard")
     return binder.embed_audio(given, reference.sample_rate)

@@ -16,11 +16,11 @@ from torch import Tensor
 from .contract import AVLatent, AVTime
 from .parameterization import state_of
 
-Way = Literal["clean", "renoised"]
+KnownMode = Literal["clean", "renoised"]
 
 
 @dataclass(frozen=True)
-class Given:
+class KnownParts:
     """`latent`: the clip, known where `known` (bool, broadcastable to the latents) is True; `way`: as the model wants it.
 
     Raises ValueError, in one line, where nothing is left to sample, sizes do not fit or known values are not finite.
@@ -28,7 +28,7 @@ class Given:
 
     latent: AVLatent
     known: AVLatent
-    way: Way
+    way: KnownMode
 
     def __post_init__(self) -> None:
         if self.way not in ("clean", "renoised"):
@@ -56,10 +56,10 @@ class Given:
 
     def unknown(self, prediction: AVLatent) -> AVLatent:
         """`prediction` with zeros for what a network gets clean: it never learned to say anything there."""
-        return self._into(prediction, prediction.each(torch.zeros_like)) if self.shows_clean else prediction
+        return self._into(prediction, prediction.each(torch.zeros_like)) if self.has_clean_parts else prediction
 
     @cached_property
-    def shows_clean(self) -> bool:
+    def has_clean_parts(self) -> bool:
         """Whether a network gets any of it clean."""
         return self.way == "clean" and bool(self.known.video.any() | self.known.audio.any())
 

@@ -10,18 +10,18 @@ from torch import Tensor, nn
 
 from ...av_models.checkpoint import half, load_checkpoint, load_into, save_checkpoint
 from ...av_models.contract import AVCondition, AVLatent, AVTime, CouplingKind
-from ...av_models.experts.base import Stream
-from ...av_models.given import Given
+from ...av_models.experts.base import ExpertState
 from ...av_models.joint.avfulldit import AVFullDiT
-from ...av_models.joint.one_stream import OneStream
-from ...av_models.loading import load_expert
+from ...av_models.joint.single_stream import SingleStream
+from ...av_models.known_parts import KnownParts
+from ...av_models.load_parts import load_expert
 from ...av_models.training.compiled import compile_blocks
 from ...av_models.training.coupled_rows import coupled_rows, null_rows
-from ...av_models.training.flow import device_of, draw_time, draws, noised
-from ...av_models.training.given import MODES, draw_known, error_of_rest
+from ...av_models.training.flow import batch_generator, device_of, draw_time, noised
 from ...av_models.training.latents import LatentSet
-from .alignment import ALIGNMENT, PathAlignment, truth_of, without_heads
-from .experts import drop_text
+from ...av_models.training.random_masks import MODES, draw_known, error_of_rest
+from .expert_stages import drop_text
+from .feature_alignment import ALIGNMENT, PathAlignment, truth_of, without_heads
 
 ROPES = ("avsync", "vanilla", "expand_video")
 
@@ -85,7 +85,7 @@ class JointStage:
         self.model[ALIGNMENT] = PathAlignment(denoiser.video.width, **weights)
         self.truth, self.seen = truth_of(self.data.truth), []
 
-        def watch(number: int, stream: Stream) -> None:
+        def watch(number: int, stream: ExpertState) -> None:
             if number == block:
                 self.seen.append(stream)
 
@@ -99,14 +99,14 @@ class JointStage:
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         device = device_of(self.model)
-        rows = torch.from_numpy(draws(step, 4, self.rank).integers(0, len(self.data), self.batch))
+        rows = torch.from_numpy(batch_generator(step, 4, self.rank).integers(0, len(self.data), self.batch))
         t = draw_time(self.batch, **self.time, device=device)
         clean = AVLatent(self.data.video[rows].to(device).float(), self.data.audio[rows].to(device).float())
         x_v, velocity_v = noised(clean.video, t)
         x_a, velocity_a = noised(clean.audio, t)
-        given = Given(clean, self.known(step), "clean")
+        given = KnownParts(clean, self.known(step), "clean")
         noisy, times = given.restored(AVLatent(x_v, x_a)), given.times(AVTime(t, t))
-        network = OneStream(self.model["denoiser"], "video") if self.deaf else self.model["denoiser"]
+        network = SingleStream(self.model["denoiser"], "video") if self.deaf else self.model["denoiser"]
         out = network.predict(noisy, times, self.condition(rows, step), self.kinds)
         error_v = error_of_rest((out.video - velocity_v).square(), given.known.video)
         error_a = error_of_rest((out.audio - velocity_a).square(), given.known.audio)
@@ -127,7 +127,7 @@ class JointStage:
     def known(self, step: int) -> AVLatent:
         """What each row of the batch is given clean."""
         frames, steps = self.data.video.shape[2], self.data.audio.shape[2]
-        drawn = draw_known(draws(step, 5, self.rank), self.given_rows, frames, steps, self.modes)
+        drawn = draw_known(batch_generator(step, 5, self.rank), self.given_rows, frames, steps, self.modes)
         rest = self.batch - self.given_rows
         masks = (torch.cat([d, d.new_zeros(rest, *d.shape[1:])]) for d in (drawn.video, drawn.audio))
         return AVLatent(*(mask.to(device_of(self.model)) for mask in masks))

@@ -85,7 +85,7 @@ def sample_latent(
 
     Out of the inference mode in which ComfyUI runs nodes: what comes from there knows no gradient, and is copied.
     """
-    from ..av_models.given import Given
+    from ..av_models.known_parts import KnownParts
     from ..av_models.sampling import BadModel, sample, sampling_cost  # diffusers: only once something is sampled
 
     shape = clip_shape(latent, model)
@@ -113,7 +113,7 @@ def sample_latent(
         eta=settings.eta,
         batch_branches=settings.batch_branches,
         bad_model=None if bad is None else BadModel(bad.denoiser, *_asked(prompts, bad, shape)),
-        given=None if known is None else Given(streams.to(model.device), known.to(model.device), model.given),
+        given=None if known is None else KnownParts(streams.to(model.device), known.to(model.device), model.given),
         alignment=alignment,
         callback=callback,
         check_interrupt=check_interrupt,
