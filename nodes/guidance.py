@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..av_models.guidance import make_guidance
+from ..av_models.guidance import GUIDANCE, make_guidance
 from .host import io
 from .types import CATEGORY, AnyModelSocket, GuidanceSocket, GuidedBy, guidance_report
 
@@ -43,51 +43,60 @@ class DuetGuidance(io.ComfyNode):
         return io.NodeOutput(GuidedBy(strategy, bad_model), ui=guidance_report(strategy))
 
 
-def _pair(kind: str, video: float, audio: float, tip: str) -> list:
+def _pair(guidance: str, kind: str, tip: str) -> list:
+    """The scale inputs of both modalities, with the library's defaults."""
     return [
-        io.Float.Input(f"video_{kind}scale", default=video, **SCALE, tooltip=tip.format("picture", "sound")),
-        io.Float.Input(f"audio_{kind}scale", default=audio, **SCALE, tooltip=tip.format("sound", "picture")),
+        io.Float.Input(name, default=_default(guidance, name), **SCALE, tooltip=tip.format(*streams))
+        for name, *streams in ((f"video_{kind}scale", "picture", "sound"), (f"audio_{kind}scale", "sound", "picture"))
     ]
 
 
-def _scales(video: float, audio: float) -> list:
-    return _pair("", video, audio, "Strength for the {}. 1 is no guidance.")
+def _default(guidance: str, name: str):
+    return getattr(GUIDANCE[guidance], name)
 
 
-def _cross_scales(video: float, audio: float) -> list:
-    return _pair("cross_", video, audio, "How strongly the {} is made to agree with the {}. 1 is no guidance.")
+def _scales(guidance: str) -> list:
+    return _pair(guidance, "", "Strength for the {}. 1 is no guidance.")
 
 
-def _skip_scales(video: float, audio: float) -> list:
+def _cross_scales(guidance: str) -> list:
+    return _pair(guidance, "cross_", "How strongly the {} is made to agree with the {}. 1 is no guidance.")
+
+
+def _skip_scales(guidance: str) -> list:
     return [
-        *_pair("skip_", video, audio, "How strongly the {} keeps away from what the model makes without a block. 1 is off."),
-        io.Int.Input("skip_block", default=3, min=0, max=200, tooltip="The block that is left out, counted from 0."),
-    ]
+        *_pair(guidance, "skip_", "How strongly the {} keeps away from what the model makes without a block. 1 is off."),
+        io.Int.Input(
+            "skip_block", default=_default(guidance, "skip_block"), min=0, max=200,
+            tooltip="The block that is left out, counted from 0.",
+        ),
+    ]  # fmt: skip
 
 
 def _autoguidance() -> list:
     bad = AnyModelSocket.Input("bad_model", tooltip="A worse version of the model: trained less, or joined and not trained.")
-    return [bad, *_scales(2.0, 2.0)]
+    return [bad, *_scales("autoguidance")]
 
 
 def _zero_star() -> list:
     tip = "Steps at the beginning that stand still and cost nothing. The paper has 1."
-    return [*_scales(2.5, 2.5), io.Int.Input("zero_steps", default=1, min=0, max=100, tooltip=tip)]
+    default = _default("cfg_zero_star", "zero_steps")
+    return [*_scales("cfg_zero_star"), io.Int.Input("zero_steps", default=default, min=0, max=100, tooltip=tip)]
 
 
 def _apg() -> list:
     return [
-        *_scales(2.5, 2.5),
+        *_scales("apg"),
         io.Float.Input(
-            "eta", default=0.0, min=0.0, max=1.0, step=0.05,
+            "eta", default=_default("apg", "eta"), min=0.0, max=1.0, step=0.05,
             tooltip="How much of what over-saturates is kept. 1 with no momentum is cfg.",
         ),
         io.Float.Input(
-            "momentum", default=-0.5, min=-1.0, max=1.0, step=0.05,
+            "momentum", default=_default("apg", "momentum"), min=-1.0, max=1.0, step=0.05,
             tooltip="Below 0 leaves out what the steps before have already added. 0 is off.",
         ),
         io.Float.Input(
-            "norm_threshold", default=0.0, min=0.0, max=1000.0, step=0.5,
+            "norm_threshold", default=_default("apg", "norm_threshold"), min=0.0, max=1000.0, step=0.5,
             tooltip="The longest that a step's guidance may be. 0 is off.",
         ),
     ]  # fmt: skip
@@ -95,14 +104,14 @@ def _apg() -> list:
 
 # The first is what a new node starts with.
 CHOICES = {
-    "joint_cfg": lambda: _scales(2.5, 2.5),
-    "joint_cfg_star": lambda: _scales(2.5, 2.5),
-    "cfg": lambda: _scales(2.5, 2.5),
-    "dual_cfg": lambda: [*_scales(2.5, 2.5), *_cross_scales(2.5, 2.5)],
-    "modality_cfg": lambda: [*_scales(2.5, 2.5), *_cross_scales(2.5, 2.5), *_skip_scales(1.0, 1.0)],
+    "joint_cfg": lambda: _scales("joint_cfg"),
+    "joint_cfg_star": lambda: _scales("joint_cfg_star"),
+    "cfg": lambda: _scales("cfg"),
+    "dual_cfg": lambda: [*_scales("dual_cfg"), *_cross_scales("dual_cfg")],
+    "modality_cfg": lambda: [*_scales("modality_cfg"), *_cross_scales("modality_cfg"), *_skip_scales("modality_cfg")],
     "autoguidance": _autoguidance,
     "cfg_zero_star": _zero_star,
     "apg": _apg,
-    "stg": lambda: [*_scales(1.0, 1.0), *_skip_scales(2.0, 2.0)],
+    "stg": lambda: [*_scales("stg"), *_skip_scales("stg")],
     "none": lambda: [],
 }

@@ -158,8 +158,13 @@ def test_an_unknown_name_gets_one_line_with_those_there_are():
 
 
 def test_an_unknown_setting_gets_one_line():
-    with pytest.raises(ValueError, match="^guidance cfg has no setting scale; it has .*video_scale, audio_scale$"):
-        make_guidance("cfg", scale=3.0)
+    with pytest.raises(ValueError, match="^guidance cfg has no setting strength; it has .*video_scale, audio_scale$"):
+        make_guidance("cfg", strength=3.0)
+
+
+def test_one_scale_is_short_for_both():
+    assert make_guidance("cfg", scale=3.0) == make_guidance("cfg", video_scale=3.0, audio_scale=3.0)
+    assert make_guidance("cfg", scale=3.0, audio_scale=2.0).scales == {"video_scale": 3.0, "audio_scale": 2.0}
 
 
 @pytest.mark.parametrize("field", ["video_scale", "audio_scale", "a_to_v", "v_to_a"])
@@ -390,7 +395,7 @@ def test_an_interval_that_never_applies_is_named():
     "name, model, line",
     [
         ("stg", Able(skippable=0), "guidance stg skips a block, which this model cannot do; choose another guidance"),
-        ("stg", Able(skippable=6), "skip_block is 29; this model has blocks 0 to 5"),
+        ("stg", Able(skippable=3), "skip_block is 3; this model has blocks 0 to 2"),
         ("autoguidance", Able(), "guidance autoguidance needs a second, weaker model; give one as bad_model"),
     ],
 )

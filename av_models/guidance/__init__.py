@@ -26,10 +26,16 @@ STRATEGIES = (NoGuidance, CFG, JointCFG, JointCFGStar, DualCFG, ModalityCFG, Aut
 GUIDANCE: dict[str, type[Guidance]] = {cls.name: cls for cls in STRATEGIES}
 
 
-def make_guidance(name: str, **settings: float | Curve) -> Guidance:
-    """The strategy called `name`. Raises ValueError for an unknown name or setting, or a NaN or infinite value."""
+def make_guidance(name: str, scale: float | None = None, **settings: float | Curve) -> Guidance:
+    """The guidance strategy called `name`, with the default value of each setting that is not given.
+
+    scale: short for `video_scale` and `audio_scale`. Raises ValueError for an unknown name or setting, or a NaN or
+    infinite value.
+    """
     if name not in GUIDANCE:
         raise ValueError(f"guidance is {name!r}; choose one of {', '.join(GUIDANCE)}")
+    if scale is not None:
+        settings = {"video_scale": scale, "audio_scale": scale} | settings
     known = [field.name for field in fields(GUIDANCE[name])]
     unknown = ", ".join(key for key in settings if key not in known)
     if unknown:

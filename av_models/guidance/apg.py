@@ -20,8 +20,8 @@ class APG(TwoBranchGuidance):
 
     name = "apg"
     space = "x0"
-    video_scale: float = 5.0
-    audio_scale: float = 4.5
+    video_scale: float = 2.5
+    audio_scale: float = 2.5
     eta: float = 0.0
     momentum: float = -0.5
     norm_threshold: float = 0.0

@@ -19,11 +19,11 @@ class NoGuidance(AffineGuidance):
 
 @dataclass(frozen=True, kw_only=True)
 class CFG(AffineGuidance):
-    """P(∅,1) + s [P(c,1) − P(∅,1)]. Default scales: AVFullDiT's (arXiv 2512.02457), 5.0 video and 4.5 audio."""
+    """P(∅,1) + s [P(c,1) − P(∅,1)]. AVFullDiT samples with 5.0 for video and 4.5 for audio (arXiv 2512.02457)."""
 
     name = "cfg"
-    video_scale: float = 5.0
-    audio_scale: float = 4.5
+    video_scale: float = 2.5
+    audio_scale: float = 2.5
 
     def weights(self) -> list[tuple[Branch, Weight]]:
         return against(NEGATIVE, self.video_scale, self.audio_scale)

@@ -21,8 +21,8 @@ class CFGZeroStar(TwoBranchGuidance):
 
     name = "cfg_zero_star"
     space = "flow"
-    video_scale: float = 5.0
-    audio_scale: float = 4.5
+    video_scale: float = 2.5
+    audio_scale: float = 2.5
     zero_steps: int = 1
 
     def formula_branches(self, step: Step) -> Sequence[Branch]:

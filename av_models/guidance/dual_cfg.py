@@ -16,10 +16,10 @@ class DualCFG(AffineGuidance):
     """
 
     name = "dual_cfg"
-    video_scale: float = 1.0
-    audio_scale: float = 1.0
-    video_cross_scale: float = 1.0
-    audio_cross_scale: float = 1.0
+    video_scale: float = 2.5
+    audio_scale: float = 2.5
+    video_cross_scale: float = 2.5
+    audio_cross_scale: float = 2.5
 
     def weights(self) -> list[tuple[Branch, Weight]]:
         s_c = Weight(self.video_scale, self.audio_scale)

@@ -17,8 +17,8 @@ class JointCFG(AffineGuidance):
     """P(c,1) + ω [P(c,1) − P(∅,0)] with s = 1 + ω; 0 is `cut`: the same weights, cross-modal keys dropped."""
 
     name = "joint_cfg"
-    video_scale: float = 1.0
-    audio_scale: float = 1.0
+    video_scale: float = 2.5
+    audio_scale: float = 2.5
 
     def weights(self) -> list[tuple[Branch, Weight]]:
         return against(replace(NEGATIVE, coupling=CUT), self.video_scale, self.audio_scale)
@@ -29,8 +29,8 @@ class JointCFGStar(AffineGuidance):
     """JointCFG with the joint attention `removed` from the negative (see `CouplingKind`)."""
 
     name = "joint_cfg_star"
-    video_scale: float = 1.0
-    audio_scale: float = 1.0
+    video_scale: float = 2.5
+    audio_scale: float = 2.5
 
     def weights(self) -> list[tuple[Branch, Weight]]:
         return against(replace(NEGATIVE, coupling=REMOVED), self.video_scale, self.audio_scale)

@@ -14,18 +14,18 @@ class ModalityCFG(AffineGuidance):
 
     `*_scale` is s_c, `*_cross_scale` s_x, `*_skip_scale` s_g, which LTX-2 counts from 0 and we from 1, as every scale;
     P_skip does without the whole of block `skip_block` (LTX-2: without its self-attention alone). In x0 space, where its
-    rescaling happens. Default scales of prompt and coupling: LTX-2's; its skip (2 by our count) and rescaling (0.7) are off.
+    rescaling happens. LTX-2 samples video with s_c = 3 and audio with 7, s_x = 3, s_g = 2 by this count, and rescales by 0.7.
     """
 
     name = "modality_cfg"
     space = "x0"
-    video_scale: float = 3.0
-    audio_scale: float = 7.0
-    video_cross_scale: float = 3.0
-    audio_cross_scale: float = 3.0
+    video_scale: float = 2.5
+    audio_scale: float = 2.5
+    video_cross_scale: float = 2.5
+    audio_cross_scale: float = 2.5
     video_skip_scale: float = 1.0
     audio_skip_scale: float = 1.0
-    skip_block: int = 29
+    skip_block: int = 3
 
     def weights(self) -> list[tuple[Branch, Weight]]:
         prompt = Weight(1 - self.video_scale, 1 - self.audio_scale)

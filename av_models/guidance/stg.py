@@ -12,7 +12,7 @@ class STG(AffineGuidance):
     """P(∅,1) + s [P(c,1) − P(∅,1)] + (s_g−1) [P(c,1) − P_skip].
 
     `*_scale` is s, `*_skip_scale` s_g. P_skip leaves block `skip_block` out by its residual (STG-R of the paper). Default
-    scales: CFG off and s_g − 1 = 1; block 29 is LTX-2's.
+    scales: CFG off and s_g − 1 = 1. LTX-2 skips block 28 or 29.
     """
 
     name = "stg"
@@ -20,7 +20,7 @@ class STG(AffineGuidance):
     audio_scale: float = 1.0
     video_skip_scale: float = 2.0
     audio_skip_scale: float = 2.0
-    skip_block: int = 29
+    skip_block: int = 3
 
     def weights(self) -> list[tuple[Branch, Weight]]:
         prompt = Weight(1 - self.video_scale, 1 - self.audio_scale)
