@@ -1,8 +1,9 @@
-"""Runs the branches that a guidance strategy asks for: in one network call, or in turn."""
+"""Runs the branches that a guidance strategy needs, in one network call or one after another."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -10,40 +11,60 @@ from .contract import AVCondition, AVLatent, AVTime, Condition, JointDenoiser, d
 from .guidance import Branch, Step, Text, rows_of
 
 
+@dataclass(frozen=True)
+class PromptedModel:
+    """A joint denoiser with its encoded prompts. positive, negative: one row each, or as many as the latents have."""
+
+    denoiser: JointDenoiser
+    positive: AVCondition
+    negative: AVCondition
+
+    def condition(self, text: Text) -> AVCondition:
+        """The positive or the negative prompt."""
+        return self.positive if text == "positive" else self.negative
+
+
 class BranchRunner:
-    """Runs branches, together or in turn, and counts what ran."""
+    """Runs branches and counts them.
+
+    models: "main", and "bad" for strategies that compare with a weaker model. rows: the latents' batch size. batched: all
+    branches in one call; after running out of memory, one by one from then on. check_interrupt(): called before every
+    network call; its exceptions pass through.
+
+    After a run, `branches` is the number of network rows per sample, `forwards` that of network calls, `warnings` what the
+    user should know.
+    """
 
     def __init__(
         self,
-        models: Mapping[str, JointDenoiser],
-        texts: Mapping[str, Mapping[Text, AVCondition]],
+        models: Mapping[str, PromptedModel],
         rows: int,
         batched: bool,
         check_interrupt: Callable[[], None] | None = None,
     ) -> None:
-        self.models, self.texts, self.rows, self.batched = models, texts, rows, batched
+        self.models, self.rows, self.batched = dict(models), rows, batched
         self.check_interrupt = check_interrupt or (lambda: None)
         self.conditions: dict[tuple, AVCondition] = {}
         self.branches = self.forwards = 0
         self.warnings: list[str] = []
 
     def predict(self, branches: Sequence[Branch], latent: AVLatent, step: Step, t: AVTime) -> dict[Branch, AVLatent]:
-        """The model's prediction for every branch; `t` is what each row of `latent` is told the time is."""
+        """The models' predictions for `latent` at the network times `t`, by branch."""
         if self.batched and len(branches) > 1:
             try:
                 return self._together(branches, latent, t)
             except torch.OutOfMemoryError:
                 self.batched = False
             self.warnings.append(f"out of memory with {rows_of(branches) * self.rows} network rows at once: from step "
-                                 f"{step.index + 1} of {step.count} on, branches ran in turn")  # fmt: skip
+                                 f"{step.index + 1} of {step.count} on, branches ran one by one")  # fmt: skip
         predictions: dict[Branch, AVLatent] = {}
         for branch in branches:
             predictions |= self._call((branch,), latent, t)
         return predictions
 
-    def ask(self, positive: AVCondition) -> None:
-        """From now on, the main model is asked for this."""
-        self.texts = {**self.texts, "main": {**self.texts["main"], "positive": positive}}
+    def set_positive(self, positive: AVCondition) -> None:
+        """Replaces the main model's positive prompt."""
+        self.models["main"] = replace(self.models["main"], positive=positive)
         self.conditions.clear()
 
     def _together(self, branches: Sequence[Branch], latent: AVLatent, t: AVTime) -> dict[Branch, AVLatent]:
@@ -55,12 +76,12 @@ class BranchRunner:
         return predictions
 
     def _call(self, branches: tuple[Branch, ...], latent: AVLatent, t: AVTime) -> dict[Branch, AVLatent]:
-        """One network call: the latents' rows once for every branch, in order."""
+        """One network call with the latents' rows repeated for every branch."""
         self.check_interrupt()
         x, times = AVLatent.cat([latent] * len(branches)), AVTime.cat([t] * len(branches))
         coupling = [branch.coupling for branch in branches for _ in range(self.rows)]
         skip = [branch.skip_block for branch in branches for _ in range(self.rows)]
-        model = self.models[branches[0].model]
+        model = self.models[branches[0].model].denoiser
         out = denoise(model, x, times, self._condition(branches), coupling, skip if any(s is not None for s in skip) else None)
         self.branches += rows_of(branches)
         self.forwards += 1
@@ -70,9 +91,9 @@ class BranchRunner:
     def _condition(self, branches: tuple[Branch, ...]) -> AVCondition:
         key = tuple((branch.model, branch.video, branch.audio) for branch in branches)
         if key not in self.conditions:
-            texts = [self.texts[branch.model] for branch in branches]
-            video = [_spread(own[branch.video].video, self.rows) for own, branch in zip(texts, branches)]
-            audio = [_spread(own[branch.audio].audio, self.rows) for own, branch in zip(texts, branches)]
+            models = [self.models[branch.model] for branch in branches]
+            video = [_spread(model.condition(branch.video).video, self.rows) for model, branch in zip(models, branches)]
+            audio = [_spread(model.condition(branch.audio).audio, self.rows) for model, branch in zip(models, branches)]
             self.conditions[key] = AVCondition(Condition.cat(video), Condition.cat(audio))
         return self.conditions[key]
 
@@ -80,5 +101,5 @@ class BranchRunner:
 def _spread(text: Condition, rows: int) -> Condition:
     found = text.tokens.shape[0]
     if found not in (1, rows):
-        raise ValueError(f"the prompts have {found} rows and the latents {rows}; give one prompt, or one for each row")
+        raise ValueError(f"the prompts have {found} rows and the latents {rows}; use one prompt, or one for each row")
     return text if found == rows else text.spread(rows)

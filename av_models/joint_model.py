@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from .conditioning import JointImageConditioner, JointTextConditioner, SeparateConditioner
 from .contract import AVCondition, AVLatent, LatentShape
+from .guidance import Guidance
+from .guidance.autoguidance import Autoguidance
 from .known_parts import KnownMode
 from .media.fit import fit_frames
 from .shapes import AVShape, VideoShape
@@ -49,8 +51,8 @@ class JointModel:
         return next(self.networks.parameters()).device
 
     @property
-    def given(self) -> KnownMode:
-        """How the network is shown what of a clip is known: clean where it was trained so."""
+    def known_mode(self) -> KnownMode:
+        """How the network sees known parts of a clip: "clean" if it was trained so, else "renoised"."""
         return self.card.get("given", "renoised")
 
     def shape(
@@ -76,6 +78,15 @@ class JointModel:
         video = self.video_codec.stride.latent_shape(shape.video)
         audio = self.audio_codec.stride.latent_shape(shape.audio)
         return LatentShape(video=(batch, *video), audio=(batch, *audio))
+
+    def supported(self, guidance: Guidance, bad_model: JointModel | None = None) -> Guidance:
+        """`guidance` as this model can run it: with joint parameters removed if the model was not trained as a pair.
+
+        The same holds for the bad model of autoguidance. Coupled, untrained joint parameters produce only noise.
+        """
+        if bad_model is not None and isinstance(guidance, Autoguidance):
+            guidance = replace(guidance, bad_removed=guidance.bad_removed or not bad_model.trained)
+        return guidance if self.trained else replace(guidance, removed=True)
 
     @property
     def takes_image(self) -> bool:

@@ -1,7 +1,7 @@
-"""Parts of a clip that are given, for the sampler to fit the rest to: a first frame, a stream, a beginning, a stretch.
+"""Known parts of a clip, which the sampler keeps and completes: a first frame, a stream, a beginning, all but a stretch.
 
-A model trained with clean parts gets them clean, and t = 0 for a stream that is given as a whole. Any other model gets
-them with the noise of the moment, as RePaint does (arXiv 2201.09865, eq. 8, without its resampling).
+A model trained with clean known parts sees them clean, and t = 0 for a stream that is known as a whole. Any other model sees
+them at the current noise level, as in RePaint (arXiv 2201.09865, eq. 8, without its resampling).
 """
 
 from __future__ import annotations
@@ -15,67 +15,85 @@ from torch import Tensor
 
 from .contract import AVLatent, AVTime
 from .parameterization import state_of
+from .path import FLOW, Path
 
 KnownMode = Literal["clean", "renoised"]
 
 
 @dataclass(frozen=True)
 class KnownParts:
-    """`latent`: the clip, known where `known` (bool, broadcastable to the latents) is True; `way`: as the model wants it.
+    """A clip's latents and which of them are known.
 
-    Raises ValueError, in one line, where nothing is left to sample, sizes do not fit or known values are not finite.
+    latent: the clip, valid where `known` (bool, broadcastable to the latents) is True. mode: how the network sees the known
+    parts, "clean" or "renoised"; a model's card says which (`JointModel.known_mode`).
+
+    Raises ValueError, in one line, if nothing is left to sample, sizes do not fit, or known values are not finite.
     """
 
     latent: AVLatent
     known: AVLatent
-    way: KnownMode
+    mode: KnownMode
 
     def __post_init__(self) -> None:
-        if self.way not in ("clean", "renoised"):
-            raise ValueError(f"way is {self.way!r}; give 'clean' or 'renoised'")
+        if self.mode not in ("clean", "renoised"):
+            raise ValueError(f"mode is {self.mode!r}; use 'clean' or 'renoised'")
         for name, x, known in self._streams():
             if known.dtype != torch.bool or not _fits(known, x):
-                raise ValueError(f"the {name}'s mask is {_size(known)} of {known.dtype}; give booleans that fit {_size(x)}")
+                raise ValueError(f"the {name}'s mask is {_size(known)} of {known.dtype}; use booleans that fit {_size(x)}")
             if not bool(torch.isfinite(torch.where(known, x, torch.zeros_like(x))).all()):
-                raise ValueError(f"the given {name} holds NaN or infinite values; give one without")
+                raise ValueError(f"the given {name} has NaN or infinite values; use one without")
         if bool(self.known.video.all() & self.known.audio.all()):
-            raise ValueError("picture and sound are both given as a whole: nothing is left to sample; give less")
+            raise ValueError("picture and sound are both given completely, so nothing is left to sample; give only part of them")
+
+    @classmethod
+    def nothing(cls, like: AVLatent) -> KnownParts:
+        """No known parts, for latents of the size of `like`."""
+        none = AVLatent(*(x.new_zeros((1,) * x.ndim, dtype=torch.bool) for x in (like.video, like.audio)))
+        return cls(like, none, "clean")
+
+    def require_fits(self, latent: AVLatent, paths: tuple[Path, Path]) -> None:
+        """Raises ValueError unless the sizes are those of `latent`, and a model with these `paths` can use the mode."""
+        for name, part, x in (("picture", self.latent.video, latent.video), ("sound", self.latent.audio, latent.audio)):
+            if part.shape != x.shape:
+                raise ValueError(f"the given {name} is {_size(part)}, the clip's {_size(x)}; encode it for this clip")
+        if self.has_clean_parts and paths != (FLOW, FLOW):
+            raise ValueError("this model cannot use clean known parts; use mode 'renoised'")
 
     def _streams(self) -> tuple[tuple[str, Tensor, Tensor], ...]:
         return ("picture", self.latent.video, self.known.video), ("sound", self.latent.audio, self.known.audio)
 
     def noised(self, x: AVLatent, noise: AVLatent, video: tuple[float, float], audio: tuple[float, float]) -> AVLatent:
-        """`x` with the known parts as its noise of the moment has them; `video`, `audio`: α and σ of x = α x_0 + σ ε."""
-        if self.way == "clean":
+        """`x` with the known parts at the noise level α, σ of `video` and `audio`: x = α x_0 + σ ε."""
+        if self.mode == "clean":
             return self.restored(x)
-        return self._into(x, state_of(self.latent, noise, video, audio))
+        return self._put_into(x, state_of(self.latent, noise, video, audio))
 
     def restored(self, x: AVLatent) -> AVLatent:
         """`x` with the known parts as they were given."""
-        return self._into(x, self.latent)
+        return self._put_into(x, self.latent)
 
-    def unknown(self, prediction: AVLatent) -> AVLatent:
-        """`prediction` with zeros for what a network gets clean: it never learned to say anything there."""
-        return self._into(prediction, prediction.each(torch.zeros_like)) if self.has_clean_parts else prediction
+    def without_known(self, prediction: AVLatent) -> AVLatent:
+        """`prediction` with zeros at clean known parts, for which the network was not trained."""
+        return self._put_into(prediction, prediction.each(torch.zeros_like)) if self.has_clean_parts else prediction
 
     @cached_property
     def has_clean_parts(self) -> bool:
-        """Whether a network gets any of it clean."""
-        return self.way == "clean" and bool(self.known.video.any() | self.known.audio.any())
+        """Whether the network sees any of the clip clean."""
+        return self.mode == "clean" and bool(self.known.video.any() | self.known.audio.any())
 
     def times(self, t: AVTime) -> AVTime:
-        """What each row of the network is told: 0 for a stream that it gets clean as a whole."""
-        if self.way == "renoised":
+        """The network times of each row: 0 for a stream that the network sees clean as a whole."""
+        if self.mode == "renoised":
             return t
         return AVTime(t.video * ~_whole(self.known.video, t.video), t.audio * ~_whole(self.known.audio, t.audio))
 
-    def _into(self, x: AVLatent, known: AVLatent) -> AVLatent:
+    def _put_into(self, x: AVLatent, known: AVLatent) -> AVLatent:
         video = torch.where(self.known.video, known.video.to(x.video.dtype), x.video)
         return AVLatent(video, torch.where(self.known.audio, known.audio.to(x.audio.dtype), x.audio))
 
 
 def _whole(known: Tensor, rows: Tensor) -> Tensor:
-    """[B]: rows of which everything is known."""
+    """[B]: rows that are known completely."""
     return known.flatten(1).all(1).expand(len(rows))
 
 

@@ -203,18 +203,18 @@ class Alignment:
     def steps_ahead(self) -> int:
         return self.aligner.steps_ahead
 
-    def active(self, step: Step) -> bool:
+    def moves_latents(self, step: Step) -> bool:
         """Whether latents move after this step."""
         return self._inside(step) and any(self.aligner.rates.values())
 
-    def tunes(self, step: Step) -> bool:
+    def tunes_prompts(self, step: Step) -> bool:
         """Whether prompts are tuned at this step."""
         return self._inside(step) and self.aligner.prompt_rate > 0
 
     def _inside(self, step: Step) -> bool:
         return self.aligner.first < (step.index + 1) / step.count <= self.aligner.last
 
-    def moved(self, latent: AVLatent, clean: Callable[[AVLatent], AVLatent]) -> AVLatent:
+    def move_latents(self, latent: AVLatent, clean: Callable[[AVLatent], AVLatent]) -> AVLatent:
         """`latent` moved towards agreement, `inner_steps` times; `clean` gives the clean estimate of one, gradient and all."""
         for _ in range(self.inner_steps):
             latent = self._move(latent, clean)
@@ -234,7 +234,7 @@ class Alignment:
             moved = {name: keep(x, moving[name].detach()) for name, x in moved.items()}
         return replace(latent, **moved)
 
-    def tuned(self, cond: AVCondition, estimate: Callable[[AVCondition], AVLatent]) -> AVCondition:
+    def tune_prompts(self, cond: AVCondition, estimate: Callable[[AVCondition], AVLatent]) -> AVCondition:
         """Guided prompt tuning: y ← y − λ2 ∇_y L. `estimate` gives the clean estimate that prompts `cond` lead to."""
         told = {name: getattr(cond, name) for name in self.aligner.rates}
         prompts = {name: prompt_of(part).detach().requires_grad_() for name, part in told.items()}

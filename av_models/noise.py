@@ -1,39 +1,68 @@
-"""Noise: drawn per latent frame, keyed by (seed, modality, batch row, frame, draw). Draw 0 is what sampling starts from.
+"""Noise, drawn per latent frame from a generator keyed by (seed, modality, batch row, frame, draw).
 
-A longer clip keeps the noise of the part it shares with a shorter one, and row 0 of a batch is the batch of one.
-Philox (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011) is keyed and counted, so every
-frame has a stream of its own. `torch.Generator` on the CPU would keep only 32 bits of such a key.
+A longer clip has the same noise as a shorter one in their shared part, and row 0 of a batch has that of a batch of one.
+The generator is Philox (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): its key and counter give
+every frame an independent stream. `torch.Generator` on the CPU keeps only 32 bits of such a key.
 """
 
 from __future__ import annotations
 
 import numbers
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .contract import AVLatent, LatentShape
+
 VIDEO, AUDIO = 1, 2
 MAX_SEED = 2**64 - 1
-Seed = int | list[int]  # of a batch, or of each of its rows: what the batch of one of that seed gets
+Seed = int | list[int]
+"""The seed of a batch, or a list with one seed for each row, which then gets the noise of a batch of one with that seed."""
+
+
+@dataclass(frozen=True)
+class NoiseSource:
+    """What sampling starts from.
+
+    shape: the latents' shape, or the initial noise itself. video_seed, audio_seed: of the whole batch, or a list with one
+    for each row.
+    """
+
+    shape: LatentShape | AVLatent
+    video_seed: Seed = 0
+    audio_seed: Seed = 0
+
+    def initial(self, device: torch.device) -> AVLatent:
+        """The initial noise, standard normal, float32 on `device`; as it is if `shape` is noise already."""
+        return self.shape if isinstance(self.shape, AVLatent) else self._draw(self.shape, device, 0)
+
+    def fresh(self, like: AVLatent, draw: int) -> AVLatent:
+        """New noise of the size of `like`, independent for each number `draw` ≥ 1."""
+        return self._draw(LatentShape(tuple(like.video.shape), tuple(like.audio.shape)), like.video.device, draw)
+
+    def _draw(self, shape: LatentShape, device: torch.device, draw: int) -> AVLatent:
+        video, audio = video_noise(shape.video, self.video_seed, draw), audio_noise(shape.audio, self.audio_seed, draw)
+        return AVLatent(video.to(device), audio.to(device))
 
 
 def video_noise(shape: Sequence[int], seed: Seed, draw: int = 0) -> Tensor:
-    """Standard normal noise on the CPU, float32. `shape`: [B, C, T, H, W]; one stream per latent frame of T.
+    """Standard normal noise [B, C, T, H, W] on the CPU, float32; one random stream per latent frame of T.
 
-    Raises ValueError if a seed is no whole number from 0 to 2⁶⁴ − 1.
+    draw: 0 is the initial noise. Raises ValueError unless a seed is a whole number from 0 to 2⁶⁴ − 1.
     """
     return _noise(shape, seed, VIDEO, draw)
 
 
 def audio_noise(shape: Sequence[int], seed: Seed, draw: int = 0) -> Tensor:
-    """As `video_noise` for a sound. `shape`: [B, C, T] or [B, C, T, F]; one stream per latent step of T."""
+    """As `video_noise`, [B, C, T] or [B, C, T, F]; one random stream per latent step of T."""
     return _noise(shape, seed, AUDIO, draw)
 
 
 def step_generator(seed: Seed, modality: int) -> torch.Generator | list[torch.Generator]:
-    """What a stochastic scheduler draws from: a CPU generator for one modality (`VIDEO` or `AUDIO`), or one for each row."""
+    """The CPU generator for a stochastic scheduler of one modality (`VIDEO` or `AUDIO`); a list for a list of seeds."""
     if isinstance(seed, list):
         return [step_generator(each, modality) for each in seed]
     bits = _philox(seed, modality)
@@ -42,8 +71,9 @@ def step_generator(seed: Seed, modality: int) -> torch.Generator | list[torch.Ge
 
 
 def check_seed(seed: int, name: str = "seed") -> int:
+    """The seed as int. Raises ValueError unless it is a whole number from 0 to 2⁶⁴ − 1."""
     if not isinstance(seed, numbers.Integral) or not 0 <= seed <= MAX_SEED:
-        raise ValueError(f"{name} is {seed}; give a whole number from 0 to {MAX_SEED}")
+        raise ValueError(f"{name} is {seed}; use a whole number from 0 to {MAX_SEED}")
     return int(seed)
 
 
@@ -55,7 +85,7 @@ def _noise(shape: Sequence[int], seed: Seed, modality: int, draw: int) -> Tensor
     rows, channels, frames, *rest = shape
     if isinstance(seed, list):
         if len(seed) != rows:
-            raise ValueError(f"there are {len(seed)} seeds for {rows} clips; give one for each, or one for all")
+            raise ValueError(f"there are {len(seed)} seeds for {rows} clips; use one for each, or one for all")
         return torch.cat([_noise((1, *shape[1:]), each, modality, draw) for each in seed])
     bits = _philox(seed, modality)
     fresh, normal = bits.state, np.random.Generator(bits).standard_normal

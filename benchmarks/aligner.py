@@ -14,11 +14,14 @@ import sys
 
 import torch
 
+from ..av_models.branch_runner import PromptedModel
 from ..av_models.contract import AVLatent, AVTime, CouplingKind
 from ..av_models.guidance import make_guidance
 from ..av_models.joint_model import JointModel
 from ..av_models.latent_aligner import MADE, Aligner, Alignment, Reference
+from ..av_models.noise import NoiseSource
 from ..av_models.sampling import sample
+from ..av_models.schedule import SamplingSchedule
 from ..bounce.binder import load_bounce_bind
 from ..bounce.shipped import load_untrained_bounce
 from .guidance import interleaved, void
@@ -41,7 +44,8 @@ def of_task(task: str, model: JointModel, runs: int) -> float:
         return aligner.begin(model, shape, (PROMPT, PROMPT), reference)
 
     def step() -> None:
-        sample(model.denoiser, size, condition, condition, make_guidance("none", removed=True), steps=STEPS, alignment=begun())
+        prompted, guidance = PromptedModel(model.denoiser, condition, condition), make_guidance("none", removed=True)
+        sample(prompted, NoiseSource(size), guidance, SamplingSchedule(STEPS), alignment=begun())
 
     def parts() -> None:
         alignment, t = begun(), torch.full((1,), 0.5)

@@ -22,12 +22,15 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from tqdm import tqdm
 
+from ..av_models.branch_runner import PromptedModel
 from ..av_models.contract import AVLatent, CouplingKind
 from ..av_models.experts.base import QKV
 from ..av_models.guidance import make_guidance
 from ..av_models.joint.avfulldit import couple, full_attention
+from ..av_models.noise import NoiseSource
 from ..av_models.path import FLOW
 from ..av_models.sampling import sample
+from ..av_models.schedule import SamplingSchedule
 from ..bounce.shipped import load_joint_model
 
 FORWARD = 0.1  # seconds
@@ -72,7 +75,7 @@ def overhead(runs: int) -> dict[str, float]:
     def beyond(name: str) -> Callable[[], float]:
         def run() -> float:
             waiting, began = Waiting(), time.perf_counter()
-            sample(waiting, shape, *texts, make_guidance(name), steps=STEPS)
+            sample(PromptedModel(waiting, *texts), NoiseSource(shape), make_guidance(name), SamplingSchedule(STEPS))
             sampled, bare = time.perf_counter() - began, time.perf_counter()
             for _ in range(waiting.calls):
                 Waiting().predict(latent, None, None, None)
@@ -138,7 +141,9 @@ def star(runs: int) -> dict[str, float]:
     shape = model.latent_shape(model.shape())
     guidances = {name: make_guidance(name, video_scale=2.5, audio_scale=2.5) for name in ("joint_cfg", "joint_cfg_star")}
     tasks = {
-        name: lambda guidance=guidance: void(sample(model.denoiser, shape, *texts, guidance, steps=STEPS))
+        name: lambda guidance=guidance: void(
+            sample(PromptedModel(model.denoiser, *texts), NoiseSource(shape), guidance, SamplingSchedule(STEPS))
+        )
         for name, guidance in guidances.items()
     }
     took = interleaved(tasks, runs, "star")

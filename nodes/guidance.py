@@ -37,8 +37,6 @@ class DuetGuidance(io.ComfyNode):
     def execute(cls, guidance: dict, a_to_v: float, v_to_a: float) -> io.NodeOutput:
         settings = dict(guidance)
         name, bad_model = settings.pop("guidance"), settings.pop("bad_model", None)
-        if bad_model is not None:
-            settings["bad_removed"] = not getattr(bad_model, "trained", True)  # a MODEL of ComfyUI's is
         strategy = make_guidance(name, **settings, a_to_v=a_to_v, v_to_a=v_to_a)
         return io.NodeOutput(GuidedBy(strategy, bad_model), ui=guidance_report(strategy))
 

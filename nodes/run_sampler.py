@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -13,6 +13,9 @@ from ..av_models.contract import AVCondition, AVLatent
 from ..av_models.shapes import AVShape
 from .host import check_interrupt, io, on_device, report_text
 from .types import AlignedBy, GuidedBy, Prompts, clip_shape, known_parts, unpack_latent
+
+if TYPE_CHECKING:
+    from ..av_models.schedule import SamplingSchedule
 
 MAX_SEED = 0xFFFF_FFFF_FFFF_FFFF
 
@@ -60,9 +63,11 @@ class Settings:
     audio_shift: float = 0.0
 
     @property
-    def grid(self) -> dict[str, float | None]:
-        """The times of picture and sound, as `sample` takes them."""
-        return {"shift": self.shift, "audio_shift": self.audio_shift or None}
+    def schedule(self) -> SamplingSchedule:
+        """The steps and their times."""
+        from ..av_models.schedule import SamplingSchedule  # diffusers: only once something is sampled
+
+        return SamplingSchedule(self.steps, self.shift, self.audio_shift or None, self.eta)
 
 
 def notes_on(model) -> list[str]:
@@ -85,38 +90,32 @@ def sample_latent(
 
     Out of the inference mode in which ComfyUI runs nodes: what comes from there knows no gradient, and is copied.
     """
+    from ..av_models.branch_runner import PromptedModel  # diffusers: only once something is sampled
     from ..av_models.known_parts import KnownParts
-    from ..av_models.sampling import BadModel, sample, sampling_cost  # diffusers: only once something is sampled
+    from ..av_models.noise import NoiseSource
+    from ..av_models.sampling import RunOptions, sample, sampling_cost
 
     shape = clip_shape(latent, model)
     streams, known = unpack_latent(latent).each(torch.clone), known_parts(latent)
     guidance.require_ours()
-    strategy, bad = guidance.strategy, guidance.bad_model
+    bad = guidance.bad_model
+    strategy = model.supported(guidance.strategy, bad)
     if bad is not None:
         clip_shape(latent, bad, "bad_model: latent")
     binders = parts_of(aligned.aligner.binder) if aligned else []
     on_device(model, *([] if bad is None else [bad]), *binders)
-    if not model.trained:
-        strategy = replace(strategy, removed=True)
     alignment = aligned and _begun(aligned, model, shape, prompts, streams.to(model.device), known)
-    cost = sampling_cost(strategy, settings.steps, **settings.grid, batch_branches=settings.batch_branches, alignment=alignment)
+    cost = sampling_cost(strategy, settings.schedule, batch_branches=settings.batch_branches, alignment=alignment)
     report_text(f"{cost.branches_per_step:g} branches a step in {cost.forwards_per_step:g} network calls", node_id)
     return sample(
-        model.denoiser,
-        model.latent_shape(shape, streams.rows),
-        *_asked(prompts, model, shape),
+        PromptedModel(model.denoiser, *_asked(prompts, model, shape)),
+        NoiseSource(model.latent_shape(shape, streams.rows), settings.video_seed, settings.audio_seed),
         strategy,
-        steps=settings.steps,
-        video_seed=settings.video_seed,
-        audio_seed=settings.audio_seed,
-        **settings.grid,
-        eta=settings.eta,
-        batch_branches=settings.batch_branches,
-        bad_model=None if bad is None else BadModel(bad.denoiser, *_asked(prompts, bad, shape)),
-        given=None if known is None else KnownParts(streams.to(model.device), known.to(model.device), model.given),
+        settings.schedule,
+        bad_model=None if bad is None else PromptedModel(bad.denoiser, *_asked(prompts, bad, shape)),
+        known=None if known is None else KnownParts(streams.to(model.device), known.to(model.device), model.known_mode),
         alignment=alignment,
-        callback=callback,
-        check_interrupt=check_interrupt,
+        options=RunOptions(settings.batch_branches, callback, check_interrupt),
     )
 
 

@@ -14,9 +14,11 @@ from duet_av.av_models.contract import AVCondition, AVLatent, Condition
 from duet_av.av_models.guidance import make_guidance
 from duet_av.av_models.known_parts import KnownParts
 from duet_av.av_models.latent_aligner import PAIRS, Adam, Aligner, Reference, same_spectrum
-from duet_av.av_models.sampling import sample, sampling_cost
+from duet_av.av_models.sampling import sampling_cost
+from duet_av.av_models.schedule import SamplingSchedule
 from duet_av.bounce.binder import load_bounce_bind
 from duet_av.bounce.shipped import load_untrained_bounce
+from duet_av.tests.sample_with import sample_with
 from duet_av.tests.tiny import tiny_model
 
 STEPS = 5
@@ -59,7 +61,7 @@ def made(model, aligner: Aligner | None = None, texts=("", ""), reference=Refere
     alignment = aligner and aligner.begin(model, shape, texts, reference)
     conditions = model.encode(*texts), model.encode("", "")
     settings = {"video_scale": 2.0, "audio_scale": 2.0} if guidance == "cfg" else {}
-    result = sample(
+    result = sample_with(
         model.denoiser, model.latent_shape(shape), *conditions, make_guidance(guidance, **settings), steps=STEPS, video_seed=1,
         audio_seed=2, alignment=alignment, **options,
     )  # fmt: skip
@@ -129,7 +131,7 @@ def one_move(model, **settings):
     aligner = Aligner(binder=ToyBinder(), task="a2v", words=0.0, **settings)
     alignment = aligner.begin(model, model.shape(), ("", ""), Reference(audio=-torch.ones(1, 1, 16_000), sample_rate=8000))
     latent = made(model)[0].latent
-    after = alignment.moved(latent, lambda x: x)
+    after = alignment.move_latents(latent, lambda x: x)
     return alignment, latent, after
 
 
@@ -207,7 +209,7 @@ def test_a_sound_that_stays_keeps_no_graph():
     aligner = Aligner(binder=Noting(load_bounce_bind()), words=0.0, video_rate=0.1, audio_rate=0.0, save_memory=False)
     alignment, size = aligner.begin(model, model.shape(), ("", "")), model.latent_shape(model.shape())
     latent = AVLatent(torch.randn(size.video), torch.randn(size.audio))
-    assert not torch.equal(alignment.moved(latent, lambda x: x).video, latent.video)
+    assert not torch.equal(alignment.move_latents(latent, lambda x: x).video, latent.video)
     assert len(seen) == 1 and not seen[0].requires_grad
 
 
@@ -228,9 +230,9 @@ def test_the_clean_estimate_pairs_the_stepped_latent_with_its_own_noise_level(mo
     loss = alignment.loss
     alignment.loss = lambda clean: (seen.append(clean), loss(clean))[1]
     estimates = []
-    sample(
+    sample_with(
         model.denoiser, model.latent_shape(model.shape()), model.encode("", ""), model.encode("", ""), make_guidance("none"),
-        steps=STEPS, alignment=alignment, callback=lambda step, steps, x0: estimates.append(x0),
+        steps=STEPS, alignment=alignment, on_step=lambda step, steps, x0: estimates.append(x0),
     )  # fmt: skip
     assert len(seen) == len(estimates) == STEPS
     for ours, before in zip(seen, estimates):
@@ -256,7 +258,7 @@ def test_every_clip_of_a_batch_has_its_prompt_tuned_by_itself(model):
 
     def first(rows: AVLatent) -> Tensor:
         alignment = tuned.begin(model, model.shape(), ("", ""))
-        return sample(model.denoiser, rows, cond, cond, strategy, steps=3, alignment=alignment).latent.video[:1]
+        return sample_with(model.denoiser, rows, cond, cond, strategy, steps=3, alignment=alignment).latent.video[:1]
 
     torch.testing.assert_close(first(noise), first(noise[:1]), atol=1e-4, rtol=1e-4)
 
@@ -268,7 +270,7 @@ def test_a_prompt_of_one_vector_is_tuned(model):
     told = AVCondition(cond.video, Condition(torch.zeros(1, 0, 1), torch.zeros(1, 0, dtype=torch.bool), vector=vector))
     alignment = strong(words=0.0, prompt_rate=1.0).begin(model, model.shape(), ("", ""))
     latent = made(model)[0].latent
-    asked = alignment.tuned(told, lambda c: AVLatent(latent.video, latent.audio * c.audio.vector.mean()))
+    asked = alignment.tune_prompts(told, lambda c: AVLatent(latent.video, latent.audio * c.audio.vector.mean()))
     assert not torch.equal(asked.audio.vector, vector) and asked.audio.tokens.shape[1] == 0
 
 
@@ -287,7 +289,7 @@ def test_steps_ahead_lead_where_the_sampler_would_go(model):
     loss = alignment.loss
     alignment.loss = lambda clean: (seen.append(clean), loss(clean))[1]
     cond, size = model.encode("", ""), model.latent_shape(model.shape())
-    result = sample(model.denoiser, size, cond, cond, make_guidance("none"), steps=STEPS, alignment=alignment)
+    result = sample_with(model.denoiser, size, cond, cond, make_guidance("none"), steps=STEPS, alignment=alignment)
     torch.testing.assert_close(seen[-1].video.detach(), result.latent.video, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(seen[-1].audio.detach(), result.latent.audio, atol=1e-4, rtol=1e-4)
 
@@ -300,9 +302,9 @@ def test_steps_ahead_lead_where_the_sampler_would_go(model):
 def test_the_cost_of_aligned_sampling_is_known_before(model, settings, batched):
     guidance = make_guidance("cfg", video_scale=2.0, audio_scale=2.0, interval_low=0.5)
     alignment = strong(words=0.0, **settings).begin(model, model.shape(), ("", ""))
-    cost = sampling_cost(guidance, STEPS, batch_branches=batched, alignment=alignment)
+    cost = sampling_cost(guidance, SamplingSchedule(STEPS), batch_branches=batched, alignment=alignment)
     cond, size = model.encode("", ""), model.latent_shape(model.shape())
-    result = sample(model.denoiser, size, cond, cond, guidance, steps=STEPS, batch_branches=batched, alignment=alignment)
+    result = sample_with(model.denoiser, size, cond, cond, guidance, steps=STEPS, batch_branches=batched, alignment=alignment)
     assert (result.branches_per_step, result.forwards_per_step) == (cost.branches_per_step, cost.forwards_per_step)
 
 
@@ -321,7 +323,7 @@ def test_a_move_with_nan_in_its_gradient_is_left_out_counted_and_said(model, mov
     result, alignment = made(model, strong(binder=Nan(), words=0.0, **moves))
     assert alignment.skipped and result.latent.video.isfinite().all()
     [warning] = result.warnings
-    assert warning == f"{alignment.skipped} of the aligner's moves had NaN in their gradient and were left out; lower its rates"
+    assert warning == f"{alignment.skipped} of the aligner's moves had NaN in their gradient and were skipped; lower its rates"
 
 
 def test_what_rates_blew_up_is_said(model):
@@ -352,7 +354,7 @@ def test_what_is_known_is_agreed_with_as_it_is(model):
 
     for through in (False, True):
         aligner = strong(binder=Noting(), words=0.0, video_rate=0.0, through_denoiser=through)
-        made(model, aligner, given=KnownParts(known, where, "renoised"))
+        made(model, aligner, known=KnownParts(known, where, "renoised"))
     true = model.decode(known, model.shape())[0]
     assert seen and all(torch.allclose(frames, true, atol=1e-5) for frames in seen)
 
@@ -370,7 +372,7 @@ def test_a_move_in_half_precision_leads_where_the_whole_one_does(model):
     latent, moved = made(model)[0].latent, []
     for aligner in (half, whole):
         alignment = aligner.begin(model, model.shape(), ("", ""), tone)
-        moved.append(alignment.moved(latent, lambda x: x).video - latent.video)
+        moved.append(alignment.move_latents(latent, lambda x: x).video - latent.video)
     assert not torch.equal(*moved) and torch.cosine_similarity(*(x.flatten() for x in moved), dim=0) > 0.9
 
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from duet_av.av_models.contract import AVLatent
 from duet_av.av_models.guidance import make_guidance
 from duet_av.av_models.latent_aligner import Aligner
-from duet_av.av_models.sampling import sample
 from duet_av.tests.pipelines import ANIMATEDIFF_BETAS, AUDIOLDM_BETAS, DDIM, MOST_FRAMES, animatediff, asked, audioldm, pair
+from duet_av.tests.sample_with import sample_with
 from duet_av.tests.toy_binder import Quarters
 
 STEPS, FRAMES, SIZE = 3, 3, 16
@@ -38,7 +38,7 @@ def noise() -> AVLatent:
 
 
 def by_sampler(video, audio, noise, scale: float, batched: bool, alignment=None) -> AVLatent:
-    return sample(
+    return sample_with(
         pair(video, audio).denoiser, noise, asked(video, audio, WORDS), asked(video, audio, NEGATIVE),
         make_guidance("cfg", video_scale=scale, audio_scale=scale), steps=STEPS, parity=True, batch_branches=batched,
         video_scheduler=video.scheduler, audio_scheduler=audio.scheduler, alignment=alignment,
@@ -53,7 +53,7 @@ def by_pipelines(video, audio, noise, scale: float) -> AVLatent:
     sounds: list[Tensor] = []  # AudioLDM's pipeline gives waveforms, and its latents to a callback alone
     audio(
         WORDS, SECONDS, STEPS, guidance_scale=scale, negative_prompt=NEGATIVE, latents=noise.audio,
-        callback=lambda step, t, latents: sounds.append(latents),
+        on_step=lambda step, t, latents: sounds.append(latents),
     )  # fmt: skip
     return AVLatent(picture, sounds[-1])
 

@@ -16,9 +16,9 @@ from duet_av.av_models.joint.separate_experts import SeparateExperts
 from duet_av.av_models.known_parts import KnownParts
 from duet_av.av_models.latent_aligner import Aligner
 from duet_av.av_models.path import DDPM, EDM, FLOW
-from duet_av.av_models.sampling import sample
 from duet_av.tests import small, unets
 from duet_av.tests.pipelines import animatediff, asked, audioldm, pair
+from duet_av.tests.sample_with import sample_with
 from duet_av.tests.toy_binder import Quarters
 
 REMOVED = CouplingKind.REMOVED
@@ -51,9 +51,9 @@ def test_the_pair_knows_what_its_experts_know():
 def test_a_coupling_is_refused_in_one_line():
     model, latent, _, positive, negative = apart()
     with pytest.raises(ValueError) as error:
-        sample(model, latent, positive, negative, make_guidance("joint_cfg"), steps=2)
+        sample_with(model, latent, positive, negative, make_guidance("joint_cfg"), steps=2)
     assert str(error.value) == (
-        "guidance joint_cfg needs coupling full, which this model cannot do; choose a guidance that does with removed"
+        "guidance joint_cfg needs coupling full, cut, which this model cannot do; choose a guidance that does with removed"
     )
 
 
@@ -112,7 +112,7 @@ def test_the_network_of_what_is_given_does_not_run_and_nothing_else_changes(make
     guidance = make_guidance(name, video_scale=2.0, audio_scale=3.0, rescale=0.5, removed=True)
 
     def run():
-        return sample(model, latent, positive, negative, guidance, steps=3, given=given)
+        return sample_with(model, latent, positive, negative, guidance, steps=3, known=given)
 
     half = run()
     assert ran == []
@@ -129,7 +129,7 @@ def test_coupled_rows_and_streams_given_in_part_need_both_networks(removed, know
     given, ran = given_whole(latent, "video"), calls(model.video)
     part = torch.tensor([True, known]).view(2, 1, 1, 1, 1)  # of the batch's rows
     given = replace(given, known=AVLatent(part, given.known.audio))
-    sample(model, latent, positive, negative, make_guidance("none", removed=removed), steps=1, given=given)
+    sample_with(model, latent, positive, negative, make_guidance("none", removed=removed), steps=1, known=given)
     assert ran
 
 
@@ -143,7 +143,7 @@ def test_animatediff_and_audioldm_are_brought_to_agree(update, rate):
 
     def distance(alignment=None) -> float:
         """Between picture and sound of what is made."""
-        made = sample(
+        made = sample_with(
             model.denoiser, model.latent_shape(shape), asked(video, audio, "a red ball"), asked(video, audio, ""),
             make_guidance("none", removed=True), steps=5, alignment=alignment,
         ).latent  # fmt: skip

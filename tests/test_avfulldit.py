@@ -11,8 +11,8 @@ from duet_av.av_models.experts.base import QKV
 from duet_av.av_models.guidance import make_guidance
 from duet_av.av_models.joint.avfulldit import AVFullDiT, added_cross_attention, attend, full_attention, joint_attention
 from duet_av.av_models.noise import audio_noise, video_noise
-from duet_av.av_models.sampling import sample
 from duet_av.tests import small
+from duet_av.tests.sample_with import sample_with
 
 FULL, CUT, REMOVED = CouplingKind.FULL, CouplingKind.CUT, CouplingKind.REMOVED
 VIDEO_ROWS, SOUND_ROWS, TEXT_ROWS, SIZE = 12, 9, 5, 16
@@ -140,7 +140,7 @@ def test_cross_attention_is_attention_to_the_other_beside_that_to_oneself():
 
 
 def test_an_attention_that_is_none_is_named():
-    with pytest.raises(ValueError, match="attention is 'sum'; give one of full, cross"):
+    with pytest.raises(ValueError, match="attention is 'sum'; use one of full, cross"):
         AVFullDiT(small.video_expert(), small.audio_expert(), 2, attention="sum")
 
 
@@ -197,12 +197,12 @@ def test_rows_of_mixed_coupling_equal_calls_of_their_own_in_order():
 def test_a_row_that_skips_a_block_is_that_row_of_a_model_without_it(block):
     model, latent, t, cond = small.joint(), small.latent(3), small.times(3), small.condition(3)
     plain, out = (model.predict(latent, t, cond, [FULL, CUT, FULL], skip) for skip in (None, [None, block, block]))
-    reference, left_out = small.joint(), list(model.aligned())[block][1]
+    reference, left_out = small.joint(), list(model.aligned_blocks())[block][1]
 
-    def run(block_v, block_a, new, v, a, counts):
-        return (v, a) if block_a is left_out else AVFullDiT.run(model, block_v, block_a, new, v, a, counts)
+    def run(blocks, v, a, counts):
+        return (v, a) if blocks[1] is left_out else AVFullDiT.run_blocks(model, blocks, v, a, counts)
 
-    reference.aligned, reference.run = model.aligned, run
+    reference.aligned_blocks, reference.run_blocks = model.aligned_blocks, run
     without = reference.predict(latent, t, cond, [FULL, CUT, FULL])
     for modality in ("video", "audio"):
         got, kept, gone = (getattr(each, modality) for each in (out, plain, without))
@@ -228,7 +228,7 @@ def test_parity_mode_is_each_expert_s_own_scheduler_loop_bit_for_bit():
     model, positive, negative = small.joint(), small.condition(1), small.condition(1, seed=60)
     shape = LatentShape((1, small.VIDEO_CHANNELS, 3, 4, 4), (1, small.AUDIO_CHANNELS, 19))
     schedulers = FlowMatchEulerDiscreteScheduler(shift=5.0), FlowMatchEulerDiscreteScheduler(shift=1.0)
-    out = sample(
+    out = sample_with(
         model, shape, positive, negative, make_guidance("cfg", video_scale=5.0, audio_scale=4.5), steps=3, video_seed=1,
         audio_seed=2, video_scheduler=schedulers[0], audio_scheduler=schedulers[1], parity=True, batch_branches=False,
     ).latent  # fmt: skip

@@ -11,8 +11,8 @@ import torch
 
 from duet_av.av_models.checkpoint import read_card
 from duet_av.av_models.guidance import make_guidance
-from duet_av.av_models.sampling import sample
 from duet_av.bounce.shipped import BOUNCE, load_joint_model
+from duet_av.tests.sample_with import sample_with
 
 ROOT = Path(__file__).parent.parent
 MODELS = sorted((ROOT / "bounce" / "models").glob("*.safetensors"))
@@ -81,7 +81,7 @@ def _sampled(model, frames=32, **settings):
     texts = model.encode("a small red metal ball bouncing", "a small metal ball clanging"), model.encode("", "")
     strength = {name: settings.pop(name) for name in ("a_to_v", "v_to_a") if name in settings}
     guidance = make_guidance("joint_cfg", video_scale=2.0, audio_scale=2.0, **strength)
-    result = sample(model.denoiser, model.latent_shape(shape), *texts, guidance, steps=2, **settings)
+    result = sample_with(model.denoiser, model.latent_shape(shape), *texts, guidance, steps=2, **settings)
     return model.decode(result.latent, shape)
 
 

@@ -83,7 +83,7 @@ def test_two_of_one_strategy_are_told_apart_by_what_differs():
     curve = Curve(((0.0, 1.0), (1.0, 0.0)))
     pair = make_guidance("cfg", video_scale=2.0), make_guidance("cfg", video_scale=2.0, scale_curve=curve)
     assert labels(pair) == ["cfg scale_curve –", "cfg scale_curve 0:1 1:0"]
-    assert difference_lines([pair[0], make_guidance("joint_cfg")]) == ["video_scale: 2, 1", "audio_scale: 4.5, 1"]
+    assert difference_lines([pair[0], make_guidance("joint_cfg")]) == ["video_scale: 2, 2.5"]
     assert difference_lines([pair[0], make_guidance("none")]) == ["only the strategy differs"]
     assert differences(pair) == {"scale_curve": [None, curve]} and short(2.5) == "2.5"
     assert labels([pair[0], pair[0]]) == ["cfg (1)", "cfg (2)"]

@@ -17,12 +17,8 @@ def by_blocks(expert, x, t, text) -> torch.Tensor:
     return expert.head(stream)
 
 
-def wan_block(expert, block, stream: ExpertState) -> ExpertState:
-    """A block as the joint model takes it apart."""
-    return expert.finish(block, stream, attend(expert.project(block, expert.attention_input(block, stream), stream)))
-
-
-def flux_block(expert, block, stream: ExpertState) -> ExpertState:
+def split_block(expert, block, stream: ExpertState) -> ExpertState:
+    """A block run in the parts that the joint model uses."""
     rows, kept = expert.attention_input(block, stream)
     return expert.finish(block, stream, kept, attend(expert.project(block, rows, stream)))
 
@@ -41,7 +37,7 @@ def test_wan_in_parts_is_the_transformer_bit_for_bit(length):
     stream = expert.embed(x, t, text)
     for block in expert.blocks:
         whole = expert.run(block, stream)
-        assert same(wan_block(expert, block, stream), whole)
+        assert same(split_block(expert, block, stream), whole)
         stream = whole
 
 
@@ -57,7 +53,7 @@ def test_flux_in_parts_is_the_transformer_bit_for_bit(dual, single, length):
     stream = expert.embed(x, t, text)
     for block in expert.blocks:
         whole = expert.run(block, stream)
-        assert same(flux_block(expert, block, stream), whole)
+        assert same(split_block(expert, block, stream), whole)
         stream = whole
 
 

@@ -9,10 +9,10 @@ from duet_av.av_models.contract import AVLatent, CouplingKind
 from duet_av.av_models.guidance import make_guidance
 from duet_av.av_models.join_experts import join_experts
 from duet_av.av_models.joint_model import JointModel
-from duet_av.av_models.sampling import sample
 from duet_av.bounce.shipped import load_joint_model
 from duet_av.commands import main
 from duet_av.tests import small
+from duet_av.tests.sample_with import sample_with
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_decoding_trims_to_what_was_asked(model, frames, height, width):
 def test_from_prompts_to_picture_and_sound(model):
     shape = model.shape(frames=6)
     guidance = make_guidance("joint_cfg", video_scale=2.0, audio_scale=2.0)
-    out = sample(model.denoiser, model.latent_shape(shape), model.encode("a red ball", "metal bounces"),
+    out = sample_with(model.denoiser, model.latent_shape(shape), model.encode("a red ball", "metal bounces"),
                  model.encode("", ""), guidance, steps=2)  # fmt: skip
     pictures, sound = model.decode(out.latent, shape)
     assert pictures.shape == (1, 6, 32, 32, 3) and sound.shape == (1, 1, 6000) and out.warnings == ()

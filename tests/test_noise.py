@@ -59,7 +59,7 @@ def test_noise_is_standard_normal_and_uncorrelated_between_frames():
 
 @pytest.mark.parametrize("seed", [-1, 2**64, 1.5, float("nan"), "7", None])
 def test_a_bad_seed_is_named(seed):
-    with pytest.raises(ValueError, match="^seed is .*; give a whole number from 0 to 18446744073709551615$"):
+    with pytest.raises(ValueError, match="^seed is .*; use a whole number from 0 to 18446744073709551615$"):
         video_noise((1, 1, 1, 1, 1), seed)
 
 

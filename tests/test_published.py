@@ -19,9 +19,9 @@ from duet_av.av_models.joint.jointdit import JointDiT
 from duet_av.av_models.joint.separate_experts import SeparateExperts
 from duet_av.av_models.media.fit import fit_frames
 from duet_av.av_models.published.load_published import load_published
-from duet_av.av_models.sampling import sample
 from duet_av.tests import pipelines, small
 from duet_av.tests.published import audioldm2_pipeline, saved, svd_pipeline
+from duet_av.tests.sample_with import sample_with
 
 SIZE, FRAMES, STEPS = 16, 3, 3
 NO_CODEC = "none", "none"
@@ -57,7 +57,7 @@ def sampled(model, picture, start=None, scale=2.0, **options):
     shape = clip(model)
     asked = model.encode("", "metal ball", picture, shape), model.encode("", "rain", None, shape)
     guidance = replace(make_guidance("cfg", video_scale=scale, audio_scale=scale), removed=True)
-    return sample(model.denoiser, start or model.latent_shape(shape), *asked, guidance, **{"steps": 2} | options).latent
+    return sample_with(model.denoiser, start or model.latent_shape(shape), *asked, guidance, **{"steps": 2} | options).latent
 
 
 def test_both_folders_become_an_untrained_jointdit_that_makes_frames_and_sound(model, picture):
@@ -96,7 +96,7 @@ def test_the_picture_is_the_pipelines(model, picture):
     shape = clip(model)
     asked = model.encode("", "", picture, shape), model.encode("", "", None, shape)
     guidance = make_guidance("cfg", video_scale=3.0, audio_scale=3.0, frame_ramp=0.0)
-    ours = sample(model.denoiser, noise, *asked, guidance, steps=STEPS, parity=True, video_scheduler=pipeline.scheduler)
+    ours = sample_with(model.denoiser, noise, *asked, guidance, steps=STEPS, parity=True, video_scheduler=pipeline.scheduler)
     theirs = pipeline(
         pipeline.video_processor.numpy_to_pil(fitted(model, picture).numpy()), SIZE, SIZE, FRAMES, STEPS, fps=7,
         latents=noise.video.transpose(1, 2).contiguous(), generator=torch.Generator().manual_seed(0), output_type="latent",
@@ -122,7 +122,7 @@ def test_the_sound_is_the_pipelines_from_words_to_waveform(model, picture):
     shape = model.shape(seconds=3 / 7, height=SIZE, width=SIZE)
     noise = AVLatent(torch.randn(1, 4, FRAMES, SIZE // 2, SIZE // 2), torch.randn(1, 4, 343, 4))
     asked = model.encode("", "metal ball", picture, shape)
-    ours = sample(
+    ours = sample_with(
         model.denoiser, noise, asked, asked, make_guidance("none"), steps=STEPS, parity=True,
         audio_scheduler=pipeline.scheduler,
     ).latent.audio  # fmt: skip
@@ -173,7 +173,7 @@ def test_a_pair_that_was_never_woven_stays_apart(folders, picture, video, audio)
     assert isinstance(model.denoiser, SeparateExperts) and not model.trained and model.card["architecture"] == "SeparateExperts"
     shape = clip(model)
     asked = model.encode("a ball", "rattle", picture if model.takes_image else None, shape)
-    latent = sample(
+    latent = sample_with(
         model.denoiser, model.latent_shape(shape), asked, asked, replace(make_guidance("none"), removed=True), steps=2
     ).latent  # fmt: skip
     frames, sound = model.decode(latent, shape)

@@ -10,13 +10,17 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 
+from duet_av.av_models.branch_runner import PromptedModel
+from duet_av.av_models.clock import time_grid
 from duet_av.av_models.contract import AVLatent, AVTime, CouplingKind, LatentShape
 from duet_av.av_models.guidance import GUIDANCE, AffineGuidance, Branch, Curve, Weight, make_guidance
 from duet_av.av_models.known_parts import KnownParts
 from duet_av.av_models.noise import audio_noise, video_noise
 from duet_av.av_models.parameterization import convert, to_x0
 from duet_av.av_models.path import DDPM, EDM
-from duet_av.av_models.sampling import BadModel, sample, sampling_cost, time_grid
+from duet_av.av_models.sampling import sampling_cost
+from duet_av.av_models.schedule import SamplingSchedule
+from duet_av.tests.sample_with import sample_with
 from duet_av.tests.toy import AUDIO_CHANNELS, VIDEO_CHANNELS, GaussianJoint, ToyJoint, plain_condition, toy_condition
 
 SHAPE = LatentShape((1, VIDEO_CHANNELS, 3, 4, 4), (1, AUDIO_CHANNELS, 9))
@@ -28,7 +32,7 @@ NONE = make_guidance("none")
 
 def run(guidance=JOINT, model=None, start=SHAPE, **options):
     options = {"steps": 4, "video_seed": 11, "audio_seed": 12, **options}
-    return sample(model or ToyJoint(), start, POSITIVE, NEGATIVE, guidance, **options)
+    return sample_with(model or ToyJoint(), start, POSITIVE, NEGATIVE, guidance, **options)
 
 
 def equal(x: AVLatent, y: AVLatent) -> bool:
@@ -73,7 +77,7 @@ def gaussian(guidance, steps: int = 400, **options) -> tuple[float, float, float
     """Means of video and audio, and the error of the whole sample against mean + std · ε."""
     model = GaussianJoint(std=0.5, cross=0.75)
     texts = plain_condition(2.0), plain_condition(-1.0)
-    result = sample(model, SHAPE, *texts, guidance, bad_model=BadModel(GaussianJoint(std=0.5, cross=0.0), *texts),
+    result = sample_with(model, SHAPE, *texts, guidance, bad_model=PromptedModel(GaussianJoint(std=0.5, cross=0.0), *texts),
                     steps=steps, video_seed=11, audio_seed=12, **options)  # fmt: skip
     residual = [x - 0.5 * e for x, e in ((result.latent.video, noise().video), (result.latent.audio, noise().audio))]
     means = [float(r.mean()) for r in residual]
@@ -113,7 +117,7 @@ def test_an_interval_guides_the_part_of_the_path_that_it_names():
 
 def test_gaussian_data_end_with_the_right_spread():
     big = LatentShape((1, VIDEO_CHANNELS, 4, 32, 32), (1, AUDIO_CHANNELS, 4000))
-    out = sample(GaussianJoint(0.5), big, plain_condition(2.0), plain_condition(0.0), NONE, steps=100).latent
+    out = sample_with(GaussianJoint(0.5), big, plain_condition(2.0), plain_condition(0.0), NONE, steps=100).latent
     for x in (out.video, out.audio):
         assert float(x.mean()) == pytest.approx(2.75, abs=0.02) and float(x.std()) == pytest.approx(0.5, abs=0.02)
 
@@ -147,9 +151,9 @@ def test_each_modality_is_told_its_own_time_and_stepped_on_its_own_grid():
 def test_cost_knows_an_interval_on_two_grids():
     guidance = make_guidance("cfg", video_scale=3.0, audio_scale=3.0, interval_low=0.5)
     settings = {"steps": 8, "shift": 8.0, "audio_shift": 1.0}
-    cost, ran = sampling_cost(guidance, **settings), run(guidance, **settings)
+    cost, ran = sampling_cost(guidance, SamplingSchedule(**settings)), run(guidance, **settings)
     assert cost.branches_per_step == ran.branches_per_step
-    assert cost.branches_per_step == sampling_cost(guidance, 8, shift=8.0).branches_per_step  # while either is guided
+    assert cost.branches_per_step == sampling_cost(guidance, SamplingSchedule(8, 8.0)).branches_per_step  # while either is guided
 
 
 # Identities.
@@ -182,8 +186,8 @@ def test_batched_equals_unbatched_and_the_cost_is_known_before(guidance):
     latents = []
     for batched in (True, False):
         models = ToyJoint(), ToyJoint(seed=1)
-        result = run(guidance, models[0], PAIR, bad_model=BadModel(models[1], POSITIVE, NEGATIVE), batch_branches=batched)
-        cost = sampling_cost(guidance, 4, batch_branches=batched)
+        result = run(guidance, models[0], PAIR, bad_model=PromptedModel(models[1], POSITIVE, NEGATIVE), batch_branches=batched)
+        cost = sampling_cost(guidance, SamplingSchedule(4), batch_branches=batched)
         calls = models[0].calls + models[1].calls
         assert len(calls) == cost.forwards and sum(calls) == 2 * cost.branches
         assert result.forwards_per_step == cost.forwards_per_step
@@ -196,7 +200,7 @@ def test_batched_equals_unbatched_and_the_cost_is_known_before(guidance):
 @pytest.mark.parametrize("bounds", [(0.7, 1.0), (0.0, 0.6), (0.35, 0.85)])
 def test_the_cost_is_known_where_a_bound_meets_a_step(steps, bounds):
     guidance = make_guidance("cfg", interval_low=bounds[0], interval_high=bounds[1])
-    result, cost = run(guidance, steps=steps), sampling_cost(guidance, steps)
+    result, cost = run(guidance, steps=steps), sampling_cost(guidance, SamplingSchedule(steps))
     inside = sum(bounds[0] - 1e-9 <= 1 - i / steps <= bounds[1] + 1e-9 for i in range(steps))
     assert result.branches_per_step == cost.branches_per_step == pytest.approx(1 + inside / steps)
 
@@ -204,7 +208,7 @@ def test_the_cost_is_known_where_a_bound_meets_a_step(steps, bounds):
 def test_a_prompt_of_another_length_is_padded_in_a_batch():
     negative = toy_condition(2, length=8)
     batched, in_turn = (
-        sample(ToyJoint(), SHAPE, POSITIVE, negative, JOINT, steps=3, batch_branches=b).latent for b in (True, False)
+        sample_with(ToyJoint(), SHAPE, POSITIVE, negative, JOINT, steps=3, batch_branches=b).latent for b in (True, False)
     )
     assert_close(batched, in_turn)
 
@@ -231,7 +235,7 @@ class FirstLatent(ToyJoint):
 @pytest.mark.parametrize("name", GUIDANCE)
 def test_with_a_to_v_zero_another_sound_leaves_the_picture_bit_identical(name, batched):
     deaf, hearing = with_scales(name, 3.0, 2.0, a_to_v=0.0), with_scales(name, 3.0, 2.0)
-    options = {"bad_model": BadModel(ToyJoint(seed=1), POSITIVE, NEGATIVE), "batch_branches": batched}
+    options = {"bad_model": PromptedModel(ToyJoint(seed=1), POSITIVE, NEGATIVE), "batch_branches": batched}
     one, other = (run(deaf, audio_seed=seed, **options).latent for seed in (12, 99))
     assert torch.equal(one.video, other.video) and not torch.equal(one.audio, other.audio)
     one, other = (run(hearing, audio_seed=seed, **options).latent for seed in (12, 99))
@@ -350,7 +354,7 @@ def test_eta_follows_ddim():
 
 def test_ancestral_sampling_keeps_the_distribution():
     model, text, many = GaussianJoint(std=0.5, cross=0.0), plain_condition(2.0), LatentShape((1, 4, 3, 40, 40), SHAPE.audio)
-    straight, ancestral = (sample(model, many, text, text, NONE, steps=200, eta=eta).latent.video for eta in (0.0, 1.0))
+    straight, ancestral = (sample_with(model, many, text, text, NONE, steps=200, eta=eta).latent.video for eta in (0.0, 1.0))
     assert float(ancestral.mean()) == pytest.approx(2.0, abs=0.02) and float(ancestral.std()) == pytest.approx(0.5, rel=0.03)
     assert abs(torch.corrcoef(torch.stack([straight.flatten(), ancestral.flatten()]))[0, 1]) < 0.1
 
@@ -374,7 +378,7 @@ class OtherWorlds(GaussianJoint):
 
 def in_other_worlds(eta: float, shape: LatentShape = SHAPE, **options) -> AVLatent:
     text = plain_condition(2.0)
-    return sample(OtherWorlds(std=0.5), shape, text, text, NONE, **{"steps": 100} | options, eta=eta).latent
+    return sample_with(OtherWorlds(std=0.5), shape, text, text, NONE, **{"steps": 100} | options, eta=eta).latent
 
 
 @pytest.mark.parametrize("eta", [0.0, 1.0])
@@ -408,13 +412,13 @@ class Seeing:
     def __init__(self):
         self.seen = []
 
-    def active(self, step):
+    def moves_latents(self, step):
         return True
 
-    def tunes(self, step):
+    def tunes_prompts(self, step):
         return False
 
-    def moved(self, latent, clean):
+    def move_latents(self, latent, clean):
         self.seen.append(clean(latent))
         return latent
 
@@ -422,7 +426,7 @@ class Seeing:
 @pytest.mark.parametrize("eta", [0.0, 0.7, 3.0])
 def test_an_aligner_sees_the_clean_estimate_whatever_noise_is_in_the_state(eta):
     seeing, told = Seeing(), []
-    run(alignment=seeing, eta=eta, callback=lambda step, steps, x0: told.append(x0))
+    run(alignment=seeing, eta=eta, on_step=lambda step, steps, x0: told.append(x0))
     for seen, x0 in zip(seeing.seen, told, strict=True):
         assert_close(seen, x0, atol=1e-4)
 
@@ -430,14 +434,14 @@ def test_an_aligner_sees_the_clean_estimate_whatever_noise_is_in_the_state(eta):
 def test_what_is_given_comes_out_as_it_was_with_noise_drawn_anew():
     clip, known = noise(), torch.tensor([True, False, False]).view(1, 1, 3, 1, 1)
     given = KnownParts(clip, AVLatent(known, torch.zeros(1, 1, 1, dtype=torch.bool)), "renoised")
-    out = run(given=given, eta=1.0, video_seed=3).latent.video
+    out = run(known=given, eta=1.0, video_seed=3).latent.video
     assert torch.equal(out[:, :, 0], clip.video[:, :, 0]) and not torch.isclose(out[:, :, 1:], clip.video[:, :, 1:]).all()
 
 
 @pytest.mark.parametrize("eta", [0.0, 1.0])
 def test_a_step_without_branches_stands_still(eta):
     told = []
-    run(make_guidance("cfg_zero_star", zero_steps=3), eta=eta, callback=lambda step, steps, x0: told.append(x0))
+    run(make_guidance("cfg_zero_star", zero_steps=3), eta=eta, on_step=lambda step, steps, x0: told.append(x0))
     for x0 in told[:3]:
         assert_close(x0, noise())
     assert not torch.isclose(told[3].video, noise().video).all()
@@ -445,7 +449,7 @@ def test_a_step_without_branches_stands_still(eta):
 
 def test_callback_gets_every_step_and_the_clean_estimates():
     seen = []
-    result = run(callback=lambda *args: seen.append(args))
+    result = run(on_step=lambda *args: seen.append(args))
     assert [(step, steps) for step, steps, _ in seen] == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert_close(seen[-1][2], result.latent)
 
@@ -491,12 +495,12 @@ def test_a_second_model_answers_its_branches():
 
     good, bad = GaussianJoint(cross=1.0), GaussianJoint(cross=0.0)
     args = SHAPE, plain_condition(0.0), plain_condition(0.0), Both()
-    out = sample(good, *args, steps=200, bad_model=BadModel(bad, plain_condition(-0.5), plain_condition(0.0)))
+    out = sample_with(good, *args, steps=200, bad_model=PromptedModel(bad, plain_condition(-0.5), plain_condition(0.0)))
     mean = float((out.latent.video - 0.5 * video_noise(SHAPE.video, 0)).mean())
     assert mean == pytest.approx(2 * 1.0 + 0.5, abs=0.02)  # each model is asked in its own words
     assert out.forwards_per_step == 2 and len(good.calls) == len(bad.calls) == 200
     with pytest.raises(ValueError, match="^guidance both needs a second, weaker model; give one as bad_model$"):
-        sample(good, *args, steps=2)
+        sample_with(good, *args, steps=2)
 
 
 def test_values_that_are_not_finite_are_reported():
@@ -521,16 +525,16 @@ def test_values_that_are_not_finite_are_reported():
         (dict(shift=0), "shift is 0; give a number above 0 (1 leaves the time grid as it is)"),
         (dict(shift=float("inf")), "shift is inf; give a number above 0 (1 leaves the time grid as it is)"),
         (dict(audio_shift=0), "audio_shift is 0; give a number above 0 (1 leaves the time grid as it is)"),
-        (dict(parity=True, audio_shift=2.0), "audio_shift is 2.0; in parity mode leave it 1 and give each scheduler its own"),
-        (dict(parity=True, shift=2.0), "shift is 2.0; in parity mode leave it 1 and give each scheduler its own"),
-        (dict(eta=-0.1), "eta is -0.1; give 0 (no noise is drawn anew), 1 (ancestral sampling) or more"),
-        (dict(eta=float("nan")), "eta is nan; give 0 (no noise is drawn anew), 1 (ancestral sampling) or more"),
-        (dict(eta=1.0, parity=True), "eta is 1.0; leave it 0 in parity mode and for schedulers of your own"),
+        (dict(parity=True, audio_shift=2.0), "audio_shift is 2.0; in parity mode leave it at 1 and set the scheduler's own shift"),
+        (dict(parity=True, shift=2.0), "shift is 2.0; in parity mode leave it at 1 and set the scheduler's own shift"),
+        (dict(eta=-0.1), "eta is -0.1; use 0 (no new noise), 1 (ancestral sampling) or more"),
+        (dict(eta=float("nan")), "eta is nan; use 0 (no new noise), 1 (ancestral sampling) or more"),
+        (dict(eta=1.0, parity=True), "eta is 1.0; leave it at 0 in parity mode and with schedulers of your own"),
         (dict(eta=1.0, audio_scheduler=FlowMatchLCMScheduler()),
-         "eta is 1.0; leave it 0 in parity mode and for schedulers of your own"),
-        (dict(video_seed=[5, 6]), "there are 2 seeds for 1 clips; give one for each, or one for all"),
-        (dict(video_seed=-1), "video_seed is -1; give a whole number from 0 to 18446744073709551615"),
-        (dict(audio_seed=2**64), f"audio_seed is {2**64}; give a whole number from 0 to 18446744073709551615"),
+         "eta is 1.0; leave it at 0 in parity mode and with schedulers of your own"),
+        (dict(video_seed=[5, 6]), "there are 2 seeds for 1 clips; use one for each, or one for all"),
+        (dict(video_seed=-1), "video_seed is -1; use a whole number from 0 to 18446744073709551615"),
+        (dict(audio_seed=2**64), f"audio_seed is {2**64}; use a whole number from 0 to 18446744073709551615"),
         (dict(video_scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0)),
          "video scheduler FlowMatchEulerDiscreteScheduler bends the time grid that both modalities share; "
          "make its own shift 1 and give the sampler a shift"),
@@ -556,7 +560,7 @@ def test_parity_refuses_a_scheduler_that_is_no_flow():
 
 def test_prompts_that_do_not_fit_the_latents_are_named():
     with pytest.raises(ValueError, match="^the prompts have 3 rows and the latents 2; give one prompt, or one"):
-        sample(ToyJoint(), PAIR, toy_condition(1, rows=3), NEGATIVE, JOINT, steps=1)
+        sample_with(ToyJoint(), PAIR, toy_condition(1, rows=3), NEGATIVE, JOINT, steps=1)
 
 
 def test_a_model_without_the_coupling_is_refused_before_anything_runs():
@@ -600,7 +604,7 @@ def test_a_model_of_another_prediction_samples_the_same(kind):
             return AVLatent(*(convert(f, x, 1 - s, s, "flow", kind) for f, x, s in pairs))
 
     args = SHAPE, plain_condition(2.0), plain_condition(-1.0), JOINT
-    assert_close(sample(Other(), *args, steps=20).latent, sample(GaussianJoint(), *args, steps=20).latent, atol=1e-4)
+    assert_close(sample_with(Other(), *args, steps=20).latent, sample_with(GaussianJoint(), *args, steps=20).latent, atol=1e-4)
 
 
 def test_guidance_is_not_changed_by_parity():

@@ -13,11 +13,11 @@ from duet_av.av_models.contract import FULL, REMOVED, AVLatent, AVTime, denoise
 from duet_av.av_models.guidance import make_guidance
 from duet_av.av_models.join_experts import join_experts
 from duet_av.av_models.media import write_video
-from duet_av.av_models.sampling import sample
 from duet_av.bounce.training.stages import make_stage, read_config, train_config
 from duet_av.commands import main
 from duet_av.tests.pipelines import audioldm
 from duet_av.tests.published import audioldm2_pipeline, saved, svd_pipeline
+from duet_av.tests.sample_with import sample_with
 from duet_av.tests.test_training import toml
 
 SHIPPED = Path(__file__).parent.parent / "configs" / "jointdit_avsync15.toml"
@@ -82,7 +82,9 @@ def test_between_its_experts_it_is_a_trained_model_that_goes_by_a_picture(model)
     asked, empty = (model.encode("", "", picture, model.shape()) for picture in (torch.rand(20, 24, 3), None))
     assert torch.equal(asked.audio.vector, asked.video.tokens[:, 0]) and asked.audio.vector.any()
     assert not empty.audio.vector.any() and torch.equal(empty.audio.tokens, asked.audio.tokens)
-    latent = sample(model.denoiser, model.latent_shape(model.shape()), asked, empty, make_guidance("joint_cfg"), steps=2).latent
+    latent = sample_with(
+        model.denoiser, model.latent_shape(model.shape()), asked, empty, make_guidance("joint_cfg"), steps=2
+    ).latent
     frames, sound = model.decode(latent, model.shape())
     assert frames.shape == (1, FRAMES, SIZE, SIZE, 3) and sound.shape == (1, 1, 9600) and sound.isfinite().all()
 

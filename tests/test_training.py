@@ -297,7 +297,7 @@ def test_the_papers_ablations_are_options_that_the_card_keeps(folder, tmp_path, 
     train_config(write(folder, "joint", stage_config=settings), folder=tmp_path, out=folder / "models/ablated.safetensors")
     denoiser = load_joint_model(folder / "models/ablated.safetensors").denoiser
     assert (denoiser.video.time_stride, denoiser.audio.rope_scale) == (stride, scale)
-    assert denoiser.meet is added_cross_attention
+    assert denoiser.attend_both is added_cross_attention
 
 
 def test_a_model_that_does_not_hear_learns_the_picture_alone(folder, tmp_path):

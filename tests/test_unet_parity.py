@@ -13,11 +13,12 @@ from diffusers import (
 )
 from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from duet_av.av_models.branch_runner import PromptedModel
 from duet_av.av_models.contract import AVCondition, AVLatent, Condition
 from duet_av.av_models.experts.svd_image import no_picture, picture_condition
 from duet_av.av_models.guidance import make_guidance
 from duet_av.av_models.known_parts import KnownParts
-from duet_av.av_models.sampling import BadModel, sample
+from duet_av.tests.sample_with import sample_with
 from duet_av.tests.toy import ToyJoint
 from duet_av.tests.unets import IMAGE_WIDTH, condition, jointdit, trained
 
@@ -78,7 +79,7 @@ def by_sampler(model, svd, image, noise, guidance, batched: bool, audio_schedule
         generator=torch.Generator().manual_seed(3),
     )  # fmt: skip
     sound = condition(1).audio
-    return sample(
+    return sample_with(
         model, noise, AVCondition(positive, sound), AVCondition(no_picture(positive), condition(1, seed=8).audio), guidance,
         steps=STEPS, parity=True, batch_branches=batched, video_scheduler=svd.scheduler,
         audio_scheduler=audio_scheduler or DDIMScheduler(**AUDIOLDM2_BETAS, clip_sample=False, steps_offset=1),
@@ -157,7 +158,7 @@ def test_coupled_both_worlds_run_on_one_clock(model, noise):
 
     model.__class__, before = Noting, type(model)
     try:
-        out = sample(model, noise, cond, condition(1, seed=8), make_guidance("joint_cfg"), steps=STEPS).latent
+        out = sample_with(model, noise, cond, condition(1, seed=8), make_guidance("joint_cfg", scale=1.0), steps=STEPS).latent
     finally:
         model.__class__ = before
     grid = torch.tensor([1.0, 0.75, 0.5, 0.25])
@@ -170,7 +171,7 @@ def test_coupled_both_worlds_run_on_one_clock(model, noise):
 
 
 def coupled(model, noise, guidance="joint_cfg", **options):
-    return sample(model, noise, condition(1), condition(1, seed=8), make_guidance(guidance), **{"steps": 2} | options)
+    return sample_with(model, noise, condition(1), condition(1, seed=8), make_guidance(guidance), **{"steps": 2} | options)
 
 
 def test_more_steps_than_noise_levels_are_refused_in_one_line(model, noise):
@@ -179,14 +180,16 @@ def test_more_steps_than_noise_levels_are_refused_in_one_line(model, noise):
 
 
 def test_a_bad_model_of_another_noise_world_is_refused(model, noise):
-    bad = BadModel(ToyJoint(), condition(1), condition(1))
-    with pytest.raises(ValueError, match="the bad model knows noise of another kind; give a worse version of the same model"):
+    bad = PromptedModel(ToyJoint(), condition(1), condition(1))
+    with pytest.raises(
+        ValueError, match="bad_model was trained with another noise schedule; use a weaker version of the same model"
+    ):
         coupled(model, noise, bad_model=bad)
 
 
 def test_clean_parts_are_refused_where_a_network_has_no_time_for_them(model, noise):
     first = AVLatent(torch.arange(FRAMES).view(1, 1, -1, 1, 1) == 0, torch.zeros(1, 1, 1, 1, dtype=torch.bool))
-    with pytest.raises(ValueError, match="this model cannot be given clean parts; give them renoised"):
-        coupled(model, noise, given=KnownParts(noise, first, "clean"))
-    out = coupled(model, noise, given=KnownParts(noise, first, "renoised")).latent
+    with pytest.raises(ValueError, match="this model cannot use clean known parts; use mode 'renoised'"):
+        coupled(model, noise, known=KnownParts(noise, first, "clean"))
+    out = coupled(model, noise, known=KnownParts(noise, first, "renoised")).latent
     assert torch.equal(out.video[:, :, 0], noise.video[:, :, 0]) and not torch.equal(out.video[:, :, 1], noise.video[:, :, 1])

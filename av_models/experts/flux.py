@@ -1,7 +1,7 @@
-"""The T2A expert: diffusers' FluxTransformer2DModel as TangoFlux uses it, taken apart around self-attention.
+"""The text-to-audio expert: diffusers' FluxTransformer2DModel as TangoFlux uses it, split around self-attention.
 
-Its blocks carry text inside self-attention: the first, dual-stream ones beside the sound, the later, single-stream ones
-in one sequence with it. Text rows come first in both.
+Flux reads text inside self-attention: dual-stream blocks have separate weights for text, single-stream blocks process
+text and audio as one sequence. Text rows come first in both.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from diffusers.models.embeddings import apply_rotary_emb
 from diffusers.models.transformers.transformer_flux import FluxTransformerBlock
 from torch import Tensor, nn
 
-from ..contract import Condition
+from ..contract import Condition, Prediction
 from ..path import FLOW
 from .base import QKV, ExpertState
 
@@ -20,12 +20,12 @@ from .base import QKV, ExpertState
 class FluxExpert(nn.Module):
     """Wraps a Flux transformer over a 1-D audio latent [B, C, T]; it predicts flow velocity, t in 0..1.
 
-    `rope_scale`: sound position p_a rotates as p_a · rope_scale on the transformer's first axis. AVSyncRoPE (arXiv
-    2512.02457) sets it to 1/τ; a TangoFlux as published has 1.
+    rope_scale: audio position p_a is rotated as p_a · rope_scale on the transformer's first axis. AVSyncRoPE (arXiv
+        2512.02457) uses 1/τ, τ = Δt_v / Δt_a; the published TangoFlux uses 1.
     """
 
     path = FLOW
-    prediction = "flow"
+    prediction: Prediction = "flow"
 
     def __init__(self, transformer: FluxTransformer2DModel, rope_scale: float = 1.0) -> None:
         super().__init__()
@@ -36,13 +36,13 @@ class FluxExpert(nn.Module):
         self.depth = config.num_layers + config.num_single_layers
 
     def positions(self, steps: int, device: torch.device) -> Tensor:
-        """Position ids [T, 3] of sound rows: (p_a · rope_scale, 0, 0)."""
+        """Position ids [T, 3] of the audio tokens: (p_a · rope_scale, 0, 0)."""
         ids = torch.zeros(steps, 3, device=device)
         ids[:, 0] = torch.arange(steps, device=device) * self.rope_scale
         return ids
 
     def forward(self, latent: Tensor, t: Tensor, text: Condition) -> Tensor:
-        """The expert alone: [B, C, T], t [B] → velocity of the same shape."""
+        """The expert without a joint model: latent [B, C, T], t [B] in 0..1 → velocity of the latent's shape."""
         out = self.transformer(
             hidden_states=latent.transpose(1, 2), encoder_hidden_states=text.tokens, pooled_projections=pooled(text),
             timestep=t, img_ids=self.positions(latent.shape[2], latent.device),
@@ -51,6 +51,7 @@ class FluxExpert(nn.Module):
         return out.transpose(1, 2)
 
     def embed(self, latent: Tensor, t: Tensor, text: Condition) -> ExpertState:
+        """The state before the first block; the pooled text is the mean of its real tokens."""
         flux = self.transformer
         hidden = flux.x_embedder(latent.transpose(1, 2))
         time = flux.time_text_embed(t.to(hidden.dtype) * 1000, pooled(text))
@@ -60,69 +61,74 @@ class FluxExpert(nn.Module):
 
     @property
     def blocks(self) -> list[nn.Module]:
+        """Dual-stream blocks, then single-stream blocks."""
         return [*self.transformer.transformer_blocks, *self.transformer.single_transformer_blocks]
 
-    def run(self, block: nn.Module, stream: ExpertState) -> ExpertState:
-        """The whole block, alone."""
+    def run(self, block: nn.Module, state: ExpertState) -> ExpertState:
+        """One whole block."""
         text, hidden = block(
-            hidden_states=stream.hidden, encoder_hidden_states=stream.text, temb=stream.time,
-            image_rotary_emb=stream.rotary,
+            hidden_states=state.hidden, encoder_hidden_states=state.text, temb=state.time,
+            image_rotary_emb=state.rotary,
         )  # fmt: skip
-        return stream.with_(hidden=hidden, text=text)
+        return state.with_(hidden=hidden, text=text)
 
-    def attention_input(self, block: nn.Module, stream: ExpertState) -> tuple[Tensor, tuple]:
-        """Normed rows [B, text + sound, width], and the modulation that `finish` needs."""
+    def text_rows(self, state: ExpertState) -> int:
+        """Flux attends to text and audio in one sequence, text first."""
+        return state.text.shape[1]
+
+    def attention_input(self, block: nn.Module, state: ExpertState) -> tuple[Tensor, tuple]:
+        """Modulated norm of all rows [B, text + T, width], and the modulation that `finish` needs."""
         if is_dual(block):
-            sound, *of_sound = block.norm1(stream.hidden, emb=stream.time)
-            text, *of_text = block.norm1_context(stream.text, emb=stream.time)
-            return torch.cat([text, sound], 1), (of_sound, of_text)
-        rows, gate = block.norm(torch.cat([stream.text, stream.hidden], 1), emb=stream.time)
+            audio, *audio_modulation = block.norm1(state.hidden, emb=state.time)
+            text, *text_modulation = block.norm1_context(state.text, emb=state.time)
+            return torch.cat([text, audio], 1), (audio_modulation, text_modulation)
+        rows, gate = block.norm(torch.cat([state.text, state.hidden], 1), emb=state.time)
         return rows, (rows, gate)
 
-    def project(self, block: nn.Module, rows: Tensor, stream: ExpertState) -> QKV:
-        """Queries, keys, values of text and sound rows alike, in that order."""
+    def project(self, block: nn.Module, rows: Tensor, state: ExpertState) -> QKV:
+        """Queries, keys and values of text rows, then audio rows."""
         attn = block.attn
-        cut = stream.text.shape[1]
+        cut = self.text_rows(state)
 
         def split(x: Tensor) -> Tensor:
             return x.unflatten(-1, (-1, attn.head_dim))
 
         if is_dual(block):
-            text, sound = rows[:, :cut].contiguous(), rows[:, cut:].contiguous()
-            q = torch.cat([attn.norm_added_q(split(attn.add_q_proj(text))), attn.norm_q(split(attn.to_q(sound)))], 1)
-            k = torch.cat([attn.norm_added_k(split(attn.add_k_proj(text))), attn.norm_k(split(attn.to_k(sound)))], 1)
-            v = torch.cat([split(attn.add_v_proj(text)), split(attn.to_v(sound))], 1)
+            text, audio = rows[:, :cut].contiguous(), rows[:, cut:].contiguous()
+            q = torch.cat([attn.norm_added_q(split(attn.add_q_proj(text))), attn.norm_q(split(attn.to_q(audio)))], 1)
+            k = torch.cat([attn.norm_added_k(split(attn.add_k_proj(text))), attn.norm_k(split(attn.to_k(audio)))], 1)
+            v = torch.cat([split(attn.add_v_proj(text)), split(attn.to_v(audio))], 1)
         else:
             q, k, v = attn.norm_q(split(attn.to_q(rows))), attn.norm_k(split(attn.to_k(rows))), split(attn.to_v(rows))
-        return QKV(self.rotate(q, stream), self.rotate(k, stream), v)
+        return QKV(self._rotate_all(q, state), self._rotate_all(k, state), v)
 
-    def rotate(self, x: Tensor, stream: ExpertState) -> Tensor:
-        return apply_rotary_emb(x, stream.rotary, sequence_dim=1)
+    def _rotate_all(self, x: Tensor, state: ExpertState) -> Tensor:
+        return apply_rotary_emb(x, state.rotary, sequence_dim=1)
 
-    def rotate_sound(self, x: Tensor, stream: ExpertState) -> Tensor:
-        """As `rotate`, for sound rows alone."""
-        cut = stream.text.shape[1]
-        return apply_rotary_emb(x, (stream.rotary[0][cut:], stream.rotary[1][cut:]), sequence_dim=1)
+    def rotate(self, x: Tensor, state: ExpertState) -> Tensor:
+        """Rotary embedding of the audio tokens alone. x: [B, T, any number of heads, head size]."""
+        cut = self.text_rows(state)
+        return apply_rotary_emb(x, (state.rotary[0][cut:], state.rotary[1][cut:]), sequence_dim=1)
 
     def finish(
-        self, block: nn.Module, stream: ExpertState, kept: tuple, attended: Tensor, extra: Tensor | None = None
+        self, block: nn.Module, state: ExpertState, kept: tuple, attended: Tensor, extra: Tensor | None = None
     ) -> ExpertState:
-        """The rest of the block. `attended`: [B, text + sound, heads, head size]; `extra`: what the joint model's new
-        heads add to the sound rows' attention output, [B, T, width]."""
+        """The rest of the block. attended: [B, text + T, heads, head size]; extra: what the joint model's new heads add to
+        the attention output of the audio rows, [B, T, width]."""
         attended = attended.flatten(2, 3)
         if is_dual(block):
-            return self._finish_dual(block, stream, kept, attended, extra)
-        return self._finish_single(block, stream, kept, attended, extra)
+            return self._finish_dual(block, state, kept, attended, extra)
+        return self._finish_single(block, state, kept, attended, extra)
 
-    def _finish_dual(self, block, stream: ExpertState, kept: tuple, attended: Tensor, extra: Tensor | None) -> ExpertState:
-        cut = stream.text.shape[1]
-        sound = block.attn.to_out[1](block.attn.to_out[0](attended[:, cut:].contiguous()))
+    def _finish_dual(self, block, state: ExpertState, kept: tuple, attended: Tensor, extra: Tensor | None) -> ExpertState:
+        cut = self.text_rows(state)
+        audio = block.attn.to_out[1](block.attn.to_out[0](attended[:, cut:].contiguous()))
         text = block.attn.to_add_out(attended[:, :cut].contiguous())
         if extra is not None:
-            sound = sound + extra
-        hidden = self._feed(block.norm2, block.ff, stream.hidden, sound, *kept[0])
-        text = self._feed(block.norm2_context, block.ff_context, stream.text, text, *kept[1])
-        return stream.with_(hidden=hidden, text=text)
+            audio = audio + extra
+        hidden = self._feed(block.norm2, block.ff, state.hidden, audio, *kept[0])
+        text = self._feed(block.norm2_context, block.ff_context, state.text, text, *kept[1])
+        return state.with_(hidden=hidden, text=text)
 
     @staticmethod
     def _feed(norm, ff, rows: Tensor, attended: Tensor, gate, shift, scale, ff_gate) -> Tensor:
@@ -130,21 +136,23 @@ class FluxExpert(nn.Module):
         x = norm(rows) * (1 + scale[:, None]) + shift[:, None]
         return rows + ff_gate.unsqueeze(1) * ff(x)
 
-    def _finish_single(self, block, stream: ExpertState, kept: tuple, attended: Tensor, extra: Tensor | None) -> ExpertState:
-        cut = stream.text.shape[1]
+    def _finish_single(self, block, state: ExpertState, kept: tuple, attended: Tensor, extra: Tensor | None) -> ExpertState:
+        cut = self.text_rows(state)
         normed, gate = kept
         out = block.proj_out(torch.cat([attended, block.act_mlp(block.proj_mlp(normed))], 2))
         if extra is not None:
             out = torch.cat([out[:, :cut], out[:, cut:] + extra], 1)
-        rows = torch.cat([stream.text, stream.hidden], 1) + gate.unsqueeze(1) * out
-        return stream.with_(text=rows[:, :cut], hidden=rows[:, cut:])
+        rows = torch.cat([state.text, state.hidden], 1) + gate.unsqueeze(1) * out
+        return state.with_(text=rows[:, :cut], hidden=rows[:, cut:])
 
-    def head(self, stream: ExpertState) -> Tensor:
+    def head(self, state: ExpertState) -> Tensor:
+        """The velocity [B, C, T]."""
         flux = self.transformer
-        return flux.proj_out(flux.norm_out(stream.hidden, stream.time)).transpose(1, 2)
+        return flux.proj_out(flux.norm_out(state.hidden, state.time)).transpose(1, 2)
 
 
 def is_dual(block: nn.Module) -> bool:
+    """Whether a block is dual-stream, with separate weights for text."""
     return isinstance(block, FluxTransformerBlock)
 
 

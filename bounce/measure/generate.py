@@ -8,11 +8,15 @@ from typing import Any
 
 from torch import Tensor
 
+from ...av_models.aligned_steps import Alignment
+from ...av_models.branch_runner import PromptedModel
 from ...av_models.contract import AVCondition, AVLatent
 from ...av_models.guidance import Guidance
 from ...av_models.joint_model import JointModel
 from ...av_models.known_parts import KnownParts
-from ...av_models.sampling import Alignment, BadModel, sample
+from ...av_models.noise import NoiseSource
+from ...av_models.sampling import sample
+from ...av_models.schedule import SamplingSchedule
 
 
 @dataclass(frozen=True)
@@ -69,12 +73,14 @@ def sampled(
         part = prompts[start : start + batch]
         seeds = [seed + start + i for i in range(len(part))]
         yield sample(
-            model.denoiser, model.latent_shape(shape, len(part)), *_texts(model, part), guidance, steps=steps, shift=shift,
-            audio_shift=audio_shift, video_seed=seeds, audio_seed=seeds, eta=eta,
-            given=given(start, start + len(part)) if given else None,
+            PromptedModel(model.denoiser, *_texts(model, part)),
+            NoiseSource(model.latent_shape(shape, len(part)), seeds, seeds),
+            guidance,
+            SamplingSchedule(steps, shift, audio_shift, eta),
+            bad_model=PromptedModel(bad_model.denoiser, *_texts(bad_model, part)) if bad_model else None,
+            known=given(start, start + len(part)) if given else None,
             alignment=alignment(start, start + len(part)) if alignment else None,
-            bad_model=BadModel(bad_model.denoiser, *_texts(bad_model, part)) if bad_model else None,
-        ).latent  # fmt: skip
+        ).latent
 
 
 def _texts(model: JointModel, prompts: Sequence[Prompt]) -> tuple[AVCondition, AVCondition]:

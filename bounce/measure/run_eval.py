@@ -17,6 +17,7 @@ from ...av_models.guidance import GUIDANCE, make_guidance
 from ...av_models.joint_model import JointModel
 from ...av_models.metrics.sheet import save_sheet
 from ...av_models.sampling import sampling_cost
+from ...av_models.schedule import SamplingSchedule
 from ..detect.attributes import observe
 from ..world.captions import captions
 from ..world.render import render
@@ -84,9 +85,10 @@ def run_eval(
         raise ValueError(f"{model.name} was not trained as a pair: its card names no training clips to compare with")
     worlds = simulate(n, split, seed, balls)
     prompts = _prompts(model, worlds, seed)
-    coupling = {"a_to_v": 0.0, "v_to_a": 0.0} if cut else {"removed": not model.trained}
-    strategy = make_guidance(guidance, **_defaults(guidance, scale, model, bad_model) | dict(settings), **coupling)
-    cost = sampling_cost(strategy, steps, shift=shift)
+    coupling = {"a_to_v": 0.0, "v_to_a": 0.0} if cut else {}
+    strategy = make_guidance(guidance, **_defaults(guidance, scale, model) | dict(settings), **coupling)
+    strategy = model.supported(strategy, bad_model)
+    cost = sampling_cost(strategy, SamplingSchedule(steps, shift))
     spent = _Stopwatch()
     first = 1_000_000 * (seed + 1)
     given = given_of(task, model, worlds, way)
@@ -128,12 +130,12 @@ def _prompts(model: JointModel, worlds: Worlds, seed: int) -> list[Prompt]:
     return [Prompt("", "", picture) for picture in torch.from_numpy(first)]
 
 
-def _defaults(guidance: str, scale: float, model: JointModel, bad_model: JointModel | None) -> dict[str, float]:
-    """The settings of a guidance that `scale` and the models decide."""
+def _defaults(guidance: str, scale: float, model: JointModel) -> dict[str, float]:
+    """The settings of a guidance that `scale` and the model decide."""
     known = {field.name for field in fields(GUIDANCE[guidance])} if guidance in GUIDANCE else set()
     kinds = GUIDED_BY.get(guidance, ("",))
     settings = {f"{modality}_{kind}scale": scale for modality in ("video", "audio") for kind in kinds}
-    settings |= {"skip_block": model.denoiser.skippable // 2, "bad_removed": bool(bad_model and not bad_model.trained)}
+    settings |= {"skip_block": model.denoiser.skippable // 2}
     return {name: value for name, value in settings.items() if name in known}
 
 

@@ -57,7 +57,7 @@ def given_of(task: str, model: JointModel, worlds: Worlds, way: str | None = Non
             for frames, sound in zip(pictures, sounds)
         ]
         known = known_where(model, shape, chosen.video, chosen.audio).to(model.device)
-        return KnownParts(AVLatent.cat(clips), known, way or model.given)
+        return KnownParts(AVLatent.cat(clips), known, way or model.known_mode)
 
     return given
 

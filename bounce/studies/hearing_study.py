@@ -111,7 +111,7 @@ def _pictures(model: JointModel, arm: Arm, worlds: Worlds, first: int) -> Iterat
 
     def silence(start: int, stop: int) -> KnownParts:
         clips = AVLatent.cat([encode_clip(model, shape, None, None)] * (stop - start))
-        return KnownParts(clips, known_where(model, shape, nothing, everything).to(model.device), model.given)
+        return KnownParts(clips, known_where(model, shape, nothing, everything).to(model.device), model.known_mode)
 
     latents = sampled(
         model, prompts[first:], guidance, steps=STEPS, shift=SHIFT, seed=1_000_000 + first, given=None if arm.hears else silence

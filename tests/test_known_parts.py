@@ -5,7 +5,7 @@ from duet_av.av_models.contract import AVLatent, AVTime, LatentShape
 from duet_av.av_models.guidance import make_guidance
 from duet_av.av_models.known_parts import KnownParts
 from duet_av.av_models.noise import video_noise
-from duet_av.av_models.sampling import sample
+from duet_av.tests.sample_with import sample_with
 from duet_av.tests.toy import AUDIO_CHANNELS, VIDEO_CHANNELS, ToyJoint, toy_condition
 
 SHAPE = LatentShape((2, VIDEO_CHANNELS, 3, 4, 4), (2, AUDIO_CHANNELS, 9))
@@ -43,11 +43,11 @@ def shorter() -> KnownParts:
     return KnownParts(AVLatent(whole.video[:, :, :2], whole.audio), AVLatent(known.video[:, :, :2], known.audio), "clean")
 
 
-def run(given=None, model=None, guidance="joint_cfg"):
+def run(known=None, model=None, guidance="joint_cfg"):
     scales = {} if guidance == "none" else {"video_scale": 2.0, "audio_scale": 2.0}
-    return sample(
+    return sample_with(
         model or ToyJoint(), SHAPE, toy_condition(1), toy_condition(2), make_guidance(guidance, **scales), steps=3,
-        video_seed=1, audio_seed=2, given=given,
+        video_seed=1, audio_seed=2, known=known,
     )  # fmt: skip
 
 
@@ -104,9 +104,9 @@ class SayingAnything(ToyJoint):
 def test_guidance_does_not_see_what_is_given_clean(guidance, settings):
     scales = {"video_scale": 3.0, "audio_scale": 3.0}
     plain, loud = (
-        sample(
+        sample_with(
             model, SHAPE, toy_condition(1), toy_condition(2), make_guidance(guidance, **scales, **settings), steps=3,
-            given=KnownParts(clip(), masks(slice(0, 1), slice(0, 4)), "clean"),
+            known=KnownParts(clip(), masks(slice(0, 1), slice(0, 4)), "clean"),
         ).latent
         for model in (ToyJoint(), SayingAnything())
     )  # fmt: skip
@@ -122,7 +122,7 @@ def test_nothing_given_changes_nothing():
     ("make", "message"),
     [
         (lambda: KnownParts(clip(), masks(ALL, ALL), "clean"), "nothing is left to sample"),
-        (lambda: KnownParts(clip(), masks(ALL), "noisy"), "way is 'noisy'"),
+        (lambda: KnownParts(clip(), masks(ALL), "noisy"), "mode is 'noisy'"),
         (lambda: KnownParts(clip(), AVLatent(torch.ones(1, 1, 4, 1, 1).bool(), masks().audio), "clean"), "1×1×4×1×1"),
         (lambda: KnownParts(clip(), AVLatent(torch.ones(1, 1, 3, 1, 1), masks().audio), "clean"), "booleans"),
         (lambda: KnownParts(AVLatent(clip().video * torch.nan, clip().audio), masks(ALL), "clean"), "NaN"),
