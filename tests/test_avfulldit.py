@@ -165,11 +165,11 @@ def test_sound_text_reaches_the_video_through_sound_rows_alone():
     v, a = model.video.embed(latent.video, t.video, cond.video), model.audio.embed(latent.audio, t.audio, cond.audio)
     last = model.video.blocks[-1], model.audio.blocks[-1], model.new_heads[0]
     rows = (len(v.hidden), 0, 0)
-    before = model.joint_block(*last, v, a, rows)
-    other_text = model.joint_block(*last, v, a.with_(text=a.text.flip(1) * 3), rows)
+    before = model.joint_block(last, v, a, rows)
+    other_text = model.joint_block(last, v, a.with_(text=a.text.flip(1) * 3), rows)
     assert torch.equal(before[0].hidden, other_text[0].hidden)
     assert not torch.equal(before[1].hidden, other_text[1].hidden)
-    other_video = model.joint_block(*last, v.with_(hidden=v.hidden.flip(1)), a, rows)
+    other_video = model.joint_block(last, v.with_(hidden=v.hidden.flip(1)), a, rows)
     assert torch.equal(before[1].text, other_video[1].text)
 
 
