@@ -37,7 +37,7 @@ def load_joint_model(source: str | Path) -> JointModel:
 def load_untrained_bounce() -> JointModel:
     """Bounce's two experts as one joint model that was not trained as a pair."""
     from ..av_models.checkpoint import read_card
-    from ..av_models.join_experts import join_experts
+    from ..av_models.joining import join_experts
 
     blocks = read_card(shipped("bounce"))["joint_blocks"]
     parts = (shipped(part) for part in ("video_expert", "audio_expert", "video_codec", "audio_codec"))

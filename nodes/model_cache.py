@@ -40,7 +40,7 @@ def binder(name: str):
 def join(video: ExpertFile, audio: ExpertFile, video_codec: Path, audio_codec: Path, joint_blocks: int, layers: Path | None):
     """The joint model of two experts and the codecs they were trained with; published experts bring their own. `layers`:
     what was trained to go between the two."""
-    from ..av_models.join_experts import join_experts
+    from ..av_models.joining import join_experts
 
     files = video.path, audio.path, video_codec, audio_codec
     name = f"{title(video.path)} + {title(audio.path)}"

@@ -7,7 +7,7 @@ import torch
 from duet_av.av_models.checkpoint import load_checkpoint, save_checkpoint
 from duet_av.av_models.contract import AVLatent, CouplingKind
 from duet_av.av_models.guidance import make_guidance
-from duet_av.av_models.join_experts import join_experts
+from duet_av.av_models.joining import join_experts
 from duet_av.av_models.joint_model import JointModel
 from duet_av.bounce.shipped import load_joint_model
 from duet_av.commands import main

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from duet_av.av_models.contract import REMOVED, AVLatent, AVTime, denoise
 from duet_av.av_models.experts.svd_image import no_picture
 from duet_av.av_models.guidance import make_guidance
-from duet_av.av_models.join_experts import join_experts
+from duet_av.av_models.joining import join_experts
 from duet_av.av_models.joint.jointdit import JointDiT
 from duet_av.av_models.joint.separate_experts import SeparateExperts
 from duet_av.av_models.media.fit import fit_frames

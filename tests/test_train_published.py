@@ -11,7 +11,7 @@ import torch
 from duet_av.av_models.checkpoint import load_checkpoint, save_checkpoint
 from duet_av.av_models.contract import FULL, REMOVED, AVLatent, AVTime, denoise
 from duet_av.av_models.guidance import make_guidance
-from duet_av.av_models.join_experts import join_experts
+from duet_av.av_models.joining import join_experts
 from duet_av.av_models.media import write_video
 from duet_av.bounce.training.stages import make_stage, read_config, train_config
 from duet_av.commands import main
