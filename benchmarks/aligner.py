@@ -14,11 +14,12 @@ import sys
 
 import torch
 
+from ..av_models.alignment import MADE, Alignment
 from ..av_models.branch_runner import PromptedModel
 from ..av_models.contract import AVLatent, AVTime, CouplingKind
 from ..av_models.guidance import make_guidance
 from ..av_models.joint_model import JointModel
-from ..av_models.latent_aligner import MADE, Aligner, Alignment, Reference
+from ..av_models.latent_aligner import Aligner, Reference
 from ..av_models.noise import NoiseSource
 from ..av_models.sampling import sample
 from ..av_models.schedule import SamplingSchedule

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from duet_av.av_models.alignment import PAIRS
 from duet_av.av_models.binders.ensemble import BinderEnsemble
 from duet_av.av_models.contract import AVCondition, AVLatent, Condition
 from duet_av.av_models.guidance import make_guidance
 from duet_av.av_models.known_parts import KnownParts
-from duet_av.av_models.latent_aligner import PAIRS, Adam, Aligner, Reference, same_spectrum
+from duet_av.av_models.latent_aligner import Aligner, Reference
+from duet_av.av_models.latent_moves import Adam, keep_spectrum
 from duet_av.av_models.sampling import sampling_cost
 from duet_av.av_models.schedule import SamplingSchedule
 from duet_av.bounce.binder import load_bounce_bind
@@ -178,11 +180,11 @@ def test_a_move_can_keep_the_latents_rms(model):
 def test_a_move_can_keep_the_latents_spectrum(model):
     _, latent, after = one_move(model, video_rate=0.5, update="sign", keep="spectrum")
     old, new = torch.randn(2, 2, 3, 4, 5).unbind()
-    for before, now in ((latent.video, after.video), (old, same_spectrum(old + new, old))):
+    for before, now in ((latent.video, after.video), (old, keep_spectrum(old + new, old))):
         sizes = (torch.fft.fftn(x, dim=tuple(range(1, x.ndim))).abs() for x in (now, before))
         torch.testing.assert_close(*sizes, atol=1e-3, rtol=1e-3)
-    assert (same_spectrum(old + new, old) - old).abs().mean() > 0.1
-    torch.testing.assert_close(same_spectrum(3 * old, old), old)
+    assert (keep_spectrum(old + new, old) - old).abs().mean() > 0.1
+    torch.testing.assert_close(keep_spectrum(3 * old, old), old)
 
 
 @pytest.mark.parametrize("settings", [{}, {"video_rate": 0.0}, {"prompt_rate": 1.0, "first": 0.0}], ids=str)
@@ -420,11 +422,11 @@ def test_latent_frames_take_turns_where_prompts_alone_are_tuned(model, shown):
 
 
 @pytest.mark.parametrize("settings, said", [
-    (dict(task="a2a"), "task is 'a2a'; give one of joint, v2a, a2v, i2a"),
-    (dict(update="momentum"), "update is 'momentum'; give one of gradient, sign, adam"),
-    (dict(keep="size"), "keep is 'size'; give one of nothing, rms, spectrum"),
-    (dict(video_rate=float("nan")), "video_rate is nan; give a number of at least 0"),
-    (dict(first=0.8, last=0.2), "first is 0.8 and last is 0.2; give two numbers from 0 to 1, the lower first"),
+    (dict(task="a2a"), "task is 'a2a'; use one of joint, v2a, a2v, i2a"),
+    (dict(update="momentum"), "update is 'momentum'; use one of gradient, sign, adam"),
+    (dict(keep="size"), "keep is 'size'; use one of nothing, rms, spectrum"),
+    (dict(video_rate=float("nan")), "video_rate is nan; use a number of at least 0"),
+    (dict(first=0.8, last=0.2), "first is 0.8 and last is 0.2; use two numbers from 0 to 1, the lower first"),
     (dict(binder=Blind()), "Toy embeds no video; it embeds audio, text: choose another task or binder"),
 ])  # fmt: skip
 def test_settings_that_make_no_sense_are_one_line(settings, said):
@@ -434,18 +436,18 @@ def test_settings_that_make_no_sense_are_one_line(settings, said):
 
 def test_nothing_to_agree_with_is_one_line(model):
     for settings in (dict(other=0.0), dict(other=0.0, words=0.0)):
-        with pytest.raises(ValueError, match="there is nothing to agree with; give prompts, or weigh the agreement"):
+        with pytest.raises(ValueError, match="there is nothing to align to; give prompts, or set a weight"):
             Aligner(binder=ToyBinder(), **settings).begin(model, model.shape(), ("", ""))
 
 
 @pytest.mark.parametrize("task, reference, said", [
-    ("v2a", Reference(), "v2a needs a video to agree with; connect one to the aligner, or keep one in the latent"),
-    ("v2a", Reference(video=torch.zeros(1, 0, 16, 16, 3), fps=16.0), "a video to agree with is empty or holds NaN; .*"),
-    ("a2v", Reference(), "a2v needs a sound to agree with; connect one to the aligner, or keep one in the latent"),
-    ("a2v", Reference(audio=torch.zeros(1, 1, 900), sample_rate=8000), "the sound to agree with is silent; give one in which .*"),
-    ("a2v", Reference(audio=torch.full((1, 1, 9), torch.nan), sample_rate=8000), "a sound to agree with is empty or holds NaN; .*"),
-    ("a2v", Reference(audio=torch.ones(1, 1, 80), sample_rate=8000), "the sound to agree with lasts 0.010 s; give one of at .*"),
-    ("a2v", Reference(audio=torch.full((1, 1, 900), 1e-6), sample_rate=8000), "the sound to agree with is silent; give one in .*"),
+    ("v2a", Reference(), "v2a needs a video as its reference; connect one to the aligner, or encode one into the latent"),
+    ("v2a", Reference(video=torch.zeros(1, 0, 16, 16, 3), fps=16.0), "the reference video is empty or has NaN; .*"),
+    ("a2v", Reference(), "a2v needs a sound as its reference; connect one to the aligner, or encode one into the latent"),
+    ("a2v", Reference(audio=torch.zeros(1, 1, 900), sample_rate=8000), "the reference sound is silent; use another .*"),
+    ("a2v", Reference(audio=torch.full((1, 1, 9), torch.nan), sample_rate=8000), "the reference sound is empty or has NaN; .*"),
+    ("a2v", Reference(audio=torch.ones(1, 1, 80), sample_rate=8000), "the reference sound lasts 0.010 s; use one of at .*"),
+    ("a2v", Reference(audio=torch.full((1, 1, 900), 1e-6), sample_rate=8000), "the reference sound is silent; use .*"),
 ])  # fmt: skip
 def test_a_reference_that_cannot_be_agreed_with_is_one_line(model, task, reference, said):
     with pytest.raises(ValueError, match=f"^{said}$"):

@@ -83,13 +83,13 @@ def test_the_licence_is_shown_where_there_is_one(monkeypatch):
 
 
 @pytest.mark.parametrize("settings, said", [
-    ({"task": "a2v"}, "^a2v needs a sound to agree with; connect one to the aligner, or keep one in the latent$"),
-    ({"task": "v2a"}, "^v2a needs a video to agree with; connect one to the aligner, or keep one in the latent$"),
-    ({"task": "i2a"}, "^i2a needs an image to agree with; connect one to the aligner, or keep one in the latent$"),
-    ({"task": "a2v", "audio": SOUND | {"waveform": torch.zeros(1, 1, 900)}}, "^the sound to agree with is silent; .*$"),
-    ({"task": "a2v", "audio": SOUND | {"waveform": torch.full((1, 1, 9), torch.nan)}}, "is empty or holds NaN; give"),
-    ({"task": "v2a", "images": torch.zeros(0, 16, 16, 3)}, "^a video to agree with is empty or holds NaN; give one without$"),
-    ({"task": "joint", "agreement": 0.0, "words": 1.0}, "^there is nothing to agree with; give prompts, or weigh .*$"),
+    ({"task": "a2v"}, "^a2v needs a sound as its reference; connect one to the aligner, or encode one into the latent$"),
+    ({"task": "v2a"}, "^v2a needs a video as its reference; connect one to the aligner, or encode one into the latent$"),
+    ({"task": "i2a"}, "^i2a needs an image as its reference; connect one to the aligner, or encode one into the latent$"),
+    ({"task": "a2v", "audio": SOUND | {"waveform": torch.zeros(1, 1, 900)}}, "^the reference sound is silent; .*$"),
+    ({"task": "a2v", "audio": SOUND | {"waveform": torch.full((1, 1, 9), torch.nan)}}, "is empty or has NaN; use"),
+    ({"task": "v2a", "images": torch.zeros(0, 16, 16, 3)}, "^the reference video is empty or has NaN; use another one$"),
+    ({"task": "joint", "agreement": 0.0, "words": 1.0}, "^there is nothing to align to; give prompts, or set a weight .*$"),
 ])  # fmt: skip
 def test_what_cannot_be_agreed_with_is_one_line(model, settings, said):
     latent = DuetEmptyLatent.execute(model, 0.5, 1, {"size": "as trained"}).args[0]
@@ -112,7 +112,7 @@ def test_a_second_binder_has_as_much_to_say(model):
 
 
 def test_the_sounds_words_have_the_weight_of_words_unless_told():
-    weights = [aligner("joint", words=0.5, **told).args[0].aligner.words_of("audio") for told in ({}, {"audio_words": 2.0})]
+    weights = [aligner("joint", words=0.5, **told).args[0].aligner.prompt_weight("audio") for told in ({}, {"audio_words": 2.0})]
     assert weights == [0.5, 2.0]
 
 

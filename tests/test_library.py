@@ -1,17 +1,21 @@
 """The library as an outsider uses it."""
 
+import json
 import re
 import runpy
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from duet_av import av_models
 from duet_av.av_models import generation
+from duet_av.av_models.latent_aligner import Aligner
 from duet_av.av_models.media import read_video
 from duet_av.av_models.schedule import SamplingSchedule
+from duet_av.tests.schemas import every_input
 
 ROOT = Path(av_models.__file__).parent.parent
 
@@ -35,6 +39,15 @@ def test_it_imports_nothing_from_above():
         assert not above.search(path.read_text()), path
     for path in (ROOT / "bounce").rglob("*.py"):
         assert not re.search(r"^\s*from \.+(nodes|commands|benchmarks)\b", path.read_text(), re.M), path
+
+
+def test_its_defaults_are_those_of_the_nodes():
+    nodes = json.loads((ROOT / "tests" / "object_info.json").read_text(encoding="utf-8"))
+    for node, settings in (("DuetAligner", Aligner), ("DuetJointSampler", SamplingSchedule)):
+        shown = {name: options.get("default") for name, _, options in every_input(nodes[node]["input"])}
+        for field in fields(settings):
+            if field.name in shown and field.default is not None and shown[field.name] is not None:
+                assert field.default == shown[field.name], field.name
 
 
 def test_the_example_of_readme_writes_a_clip(tmp_path, monkeypatch):

@@ -17,11 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ...av_models.alignment import Alignment
 from ...av_models.binders.base import Binder
 from ...av_models.binders.ensemble import BinderEnsemble
 from ...av_models.guidance import make_guidance
 from ...av_models.joint_model import JointModel
-from ...av_models.latent_aligner import Aligner, Alignment, Reference
+from ...av_models.latent_aligner import Aligner, Reference
 from ...av_models.metrics.intervals import mean_and_interval
 from ..binder import load_bounce_bind
 from ..detect.attributes import observe

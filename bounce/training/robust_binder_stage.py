@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...av_models.contract import Condition
-from ...av_models.latent_aligner import rms
+from ...av_models.latent_moves import rms
 from ...av_models.load_parts import load_codec, load_expert
 from ...av_models.training.flow import noised
 from ..binder import RATE, load_bounce_bind

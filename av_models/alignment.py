@@ -1,0 +1,187 @@
+"""The diffusion latent aligner at work on one clip (Seeing and Hearing, CVPR 2024, arXiv 2402.17723)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from .binders.base import Modality, distance
+from .contract import AVCondition, AVLatent, Condition
+from .guidance import Step
+from .joint_model import JointModel
+from .latent_moves import KEEP, Adam
+from .shapes import AVShape
+
+if TYPE_CHECKING:
+    from .latent_aligner import Aligner
+
+Pair = tuple[Modality, Modality]
+PAIRS: dict[str, tuple[Pair, ...]] = {  # the distances F(x, y) of each task, section 3.3
+    "joint": (("video", "text"), ("video", "audio"), ("audio", "text")),
+    "v2a": (("audio", "video"), ("audio", "text")),
+    "a2v": (("video", "audio"), ("video", "text")),
+    "i2a": (("audio", "image"), ("audio", "text")),
+}
+MADE: dict[str, tuple[Modality, ...]] = {"joint": ("video", "audio"), "v2a": ("audio",), "a2v": ("video",), "i2a": ("audio",)}
+"""The modalities that each task generates."""
+
+
+@dataclass
+class Alignment:
+    """The alignment of one clip.
+
+    known: embeddings of the prompts and of the reference, by name. losses: one for each move. skipped: moves left out
+    because their gradient had NaN. looks: how often the binder ran, prompts included.
+    """
+
+    aligner: Aligner
+    model: JointModel
+    shape: AVShape
+    known: dict[str, Tensor]
+    losses: list[float] = field(default_factory=list)
+    skipped: int = 0
+    looks: int = 0
+    moments: dict[str, Adam] = field(default_factory=dict)
+
+    @property
+    def through_denoiser(self) -> bool:
+        return self.aligner.through_denoiser
+
+    @property
+    def inner_steps(self) -> int:
+        return self.aligner.inner_steps
+
+    @property
+    def steps_ahead(self) -> int:
+        return self.aligner.steps_ahead
+
+    def moves_latents(self, step: Step) -> bool:
+        """Whether latents are moved after this step."""
+        return self._inside(step) and any(self.aligner.rates.values())
+
+    def tunes_prompts(self, step: Step) -> bool:
+        """Whether prompts are tuned before this step."""
+        return self._inside(step) and self.aligner.prompt_rate > 0
+
+    def _inside(self, step: Step) -> bool:
+        return self.aligner.first < (step.index + 1) / step.count <= self.aligner.last
+
+    def move_latents(self, latent: AVLatent, clean: Callable[[AVLatent], AVLatent]) -> AVLatent:
+        """`latent` after `inner_steps` moves: z ← z − λ1 ∇_z L. `clean` gives the clean estimate of a state, differentiably."""
+        for _ in range(self.inner_steps):
+            latent = self._move(latent, clean)
+        return latent
+
+    def _move(self, latent: AVLatent, clean: Callable[[AVLatent], AVLatent]) -> AVLatent:
+        moving = {name: getattr(latent, name).detach().requires_grad_() for name, rate in self.aligner.rates.items() if rate}
+        with torch.enable_grad():
+            loss = self.loss(clean(replace(latent, **moving)))
+            gradients = _gradients(loss, moving)
+        if not self._usable(gradients.values()):
+            return latent
+        self.losses.append(float(loss.detach().mean()))
+        steps = {name: self.aligner.rates[name] * self._direction(name, gradient) for name, gradient in gradients.items()}
+        moved = {name: moving[name].detach() - step for name, step in steps.items()}
+        if keep := KEEP.get(self.aligner.keep):
+            moved = {name: keep(x, moving[name].detach()) for name, x in moved.items()}
+        return replace(latent, **moved)
+
+    def tune_prompts(self, cond: AVCondition, estimate: Callable[[AVCondition], AVLatent]) -> AVCondition:
+        """Guided prompt tuning (eq. 8): y ← y − λ2 ∇_y L. `estimate` gives the clean estimate under a prompt, differentiably."""
+        conditions = {name: getattr(cond, name) for name in self.aligner.rates}
+        prompts = {name: prompt_of(part).detach().requires_grad_() for name, part in conditions.items()}
+        tuned = replace(cond, **{name: with_prompt(conditions[name], y) for name, y in prompts.items()})
+        with torch.enable_grad():
+            gradients = _gradients(self.loss(estimate(tuned)), prompts)
+        if not self._usable(gradients.values()):
+            return cond
+        parts = {}
+        for name, gradient in gradients.items():
+            step = self.aligner.prompt_rate * self._direction(f"{name}_prompt", _without_padding(gradient, conditions[name]))
+            parts[name] = with_prompt(conditions[name], (prompts[name] - step).detach())
+        return replace(cond, **parts)
+
+    def _usable(self, gradients: Iterable[Tensor]) -> bool:
+        """Whether all gradients are finite; if not, the move counts as `skipped`."""
+        usable = all(bool(gradient.isfinite().all()) for gradient in gradients)
+        self.skipped += not usable
+        return usable
+
+    def _direction(self, name: str, gradient: Tensor) -> Tensor:
+        """The gradient, its sign, or Adam's direction: what the rate is multiplied with."""
+        if self.aligner.update == "adam":
+            return self.moments.setdefault(name, Adam()).direction(gradient)
+        return gradient.sign() if self.aligner.update == "sign" else gradient
+
+    def loss(self, clean: AVLatent) -> Tensor:
+        """L: the weighted sum of the task's distances, [B] (section 3.3). clean: the clean latents."""
+        self.looks += 1
+        made = self._embeddings(clean)
+        total = torch.zeros(clean.rows, device=clean.video.device)
+        for a, b in PAIRS[self.aligner.task]:
+            weight = self.aligner.prompt_weight(a) if b == "text" else self.aligner.other
+            other = self.known.get(f"{a}_text") if b == "text" else made.get(b, self.known.get(b))
+            if weight and other is not None:
+                total = total + weight * distance(made[a], other)
+        return total
+
+    def _embeddings(self, clean: AVLatent) -> dict[Modality, Tensor]:
+        """The decoded and embedded modalities that are generated."""
+        embed = {"video": self._embed_video, "audio": self._embed_audio}
+        run = partial(checkpoint, use_reentrant=False) if self.aligner.save_memory else lambda part, x: part(x)
+        return {modality: run(embed[modality], getattr(clean, modality)) for modality in MADE[self.aligner.task]}
+
+    def _embed_video(self, latent: Tensor) -> Tensor:
+        fps, wanted = float(self.shape.video.fps), self.aligner.latent_frames
+        if 0 < wanted < latent.shape[2]:
+            fps = fps * wanted / latent.shape[2]
+            latent = latent[:, :, self._shown_frames(latent.shape[2], wanted)]
+        frames = self.model.render_video(latent, self.shape)
+        with self._precision(frames):
+            return self.aligner.binder.embed_video(frames, fps).float()
+
+    def _shown_frames(self, count: int, wanted: int) -> list[int]:
+        """Indices of the `wanted` out of `count` latent frames that are decoded for the binder this time."""
+        if not self.aligner.turns:
+            return torch.linspace(0, count - 1, wanted).round().long().tolist()
+        rounds = -(-count // wanted)
+        turn = (self.looks - 1) % rounds
+        return [(i * rounds + turn) * count // (wanted * rounds) for i in range(wanted)]
+
+    def _embed_audio(self, latent: Tensor) -> Tensor:
+        waveform = self.model.render_audio(latent, self.shape)
+        with self._precision(waveform):
+            return self.aligner.binder.embed_audio(waveform, self.shape.audio.sample_rate).float()
+
+    def _precision(self, x: Tensor) -> AbstractContextManager:
+        return torch.autocast(x.device.type, torch.bfloat16) if self.aligner.half else nullcontext()
+
+
+def _gradients(loss: Tensor, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Gradients of a loss [B] with respect to those `inputs` that it depends on."""
+    if not loss.requires_grad:
+        return {}
+    gradients = torch.autograd.grad(loss.sum(), list(inputs.values()), allow_unused=True)
+    return {name: gradient for name, gradient in zip(inputs, gradients) if gradient is not None}
+
+
+def prompt_of(cond: Condition) -> Tensor:
+    """The prompt's token embeddings, or its single vector if the model has no tokens (AudioLDM)."""
+    return cond.tokens if cond.tokens.shape[1] else cond.vector
+
+
+def with_prompt(cond: Condition, prompt: Tensor) -> Condition:
+    """`cond` with another prompt embedding."""
+    return replace(cond, tokens=prompt) if cond.tokens.shape[1] else replace(cond, vector=prompt)
+
+
+def _without_padding(gradient: Tensor, cond: Condition) -> Tensor:
+    """The gradient with zeros at padding tokens."""
+    return gradient * cond.mask[..., None] if cond.tokens.shape[1] else gradient

@@ -1,0 +1,60 @@
+"""How a latent moves along a gradient, and what a move keeps: arithmetic on rows [B, …]."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+UPDATES = ("gradient", "sign", "adam")
+BETAS, EPSILON = (0.9, 0.99), 1e-3
+
+
+def rms(x: Tensor) -> Tensor:
+    """Root mean square of every row of [B, …], shaped to divide it: [B, 1, …]."""
+    level = x.flatten(1).square().mean(1).sqrt().clamp_min(torch.finfo(x.dtype).tiny)
+    return level.view(-1, *[1] * (x.ndim - 1))
+
+
+def keep_rms(x: Tensor, old: Tensor) -> Tensor:
+    """`x` scaled to the rms of `old`, row by row."""
+    return x * (rms(old) / rms(x))
+
+
+def keep_spectrum(x: Tensor, old: Tensor) -> Tensor:
+    """`x` with the Fourier magnitudes of `old`, row by row: a move changes phases only.
+
+    A latent is mostly noise. Noise that was optimized for a binder differs from the noise the network was trained to remove;
+    with its spectrum kept it stays closer to it (arXiv 2405.18881 instead penalizes improbable noise).
+    """
+    over = tuple(range(1, x.ndim))
+    now, before = (torch.fft.fftn(part.float(), dim=over) for part in (x, old))
+    return torch.fft.ifftn(torch.polar(before.abs(), now.angle()), dim=over).real.to(x.dtype)
+
+
+KEEP: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"rms": keep_rms, "spectrum": keep_spectrum}
+KEEPS = ("nothing", *KEEP)
+
+
+class Adam:
+    """Adam (arXiv 1412.6980) with moments kept from move to move.
+
+    The common part of successive gradients adds up; what changes with every move averages out. Gradients and moves are
+    normalized to an rms of 1 for each row.
+    """
+
+    def __init__(self) -> None:
+        self.moves = 0
+        self.first: Tensor | float = 0.0
+        self.second: Tensor | float = 0.0
+
+    def direction(self, gradient: Tensor) -> Tensor:
+        """The move for a gradient [B, …], given all earlier ones; rms 1 for each row."""
+        gradient, (beta1, beta2) = gradient / rms(gradient), BETAS
+        self.moves += 1
+        self.first = beta1 * self.first + (1 - beta1) * gradient
+        self.second = beta2 * self.second + (1 - beta2) * gradient.square()
+        first, second = self.first / (1 - beta1**self.moves), self.second / (1 - beta2**self.moves)
+        move = first / (second.sqrt() + EPSILON)
+        return move / rms(move)
