@@ -1,4 +1,4 @@
-"""Pictures and sound that fit a clip as latents of a joint model: encoded, and marked as known."""
+"""Frames and audio as latents of a joint model, and masks of which parts of them are known."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ from .media.fit import extend_frames
 from .shapes import AudioStride, AVShape, VideoStride
 
 When = Callable[[np.ndarray], np.ndarray]
+"""A part of a clip: maps times in seconds to True or False."""
 
 
 def encode_clip(model: JointModel, shape: AVShape, frames: Tensor | None, sound: Tensor | None) -> AVLatent:
-    """Latents [1, …] on the model's device of fitted `frames` and `sound`; zeros for what is None."""
+    """Latents [1, …] on the model's device.
+
+    frames: [F, H, W, 3] in 0..1, of the clip's size. sound: [channels, samples]. None gives zeros.
+    """
     sizes, device = model.latent_shape(shape), model.device
     video, audio = torch.zeros(sizes.video), torch.zeros(sizes.audio)
     if frames is not None:
@@ -29,7 +33,7 @@ def encode_clip(model: JointModel, shape: AVShape, frames: Tensor | None, sound:
 
 
 def known_frames(known: Sequence[bool] | np.ndarray, stride: VideoStride) -> Tensor:
-    """Which latent frames are known, [1, 1, T, 1, 1], where `known` [F] says it of a clip's frames: those known as a whole."""
+    """Mask [1, 1, T, 1, 1] of the latent frames whose frames are all known. known: [F], for each frame of the clip."""
     known = np.asarray(known, bool)
     padded = np.pad(known, (0, stride.frames(stride.latent_frames(len(known))) - len(known)), mode="edge")
     own = padded[:1] if stride.causal else padded[:0]
@@ -38,7 +42,7 @@ def known_frames(known: Sequence[bool] | np.ndarray, stride: VideoStride) -> Ten
 
 
 def known_samples(known: Sequence[bool] | np.ndarray, stride: AudioStride) -> Tensor:
-    """Which latent steps are known, [1, 1, T] (or [1, 1, T, 1] of bands), where `known` says it of a clip's samples."""
+    """Mask [1, 1, T] (with bands [1, 1, T, 1]) of the latent steps whose samples are all known. known: for each sample."""
     known = np.asarray(known, bool)
     padded = np.pad(known, (0, stride.latent_length(len(known)) * stride.samples - len(known)), mode="edge")
     steps = torch.from_numpy(padded.reshape(-1, stride.samples).all(1))[None, None]
@@ -46,31 +50,37 @@ def known_samples(known: Sequence[bool] | np.ndarray, stride: AudioStride) -> Te
 
 
 def known_where(model: JointModel, shape: AVShape, video: When, audio: When) -> AVLatent:
-    """Masks of the parts of either stream for which a function of the time in seconds is True."""
+    """Masks of both streams' parts, from functions that map times in seconds to True or False."""
     frames = np.arange(shape.video.frames) / float(shape.video.fps)
     samples = np.arange(shape.audio.samples) / shape.audio.sample_rate
     return AVLatent(known_frames(video(frames), model.video_codec.stride), known_samples(audio(samples), model.audio_codec.stride))
 
 
 def nothing(times: np.ndarray) -> np.ndarray:
+    """No part."""
     return np.zeros(len(times), bool)
 
 
 def everything(times: np.ndarray) -> np.ndarray:
+    """All of it."""
     return np.ones(len(times), bool)
 
 
 def before(end: float) -> When:
+    """The part before `end` seconds."""
     return lambda times: times < end
 
 
 def outside(start: float, end: float) -> When:
+    """All but the part from `start` to `end` seconds."""
     return lambda times: (times < start) | (times >= end)
 
 
 def both(one: When, other: When) -> When:
+    """The parts that `one` and `other` share."""
     return lambda times: one(times) & other(times)
 
 
 def first_frame(times: np.ndarray) -> np.ndarray:
+    """The first frame."""
     return times == 0

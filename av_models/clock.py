@@ -1,7 +1,7 @@
-"""Time: the grid of steps, which both modalities share as a rule, and one modality's diffusers scheduler running on a grid.
+"""The time grid of a sampling run, and each modality's diffusers scheduler on it.
 
-The sampler carries each scheduler's own state. A network sees its path's x_t = α x_0 + σ ε, which for a flow and for
-DDIM is that state; Euler's for EDM and DDPM is x_0 + σ ε, which `network_input` scales.
+The sampler keeps each scheduler's own state. A network reads x_t = α x_0 + σ ε of its noise schedule. For flow matching and
+DDIM that is the state; Euler's state for EDM and DDPM is x_0 + σ ε, which `network_input` scales.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import math
 import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
-from diffusers import EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler
+from diffusers import EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler, SchedulerMixin
 from torch import Tensor
 
 from .contract import Prediction
@@ -30,9 +31,9 @@ PREDICTIONS: dict[str, Prediction] = {
 
 
 def time_grid(steps: int, shift: float = 1.0, name: str = "shift") -> list[float]:
-    """Times of `steps` steps from 1 down to 1/steps, bent by `shift` as t' = s t / (1 + (s − 1) t).
+    """The times of `steps` steps from 1 down to 1/steps, shifted: t' = s t / (1 + (s − 1) t) (arXiv 2403.03206, eq. 23).
 
-    The shift is Esser et al., arXiv 2403.03206, eq. 23. Raises ValueError unless steps ≥ 1 and shift > 0, by its `name`.
+    Raises ValueError unless steps ≥ 1 and shift > 0; `name` is the shift's name in the message.
     """
     if not isinstance(steps, numbers.Integral) or steps < 1:
         raise ValueError(f"steps is {steps}; give a whole number of at least 1")
@@ -42,16 +43,16 @@ def time_grid(steps: int, shift: float = 1.0, name: str = "shift") -> list[float
     return [shift * t / (1 + (shift - 1) * t) for t in uniform]
 
 
-def make_clock(path: Path, scheduler, modality: int, seed: Seed) -> Clock:
-    """The clock of one modality, whose network knows `path`; its `scheduler` is left untouched, a fitting one where None."""
+def make_clock(path: Path, scheduler: Any, modality: int, seed: Seed) -> Clock:
+    """The clock of one modality with noise schedule `path`. scheduler: it is copied; None: a default that fits."""
     kinds = {Flow: FlowClock, EDM: EDMClock, DDPM: DDPMClock}
     return kinds[type(path)](path, scheduler, modality, seed)
 
 
 class Clock(ABC):
-    """One modality's scheduler on its grid. `times`: t of each step; `network_times`: what the network is told then."""
+    """One modality's scheduler on its time grid. times: t of each step; network_times: the network's timesteps."""
 
-    def __init__(self, path: Path, scheduler, modality: int, seed: Seed) -> None:
+    def __init__(self, path: Path, scheduler: Any, modality: int, seed: Seed) -> None:
         self.path = path
         self.scheduler = copy.deepcopy(scheduler) if scheduler is not None else self.default()
         self.label = {VIDEO: "video", AUDIO: "audio"}[modality]
@@ -64,16 +65,16 @@ class Clock(ABC):
         self.network_times: list[float] = []
 
     @abstractmethod
-    def default(self):
-        """The scheduler where the user gives none."""
+    def default(self) -> SchedulerMixin:
+        """The scheduler to use if none is given."""
 
     @abstractmethod
     def share(self, grid: Sequence[float]) -> None:
-        """Runs on a `grid` of the sampler's; raises ValueError where the scheduler has another one of its own."""
+        """Sets the sampler's time grid. Raises ValueError if the scheduler cannot use it."""
 
     @abstractmethod
     def own(self, steps: int) -> None:
-        """Runs on the scheduler's own grid of `steps` steps, as the expert's pipeline does."""
+        """Sets the scheduler's own time grid of `steps` steps, as the expert's own pipeline does."""
 
     @abstractmethod
     def state_path(self, index: int) -> tuple[float, float]:
@@ -84,12 +85,12 @@ class Clock(ABC):
         return self.state_path(index + 1) if index + 1 < len(self.times) else (1.0, 0.0)
 
     def ancestral_share(self, index: int) -> float:
-        """σ_t/σ of DDIM at η = 1 (arXiv 2010.02502, eq. 16): how much of the noise after a step is new in ancestral sampling."""
+        """The share of the noise after a step that is new at η = 1 (arXiv 2010.02502, eq. 16), as in ancestral sampling."""
         (alpha, sigma), (alpha_after, sigma_after) = self.state_path(index), self.path_after(index)
         return max(0.0, 1 - (alpha / alpha_after * sigma_after / sigma) ** 2) ** 0.5
 
     def network_path(self, index: int) -> tuple[float, float]:
-        """α and σ of what the network sees at step `index`."""
+        """α and σ of the network's input at step `index`."""
         alpha, sigma = self.state_path(index)
         scale = math.hypot(alpha, sigma)
         return alpha / scale, sigma / scale
@@ -99,16 +100,17 @@ class Clock(ABC):
         return noise * self.scheduler.init_noise_sigma
 
     def network_input(self, index: int, state: Tensor) -> Tensor:
+        """The network's input at step `index`, from the scheduler's state."""
         if getattr(self.scheduler, "step_index", None) in (None, index):
             return self.scheduler.scale_model_input(state, self.scheduler.timesteps[index])
-        return state * (self.network_path(index)[0] / self.state_path(index)[0])  # it only knows the step that it takes next
+        return state * (self.network_path(index)[0] / self.state_path(index)[0])  # diffusers scales for the next step only
 
     def convert(self, index: int, source: Prediction, target: Prediction, prediction: Tensor, x_t: Tensor) -> Tensor:
-        """A prediction made at step `index` from the network's input `x_t`, of kind `source`, as one of kind `target`."""
+        """A prediction of kind `source`, made at step `index` from the network's input `x_t`, converted to kind `target`."""
         return convert(prediction, x_t, *self.network_path(index), source, target)
 
     def step(self, index: int, source: Prediction, prediction: Tensor, x_t: Tensor, state: Tensor) -> Tensor:
-        """The state after step `index`. Steps are taken once each, in order: schedulers remember."""
+        """The state after step `index`. Call it once for each step, in order: schedulers keep a history."""
         prediction = self.convert(index, source, self.target, prediction, x_t)
         timestep = self.scheduler.timesteps[index]
         return self.scheduler.step(prediction, timestep, state, return_dict=False, **self.options)[0]
@@ -118,14 +120,15 @@ class Clock(ABC):
             raise ValueError(f"{len(levels)} steps fall on {len(set(levels))} noise levels of the {self.label}; "
                              "give fewer steps, or a shift nearer to 1")  # fmt: skip
 
-    def refuse(self, why: str) -> None:
+    def refuse(self, why: str) -> NoReturn:
+        """Raises ValueError that names the scheduler and says why it does not fit."""
         raise ValueError(f"{self.label} scheduler {type(self.scheduler).__name__} {why}")
 
 
 class FlowClock(Clock):
     """Flow matching: the state is x_t = (1 − t) x_0 + t ε."""
 
-    def default(self):
+    def default(self) -> SchedulerMixin:
         return FlowMatchEulerDiscreteScheduler()
 
     def share(self, grid: Sequence[float]) -> None:
@@ -164,11 +167,11 @@ class FlowClock(Clock):
 
 
 class EDMClock(Clock):
-    """EDM, as Stable Video Diffusion runs it: the state is x_0 + σ ε, the network predicts v."""
+    """EDM with diffusers' Euler, as in Stable Video Diffusion: the state is x_0 + σ ε."""
 
     path: EDM
 
-    def default(self):
+    def default(self) -> SchedulerMixin:
         return EulerDiscreteScheduler(
             beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, prediction_type="v_prediction",
             timestep_type="continuous", timestep_spacing="leading", steps_offset=1, interpolation_type="linear",
@@ -203,11 +206,11 @@ class EDMClock(Clock):
 
 
 class DDPMClock(Clock):
-    """DDPM, as AudioLDM2 runs it: the state is x_t itself (DDIM and its like) or x_t / α (Euler and its like)."""
+    """DDPM, as in AudioLDM2: the state is x_t (DDIM and similar) or x_t / α (Euler and similar)."""
 
     path: DDPM
 
-    def default(self):
+    def default(self) -> SchedulerMixin:
         return EulerDiscreteScheduler(
             num_train_timesteps=self.path.steps, beta_schedule=self.path.beta_schedule, beta_start=self.path.first_beta,
             beta_end=self.path.last_beta, prediction_type="epsilon", timestep_spacing="leading", steps_offset=1,

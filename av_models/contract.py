@@ -1,7 +1,7 @@
-"""The contract of a joint denoiser: what every joint model takes and gives.
+"""The interface of a joint denoiser: latents, times, conditions, coupling.
 
-A joint model predicts both modalities at once. `Coupling` says, for each row of the batch, how much one
-modality may know of the other; guidance strategies are built from rows that differ in condition and coupling.
+A joint model predicts video and audio together. `Coupling` says for each row of the batch how strongly the modalities
+interact; guidance strategies combine rows that differ in condition and coupling.
 """
 
 from __future__ import annotations
@@ -23,19 +23,21 @@ StreamName = Literal["video", "audio"]
 
 @dataclass(frozen=True)
 class AVLatent:
-    """A pair of latents. `video`: [B, C, T, H, W]; `audio`: [B, C, T] (or [B, C, T, F])."""
+    """A pair of latents. video: [B, C, T, H, W]; audio: [B, C, T], or [B, C, T, F] for spectrogram latents."""
 
     video: Tensor
     audio: Tensor
 
     @property
     def rows(self) -> int:
+        """The batch size B."""
         return self.video.shape[0]
 
     def __getitem__(self, rows: slice) -> AVLatent:
         return AVLatent(self.video[rows], self.audio[rows])
 
     def each(self, change: Callable[[Tensor], Tensor]) -> AVLatent:
+        """`change` applied to both."""
         return AVLatent(change(self.video), change(self.audio))
 
     def to(self, device: torch.device) -> AVLatent:
@@ -43,12 +45,13 @@ class AVLatent:
 
     @staticmethod
     def cat(latents: Sequence[AVLatent]) -> AVLatent:
+        """Concatenated on the batch axis."""
         return AVLatent(torch.cat([x.video for x in latents]), torch.cat([x.audio for x in latents]))
 
 
 @dataclass(frozen=True)
 class LatentShape:
-    """Sizes of a pair of latents. `video`: (B, C, T, H, W); `audio`: (B, C, T) or (B, C, T, F)."""
+    """The shapes of a pair of latents. video: (B, C, T, H, W); audio: (B, C, T) or (B, C, T, F)."""
 
     video: tuple[int, ...]
     audio: tuple[int, ...]
@@ -56,7 +59,7 @@ class LatentShape:
 
 @dataclass(frozen=True)
 class AVTime:
-    """Diffusion time of each row as its network counts it: for a flow, 0 is clean and 1 is noise. `video`, `audio`: [B]."""
+    """The network's timestep of each row, [B] for video and audio; for flow matching, 0 is clean and 1 is noise."""
 
     video: Tensor
     audio: Tensor
@@ -68,11 +71,11 @@ class AVTime:
 
 @dataclass(frozen=True)
 class Condition:
-    """What one modality is asked for.
+    """The encoded condition of one modality.
 
-    `tokens`: [B, L, D], an encoded text or picture; `mask`: [B, L], True where a token is real. `vector`: [B, D], what
-    joins the time embedding; `image`: [B, C, 1, h, w], a latent that joins the noisy one on channels; `second`: another
-    encoder's tokens; each None where the model takes none. Null conditions are zeros.
+    tokens: [B, L, D], an encoded text or image. mask: [B, L], False at padding. vector: [B, D], added to the time
+    embedding. image: [B, C, 1, h, w], a latent that is concatenated to the noisy one on channels. second: the tokens of
+    another text encoder. The last three are None for models without them. Null conditions are zeros.
     """
 
     tokens: Tensor
@@ -82,7 +85,7 @@ class Condition:
     second: Condition | None = None
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Condition:
-        """The same with every tensor changed alike."""
+        """`change` applied to every tensor."""
         parts = {name: part if part is None else change(part) for name, part in self._tensors().items()}
         return Condition(**parts, second=self.second and self.second.each(change))
 
@@ -90,17 +93,17 @@ class Condition:
         return self.each(lambda part: part.to(device))
 
     def spread(self, rows: int) -> Condition:
-        """One row made `rows`."""
+        """One row repeated `rows` times."""
         return self.each(lambda part: part.expand(rows, *part.shape[1:]))
 
     def padded(self, length: int) -> Condition:
-        """Tokens up to `length`, masked where there were none."""
+        """Tokens padded to `length`, with the mask False there."""
         room = length - self.mask.shape[1]
         return replace(self, tokens=pad(self.tokens, (0, 0, 0, room)), mask=pad(self.mask, (0, room))) if room else self
 
     @staticmethod
     def cat(parts: Sequence[Condition]) -> Condition:
-        """Conditions under one another, shorter ones padded."""
+        """Concatenated on the batch axis; shorter tokens are padded."""
         length = max(part.mask.shape[1] for part in parts)
         padded = [part.padded(length)._tensors() for part in parts]
         merged = {name: None if padded[0][name] is None else torch.cat([p[name] for p in padded]) for name in padded[0]}
@@ -113,7 +116,7 @@ class Condition:
 
 @dataclass(frozen=True)
 class AVCondition:
-    """What both modalities are asked for."""
+    """The conditions of both modalities."""
 
     video: Condition
     audio: Condition
@@ -125,7 +128,7 @@ class AVCondition:
         return self.each(lambda part: part.to(device))
 
     def spread(self, rows: int) -> AVCondition:
-        """One row made `rows`; as it is where there are more."""
+        """One row repeated `rows` times; unchanged if there is more than one."""
         return AVCondition(*(p if p.tokens.shape[0] > 1 else p.spread(rows) for p in (self.video, self.audio)))
 
     @staticmethod
@@ -134,8 +137,11 @@ class AVCondition:
 
 
 class CouplingKind(str, Enum):
-    """`FULL`: as trained. `CUT`: same weights, cross-modal keys dropped. `REMOVED`: without what joins the modalities;
-    of an AVFullDiT its two experts are left, of a JointDiT the experts and its feed-forwards (eq. 11)."""
+    """How video and audio interact in a row.
+
+    FULL: as trained. CUT: the same weights, with cross-modal keys dropped. REMOVED: the joint parameters dropped; an
+    AVFullDiT then is its two experts, a JointDiT its experts and feed-forwards (eq. 11).
+    """
 
     FULL = "full"
     CUT = "cut"
@@ -144,10 +150,10 @@ class CouplingKind(str, Enum):
 
 @dataclass(frozen=True)
 class Coupling:
-    """How a row's modalities interact.
+    """The interaction of a row's modalities.
 
-    `a_to_v`, `v_to_a` are directional strengths: the receiving modality's output is `cut + s·(full − cut)`,
-    exact at 0 and 1. They apply to `FULL` only.
+    a_to_v, v_to_a: directional strengths s of FULL coupling. The receiving modality's output is cut + s·(full − cut), exact
+    at 0 and 1.
     """
 
     kind: CouplingKind = CouplingKind.FULL
@@ -156,7 +162,7 @@ class Coupling:
 
     @property
     def kinds(self) -> tuple[CouplingKind, ...]:
-        """The network rows that this coupling costs: one, or two (full and cut) where they must be mixed."""
+        """The network rows that this coupling needs: one, or two (full and cut) that are mixed."""
         if self.kind is not CouplingKind.FULL or self.a_to_v == self.v_to_a == 1.0:
             return (self.kind,)
         if self.a_to_v == self.v_to_a == 0.0:
@@ -170,12 +176,15 @@ REMOVED = Coupling(CouplingKind.REMOVED)
 
 
 Skip = Sequence[int | None]
+"""For each row the block that it skips, or None."""
 
 
 class JointDenoiser(Protocol):
-    """Every joint model. `paths` are the noise worlds of its modalities, video first; `prediction` is what it predicts,
-    one kind for each where they differ; `kinds` are the couplings it can do; `skippable` is how many blocks it has that
-    a row can do without, 0 where it cannot."""
+    """The interface of every joint model.
+
+    paths: the noise schedules of video and audio. prediction: the prediction type, or one for each modality. kinds: the
+    couplings that it supports. skippable: how many blocks a row can skip; 0 if the model does not support it.
+    """
 
     paths: tuple[Path, Path]
     prediction: Prediction | tuple[Prediction, Prediction]
@@ -185,18 +194,18 @@ class JointDenoiser(Protocol):
     def predict(
         self, latent: AVLatent, t: AVTime, cond: AVCondition, kinds: Sequence[CouplingKind], skip: Skip | None = None
     ) -> AVLatent:
-        """One network call. Row i of every argument goes together: `kinds[i]` is its coupling, `skip[i]` the block that it
-        does without. A model that cannot skip is never handed a `skip`."""
+        """One network call for all rows. kinds[i]: the coupling of row i. skip[i]: the block that row i skips; not given to
+        models with skippable = 0."""
         ...
 
     def alone(self, latent: Tensor, t: Tensor, cond: Condition, stream: StreamName, skip: Skip | None = None) -> Tensor:
-        """What `predict` has for one stream in removed rows, the other's network left alone. A model that cannot do removed
-        rows is never asked."""
+        """The prediction for one stream with REMOVED coupling, without running the other stream's network; called only on
+        models that support REMOVED."""
         ...
 
 
 def predictions_of(model: JointDenoiser) -> tuple[Prediction, Prediction]:
-    """What the model predicts of the picture and of the sound."""
+    """The prediction types of video and audio."""
     return (model.prediction,) * 2 if isinstance(model.prediction, str) else model.prediction
 
 
@@ -208,9 +217,9 @@ def denoise(
     coupling: Sequence[Coupling],
     skip: Skip | None = None,
 ) -> AVLatent:
-    """The model's prediction for each row under that row's coupling, in one network call.
+    """The model's prediction for each row with that row's coupling, in one network call.
 
-    Rows with directional strengths other than 0/1 cost two network rows, `full` and `cut`, and are mixed:
+    Rows with directional strengths other than 0 and 1 need two network rows, full and cut, which are mixed:
     v̂ = cut_v + a_to_v (full_v − cut_v), â = cut_a + v_to_a (full_a − cut_a).
     """
     source = [row for row, c in enumerate(coupling) for _ in c.kinds]
@@ -228,7 +237,7 @@ def denoise(
 
 
 def mixed(parts: Sequence[AVLatent], c: Coupling) -> AVLatent:
-    """The prediction under `c`, of predictions for each of its `kinds`."""
+    """The prediction with coupling `c`, from the predictions of its `kinds`."""
     if len(parts) == 1:
         return parts[0]
     full, cut = parts
@@ -242,8 +251,7 @@ def _between(cut: Tensor, full: Tensor, strength: float) -> Tensor:
 
 
 def take_rows(latent: AVLatent, t: AVTime, cond: AVCondition, index: Tensor) -> tuple[AVLatent, AVTime, AVCondition]:
-    """What `predict` takes, with the rows that `index` [n] names, in that order."""
-
+    """The arguments of `predict` with the rows `index` [n], in that order."""
     return (
         AVLatent(latent.video[index], latent.audio[index]),
         AVTime(t.video[index], t.audio[index]),

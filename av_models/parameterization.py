@@ -1,4 +1,4 @@
-"""Conversion between what models predict, on any path x_t = α x_0 + σ ε.
+"""Conversion between prediction types, for any noise schedule x_t = α x_0 + σ ε.
 
     flow: ε − x_0      epsilon: ε      v: α ε − σ x_0      x0: x_0
 
@@ -15,13 +15,13 @@ Level = tuple[float, float]  # α and σ
 
 
 def state_of(x0: AVLatent, noise: AVLatent, video: Level, audio: Level) -> AVLatent:
-    """x = α x_0 + σ ε of either modality."""
+    """x = α x_0 + σ ε of both modalities, each with its own (α, σ)."""
     parts = zip((x0.video, x0.audio), (noise.video, noise.audio), (video, audio))
     return AVLatent(*(alpha * clean + sigma * epsilon for clean, epsilon, (alpha, sigma) in parts))
 
 
 def prediction_of(x0: Tensor, noise: Tensor, alpha: float | Tensor, sigma: float | Tensor, kind: Prediction) -> Tensor:
-    """What a network that predicts `kind` is to say of a clean latent and the noise in it."""
+    """The training target of a network that predicts `kind`, from the clean latent and the noise."""
     if kind == "flow":
         return noise - x0
     if kind == "epsilon":
@@ -33,7 +33,7 @@ def prediction_of(x0: Tensor, noise: Tensor, alpha: float | Tensor, sigma: float
 
 
 def to_x0(prediction: Tensor, x_t: Tensor, alpha: float | Tensor, sigma: float | Tensor, kind: Prediction) -> Tensor:
-    """The clean estimate x̂_0 in `prediction`. An ε prediction has none where α = 0."""
+    """The clean estimate x̂_0. An ε prediction needs α > 0."""
     if kind == "flow":
         return (x_t - sigma * prediction) / (alpha + sigma)
     if kind == "epsilon":
@@ -45,7 +45,7 @@ def to_x0(prediction: Tensor, x_t: Tensor, alpha: float | Tensor, sigma: float |
 
 
 def convert(prediction: Tensor, x_t: Tensor, alpha: float, sigma: float, source: Prediction, target: Prediction) -> Tensor:
-    """`prediction` of kind `source` as kind `target`; the same tensor where they agree. Needs σ > 0."""
+    """`prediction` of kind `source` converted to kind `target`; unchanged if they are the same. Needs σ > 0."""
     if source == target:
         return prediction
     x0 = to_x0(prediction, x_t, alpha, sigma, source)

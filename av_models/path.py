@@ -1,7 +1,7 @@
-"""Noise worlds: how much of x_0 and of noise is in x_t = α x_0 + σ ε at a time t in 0 (clean) … 1 (noise).
+"""Noise schedules: α and σ of x_t = α x_0 + σ ε at a time t from 0 (clean) to 1 (noise).
 
-One clock drives all of them: t is the quantile of each world's own noise level (JointDiT, CVPR 2025, eqs. 4–5).
-What a network sees is x_t, and what it is told is its own world's time.
+Flow matching, EDM and DDPM share the time t: it is the quantile of each schedule's noise level (JointDiT, CVPR 2025,
+eqs. 4–5). A network reads x_t and its own schedule's timestep.
 """
 
 from __future__ import annotations
@@ -17,18 +17,20 @@ ALMOST = 1e-7  # a normal distribution has no quantile at 0 and 1
 
 
 class Path(Protocol):
+    """A noise schedule, as a path from noise to data."""
+
     def at(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """α and σ of the network's input at each t."""
+        """α and σ of the network's input at each t in 0..1, shaped as t."""
         ...
 
     def network_time(self, t: Tensor) -> Tensor:
-        """What the network is told at each t."""
+        """The network's timestep at each t in 0..1, shaped as t."""
         ...
 
 
 @dataclass(frozen=True)
 class Flow:
-    """Rectified flow (arXiv 2209.03003): α = 1 − t, σ = t, and the network is told t."""
+    """Rectified flow (arXiv 2209.03003): α = 1 − t, σ = t, and the timestep is t."""
 
     def at(self, t: Tensor) -> tuple[Tensor, Tensor]:
         return 1 - t, t
@@ -39,9 +41,10 @@ class Flow:
 
 @dataclass(frozen=True)
 class EDM:
-    """Karras et al. (arXiv 2206.00364) with log-normal noise: log σ_EDM = mean + std Φ⁻¹(t) (JointDiT, eq. 5).
+    """EDM (arXiv 2206.00364) with log-normal noise: log σ_EDM = mean + std Φ⁻¹(t) (JointDiT, eq. 5).
 
-    The network sees (x_0 + σ_EDM ε) / √(1 + σ_EDM²) and is told ¼ log σ_EDM. Defaults are Stable Video Diffusion's.
+    The network reads (x_0 + σ_EDM ε) / √(1 + σ_EDM²) and the timestep ¼ log σ_EDM. σ_EDM stays between `lowest` and
+    `highest`. The defaults are Stable Video Diffusion's.
     """
 
     mean: float = 0.7
@@ -50,12 +53,12 @@ class EDM:
     highest: float = 700.0
 
     def level(self, t: Tensor) -> Tensor:
-        """σ_EDM at each t, within the levels that the network knows."""
+        """σ_EDM at each t, clamped to `lowest` … `highest`."""
         quantile = torch.special.ndtri(t.double().clamp(ALMOST, 1 - ALMOST))
         return torch.exp(self.mean + self.std * quantile).clamp(self.lowest, self.highest)
 
     def time_of(self, level: Tensor) -> Tensor:
-        """The inverse of `level`."""
+        """The time t of a noise level σ_EDM: the inverse of `level`."""
         return torch.special.ndtr((level.double().log() - self.mean) / self.std)
 
     def at(self, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -69,9 +72,10 @@ class EDM:
 
 @dataclass(frozen=True)
 class DDPM:
-    """Ho et al. (arXiv 2006.11239), steps 1 … N: the step is ⌈N t⌉ (JointDiT, eq. 4), counted from 0 as diffusers does.
+    """DDPM (arXiv 2006.11239) with N training steps: t is step ⌈N t⌉ (JointDiT, eq. 4), counted from 0 as in diffusers.
 
-    beta_schedule: betas are linear, or "scaled_linear": linear in their square root. Defaults are AudioLDM's and AudioLDM2's.
+    beta_schedule: "linear", or "scaled_linear" for betas that are linear in their square root. The defaults are AudioLDM's
+    and AudioLDM2's.
     """
 
     first_beta: float = 0.0015
@@ -81,12 +85,13 @@ class DDPM:
 
     @cached_property
     def kept(self) -> Tensor:
-        """ᾱ of each step, in float32, as diffusers' schedulers have it."""
+        """ᾱ of each step [N], float32, equal to that of diffusers' schedulers."""
         power = 2 if self.beta_schedule == "scaled_linear" else 1
         ends = (beta ** (1 / power) for beta in (self.first_beta, self.last_beta))
         return torch.cumprod(1 - torch.linspace(*ends, self.steps, dtype=torch.float32) ** power, dim=0)
 
     def index(self, t: Tensor) -> Tensor:
+        """The training step of each t, from 0 to N − 1."""
         return (self.steps * t).ceil().long().clamp(1, self.steps) - 1
 
     def at(self, t: Tensor) -> tuple[Tensor, Tensor]:
