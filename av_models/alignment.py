@@ -80,7 +80,9 @@ class Alignment:
         return latent
 
     def _move(self, latent: AVLatent, clean: Callable[[AVLatent], AVLatent]) -> AVLatent:
-        moving = {name: getattr(latent, name).detach().requires_grad_() for name, rate in self.aligner.rates.items() if rate}
+        moving: dict[str, Tensor] = {
+            name: getattr(latent, name).detach().requires_grad_() for name, rate in self.aligner.rates.items() if rate
+        }
         with torch.enable_grad():
             loss = self.loss(clean(replace(latent, **moving)))
             gradients = _gradients(loss, moving)
@@ -96,7 +98,7 @@ class Alignment:
     def tune_prompts(self, cond: AVCondition, estimate: Callable[[AVCondition], AVLatent]) -> AVCondition:
         """Guided prompt tuning (eq. 8): y ← y − λ2 ∇_y L. `estimate` gives the clean estimate under a prompt, differentiably."""
         conditions = {name: getattr(cond, name) for name in self.aligner.rates}
-        prompts = {name: prompt_of(part).detach().requires_grad_() for name, part in conditions.items()}
+        prompts: dict[str, Tensor] = {name: prompt_of(part).detach().requires_grad_() for name, part in conditions.items()}
         tuned = replace(cond, **{name: with_prompt(conditions[name], y) for name, y in prompts.items()})
         with torch.enable_grad():
             gradients = _gradients(self.loss(estimate(tuned)), prompts)
@@ -174,7 +176,10 @@ def _gradients(loss: Tensor, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def prompt_of(cond: Condition) -> Tensor:
     """The prompt's token embeddings, or its single vector if the model has no tokens (AudioLDM)."""
-    return cond.tokens if cond.tokens.shape[1] else cond.vector
+    if cond.tokens.shape[1]:
+        return cond.tokens
+    assert cond.vector is not None
+    return cond.vector
 
 
 def with_prompt(cond: Condition, prompt: Tensor) -> Condition:

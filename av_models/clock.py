@@ -11,7 +11,7 @@ import inspect
 import math
 import numbers
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -45,7 +45,7 @@ def time_grid(steps: int, shift: float = 1.0, name: str = "shift") -> list[float
 
 def make_clock(path: Path, scheduler: Any, modality: int, seed: Seed) -> Clock:
     """The clock of one modality with noise schedule `path`. scheduler: it is copied; None: a default that fits."""
-    kinds = {Flow: FlowClock, EDM: EDMClock, DDPM: DDPMClock}
+    kinds: dict[type, Callable[..., Clock]] = {Flow: FlowClock, EDM: EDMClock, DDPM: DDPMClock}
     return kinds[type(path)](path, scheduler, modality, seed)
 
 

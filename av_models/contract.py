@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -86,8 +86,8 @@ class Condition:
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Condition:
         """`change` applied to every tensor."""
-        parts = {name: part if part is None else change(part) for name, part in self._tensors().items()}
-        return Condition(**parts, second=self.second and self.second.each(change))
+        vector, image = (part if part is None else change(part) for part in (self.vector, self.image))
+        return Condition(change(self.tokens), change(self.mask), vector, image, self.second and self.second.each(change))
 
     def to(self, device: torch.device) -> Condition:
         return self.each(lambda part: part.to(device))
@@ -105,13 +105,21 @@ class Condition:
     def cat(parts: Sequence[Condition]) -> Condition:
         """Concatenated on the batch axis; shorter tokens are padded."""
         length = max(part.mask.shape[1] for part in parts)
-        padded = [part.padded(length)._tensors() for part in parts]
-        merged = {name: None if padded[0][name] is None else torch.cat([p[name] for p in padded]) for name in padded[0]}
-        seconds = [part.second for part in parts]
-        return Condition(**merged, second=None if seconds[0] is None else Condition.cat(seconds))
+        padded = [part.padded(length) for part in parts]
+        seconds = [part.second for part in parts if part.second is not None]
+        return Condition(
+            torch.cat([part.tokens for part in padded]),
+            torch.cat([part.mask for part in padded]),
+            _cat_optional([part.vector for part in parts]),
+            _cat_optional([part.image for part in parts]),
+            Condition.cat(seconds) if seconds else None,
+        )
 
-    def _tensors(self) -> dict[str, Tensor | None]:
-        return {"tokens": self.tokens, "mask": self.mask, "vector": self.vector, "image": self.image}
+
+def _cat_optional(parts: Sequence[Tensor | None]) -> Tensor | None:
+    """Concatenated on the batch axis; None if the model does not use them."""
+    tensors = [part for part in parts if part is not None]
+    return torch.cat(tensors) if tensors else None
 
 
 @dataclass(frozen=True)
@@ -186,10 +194,17 @@ class JointDenoiser(Protocol):
     couplings that it supports. skippable: how many blocks a row can skip; 0 if the model does not support it.
     """
 
-    paths: tuple[Path, Path]
-    prediction: Prediction | tuple[Prediction, Prediction]
-    kinds: frozenset[CouplingKind]
-    skippable: int
+    @property
+    def paths(self) -> tuple[Path, Path]: ...
+
+    @property
+    def prediction(self) -> Prediction | tuple[Prediction, Prediction]: ...
+
+    @property
+    def kinds(self) -> frozenset[CouplingKind]: ...
+
+    @property
+    def skippable(self) -> int: ...
 
     def predict(
         self, latent: AVLatent, t: AVTime, cond: AVCondition, kinds: Sequence[CouplingKind], skip: Skip | None = None
@@ -224,7 +239,7 @@ def denoise(
     """
     source = [row for row, c in enumerate(coupling) for _ in c.kinds]
     kinds = [kind for c in coupling for kind in c.kinds]
-    skips = {} if skip is None else {"skip": [skip[row] for row in source]}
+    skips: dict[str, Any] = {} if skip is None else {"skip": [skip[row] for row in source]}
     if len(kinds) == len(coupling):
         return model.predict(latent, t, cond, kinds, **skips)
     index = torch.tensor(source, device=latent.video.device)

@@ -1,4 +1,4 @@
-"""Joins a video expert and an audio expert, trained separately, into one joint model."""
+"""Joins a video expert and an audio expert that were trained separately into one joint model."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from .published.load_published import KINDS, is_published, load_published
 from .published.loaded_expert import LoadedExpert
 from .shapes import VideoShape
 
-FALLBACK_CLIP = {"frames": 32, "height": 64, "width": 64, "fps": 16}
+Files = tuple[str | Path, str | Path, str | Path, str | Path]
+FALLBACK_CLIP: dict[str, Any] = {"frames": 32, "height": 64, "width": 64, "fps": 16}
 """The clip size for expert files whose card does not name one."""
 
 
-def join_experts(
+def join_experts(  # noqa: PLR0913 (four files and their settings)
     video: str | Path,
     audio: str | Path,
     video_codec: str | Path,
@@ -35,25 +36,29 @@ def join_experts(
     own_precision: bool = False,
     layers: str | Path | None = None,
 ) -> JointModel:
-    """Two experts as one model that was never trained as a pair: `trained` is False, so samplers drop its joint parameters.
+    """One joint model from two experts that were not trained as a pair: `trained` is False, and samplers remove its coupling.
 
-    Two files of ours are woven into an AVFullDiT; Stable Video Diffusion and AudioLDM2, as published, into a JointDiT;
-    any other pair with a published one stays `SeparateExperts`. What is published brings its own codec; `video_codec`, `audio_codec`
-    are those of our files.
-    clip: the size of clip they were trained on; where it is None, that of the video expert, else FALLBACK_CLIP.
-    own_precision: published networks as they are stored, as a GPU takes them; else in float32.
-    layers: what `duet train` made to go between Stable Video Diffusion and AudioLDM2; the model is a trained one then, and
-    goes by a picture alone.
+    Two expert files in Duet's format become an AVFullDiT; published Stable Video Diffusion and AudioLDM2 become a JointDiT;
+    any other pair with a published checkpoint becomes `SeparateExperts`. Published checkpoints bring their own codecs;
+    `video_codec` and `audio_codec` are for Duet's files.
+
+    joint_blocks: how many blocks are joint. clip: frames, height, width and fps of a clip; None: the video expert's, or
+    FALLBACK_CLIP. own_precision: keep the stored precision of published networks (for a GPU) instead of float32. layers: the
+    joint layers that `duet train` made for Stable Video Diffusion and AudioLDM2; the model is then trained, and takes an image
+    and ignores text prompts.
+
+    Raises FileNotFoundError or ValueError, in one line, for files that are missing, broken, or do not fit each other.
     """
-    parts = video, audio, video_codec, audio_codec
+    files = video, audio, video_codec, audio_codec
     if layers is not None:
         return _join_trained(video, audio, layers, name, own_precision)
     if is_published(video) or is_published(audio):
-        return _join_published(*parts, joint_blocks, name, clip, own_precision)
-    return _join_own(*parts, joint_blocks, name, clip)
+        return _join_published(files, joint_blocks, name, clip, own_precision)
+    return _join_own(files, joint_blocks, name, clip)
 
 
-def _join_own(video, audio, video_codec, audio_codec, joint_blocks: int, name: str, clip: dict[str, Any] | None) -> JointModel:
+def _join_own(files: Files, joint_blocks: int, name: str, clip: dict[str, Any] | None) -> JointModel:
+    video, audio, video_codec, audio_codec = files
     v, video_text, v_card = load_expert(video, (VIDEO_EXPERT,))
     a, audio_text, a_card = load_expert(audio, (AUDIO_EXPERT,))
     clip = clip or v_card.get("clip", FALLBACK_CLIP)
@@ -73,18 +78,17 @@ def _join_own(video, audio, video_codec, audio_codec, joint_blocks: int, name: s
     return model
 
 
-def _join_published(
-    video, audio, video_codec, audio_codec, joint_blocks: int, name: str, clip: dict[str, Any] | None, own_precision: bool
-) -> JointModel:
+def _join_published(files: Files, joint_blocks: int, name: str, clip: dict[str, Any] | None, own_precision: bool) -> JointModel:
+    video, audio, video_codec, audio_codec = files
     v = _stream(video, "video", video_codec, own_precision)
     a = _stream(audio, "audio", audio_codec, own_precision)
-    shape = VideoShape(**(clip or v.clip))
+    shape = VideoShape(**(clip or v.clip or FALLBACK_CLIP))
     denoiser = build_pair(v, a, joint_blocks, shape).eval().requires_grad_(False)
     card = {"kind": "joint", "architecture": type(denoiser).__name__, "name": name, "trained": False}
     return JointModel(card, denoiser, v.codec, a.codec, SeparateConditioner(v.conditioner, a.conditioner), clip=shape)
 
 
-def _join_trained(video, audio, layers, name: str, own_precision: bool) -> JointModel:
+def _join_trained(video: str | Path, audio: str | Path, layers: str | Path, name: str, own_precision: bool) -> JointModel:
     tensors, card = load_checkpoint(layers)
     expect(card, "kind", (JOINT_LAYERS,), layers)
     v, a = load_published(video, "video", own_precision), load_published(audio, "audio", own_precision)
@@ -98,7 +102,7 @@ def _join_trained(video, audio, layers, name: str, own_precision: bool) -> Joint
 
 
 def _stream(path: str | Path, stream: StreamName, codec: str | Path, own_precision: bool) -> LoadedExpert:
-    """One stream of a published checkpoint, or of an expert's file of ours and the codec it was trained with."""
+    """One stream: from a published checkpoint, or from an expert file and the codec it was trained with."""
     if is_published(path):
         return load_published(path, stream, own_precision)
     expert, text, card = load_expert(path, (KINDS[stream],))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .alignment import MADE, PAIRS, Alignment
-from .binders.base import MIN_SECONDS, SILENCE_RMS, Binder, Modality, require
+from .binders.base import MIN_SECONDS, SILENCE_RMS, Binder, require
 from .joint_model import JointModel
 from .latent_moves import KEEPS, UPDATES, rms
 from .shapes import AVShape
@@ -98,16 +98,16 @@ class Aligner:
                 raise ValueError(f"{problem}; set {name} to 0, or choose another binder")
 
     @property
-    def rates(self) -> dict[Modality, float]:
+    def rates(self) -> dict[str, float]:
         """The size of a move for each modality that is generated; 0 if it is not moved."""
         rates = {"video": self.video_rate, "audio": self.audio_rate}
         return {modality: rates[modality] for modality in MADE[self.task]}
 
-    def prompt_weight(self, modality: Modality) -> float:
+    def prompt_weight(self, modality: str) -> float:
         """The weight of the distance between a generated modality and its prompt."""
         return getattr(self, self._weight_name(modality))
 
-    def _weight_name(self, modality: Modality) -> str:
+    def _weight_name(self, modality: str) -> str:
         return "words" if modality == "video" or self.audio_words is None else "audio_words"
 
     def begin(self, model: JointModel, shape: AVShape, texts: tuple[str, str], reference: Reference = Reference()) -> Alignment:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from .checkpoint import load_checkpoint, load_into, sub_tensors
+from .codecs.base import AudioCodec, VideoCodec
 from .conditioning import ImageEncoder, JointImageConditioner, JointTextConditioner
 from .contract import StreamName
 from .joint.avfulldit import AVFullDiT
@@ -16,11 +16,14 @@ from .load_parts import build_audio_expert, build_audioldm2, build_svd, build_vi
 from .shapes import AudioStride, VideoShape, VideoStride
 from .text import WordEncoder
 
+if TYPE_CHECKING:
+    from .joint.jointdit import JointDiT
+
 
 def load_joint_model(source: str | Path) -> JointModel:
-    """A joint model from its safetensors file; its codecs lie beside it.
+    """The joint model in a safetensors file, with the codecs that its card names, from the same folder.
 
-    Raises FileNotFoundError or ValueError, in one line, for a file that is missing, cut short, of another kind or
+    Raises FileNotFoundError or ValueError, in one line, for a file that is missing, truncated, of another kind or
     architecture, or that does not fit its codecs.
     """
     path = Path(source)
@@ -29,24 +32,24 @@ def load_joint_model(source: str | Path) -> JointModel:
     denoiser, conditioner = _built(card, path)
     load_into(denoiser, sub_tensors(tensors, "denoiser"), path)
     load_into(conditioner, {key: x for key, x in tensors.items() if not key.startswith("denoiser.")}, path)
-    codecs = [load_codec(path.parent / card["codecs"][modality]) for modality in ("video", "audio")]
+    video_codec, audio_codec = (load_codec(path.parent / card["codecs"][stream]) for stream in ("video", "audio"))
     for part in (denoiser, conditioner):
         part.eval().requires_grad_(False)
-    model = JointModel(card, denoiser, *codecs, conditioner, clip=VideoShape(**card["clip"]))
+    model = JointModel(card, denoiser, video_codec, audio_codec, conditioner, clip=VideoShape(**card["clip"]))
     check_codecs(model, path, path)
     return model
 
 
-def _built(card: dict[str, Any], path: Path) -> tuple[nn.Module, nn.Module]:
-    """The denoiser and the conditioner that a card describes, with random weights."""
+def _built(card: dict[str, Any], path: Path) -> tuple[Any, Any]:
+    """The denoiser and the conditioner that a model card describes, with random weights."""
     architecture = expect(card, "architecture", BUILDERS, path)
     try:
         return BUILDERS[architecture](card)
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{path}: its card describes no {architecture}: {error}; get the file again") from error
+        raise ValueError(f"{path}: its model card does not describe a {architecture}: {error}; download the file again") from error
 
 
-def _build_avfulldit(card: dict[str, Any]) -> tuple[nn.Module, nn.Module]:
+def _build_avfulldit(card: dict[str, Any]) -> tuple[AVFullDiT, JointTextConditioner]:
     of = card["video"]
     video = build_video_expert(of["config"], of.get("coordinates", False), of.get("time_stride", 1))
     audio = build_audio_expert(card["audio"]["config"], card["audio"]["rope_scale"])
@@ -54,7 +57,7 @@ def _build_avfulldit(card: dict[str, Any]) -> tuple[nn.Module, nn.Module]:
     return AVFullDiT(video, audio, card["joint_blocks"], card.get("attention", "full")), JointTextConditioner(*texts)
 
 
-def _build_jointdit(card: dict[str, Any]) -> tuple[nn.Module, nn.Module]:
+def _build_jointdit(card: dict[str, Any]) -> tuple[JointDiT, JointImageConditioner]:
     from .joint.jointdit import JointDiT
 
     video = build_svd(card["video"]["config"], card["edm"])
@@ -65,21 +68,23 @@ def _build_jointdit(card: dict[str, Any]) -> tuple[nn.Module, nn.Module]:
     return JointDiT(video, audio, **card["joint"]), conditioner
 
 
-BUILDERS = {"AVFullDiT": _build_avfulldit, "JointDiT": _build_jointdit}
+BUILDERS: dict[str, Callable[[dict[str, Any]], tuple[Any, Any]]] = {"AVFullDiT": _build_avfulldit, "JointDiT": _build_jointdit}
 
 
 def check_codecs(model: JointModel, video: str | Path, audio: str | Path) -> None:
-    """Raises ValueError where a codec is not for what was read from `video` or `audio`."""
-    for modality, path, codec in (("video", video, model.video_codec), ("audio", audio, model.audio_codec)):
-        check_codec(path, model.card[modality], modality, codec, model.card["codecs"][modality])
+    """Raises ValueError if a codec does not fit the network that was read from `video` or `audio`."""
+    names = model.card["codecs"]
+    check_codec(video, model.card["video"], "video", model.video_codec, names["video"])
+    check_codec(audio, model.card["audio"], "audio", model.audio_codec, names["audio"])
 
 
-def check_codec(path: str | Path, card: dict[str, Any], modality: StreamName, codec: nn.Module, name: str) -> None:
+def check_codec(path: str | Path, card: dict[str, Any], modality: StreamName, codec: VideoCodec | AudioCodec, name: str) -> None:
+    """Raises ValueError unless `codec`, called `name`, fits the network of `modality` that `card` describes."""
     if not isinstance(codec.stride, {"video": VideoStride, "audio": AudioStride}[modality]):
-        raise ValueError(f"{path}: {name} is a {type(codec).__name__}, no {modality} codec; give the codec it was trained with")
+        raise ValueError(f"{path}: {name} is a {type(codec).__name__}, not a {modality} codec; use the codec it was trained with")
     wanted = card["config"].get("out_channels") or card["config"]["in_channels"]
     if codec.stride.channels != wanted:
         raise ValueError(
             f"{path} denoises {wanted} {modality} channels, but {name} has {codec.stride.channels}; "
-            "give the codec it was trained with"
+            "use the codec it was trained with"
         )

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from .checkpoint import load_checkpoint, load_into, read_card, sub_tensors
 from .contract import Prediction
 from .text import WordEncoder
+
+if TYPE_CHECKING:
+    from .experts.audioldm2 import AudioLDM2Expert
+    from .experts.flux import FluxExpert
+    from .experts.svd import SVDExpert
+    from .experts.wan import WanExpert
 
 CODECS = {
     "PatchVideoCodec": "patch_video", "SpectrogramCodec": "spectrogram", "WanCodec": "wan_vae", "OobleckCodec": "oobleck",
@@ -20,7 +26,7 @@ VIDEO_EXPERT, AUDIO_EXPERT, JOINT_LAYERS = "video_expert", "audio_expert", "join
 
 
 def codec_files(path: Path) -> list[Path]:
-    """The codecs that lie beside a joint model's file, those that are there; none for another file."""
+    """The existing codec files beside a joint model's file; none for a file of another kind."""
     try:
         names = read_card(path).get("codecs", {}).values()
     except (ValueError, OSError):
@@ -28,15 +34,19 @@ def codec_files(path: Path) -> list[Path]:
     return [file for name in names if (file := path.parent / name).is_file()]
 
 
-def load_codec(path: str | Path) -> nn.Module:
-    """A codec from its file, frozen and in evaluation mode."""
+def load_codec(path: str | Path) -> Any:
+    """The codec in a safetensors file (`VideoCodec` or `AudioCodec`), frozen and in evaluation mode.
+
+    Raises FileNotFoundError or ValueError, in one line, for a file that is missing, truncated or of another kind.
+    """
     tensors, card = load_checkpoint(path)
     architecture = expect(card, "architecture", CODECS, path)
     codec = getattr(import_module(f".codecs.{CODECS[architecture]}", __package__), architecture)
     return load_into(codec(**card["config"]), tensors, path).eval().requires_grad_(False)
 
 
-def build_video_expert(config: Mapping[str, Any], coordinates: bool = False, time_stride: int = 1) -> nn.Module:
+def build_video_expert(config: Mapping[str, Any], coordinates: bool = False, time_stride: int = 1) -> WanExpert:
+    """A Wan expert with random weights. config: the diffusers transformer's; the rest: `WanExpert`'s."""
     from diffusers import WanTransformer3DModel
 
     from .experts.wan import WanExpert
@@ -44,7 +54,8 @@ def build_video_expert(config: Mapping[str, Any], coordinates: bool = False, tim
     return WanExpert(WanTransformer3DModel(**config), coordinates, time_stride)
 
 
-def build_audio_expert(config: Mapping[str, Any], rope_scale: float) -> nn.Module:
+def build_audio_expert(config: Mapping[str, Any], rope_scale: float) -> FluxExpert:
+    """A Flux expert with random weights. config: the diffusers transformer's."""
     from diffusers import FluxTransformer2DModel
 
     from .experts.flux import FluxExpert
@@ -52,7 +63,8 @@ def build_audio_expert(config: Mapping[str, Any], rope_scale: float) -> nn.Modul
     return FluxExpert(FluxTransformer2DModel(**config), rope_scale)
 
 
-def build_svd(config: Mapping[str, Any], edm: Mapping[str, float]) -> nn.Module:
+def build_svd(config: Mapping[str, Any], edm: Mapping[str, float]) -> SVDExpert:
+    """A Stable Video Diffusion expert with random weights. config: the diffusers UNet's; edm: `path.EDM`'s."""
     from diffusers import UNetSpatioTemporalConditionModel
 
     from .experts.svd import SVDExpert
@@ -61,7 +73,8 @@ def build_svd(config: Mapping[str, Any], edm: Mapping[str, float]) -> nn.Module:
     return SVDExpert(UNetSpatioTemporalConditionModel(**config), EDM(**edm))
 
 
-def build_audioldm2(config: Mapping[str, Any], prediction: Prediction, image_width: int = 0) -> nn.Module:
+def build_audioldm2(config: Mapping[str, Any], prediction: Prediction, image_width: int = 0) -> AudioLDM2Expert:
+    """An AudioLDM2 expert with random weights. config: the diffusers UNet's; image_width: of the image embedding, 0 for none."""
     from diffusers import AudioLDM2UNet2DConditionModel
 
     from .experts.audioldm2 import AudioLDM2Expert
@@ -69,10 +82,11 @@ def build_audioldm2(config: Mapping[str, Any], prediction: Prediction, image_wid
     return AudioLDM2Expert(AudioLDM2UNet2DConditionModel(**config), image_width, prediction)
 
 
-def load_expert(
-    path: str | Path, kinds: tuple[str, ...] = (VIDEO_EXPERT, AUDIO_EXPERT)
-) -> tuple[nn.Module, WordEncoder, dict[str, Any]]:
-    """An expert of one of `kinds`, its text encoder and its card."""
+def load_expert(path: str | Path, kinds: tuple[str, ...] = (VIDEO_EXPERT, AUDIO_EXPERT)) -> tuple[Any, WordEncoder, dict[str, Any]]:
+    """The expert in a safetensors file, its text encoder and its model card, in evaluation mode.
+
+    Raises FileNotFoundError or ValueError, in one line, for a file that is missing, truncated or of another kind.
+    """
     tensors, card = load_checkpoint(path)
     expect(card, "kind", kinds, path)
     expert = (
@@ -81,17 +95,19 @@ def load_expert(
         else build_audio_expert(card["config"], card["rope_scale"])
     )
     load_into(expert, sub_tensors(tensors, "expert"), path)
-    text = load_into(WordEncoder(**card["text"]), sub_tensors(tensors, "text"), path)
+    text = WordEncoder(**card["text"])
+    load_into(text, sub_tensors(tensors, "text"), path)
     return expert.eval(), text.eval(), card
 
 
-def expect(card: Mapping[str, Any], field: str, known, path: str | Path) -> str:
-    """The card's `field`, which must be one of `known`."""
-    value = card.get(field)
+def expect(card: Mapping[str, Any], field: str, known: Iterable[str], path: str | Path) -> str:
+    """The card's `field`. Raises ValueError unless it is one of `known`."""
+    value: Any = card.get(field)
     if value not in known:
-        raise ValueError(f"{path} says {field} {value!r}; this place takes {', '.join(known)}")
+        raise ValueError(f"{path} has {field} {value!r}; use a file with {' or '.join(known)}")
     return value
 
 
 def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`tensors` with `prefix.` before every key."""
     return {f"{prefix}.{key}": value for key, value in tensors.items()}

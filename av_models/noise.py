@@ -63,8 +63,10 @@ def audio_noise(shape: Sequence[int], seed: Seed, draw: int = 0) -> Tensor:
 
 def step_generator(seed: Seed, modality: int) -> torch.Generator | list[torch.Generator]:
     """The CPU generator for a stochastic scheduler of one modality (`VIDEO` or `AUDIO`); a list for a list of seeds."""
-    if isinstance(seed, list):
-        return [step_generator(each, modality) for each in seed]
+    return [_generator(each, modality) for each in seed] if isinstance(seed, list) else _generator(seed, modality)
+
+
+def _generator(seed: int, modality: int) -> torch.Generator:
     bits = _philox(seed, modality)
     bits.advance(2**255)  # far beyond any row of the initial noise
     return torch.Generator().manual_seed(int(bits.random_raw()))

@@ -87,8 +87,8 @@ class DDPM:
     def kept(self) -> Tensor:
         """ᾱ of each step [N], float32, equal to that of diffusers' schedulers."""
         power = 2 if self.beta_schedule == "scaled_linear" else 1
-        ends = (beta ** (1 / power) for beta in (self.first_beta, self.last_beta))
-        return torch.cumprod(1 - torch.linspace(*ends, self.steps, dtype=torch.float32) ** power, dim=0)
+        first, last = (beta ** (1 / power) for beta in (self.first_beta, self.last_beta))
+        return torch.cumprod(1 - torch.linspace(first, last, self.steps, dtype=torch.float32) ** power, dim=0)
 
     def index(self, t: Tensor) -> Tensor:
         """The training step of each t, from 0 to N − 1."""

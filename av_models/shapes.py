@@ -15,6 +15,12 @@ def _require(condition: bool, message: str) -> None:
         raise ValueError(message)
 
 
+def exact_fps(fps: float | Fraction) -> Fraction:
+    """A frame rate as a fraction. ValueError unless it is finite and above 0."""
+    _require(math.isfinite(fps) and fps > 0, f"fps is {fps}; give a number above 0")
+    return Fraction(fps).limit_denominator(100_000)
+
+
 @dataclass(frozen=True)
 class VideoShape:
     """A video of `frames` frames, `height` × `width` pixels, at `fps` frames per second. ValueError for sizes below 1."""
@@ -25,8 +31,7 @@ class VideoShape:
     fps: Fraction
 
     def __post_init__(self) -> None:
-        _require(math.isfinite(self.fps) and self.fps > 0, f"fps is {self.fps}; give a number above 0")
-        object.__setattr__(self, "fps", Fraction(self.fps).limit_denominator(100_000))
+        object.__setattr__(self, "fps", exact_fps(self.fps))
         for name in ("frames", "height", "width"):
             value = getattr(self, name)
             _require(value >= 1, f"{name} is {value}; give at least 1")
@@ -66,7 +71,7 @@ class AVShape:
     @classmethod
     def of_frames(cls, frames: int, height: int, width: int, fps: float | Fraction, sample_rate: int, channels: int = 1) -> AVShape:
         """A clip of `frames` frames."""
-        video = VideoShape(frames, height, width, fps)
+        video = VideoShape(frames, height, width, exact_fps(fps))
         return cls(video, AudioShape(samples_of(video, sample_rate), sample_rate, channels))
 
     @classmethod
@@ -75,8 +80,7 @@ class AVShape:
     ) -> AVShape:
         """A clip of `seconds`, rounded to whole frames. ValueError unless seconds > 0."""
         _require(math.isfinite(seconds) and seconds > 0, f"seconds is {seconds}; give a number above 0")
-        rate = VideoShape(1, height, width, fps).fps
-        frames = max(1, round(seconds * rate))
+        frames = max(1, round(seconds * exact_fps(fps)))
         return cls.of_frames(frames, height, width, fps, sample_rate, channels)
 
 

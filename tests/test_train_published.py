@@ -139,7 +139,7 @@ def test_experts_that_cannot_be_trained_are_one_line(folder, capsys, changes, sa
 def test_layers_between_other_experts_or_of_another_kind_are_one_line(folder, tmp_path):
     tensors, card = load_checkpoint(folder / "layers.safetensors")
     save_checkpoint(tmp_path / "other.safetensors", tensors, card | {"kind": "joint"})
-    with pytest.raises(ValueError, match="says kind 'joint'; this place takes joint_layers"):
+    with pytest.raises(ValueError, match="has kind 'joint'; use a file with joint_layers"):
         join(folder, layers=tmp_path / "other.safetensors")
     wide = card | {"joint": card["joint"] | {"qk_width": 64}}
     save_checkpoint(tmp_path / "wide.safetensors", tensors, wide)

@@ -57,8 +57,12 @@ class Expert(Protocol):
     heads: int
     head_size: int
     depth: int
-    path: Path
-    prediction: Prediction
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def prediction(self) -> Prediction: ...
 
     @property
     def blocks(self) -> list[nn.Module]:
@@ -69,7 +73,7 @@ class Expert(Protocol):
         """The state before the first block, of a noisy latent [B, C, T, …] at times t [B] in 0..1."""
         ...
 
-    def run(self, block: nn.Module, state: ExpertState) -> ExpertState:
+    def run(self, block: Any, state: ExpertState) -> ExpertState:
         """One whole block with its own self-attention."""
         ...
 
@@ -77,11 +81,11 @@ class Expert(Protocol):
         """How many rows of text come first inside self-attention; 0 if text has its own cross-attention."""
         ...
 
-    def attention_input(self, block: nn.Module, state: ExpertState) -> tuple[Tensor, Any]:
+    def attention_input(self, block: Any, state: ExpertState) -> tuple[Tensor, Any]:
         """The modulated norm that self-attention reads, [B, text rows + L, width], and what `finish` needs later."""
         ...
 
-    def project(self, block: nn.Module, rows: Tensor, state: ExpertState) -> QKV:
+    def project(self, block: Any, rows: Tensor, state: ExpertState) -> QKV:
         """Queries, keys and values of all rows that `attention_input` returned."""
         ...
 
@@ -89,7 +93,7 @@ class Expert(Protocol):
         """Rotary embedding of the modality's own tokens. x: [B, L, any number of heads, head size]."""
         ...
 
-    def finish(self, block: nn.Module, state: ExpertState, kept: Any, attended: Tensor, extra: Tensor | None = None) -> ExpertState:
+    def finish(self, block: Any, state: ExpertState, kept: Any, attended: Tensor, extra: Tensor | None = None) -> ExpertState:
         """The rest of the block.
 
         kept: from `attention_input`. attended: [B, text rows + L, heads, head size]. extra: [B, L, width], added to the

@@ -6,6 +6,9 @@ text and audio as one sequence. Text rows come first in both.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from diffusers import FluxTransformer2DModel
 from diffusers.models.embeddings import apply_rotary_emb
@@ -64,7 +67,7 @@ class FluxExpert(nn.Module):
         """Dual-stream blocks, then single-stream blocks."""
         return [*self.transformer.transformer_blocks, *self.transformer.single_transformer_blocks]
 
-    def run(self, block: nn.Module, state: ExpertState) -> ExpertState:
+    def run(self, block: Any, state: ExpertState) -> ExpertState:
         """One whole block."""
         text, hidden = block(
             hidden_states=state.hidden, encoder_hidden_states=state.text, temb=state.time,
@@ -76,7 +79,7 @@ class FluxExpert(nn.Module):
         """Flux attends to text and audio in one sequence, text first."""
         return state.text.shape[1]
 
-    def attention_input(self, block: nn.Module, state: ExpertState) -> tuple[Tensor, tuple]:
+    def attention_input(self, block: Any, state: ExpertState) -> tuple[Tensor, tuple]:
         """Modulated norm of all rows [B, text + T, width], and the modulation that `finish` needs."""
         if is_dual(block):
             audio, *audio_modulation = block.norm1(state.hidden, emb=state.time)
@@ -85,7 +88,7 @@ class FluxExpert(nn.Module):
         rows, gate = block.norm(torch.cat([state.text, state.hidden], 1), emb=state.time)
         return rows, (rows, gate)
 
-    def project(self, block: nn.Module, rows: Tensor, state: ExpertState) -> QKV:
+    def project(self, block: Any, rows: Tensor, state: ExpertState) -> QKV:
         """Queries, keys and values of text rows, then audio rows."""
         attn = block.attn
         cut = self.text_rows(state)
@@ -110,9 +113,7 @@ class FluxExpert(nn.Module):
         cut = self.text_rows(state)
         return apply_rotary_emb(x, (state.rotary[0][cut:], state.rotary[1][cut:]), sequence_dim=1)
 
-    def finish(
-        self, block: nn.Module, state: ExpertState, kept: tuple, attended: Tensor, extra: Tensor | None = None
-    ) -> ExpertState:
+    def finish(self, block: Any, state: ExpertState, kept: tuple, attended: Tensor, extra: Tensor | None = None) -> ExpertState:
         """The rest of the block. attended: [B, text + T, heads, head size]; extra: what the joint model's new heads add to
         the attention output of the audio rows, [B, T, width]."""
         attended = attended.flatten(2, 3)
@@ -120,23 +121,24 @@ class FluxExpert(nn.Module):
             return self._finish_dual(block, state, kept, attended, extra)
         return self._finish_single(block, state, kept, attended, extra)
 
-    def _finish_dual(self, block, state: ExpertState, kept: tuple, attended: Tensor, extra: Tensor | None) -> ExpertState:
+    def _finish_dual(self, block: Any, state: ExpertState, kept: tuple, attended: Tensor, extra: Tensor | None) -> ExpertState:
         cut = self.text_rows(state)
         audio = block.attn.to_out[1](block.attn.to_out[0](attended[:, cut:].contiguous()))
         text = block.attn.to_add_out(attended[:, :cut].contiguous())
         if extra is not None:
             audio = audio + extra
-        hidden = self._feed(block.norm2, block.ff, state.hidden, audio, *kept[0])
-        text = self._feed(block.norm2_context, block.ff_context, state.text, text, *kept[1])
+        hidden = self._feed(block.norm2, block.ff, state.hidden, audio, kept[0])
+        text = self._feed(block.norm2_context, block.ff_context, state.text, text, kept[1])
         return state.with_(hidden=hidden, text=text)
 
     @staticmethod
-    def _feed(norm, ff, rows: Tensor, attended: Tensor, gate, shift, scale, ff_gate) -> Tensor:
+    def _feed(norm: nn.Module, ff: nn.Module, rows: Tensor, attended: Tensor, modulation: Sequence[Tensor]) -> Tensor:
+        gate, shift, scale, ff_gate = modulation
         rows = rows + gate.unsqueeze(1) * attended
         x = norm(rows) * (1 + scale[:, None]) + shift[:, None]
         return rows + ff_gate.unsqueeze(1) * ff(x)
 
-    def _finish_single(self, block, state: ExpertState, kept: tuple, attended: Tensor, extra: Tensor | None) -> ExpertState:
+    def _finish_single(self, block: Any, state: ExpertState, kept: tuple, attended: Tensor, extra: Tensor | None) -> ExpertState:
         cut = self.text_rows(state)
         normed, gate = kept
         out = block.proj_out(torch.cat([attended, block.act_mlp(block.proj_mlp(normed))], 2))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from diffusers import WanTransformer3DModel
-from diffusers.models.transformers.transformer_wan import WanTransformerBlock
 from torch import Tensor, nn
 
 from ..contract import Condition, Prediction
@@ -66,7 +67,7 @@ class WanExpert(nn.Module):
         """The transformer's blocks in order."""
         return list(self.transformer.blocks)
 
-    def run(self, block: nn.Module, state: ExpertState) -> ExpertState:
+    def run(self, block: Any, state: ExpertState) -> ExpertState:
         """One whole block."""
         return state.with_(hidden=block(state.hidden, state.text, state.time[:, :6], state.rotary))
 
@@ -74,12 +75,12 @@ class WanExpert(nn.Module):
         """0: Wan reads its text by cross-attention."""
         return 0
 
-    def attention_input(self, block: WanTransformerBlock, state: ExpertState) -> tuple[Tensor, None]:
+    def attention_input(self, block: Any, state: ExpertState) -> tuple[Tensor, None]:
         """The modulated norm of the hidden state, [B, L, width]; `finish` needs nothing more."""
         shift, scale = (block.scale_shift_table + state.time[:, :6].float())[:, :2].chunk(2, dim=1)
         return (block.norm1(state.hidden.float()) * (1 + scale) + shift).type_as(state.hidden), None
 
-    def project(self, block: WanTransformerBlock, rows: Tensor, state: ExpertState) -> QKV:
+    def project(self, block: Any, rows: Tensor, state: ExpertState) -> QKV:
         """Queries, keys and values, normalized over all heads together (Wan's QK norm) and rotated."""
         attn = block.attn1
         q = attn.norm_q(attn.to_q(rows)).unflatten(2, (self.heads, -1))
@@ -91,9 +92,7 @@ class WanExpert(nn.Module):
         """Rotary embedding over interleaved pairs. x: [B, L, heads, head size]."""
         return rotate(x, state.rotary)
 
-    def finish(
-        self, block: WanTransformerBlock, state: ExpertState, kept: None, attended: Tensor, extra: Tensor | None = None
-    ) -> ExpertState:
+    def finish(self, block: Any, state: ExpertState, kept: None, attended: Tensor, extra: Tensor | None = None) -> ExpertState:
         """Output projection, gate, text cross-attention and feed-forward. attended: [B, L, heads, head size]."""
         _, _, gate, c_shift, c_scale, c_gate = (block.scale_shift_table + state.time[:, :6].float()).chunk(6, dim=1)
         out = block.attn1.to_out[1](block.attn1.to_out[0](attended.flatten(2, 3).type_as(state.hidden)))
