@@ -10,13 +10,14 @@ from .model_cache import NONE
 from .types import CATEGORY, AlignedBy, AlignerSocket, report
 
 TASKS = {
-    "joint": "picture and sound are both moved until they agree",
-    "v2a": "the sound is moved towards a video",
-    "a2v": "the picture is moved towards a sound",
-    "i2a": "the sound is moved towards one picture",
+    "joint": "picture and sound are both adjusted to match",
+    "v2a": "the sound is adjusted to match a video",
+    "a2v": "the picture is adjusted to match a sound",
+    "i2a": "the sound is adjusted to match one image",
 }
 RATE = {"min": 0.0, "max": 1000.0, "step": 0.001}
 PART = {"min": 0.0, "max": 1.0, "step": 0.01}
+_RATE_TIP = "Step size of the {0}'s adjustment after each sampling step. 0: the {0} is not changed."
 WEIGHT = {"default": 1.0, "min": 0.0, "max": 100.0, "step": 0.1}
 
 
@@ -29,70 +30,93 @@ class DuetAligner(io.ComfyNode):
             node_id="DuetAligner",
             display_name="Aligner",
             category=CATEGORY,
-            description="Makes picture and sound agree while they are sampled, though the models never learned to.",
+            description="Pulls picture and sound together during sampling when the model generates them independently. Needs no "
+            "training.",
             search_aliases=["duet", "seeing and hearing", "imagebind", "latent aligner", "foley", "video to audio"],
             inputs=[
                 io.Combo.Input(
                     "binder", options=[*BINDERS, *model_files()],
-                    tooltip="What compares picture and sound. Bounce-Bind comes with Duet; Robust is harder to fool. Put ImageBind "
-                    f"in models/{MODELS}.",
+                    tooltip="The model that scores how well picture, sound and prompts match. Bounce-Bind and the adversarially "
+                    f"trained Bounce-Bind Robust come with Duet. For real footage, put ImageBind in models/{MODELS}.",
                 ),
                 io.Combo.Input(
-                    "task", options=list(TASKS), tooltip="What is moved: " + "; ".join(f"{k}: {v}" for k, v in TASKS.items()) + "."
+                    "task", options=list(TASKS),
+                    tooltip="What is adjusted. " + "; ".join(f"{k}: {v}" for k, v in TASKS.items()) + ".",
                 ),
-                io.Float.Input("video_rate", default=0.1, **RATE, tooltip="How far a step moves the picture. 0: it stays."),
-                io.Float.Input("audio_rate", default=0.1, **RATE, tooltip="How far a step moves the sound. 0: it stays."),
+                io.Float.Input("video_rate", default=0.1, **RATE, tooltip=_RATE_TIP.format("picture")),
+                io.Float.Input("audio_rate", default=0.1, **RATE, tooltip=_RATE_TIP.format("sound")),
                 io.Combo.Input(
                     "update", options=["sign", "gradient", "adam"],
-                    tooltip="How rates are meant: every number moves by the rate itself (sign, as the published code has it), by "
-                    "the rate times the gradient (gradient, as the paper has it), or all by the rate on average, as earlier moves "
-                    "have it too (adam).",
+                    tooltip="How the adjustment follows from the gradient. sign: each value changes by the rate, as in the "
+                    "published code. gradient: by the rate times the gradient, as in the paper. adam: by the rate on average, with "
+                    "momentum from earlier adjustments.",
                 ),
                 io.Combo.Input(
                     "keep", options=["nothing", "rms", "spectrum"],
-                    tooltip="What of latents stays as it was: how large they are (rms), or how large at every frequency (spectrum): "
-                    "guards against noise and overdriven sound.",
+                    tooltip="What each adjustment of the latent preserves. rms: the overall level. spectrum: the level at every "
+                    "frequency. Use one of them if the result is noisy or the sound is distorted.",
                 ),
-                io.Int.Input("inner_steps", default=1, min=1, max=100, tooltip="Moves a step. More are slower and stronger."),
-                io.Float.Input("first", default=0.2, **PART, tooltip="From which part of the steps on. 0: from the first."),
-                io.Float.Input("last", default=1.0, **PART, tooltip="Up to which part of the steps. 1: to the last."),
-                io.Float.Input("words", **WEIGHT, tooltip="How much agreement with the prompts counts."),
-                io.Float.Input("agreement", **WEIGHT, tooltip="How much agreement of picture and sound counts."),
+                io.Int.Input(
+                    "inner_steps", default=1, min=1, max=100,
+                    tooltip="Number of adjustments after each sampling step. More are stronger and slower.",
+                ),
                 io.Float.Input(
-                    "prompt_rate", default=0.0, **RATE, tooltip="How far a step moves the prompts themselves. 0: they stay; slower."
+                    "first", default=0.2, **PART,
+                    tooltip="Where alignment starts, as a fraction of the steps. 0: at the first step.",
+                ),
+                io.Float.Input(
+                    "last", default=1.0, **PART, tooltip="Where alignment ends, as a fraction of the steps. 1: at the last step."
+                ),
+                io.Float.Input("words", **WEIGHT, tooltip="Weight of the match with the prompts. 0: off."),
+                io.Float.Input("agreement", **WEIGHT, tooltip="Weight of the match between picture and sound. 0: off."),
+                io.Float.Input(
+                    "prompt_rate", default=0.0, **RATE,
+                    tooltip="Step size for tuning the prompt embeddings as well. 0: they are not changed. Above 0 is slower.",
                 ),
                 io.Boolean.Input(
-                    "through_denoiser", default=False, tooltip="Asks the model anew what a move leads to: better, and slower."
+                    "through_denoiser", default=False,
+                    tooltip="Runs the model again for each adjustment and backpropagates through it. Better results, but slower.",
                 ),
                 io.Int.Input(
                     "steps_ahead", default=0, min=0, max=100,
-                    tooltip="Through the denoiser: how many steps are taken to see what a move leads to. 3 is much better than 0.",
+                    tooltip="With through_denoiser or prompt_rate: number of extra sampling steps to estimate the final clip. 3 is "
+                    "much better than 0, but needs more time and memory.",
                 ),
                 io.Int.Input(
                     "latent_frames", default=0, min=0, max=1024,
-                    tooltip="How many latent frames of the picture the binder looks at. Fewer save memory and time. 0: all.",
+                    tooltip="Number of latent frames that the binder sees, evenly spaced. Fewer save memory and time. 0: all.",
                 ),
-                io.Boolean.Input("save_memory", default=True, tooltip="Decodes twice instead of remembering it: slower."),
-                io.Boolean.Input("half_precision", default=False, tooltip="Runs the binder in bfloat16."),
-                io.Image.Input("images", optional=True, tooltip="The video, or the picture, to agree with. Without: what is "
-                               "kept of the latent."),
-                io.Float.Input("fps", default=16.0, min=0.01, max=1000.0, step=0.01, optional=True,
-                               tooltip="Frames a second of the images."),
-                io.Audio.Input("audio", optional=True, tooltip="The sound to agree with. Without: what is kept of the latent."),
+                io.Boolean.Input(
+                    "save_memory", default=True, tooltip="Gradient checkpointing for decoding: uses less memory, but is slower."
+                ),
+                io.Boolean.Input("half_precision", default=False, tooltip="Runs the binder in bfloat16 instead of float32."),
+                io.Image.Input(
+                    "images", optional=True,
+                    tooltip="The video or image to match. Not connected: the picture kept by Encode Picture + Sound.",
+                ),
+                io.Float.Input(
+                    "fps", default=16.0, min=0.01, max=1000.0, step=0.01, optional=True,
+                    tooltip="Frame rate of the images, in frames per second.",
+                ),
+                io.Audio.Input(
+                    "audio", optional=True,
+                    tooltip="The sound to match. Not connected: the sound kept by Encode Picture + Sound.",
+                ),
                 io.Boolean.Input(
                     "turns", default=False, optional=True,
-                    tooltip="The latent frames looked at take turns from move to move, until all were seen. Off: always the same.",
+                    tooltip="With latent_frames: uses other frames for each adjustment until all were used. Off: always the same "
+                    "frames.",
                 ),
                 io.Combo.Input(
                     "second_binder", options=[NONE, *BINDERS, *model_files()], default=NONE, optional=True,
-                    tooltip="Another binder that is to be pleased too, as much as the first: what fools one seldom fools both.",
+                    tooltip="A second scoring model; using two reduces false matches.",
                 ),
                 io.Float.Input(
                     "audio_words", default=-1.0, min=-1.0, max=100.0, step=0.1, optional=True,
-                    tooltip="How much agreement of the sound with its prompt counts. -1: as much as words says.",
+                    tooltip="Separate weight of the match between the sound and its prompt. -1: the value of words.",
                 ),
             ],
-            outputs=[AlignerSocket.Output(display_name="aligner", tooltip="To the sampler.")],
+            outputs=[AlignerSocket.Output(display_name="aligner", tooltip="Connect to Joint Sampler.")],
         )  # fmt: skip
 
     @classmethod

@@ -20,27 +20,29 @@ class DuetBounceClip(io.ComfyNode):
             node_id="DuetBounceClip",
             display_name="Bounce Clip",
             category=CATEGORY,
-            description="A true clip of bouncing balls with its sound, its captions and the moments of contact. "
-            "The same seed always gives the same clip.",
+            description="Simulates a clip of bouncing balls with sound, captions and contact times, for use as test input. The "
+            "same seed always gives the same clip.",
             search_aliases=["duet", "test clip", "sample video", "dataset"],
             inputs=[
                 io.Int.Input(
-                    "seed", default=0, min=0, max=MAX_SEED, control_after_generate=True, tooltip="Another seed, another clip."
+                    "seed", default=0, min=0, max=MAX_SEED, control_after_generate=True, tooltip="Random seed for the clip."
                 ),
                 io.Combo.Input(
                     "split", options=["train", "val", "test"], default="val",
-                    tooltip="train: as the models were trained on. val: others of the same kind. "
-                    "test: some with balls whose colour, size and material were never trained on together.",
+                    tooltip="train: the kind of clips the models were trained on. val: other clips of the same kind. test: "
+                    "includes balls with combinations of colour, size and material that were left out of training.",
                 ),
-                io.Combo.Input("balls", options=[ANY, "1", "2"], tooltip="How many balls there are."),
+                io.Combo.Input("balls", options=[ANY, "1", "2"], tooltip="Number of balls. any: the seed decides."),
             ],
             outputs=[
-                io.Image.Output(display_name="images", tooltip="32 frames of 64×64."),
-                io.Audio.Output(display_name="audio", tooltip="Two seconds of sound, in one channel."),
-                io.String.Output(display_name="video_caption", tooltip="What is seen: a prompt for the picture."),
-                io.String.Output(display_name="audio_caption", tooltip="What is heard: a prompt for the sound."),
-                io.Float.Output(display_name="fps", tooltip="Frames a second: connect it where the frames become a video."),
-                io.String.Output(display_name="contact_times", tooltip="When balls hit floor or walls: a JSON list of seconds."),
+                io.Image.Output(display_name="images", tooltip="32 frames of 64×64 pixels."),
+                io.Audio.Output(display_name="audio", tooltip="Two seconds of mono sound."),
+                io.String.Output(display_name="video_caption", tooltip="Describes the picture; usable as video_prompt."),
+                io.String.Output(display_name="audio_caption", tooltip="Describes the sound; usable as audio_prompt."),
+                io.Float.Output(display_name="fps", tooltip="Frames per second. Connect it to the node that saves the video."),
+                io.String.Output(
+                    display_name="contact_times", tooltip="Times when balls hit the floor or walls: a JSON list in seconds."
+                ),
             ],
         )  # fmt: skip
 

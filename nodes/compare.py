@@ -33,27 +33,30 @@ class DuetCompare(io.ComfyNode):
             node_id="DuetCompare",
             display_name="Compare Guidances",
             category=CATEGORY,
-            description="Makes the same clip with several guidances, and says what each one costs and how well its picture and "
-            "sound hold together.",
+            description="Generates the same clip with several guidance settings, and reports the cost of each and how well picture "
+            "and sound match.",
             search_aliases=["duet", "ab test", "xy plot", "grid"],
             inputs=[
-                JointModelSocket.Input("model", tooltip="The model that makes the clips."),
-                PromptsSocket.Input("prompts", tooltip="What to make."),
-                io.Latent.Input("latent", tooltip="From Empty Picture + Sound, or Encode Picture + Sound; one clip."),
+                JointModelSocket.Input("model", tooltip="The joint model that generates the clips."),
+                PromptsSocket.Input("prompts", tooltip="From Prompts for Picture and Sound."),
+                io.Latent.Input("latent", tooltip="From Empty Picture + Sound or Encode Picture + Sound, with one clip."),
                 io.Autogrow.Input(
                     "guidances",
                     template=io.Autogrow.TemplatePrefix(
-                        GuidanceSocket.Input("guidance", tooltip="One cell of the grid."), prefix="guidance", min=2, max=MOST
+                        GuidanceSocket.Input("guidance", tooltip="Guidance for one cell of the grid."),
+                        prefix="guidance",
+                        min=2,
+                        max=MOST,
                     ),
-                    tooltip="One cell each; connect another and a new place appears.",
+                    tooltip="One grid cell per guidance. Connect one and a new input appears.",
                 ),
                 *settings_inputs(),
             ],
             hidden=[io.Hidden.unique_id],
             outputs=[
-                ComparisonSocket.Output(display_name="comparison", tooltip="To Show Comparison."),
-                io.String.Output(display_name="table", tooltip="Sync, motion, loudness and cost of each cell, in words."),
-                io.Image.Output(display_name="table_image", tooltip="The same as a picture."),
+                ComparisonSocket.Output(display_name="comparison", tooltip="Connect to Show Comparison."),
+                io.String.Output(display_name="table", tooltip="Sync, motion, loudness and cost of each cell, as text."),
+                io.Image.Output(display_name="table_image", tooltip="The table as an image."),
             ],
         )
 
@@ -64,7 +67,7 @@ class DuetCompare(io.ComfyNode):
 
         settings, guidances, shape = Settings(**settings), list(guidances.values()), clip_shape(latent, model)
         if unpack_latent(latent).rows != 1:
-            raise ValueError(f"latent holds {unpack_latent(latent).rows} clips; compare guidances on one")
+            raise ValueError(f"latent holds {unpack_latent(latent).rows} clips; use a batch of 1")
         for each in guidances:
             each.require_ours()
         on_device(model, *(each.bad_model for each in guidances if each.bad_model))  # outside the seconds
@@ -90,25 +93,28 @@ class DuetShowComparison(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        cell = io.Int.Input("cell", default=1, min=1, max=MOST, tooltip="Whose sound is heard, counted from 1.")
+        cell = io.Int.Input(
+            "cell", default=1, min=1, max=MOST, tooltip="Number of the cell whose sound is played, counting from 1."
+        )
         return io.Schema(
             node_id="DuetShowComparison",
             display_name="Show Comparison",
             category=CATEGORY,
-            description="Shows compared clips side by side under their names, and plays their sounds at one loudness.",
+            description="Shows the compared clips side by side with labels, with their sounds at the same loudness.",
             search_aliases=["duet", "grid", "side by side"],
             inputs=[
                 ComparisonSocket.Input("comparison", tooltip="From Compare Guidances."),
                 io.DynamicCombo.Input(
                     "sound",
                     options=[io.DynamicCombo.Option(IN_TURN, []), io.DynamicCombo.Option(ONE, [cell])],
-                    tooltip="One after another plays the grid once for each cell and marks the one that is heard.",
+                    tooltip="one after another: plays the grid once for each cell and marks the cell that is heard. one cell: "
+                    "plays one sound.",
                 ),
             ],
             outputs=[
-                io.Image.Output(display_name="images", tooltip="The grid, to the muxer."),
-                io.Audio.Output(display_name="audio", tooltip="The sound, to the muxer."),
-                io.Float.Output(display_name="fps", tooltip="Frames a second, to the muxer."),
+                io.Image.Output(display_name="images", tooltip="Frames of the grid. Connect to Save Picture + Sound."),
+                io.Audio.Output(display_name="audio", tooltip="The sound. Connect to Save Picture + Sound."),
+                io.Float.Output(display_name="fps", tooltip="Frames per second. Connect to Save Picture + Sound."),
             ],
         )
 
@@ -120,7 +126,7 @@ class DuetShowComparison(io.ComfyNode):
 
         variants, rate = comparison.variants, comparison.sample_rate
         if sound.get("cell", 1) > len(variants):
-            raise ValueError(f"sound.cell is {sound['cell']}; there are {len(variants)} cells")
+            raise ValueError(f"sound.cell is {sound['cell']}; use a number from 1 to {len(variants)}")
         heard = [sound["cell"] - 1] if sound["sound"] == ONE else list(range(len(variants)))
         waves = match_loudness([variant.waveform for variant in variants], rate)
         images = grid([variant.frames for variant in variants], [variant.label for variant in variants], heard)

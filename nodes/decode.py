@@ -17,16 +17,16 @@ class DuetDecode(io.ComfyNode):
             node_id="DuetDecode",
             display_name="Decode Picture + Sound",
             category=CATEGORY,
-            description="Makes pictures and sound of what the sampler made.",
+            description="Decodes a sampled latent into frames and sound.",
             search_aliases=["duet", "vae decode", "audio video decode"],
             inputs=[
                 JointModelSocket.Input("model", tooltip="The model that the clip was sampled with."),
                 io.Latent.Input("latent", tooltip="From the sampler."),
             ],
             outputs=[
-                io.Image.Output(display_name="images", tooltip="The frames; of a batch, clip after clip."),
+                io.Image.Output(display_name="images", tooltip="The frames. For a batch, one clip after another."),
                 io.Audio.Output(display_name="audio", tooltip="The sound, as long as the frames."),
-                io.Float.Output(display_name="fps", tooltip="Frames a second: connect it where the frames become a video."),
+                io.Float.Output(display_name="fps", tooltip="Frames per second. Connect it to the node that saves the video."),
             ],
         )
 

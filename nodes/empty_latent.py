@@ -18,22 +18,24 @@ class DuetEmptyLatent(io.ComfyNode):
             node_id="DuetEmptyLatent",
             display_name="Empty Picture + Sound",
             category=CATEGORY,
-            description="Says how long and how large the clip is to be. Picture and sound come out equally long.",
+            description="Creates an empty latent for a clip of the given length and size. Picture and sound have the same length.",
             search_aliases=["duet", "empty latent", "av latent"],
             inputs=[
-                JointModelSocket.Input("model", tooltip="The model that will make the clip."),
+                JointModelSocket.Input("model", tooltip="The model that will generate the clip."),
                 io.Float.Input(
                     "seconds", default=2.0, min=0.05, max=600.0, step=0.05,
-                    tooltip="How long the clip is. Exactly so many frames come out, whatever the model works in.",
+                    tooltip="Length of the clip in seconds. Decoding trims the clip to exactly this length.",
                 ),
-                io.Int.Input("batch", default=1, min=1, max=64, tooltip="How many clips to make at once, all different."),
+                io.Int.Input(
+                    "batch", default=1, min=1, max=64, tooltip="Number of clips to generate at once, each from different noise."
+                ),
                 io.DynamicCombo.Input(
                     "size",
                     options=[io.DynamicCombo.Option("as trained", []), io.DynamicCombo.Option("custom", _custom_size())],
-                    tooltip="'as trained' takes the size and frame rate that the model knows best.",
+                    tooltip="as trained: the size and frame rate that the model was trained on. custom: set them yourself.",
                 ),
             ],
-            outputs=[io.Latent.Output(display_name="latent", tooltip="To the sampler.")],
+            outputs=[io.Latent.Output(display_name="latent", tooltip="Connect to the sampler.")],
         )  # fmt: skip
 
     @classmethod
@@ -53,12 +55,12 @@ def _other_times(model, fps: float) -> list[str]:
     trained = float(model.clip.fps)
     if not model.trained or fps == trained:
         return []
-    return [f"trained at {trained:g} fps: at {fps:g} picture and sound keep different times; set fps to {trained:g}"]
+    return [f"fps is {fps:g} and the model was trained at {trained:g}, so picture and sound go out of sync; set fps to {trained:g}"]
 
 
 def _custom_size() -> list:
     return [
-        io.Int.Input("width", default=512, min=16, max=4096, step=8, tooltip="Pixels across."),
-        io.Int.Input("height", default=512, min=16, max=4096, step=8, tooltip="Pixels down."),
-        io.Float.Input("fps", default=16.0, min=1.0, max=120.0, step=0.01, tooltip="Frames a second."),
+        io.Int.Input("width", default=512, min=16, max=4096, step=8, tooltip="Width in pixels."),
+        io.Int.Input("height", default=512, min=16, max=4096, step=8, tooltip="Height in pixels."),
+        io.Float.Input("fps", default=16.0, min=1.0, max=120.0, step=0.01, tooltip="Frame rate in frames per second."),
     ]

@@ -24,31 +24,34 @@ class DuetEncode(io.ComfyNode):
             node_id="DuetEncode",
             display_name="Encode Picture + Sound",
             category=CATEGORY,
-            description="Starts a clip from pictures, sound or both. What is kept stays as it is; the sampler makes the rest "
-            "to fit it. One picture is kept as the first frame.",
+            description="Encodes images, sound or both into a latent. The parts you keep stay unchanged, and the sampler generates "
+            "the rest to match. A single image is kept as the first frame.",
             search_aliases=["duet", "vae encode", "image to video", "video to audio", "audio to video", "extend", "inpaint"],
             inputs=[
-                JointModelSocket.Input("model", tooltip="The model that will make the clip."),
-                io.Image.Input("images", optional=True, tooltip="One picture to start from, or the frames of a clip."),
+                JointModelSocket.Input("model", tooltip="The model that will generate the clip."),
+                io.Image.Input("images", optional=True, tooltip="One image to start from, or the frames of a clip."),
                 io.Audio.Input("audio", optional=True, tooltip="The sound of the clip."),
-                io.Float.Input("fps", default=16.0, min=0.01, max=1000.0, step=0.01, tooltip="Frames a second of the images."),
+                io.Float.Input(
+                    "fps", default=16.0, min=0.01, max=1000.0, step=0.01, tooltip="Frame rate of the images, in frames per second."
+                ),
                 io.Float.Input(
                     "seconds", default=0.0, min=0.0, max=600.0, step=0.05,
-                    tooltip="How long the clip is to be. 0: as long as what is connected, or as the model was trained.",
+                    tooltip="Length of the clip in seconds. 0: as long as the connected frames or sound; for one image, as in "
+                    "training.",
                 ),
                 io.DynamicCombo.Input(
                     "keep",
                     options=[
                         io.DynamicCombo.Option(WHOLE, []),
                         io.DynamicCombo.Option(FIRST, []),
-                        io.DynamicCombo.Option(BEGINNING, [_seconds("until", 1.0, "Up to here the clip stays as it is.")]),
+                        io.DynamicCombo.Option(BEGINNING, [_seconds("until", 1.0, "The clip is kept until then, in seconds.")]),
                         io.DynamicCombo.Option(STRETCH, _stretch()),
                     ],
-                    tooltip="'what is connected' makes the missing stream, 'the first frame' starts from it, "
-                    "'a beginning' goes on with a clip, 'all but a stretch' makes a part of it anew.",
+                    tooltip="what is connected: keeps all of it and generates the missing picture or sound. the first frame: "
+                    "starts from that frame. a beginning: continues a clip. all but a stretch: regenerates a part of a clip.",
                 ),
             ],
-            outputs=[io.Latent.Output(display_name="latent", tooltip="To the sampler, with what is kept.")],
+            outputs=[io.Latent.Output(display_name="latent", tooltip="Connect to the sampler. The noise mask marks what is kept.")],
         )  # fmt: skip
 
     @classmethod
@@ -57,13 +60,13 @@ class DuetEncode(io.ComfyNode):
         from ..av_models.media.fit import fit_frames, fit_sound
 
         if images is None and audio is None:
-            raise ValueError("neither images nor audio are connected; connect one, or use Empty Picture + Sound")
+            raise ValueError("neither images nor audio is connected; connect one of them, or use Empty Picture + Sound")
         sound = None if audio is None else _one_sound(audio)
         shape = model.shape(seconds=seconds or _length(images, fps, sound, model))
         frames = None if images is None else fit_frames(images, fps, shape.video)
         waveform = None if sound is None else fit_sound(*sound, shape.audio)
         if keep["keep"] == FIRST and images is None:
-            raise ValueError(f"keep is {FIRST!r} and no images are connected; connect a picture, or keep {WHOLE!r}")
+            raise ValueError(f"keep is {FIRST!r} and no images are connected; connect an image, or set keep to {WHOLE!r}")
         reach = _reach(images, fps, sound, shape.video)
         known = known_where(model, shape, *_kept(keep, shape.video.seconds, images, audio, reach))
         with torch.no_grad():
@@ -74,21 +77,23 @@ class DuetEncode(io.ComfyNode):
 
 
 def _seconds(name: str, default: float, tooltip: str):
-    return io.Float.Input(name, default=default, min=0.0, max=600.0, step=0.05, tooltip=f"{tooltip} In seconds.")
+    return io.Float.Input(name, default=default, min=0.0, max=600.0, step=0.05, tooltip=tooltip)
 
 
 def _stretch() -> list:
     return [
-        _seconds("start", 0.5, "From here on the clip is made anew."),
-        _seconds("end", 1.0, "From here on it stays again."),
-        io.Combo.Input("stream", options=["both", "picture", "sound"], tooltip="Which of the two is made anew there."),
+        _seconds("start", 0.5, "Start of the part to regenerate, in seconds."),
+        _seconds("end", 1.0, "End of the part to regenerate, in seconds."),
+        io.Combo.Input(
+            "stream", options=["both", "picture", "sound"], tooltip="What to regenerate there: the picture, the sound or both."
+        ),
     ]
 
 
 def _one_sound(audio: dict) -> tuple:
     waveform = audio["waveform"]
     if waveform.ndim != 3 or len(waveform) != 1:
-        raise ValueError(f"audio has shape {list(waveform.shape)}; give one sound [1, channels, samples]")
+        raise ValueError(f"audio has shape {list(waveform.shape)}; use one sound of shape [1, channels, samples]")
     check_audio(waveform[0], audio["sample_rate"])
     return waveform[0], audio["sample_rate"]
 
@@ -120,7 +125,7 @@ def _kept(keep: dict, seconds: float, images, audio, reach: tuple[float, float])
     elif keep["keep"] == STRETCH:
         start, end, stream = _within(keep, "start", seconds, 0.0), keep["end"], keep["stream"]
         if not start < end:
-            raise ValueError(f"end is {end:g} and start is {start:g}; give an end after the start")
+            raise ValueError(f"end is {end:g} and start is {start:g}; set end later than start")
         video = everything if stream == "sound" else outside(start, end)
         audio_too = everything if stream == "picture" else outside(start, end)
     if images is not None and len(images) == 1:
@@ -131,9 +136,9 @@ def _kept(keep: dict, seconds: float, images, audio, reach: tuple[float, float])
 
 def _within(keep: dict, name: str, seconds: float, least: float = 1e-3) -> float:
     if not least <= keep[name] < seconds:
-        raise ValueError(f"{name} is {keep[name]:g}; give a time within the clip's {seconds:g} s")
+        raise ValueError(f"{name} is {keep[name]:g}; use a time within the clip, which is {seconds:g} s long")
     return keep[name]
 
 
 def _line(part: str, known: Tensor) -> str:
-    return f"{part}: {float(known.float().mean()):.0%} of it stays"
+    return f"{part}: {float(known.float().mean()):.0%} is kept"

@@ -19,19 +19,19 @@ class DuetEncodePrompts(io.ComfyNode):
             node_id="DuetEncodePrompts",
             display_name="Prompts for Picture and Sound",
             category=CATEGORY,
-            description="Says what to see and what to hear. Words that the model does not know are named and left out.",
+            description="Encodes the prompts for picture and sound. Words outside the model's vocabulary are reported and ignored.",
             search_aliases=["duet", "text encode", "prompt"],
             inputs=[
-                JointModelSocket.Input("model", tooltip="The model whose words these are."),
-                _text("video_prompt", "What to see. Empty: anything."),
-                _text("audio_prompt", "What to hear. Empty: anything."),
-                _text("video_negative", "What to keep out of the picture. Usually empty."),
-                _text("audio_negative", "What to keep out of the sound. Usually empty."),
+                JointModelSocket.Input("model", tooltip="The model that will generate the clip."),
+                _text("video_prompt", "Prompt for the picture. Empty: anything."),
+                _text("audio_prompt", "Prompt for the sound. Empty: anything."),
+                _text("video_negative", "Negative prompt for the picture. Usually empty."),
+                _text("audio_negative", "Negative prompt for the sound. Usually empty."),
                 io.Image.Input(
-                    "picture", optional=True, tooltip="Where the clip begins, for models that go by a picture: JointDiT."
+                    "picture", optional=True, tooltip="First frame of the clip, for image-to-video models such as JointDiT."
                 ),
             ],
-            outputs=[PromptsSocket.Output(display_name="prompts", tooltip="To the sampler.")],
+            outputs=[PromptsSocket.Output(display_name="prompts", tooltip="Connect to the sampler.")],
         )
 
     @classmethod
@@ -45,9 +45,11 @@ class DuetEncodePrompts(io.ComfyNode):
         if model.takes_image:
             return io.NodeOutput(Prompts(words, _one(picture, model)), ui=report(*ignored, unknown_words=ignored, empty=[]))
         if picture is not None:
-            raise ValueError(f"picture: {model.name} goes by words; to begin with a picture, use Encode Picture + Sound")
+            raise ValueError(
+                f"picture is connected, but {model.name} takes text prompts; to start from an image, use Encode Picture + Sound"
+            )
         empty = [
-            f"{name} is empty: the {part} may be anything"
+            f"{name} is empty: the {part} can be anything"
             for name, part, text in (("video_prompt", "picture", video_prompt), ("audio_prompt", "sound", audio_prompt))
             if not text.strip()
         ]
@@ -58,16 +60,16 @@ class DuetEncodePrompts(io.ComfyNode):
 def _one(picture, model):
     """The one picture [height, width, channels] that a clip begins with."""
     if picture is None:
-        raise ValueError(f"picture is missing: {model.name} goes by one; connect Load Image")
+        raise ValueError(f"picture is not connected, but {model.name} takes an image; connect Load Image")
     if picture.ndim != 4 or picture.shape[-1] not in (1, 3, 4):
-        raise ValueError(f"picture has shape {list(picture.shape)}; give [1, height, width, channels] of 1, 3 or 4 channels")
+        raise ValueError(f"picture has shape {list(picture.shape)}; use [1, height, width, channels] with 1, 3 or 4 channels")
     if len(picture) != 1:
-        raise ValueError(f"picture holds {len(picture)} pictures; give one: connect Get Image from Batch between")
+        raise ValueError(f"picture holds {len(picture)} images; choose one with Get Image from Batch")
     if not bool(picture.isfinite().all()):
-        raise ValueError("picture holds NaN or infinity; connect one without")
+        raise ValueError("picture contains NaN or infinity; use another image")
     height, width = picture.shape[1:3]
     if max(height, width) > MOST_STRETCHED * min(height, width):
-        raise ValueError(f"picture is {width}×{height}: scaled to the clip, nearly all of it would be cut off; crop it first")
+        raise ValueError(f"picture is {width}×{height} pixels, so most of it would be cropped to fit the clip; crop it first")
     return picture[0]
 
 

@@ -19,18 +19,22 @@ class DuetGuidance(io.ComfyNode):
             node_id="DuetGuidance",
             display_name="Guidance",
             category=CATEGORY,
-            description="How strongly the clip follows the prompts, and how strongly picture and sound follow each other.",
+            description="Sets how strongly the clip follows the prompts, and how strongly picture and sound follow each other.",
             search_aliases=["duet", "cfg", "joint cfg", "dual cfg", "apg", "autoguidance", "cfg zero", "stg", "slg"],
             inputs=[
                 io.DynamicCombo.Input(
                     "guidance",
                     options=[io.DynamicCombo.Option(name, inputs()) for name, inputs in CHOICES.items()],
-                    tooltip="joint_cfg strengthens the prompt and the agreement of picture and sound together.",
+                    tooltip="Guidance method. joint_cfg strengthens both the prompts and the match between picture and sound.",
                 ),
-                io.Float.Input("a_to_v", **STRENGTH, tooltip="How much the picture follows the sound. 1 as trained, 0 not at all."),
-                io.Float.Input("v_to_a", **STRENGTH, tooltip="How much the sound follows the picture. 1 as trained, 0 not at all."),
+                io.Float.Input(
+                    "a_to_v", **STRENGTH, tooltip="How strongly the picture follows the sound. 1: as trained. 0: not at all."
+                ),
+                io.Float.Input(
+                    "v_to_a", **STRENGTH, tooltip="How strongly the sound follows the picture. 1: as trained. 0: not at all."
+                ),
             ],
-            outputs=[GuidanceSocket.Output(display_name="guidance", tooltip="To the sampler.")],
+            outputs=[GuidanceSocket.Output(display_name="guidance", tooltip="Connect to the sampler or to Guidance Modifiers.")],
         )
 
     @classmethod
@@ -54,30 +58,32 @@ def _default(guidance: str, name: str):
 
 
 def _scales(guidance: str) -> list:
-    return _pair(guidance, "", "Strength for the {}. 1 is no guidance.")
+    return _pair(guidance, "", "Guidance scale for the {}. 1: no guidance.")
 
 
 def _cross_scales(guidance: str) -> list:
-    return _pair(guidance, "cross_", "How strongly the {} is made to agree with the {}. 1 is no guidance.")
+    return _pair(guidance, "cross_", "How strongly the {} is pulled toward matching the {}. 1: no guidance.")
 
 
 def _skip_scales(guidance: str) -> list:
     return [
-        *_pair(guidance, "skip_", "How strongly the {} keeps away from what the model makes without a block. 1 is off."),
+        *_pair(guidance, "skip_", "How strongly the {} is pushed away from the prediction without skip_block. 1: off."),
         io.Int.Input(
             "skip_block", default=_default(guidance, "skip_block"), min=0, max=200,
-            tooltip="The block that is left out, counted from 0.",
+            tooltip="The transformer block to skip, counting from 0.",
         ),
     ]  # fmt: skip
 
 
 def _autoguidance() -> list:
-    bad = AnyModelSocket.Input("bad_model", tooltip="A worse version of the model: trained less, or joined and not trained.")
+    bad = AnyModelSocket.Input(
+        "bad_model", tooltip="A weaker version of the model: trained for fewer steps, or joined but untrained."
+    )
     return [bad, *_scales("autoguidance")]
 
 
 def _zero_star() -> list:
-    tip = "Steps at the beginning that stand still and cost nothing. The paper has 1."
+    tip = "Number of steps that are skipped at the start, at no cost. The paper uses 1."
     default = _default("cfg_zero_star", "zero_steps")
     return [*_scales("cfg_zero_star"), io.Int.Input("zero_steps", default=default, min=0, max=100, tooltip=tip)]
 
@@ -87,15 +93,15 @@ def _apg() -> list:
         *_scales("apg"),
         io.Float.Input(
             "eta", default=_default("apg", "eta"), min=0.0, max=1.0, step=0.05,
-            tooltip="How much of what over-saturates is kept. 1 with no momentum is cfg.",
+            tooltip="How much of the part that causes oversaturation is kept. 1, with momentum 0, is the same as cfg.",
         ),
         io.Float.Input(
             "momentum", default=_default("apg", "momentum"), min=-1.0, max=1.0, step=0.05,
-            tooltip="Below 0 leaves out what the steps before have already added. 0 is off.",
+            tooltip="Below 0, reduces what earlier steps already added. 0: off.",
         ),
         io.Float.Input(
             "norm_threshold", default=_default("apg", "norm_threshold"), min=0.0, max=1000.0, step=0.5,
-            tooltip="The longest that a step's guidance may be. 0 is off.",
+            tooltip="Upper limit for the norm of each step's guidance. 0: no limit.",
         ),
     ]  # fmt: skip
 

@@ -23,31 +23,33 @@ class DuetGuidanceModifiers(io.ComfyNode):
             node_id="DuetGuidanceModifiers",
             display_name="Guidance Modifiers",
             category=CATEGORY,
-            description="Changes any guidance over the steps: where it applies, how strongly, and how far it is scaled back.",
+            description="Changes a guidance over the steps: where it applies, how strong it is and how much it is rescaled.",
             search_aliases=["duet", "guidance interval", "cfg rescale", "guidance schedule"],
             inputs=[
                 GuidanceSocket.Input("guidance", tooltip="The guidance to change."),
-                _curve_input("scale_curve", "the guidance"),
+                _curve_input("scale_curve", "the guidance strength"),
                 io.Float.Input(
                     "interval_low", default=0.0, **TIME,
-                    tooltip="No guidance below this noise level; 0 is the clean clip. Saves time.",
+                    tooltip="No guidance below this noise level. 0 is a clean clip, 1 is pure noise. Above 0 saves time.",
                 ),
                 io.Float.Input(
                     "interval_high", default=1.0, **TIME,
-                    tooltip="No guidance above this noise level; 1 is pure noise. Saves time.",
+                    tooltip="No guidance above this noise level. 0 is a clean clip, 1 is pure noise. Below 1 saves time.",
                 ),
                 io.Float.Input(
                     "rescale", default=0.0, **TIME,
-                    tooltip="Brings the spread of what is predicted back to what it is without guidance. 0 is off.",
+                    tooltip="CFG rescale: restores the standard deviation that the prediction has without guidance. 0: off. 1: "
+                    "fully.",
                 ),
                 _curve_input("a_to_v_curve", "a_to_v"),
                 _curve_input("v_to_a_curve", "v_to_a"),
                 io.Float.Input(
                     "frame_ramp", default=1.0, **TIME, optional=True,
-                    tooltip="How much of the picture's guidance its first frame gets; 1 is off, Stable Video Diffusion has 0.",
+                    tooltip="Guidance strength at the first frame, rising to 1 at the last. 1: off. Use 0 for Stable Video "
+                    "Diffusion.",
                 ),
             ],
-            outputs=[GuidanceSocket.Output(display_name="guidance", tooltip="To the sampler.")],
+            outputs=[GuidanceSocket.Output(display_name="guidance", tooltip="Connect to the sampler or to another modifier.")],
         )  # fmt: skip
 
     @classmethod
@@ -71,7 +73,7 @@ class DuetGuidanceModifiers(io.ComfyNode):
 
 
 def _curve_input(name: str, of: str):
-    return io.Curve.Input(name, default=FLAT, tooltip=f"How much of {of} is left, from the first step to the last.")
+    return io.Curve.Input(name, default=FLAT, tooltip=f"Multiplies {of}, from the first step to the last. 1: unchanged.")
 
 
 def _curve(name: str, drawn: Any) -> Curve | None:
@@ -80,7 +82,7 @@ def _curve(name: str, drawn: Any) -> Curve | None:
     try:
         curve = Curve(tuple((float(x), float(y)) for x, y in points), kind or "monotone_cubic")
     except TypeError:
-        raise ValueError(f"{name} is {drawn!r}; give points, as [[0, 1], [1, 0]]") from None
+        raise ValueError(f"{name} is {drawn!r}; use points such as [[0, 1], [1, 0]]") from None
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
     return None if curve.flat == 1 else curve

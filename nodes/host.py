@@ -52,7 +52,7 @@ if "comfy_api" in sys.modules:  # ComfyUI imports it before any custom node
         found = folder_paths.get_full_path(MODELS, name)
         if found is None:
             folders = " or ".join(folder_paths.get_folder_paths(MODELS))
-            raise FileNotFoundError(f"there is no model file {name!r} in {folders}; put it there, or choose another")
+            raise FileNotFoundError(f"model file {name!r} was not found in {folders}; put it there, or choose another")
         return Path(found)
 
     def diffusers_folders() -> dict[str, Path]:

@@ -24,25 +24,25 @@ class DuetJoinExperts(io.ComfyNode):
             node_id="DuetJoinExperts",
             display_name="Join Experts",
             category=CATEGORY,
-            description="Weaves a video expert and an audio expert into one joint model. Until such a pair is trained "
-            "together, samplers make its picture and its sound apart.",
+            description="Joins a video expert and an audio expert into one joint model. Until the pair is trained together, "
+            "samplers generate picture and sound independently.",
             search_aliases=["duet", "merge models", "avfulldit"],
             inputs=[
-                VideoExpertSocket.Input("video_expert", tooltip="Makes the picture."),
-                AudioExpertSocket.Input("audio_expert", tooltip="Makes the sound."),
+                VideoExpertSocket.Input("video_expert", tooltip="Generates the picture. From Load Video Expert."),
+                AudioExpertSocket.Input("audio_expert", tooltip="Generates the sound. From Load Audio Expert."),
                 io.Int.Input(
                     "joint_blocks", default=4, min=1, max=64,
-                    tooltip="In how many blocks picture and sound see each other: at most as many as the shallower expert has.",
+                    tooltip="Number of blocks with attention between picture and sound. At most as many as both experts have.",
                 ),
-                _codec(VIDEO_CODEC, "What turns pictures into latents: the one the video expert was trained with."),
-                _codec(AUDIO_CODEC, "What turns sound into latents: the one the audio expert was trained with."),
+                _codec(VIDEO_CODEC, "Encodes the picture: choose the codec the video expert was trained with."),
+                _codec(AUDIO_CODEC, "Encodes the sound: choose the codec the audio expert was trained with."),
                 io.Combo.Input(
                     "joint_layers", options=[NONE, *model_files()], default=NONE, optional=True,
-                    tooltip="What duet train made to go between Stable Video Diffusion and AudioLDM2: the model is a trained one "
-                    "then, has the blocks it was trained with, and goes by a picture alone.",
+                    tooltip="Trained joint layers for Stable Video Diffusion and AudioLDM2, from duet train. They set the number "
+                    "of joint blocks. The model then takes an image and ignores text prompts.",
                 ),
             ],
-            outputs=[JointModelSocket.Output(display_name="model", tooltip="To prompts, latent, sampler and decoder.")],
+            outputs=[JointModelSocket.Output(display_name="model", tooltip="Connect to prompts, latent, sampler and decoder.")],
         )  # fmt: skip
 
     @classmethod
@@ -67,11 +67,11 @@ class DuetJoinExperts(io.ComfyNode):
 
 
 def _codec(name: str, tooltip: str):
-    return file_input(name, f"{tooltip} A published expert brings its own, and then this does not matter.")
+    return file_input(name, f"{tooltip} Not used by published experts, which include their own.")
 
 
 def _apart_report(joint) -> dict:
-    line = f"{joint.name}: such a pair cannot be woven; picture and sound are made apart, and only an aligner brings them together"
+    line = f"{joint.name}: no joint layers fit these experts; picture and sound are generated independently, so use Aligner"
     return report(line, model=joint.name, trained=joint.trained, architecture=SEPARATE)
 
 

@@ -19,15 +19,15 @@ class DuetJointGuider(io.ComfyNode):
             node_id="DuetJointGuider",
             display_name="Joint Guider",
             category=CATEGORY,
-            description="Guides LTX-2 or MiniMax-H3 by any of Duet's strategies. Goes to Sampler Custom Advanced.",
+            description="Uses any of Duet's guidance methods with LTX-2 or MiniMax-H3, in Sampler Custom Advanced.",
             search_aliases=["duet", "guider", "ltx", "ltxv", "minimax", "joint cfg", "modality cfg"],
             inputs=[
-                io.Model.Input("model", tooltip="LTX-2 or MiniMax-H3, as core's loaders give it."),
-                io.Conditioning.Input("positive", tooltip="What to make."),
-                io.Conditioning.Input("negative", tooltip="What to keep away from."),
-                GuidanceSocket.Input("guidance", tooltip="How strongly to follow the prompts, and picture and sound each other."),
+                io.Model.Input("model", tooltip="LTX-2 or MiniMax-H3, from ComfyUI's own loaders."),
+                io.Conditioning.Input("positive", tooltip="The positive prompt."),
+                io.Conditioning.Input("negative", tooltip="The negative prompt."),
+                GuidanceSocket.Input("guidance", tooltip="From Guidance or Guidance Modifiers."),
             ],
-            outputs=[io.Guider.Output(display_name="guider", tooltip="To Sampler Custom Advanced.")],
+            outputs=[io.Guider.Output(display_name="guider", tooltip="Connect to Sampler Custom Advanced.")],
         )
 
     @classmethod
@@ -35,7 +35,7 @@ class DuetJointGuider(io.ComfyNode):
         from .native.guider import JointGuider
 
         if guidance.bad_model is not None and guidance.bad_is_ours:
-            raise ValueError("the guidance's bad_model is one of Duet's own; connect a MODEL, a worse version of this one")
+            raise ValueError("the guidance's bad_model is a Duet model; connect a MODEL, a weaker version of this one")
         return io.NodeOutput(JointGuider(model, guidance.strategy, positive, negative, guidance.bad_model))
 
 
@@ -48,13 +48,13 @@ class DuetJointNoise(io.ComfyNode):
             node_id="DuetJointNoise",
             display_name="Joint Noise",
             category=CATEGORY,
-            description="One seed for the picture and one for the sound, for models that ComfyUI runs itself.",
+            description="Noise with separate seeds for picture and sound, for LTX-2 and MiniMax-H3.",
             search_aliases=["duet", "random noise", "seed"],
             inputs=[
-                seed_input("video_seed", "Chance in the picture. Another seed leaves the sound's noise as it is."),
-                seed_input("audio_seed", "Chance in the sound. Another seed leaves the picture's noise as it is."),
+                seed_input("video_seed", "Random seed for the picture. Changing it does not change the noise of the sound."),
+                seed_input("audio_seed", "Random seed for the sound. Changing it does not change the noise of the picture."),
             ],
-            outputs=[io.Noise.Output(display_name="noise", tooltip="To Sampler Custom Advanced.")],
+            outputs=[io.Noise.Output(display_name="noise", tooltip="Connect to Sampler Custom Advanced.")],
         )
 
     @classmethod

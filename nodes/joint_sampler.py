@@ -29,20 +29,24 @@ class DuetJointSampler(io.ComfyNode):
             node_id="DuetJointSampler",
             display_name="Joint Sampler",
             category=CATEGORY,
-            description="Makes the picture and its sound together, step by step. The report says what a step cost.",
+            description="Generates a picture and its sound together. The report gives the seeds and the cost of each step.",
             search_aliases=["duet", "ksampler", "audio video sampler"],
             inputs=[
-                JointModelSocket.Input("model", tooltip="The model that makes the clip."),
-                PromptsSocket.Input("prompts", tooltip="What to make."),
-                io.Latent.Input("latent", tooltip="From Empty Picture + Sound, or Encode Picture + Sound."),
-                GuidanceSocket.Input("guidance", tooltip="How strongly to follow the prompts."),
+                JointModelSocket.Input("model", tooltip="The joint model that generates the clip."),
+                PromptsSocket.Input("prompts", tooltip="From Prompts for Picture and Sound."),
+                io.Latent.Input("latent", tooltip="From Empty Picture + Sound or Encode Picture + Sound."),
+                GuidanceSocket.Input("guidance", tooltip="From Guidance or Guidance Modifiers."),
                 *settings_inputs(),
-                AlignerSocket.Input("aligner", optional=True, tooltip="Makes picture and sound agree that the model makes apart."),
+                AlignerSocket.Input(
+                    "aligner",
+                    optional=True,
+                    tooltip="Pulls picture and sound together when the model generates them independently.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
             outputs=[
-                io.Latent.Output(display_name="latent", tooltip="To the decoder."),
-                io.String.Output(display_name="report", tooltip="Seeds, steps, and what a step cost."),
+                io.Latent.Output(display_name="latent", tooltip="Connect to Decode Picture + Sound."),
+                io.String.Output(display_name="report", tooltip="Seeds, number of steps and cost of each step."),
             ],
         )
 
@@ -75,8 +79,9 @@ def _progress(model):
 
 def _summary(facts: dict) -> str:
     eta = f", eta {facts['eta']:g}" if facts["eta"] else ""
-    ahead = f", the sound's shift {facts['audio_shift']:g}" if facts["audio_shift"] else ""
+    audio_shift = f", audio shift {facts['audio_shift']:g}" if facts["audio_shift"] else ""
     return (
-        f"video seed {facts['video_seed']}, audio seed {facts['audio_seed']}; {facts['steps']} steps of {facts['guidance']}{eta}{ahead}, "
-        f"each {facts['branches_per_step']:g} branches in {facts['forwards_per_step']:g} network calls"
+        f"video seed {facts['video_seed']}, audio seed {facts['audio_seed']}; "
+        f"{facts['steps']} steps with {facts['guidance']}{eta}{audio_shift}; "
+        f"{facts['branches_per_step']:g} branches per step in {facts['forwards_per_step']:g} network calls"
     )

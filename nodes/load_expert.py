@@ -47,10 +47,10 @@ class DuetLoadVideoExpert(_LoadExpert):
             node_id="DuetLoadVideoExpert",
             display_name="Load Video Expert",
             category=CATEGORY,
-            description="Loads a model that makes pictures, to be joined with one that makes sound.",
+            description="Loads a video model, to be joined with an audio model.",
             search_aliases=["duet", "text to video model", "expert"],
             inputs=[_choice(VIDEO_EXPERT, "Stable Video Diffusion or AnimateDiff")],
-            outputs=[VideoExpertSocket.Output(display_name="video_expert", tooltip="To Join Experts.")],
+            outputs=[VideoExpertSocket.Output(display_name="video_expert", tooltip="Connect to Join Experts.")],
         )
 
 
@@ -65,16 +65,18 @@ class DuetLoadAudioExpert(_LoadExpert):
             node_id="DuetLoadAudioExpert",
             display_name="Load Audio Expert",
             category=CATEGORY,
-            description="Loads a model that makes sound, to be joined with one that makes pictures.",
+            description="Loads an audio model, to be joined with a video model.",
             search_aliases=["duet", "text to audio model", "expert"],
             inputs=[_choice(AUDIO_EXPERT, "AudioLDM2 or AudioLDM")],
-            outputs=[AudioExpertSocket.Output(display_name="audio_expert", tooltip="To Join Experts.")],
+            outputs=[AudioExpertSocket.Output(display_name="audio_expert", tooltip="Connect to Join Experts.")],
         )
 
 
 def _choice(kind: str, published: str):
-    where = f"Put others in models/{MODELS}; diffusers folders of {published} may lie in models/{DIFFUSERS}."
-    return io.Combo.Input("expert", options=[*EXPERTS[kind], *expert_names()], tooltip=f"Bounce's comes with Duet. {where}")
+    where = f"Put other files in models/{MODELS}. Diffusers folders of {published} can also be in models/{DIFFUSERS}."
+    return io.Combo.Input(
+        "expert", options=[*EXPERTS[kind], *expert_names()], tooltip=f"The Bounce expert comes with Duet. {where}"
+    )
 
 
 def _published_report(path: Path, card: dict) -> dict:
@@ -83,7 +85,7 @@ def _published_report(path: Path, card: dict) -> dict:
 
 def _report(path: Path, card: dict) -> dict:
     size = _size(card["config"])
-    line = f"{path.stem}: {size['blocks']} blocks of {size['heads']} heads × {size['head_size']}"
+    line = f"{path.stem}: {size['blocks']} blocks, {size['heads']} heads of size {size['head_size']}"
     return report(line, expert=path.stem, **size)
 
 

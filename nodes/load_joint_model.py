@@ -17,17 +17,17 @@ class DuetLoadJointModel(io.ComfyNode):
             node_id="DuetLoadJointModel",
             display_name="Load Joint Model",
             category=CATEGORY,
-            description="Loads a model that makes a picture and its sound together.",
+            description="Loads a model that generates picture and sound together.",
             search_aliases=["duet", "audio video model", "bounce"],
             inputs=[
                 file_input(
                     "model",
-                    f"Bounce comes with Duet and runs anywhere. Put other model files in models/{MODELS}.",
+                    f"Bounce comes with Duet and runs on any machine. Put other model files in models/{MODELS}.",
                     BOUNCE_JOINTDIT,
                     HEARING_T2AV,
                 )
             ],
-            outputs=[JointModelSocket.Output(display_name="model", tooltip="To prompts, latent, sampler and decoder.")],
+            outputs=[JointModelSocket.Output(display_name="model", tooltip="Connect to prompts, latent, sampler and decoder.")],
         )
 
     @classmethod
@@ -51,5 +51,5 @@ def file_input(name: str, tooltip: str, *ours: str):
 
 def model_report(joint) -> dict:
     """What a node that gives a joint model shows."""
-    note = "" if joint.trained else ", untrained: picture and sound are made apart"
+    note = "" if joint.trained else ", untrained as a pair: picture and sound are generated independently"
     return report(f"{joint.name}{note}", model=joint.name, trained=joint.trained)

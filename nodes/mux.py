@@ -21,35 +21,40 @@ class DuetMux(io.ComfyNode):
             node_id="DuetMux",
             display_name="Save Picture + Sound",
             category=CATEGORY,
-            description="Saves frames and sound as one video. Never drops or adds a frame; keeps the workflow in the file.",
+            description="Saves frames and sound as one video. Keeps every frame, and stores the workflow in the file.",
             search_aliases=["duet", "mux", "save video", "video combine"],
             inputs=[
-                io.Image.Input("images", tooltip="The frames; of a batch, clip after clip."),
-                io.Float.Input("fps", default=16.0, min=0.01, max=1000.0, step=0.01, tooltip="Frames a second."),
-                io.Audio.Input("audio", optional=True, tooltip="The sound. Of a batch, every clip becomes a file."),
+                io.Image.Input("images", tooltip="The frames. For a batch, one clip after another."),
+                io.Float.Input(
+                    "fps", default=16.0, min=0.01, max=1000.0, step=0.01,
+                    tooltip="Frame rate in frames per second. Connect it to the node that the frames come from.",
+                ),
+                io.Audio.Input("audio", optional=True, tooltip="The sound. For a batch, each clip is saved as its own file."),
                 io.String.Input(
-                    "filename_prefix", default="video/duet", tooltip="Name in the output folder; a number is added."
+                    "filename_prefix", default="video/duet", tooltip="File name in the output folder. A number is added."
                 ),
                 io.DynamicCombo.Input(
                     "container",
                     options=[io.DynamicCombo.Option(name, _codecs(name)) for name in CONTAINERS],
-                    tooltip="mp4 plays everywhere.",
+                    tooltip="File format. mp4 plays everywhere.",
                 ),
                 io.Float.Input(
                     "crf", default=-1.0, min=-1.0, max=63.0, step=1.0,
-                    tooltip="Lower looks better and is larger. -1 takes a good value for the codec.",
+                    tooltip="Quality. Lower looks better and makes larger files. -1: a good value for the codec.",
                 ),
-                io.Int.Input("audio_kbps", default=192, min=8, max=512, step=8, tooltip="Sound quality, in kbit/s."),
+                io.Int.Input(
+                    "audio_kbps", default=192, min=8, max=512, step=8, tooltip="Audio bit rate in kbit/s. Higher sounds better."
+                ),
                 io.Combo.Input(
                     "audio_fit", options=list(reversed(POLICIES)), default="fade",
-                    tooltip="Sound too long: cut, with fade also faded out over 20 ms. Too short: silence is added, "
-                    "with trim it ends early. Frames are never touched.",
+                    tooltip="How the sound is fitted to the frames. Too long: it is cut; fade also fades out the last 20 ms. Too "
+                    "short: silence is added; with trim, the sound ends early. Frames are never changed.",
                 ),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             outputs=[
-                io.Video.Output(display_name="video", tooltip="The clip, unencoded; of a batch, the first."),
-                io.String.Output(display_name="report", tooltip="What was written, and what was done to the sound."),
+                io.Video.Output(display_name="video", tooltip="The clip before encoding. For a batch, the first clip."),
+                io.String.Output(display_name="report", tooltip="What was written, and how the sound was changed."),
             ],
             is_output_node=True,
         )  # fmt: skip
@@ -90,8 +95,12 @@ class DuetMux(io.ComfyNode):
 def _codecs(container: str) -> list:
     holds = CONTAINERS[container]
     return [
-        io.Combo.Input("video_codec", options=list(holds.video), tooltip="h264 and vp9 play everywhere; h265 and av1 are smaller."),
-        io.Combo.Input("audio_codec", options=list(holds.audio), tooltip="aac plays everywhere; opus sounds better at few kbit/s."),
+        io.Combo.Input(
+            "video_codec", options=list(holds.video), tooltip="h264 and vp9 play everywhere; h265 and av1 make smaller files."
+        ),
+        io.Combo.Input(
+            "audio_codec", options=list(holds.audio), tooltip="aac plays everywhere; opus sounds better at low bit rates."
+        ),
     ]  # fmt: skip
 
 
@@ -99,7 +108,7 @@ def split_clips(images, audio) -> list[tuple]:
     """The clips of a batch. A batch shows in its sound: one row a clip."""
     rows = 1 if audio is None else len(audio["waveform"])
     if rows == 0 or len(images) % rows:
-        raise ValueError(f"{len(images)} frames are no {rows} clips of equal length; give as many sounds as there are clips")
+        raise ValueError(f"{len(images)} frames cannot be split into {rows} clips of equal length; use one sound per clip")
     if rows == 1:
         return [(images, audio)]
     rate = audio["sample_rate"]

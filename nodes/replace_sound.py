@@ -18,19 +18,21 @@ class DuetReplaceSound(io.ComfyNode):
             node_id="DuetReplaceSound",
             display_name="Save Video with New Sound",
             category=CATEGORY,
-            description="Saves a video with another sound. Its pictures are copied as they are, so nothing of them is lost.",
+            description="Saves a video with a new sound. The frames are copied without re-encoding, so no quality is lost.",
             search_aliases=["duet", "foley", "replace audio", "remux", "add sound", "video to audio"],
             inputs=[
-                io.Video.Input("video", tooltip="From Load Video."),
-                io.Audio.Input("audio", tooltip="The new sound. Too long: faded out at the end. Too short: silence follows."),
+                io.Video.Input("video", tooltip="A whole video file, from Load Video."),
+                io.Audio.Input("audio", tooltip="The new sound. Too long: it is cut and faded out. Too short: silence is added."),
                 io.String.Input(
-                    "filename_prefix", default="video/duet", tooltip="Name in the output folder; a number is added."
+                    "filename_prefix", default="video/duet", tooltip="File name in the output folder. A number is added."
                 ),
-                io.Int.Input("audio_kbps", default=192, min=8, max=512, step=8, tooltip="Sound quality, in kbit/s."),
+                io.Int.Input(
+                    "audio_kbps", default=192, min=8, max=512, step=8, tooltip="Audio bit rate in kbit/s. Higher sounds better."
+                ),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             outputs=[
-                io.Video.Output(display_name="video", tooltip="The video with its new sound."),
+                io.Video.Output(display_name="video", tooltip="The video with the new sound."),
                 io.String.Output(display_name="report", tooltip="What was written."),
             ],
             is_output_node=True,
@@ -42,7 +44,7 @@ class DuetReplaceSound(io.ComfyNode):
         root = output_folder()
         path = target_path(root, filename_prefix, container_for(source))
         if len(audio["waveform"]) != 1:
-            raise ValueError(f"audio is a batch of {len(audio['waveform'])}; give one sound")
+            raise ValueError(f"audio is a batch of {len(audio['waveform'])}; use one sound")
         metadata, waveform = workflow_metadata(cls.hidden), audio["waveform"][0]
         written = replace_sound(
             source, path, waveform, audio["sample_rate"], bitrate=1000 * audio_kbps, metadata=metadata,
@@ -58,7 +60,7 @@ def _whole_file(video) -> str:
     """The file that a VIDEO is; ValueError where it is none, or a part of one."""
     source = video.get_stream_source() if isinstance(video, InputImpl.VideoFromFile) else None
     if not isinstance(source, str):  # a video in memory
-        raise ValueError("video is no file, so its pictures cannot be copied; connect Load Video, or use Save Picture + Sound")
+        raise ValueError("video is not a file, so its frames cannot be copied; connect Load Video, or use Save Picture + Sound")
     if any(video.get_active_trim_window()):
-        raise ValueError("video is a part of its file, which cannot be copied; connect the whole, or use Save Picture + Sound")
+        raise ValueError("video is trimmed, so its frames cannot be copied; connect the whole video, or use Save Picture + Sound")
     return source

@@ -27,25 +27,28 @@ def seed_input(name: str, tooltip: str):
 def settings_inputs() -> list:
     """How to sample: seeds, steps, the shape of the time grids, batching."""
     return [
-        seed_input("video_seed", "Chance in the picture. Keep it and change the other to keep the start of the picture."),
-        seed_input("audio_seed", "Chance in the sound. Change it alone for another sound."),
-        io.Int.Input("steps", default=20, min=1, max=1000, tooltip="More steps are slower and finer; 20 to 50 is usual."),
+        seed_input("video_seed", "Random seed for the picture. Keep it and change audio_seed to keep the noise of the picture."),
+        seed_input("audio_seed", "Random seed for the sound. Change only this seed to get another sound."),
+        io.Int.Input(
+            "steps", default=20, min=1, max=1000, tooltip="Number of sampling steps. More are slower and finer; 20 to 50 is usual."
+        ),
         io.Float.Input(
             "shift", default=1.0, min=0.01, max=100.0, step=0.01,
-            tooltip="Above 1 spends more steps on the layout, below 1 more on detail.",
+            tooltip="Shift of the noise schedule. Above 1 spends more steps on the layout, below 1 more on detail. 1: no shift.",
         ),
         io.Boolean.Input(
-            "batch_branches", default=True, tooltip="All branches of a step in one network call: faster, more memory."
+            "batch_branches", default=True,
+            tooltip="Runs all guidance branches of a step in one network call: faster, but uses more memory.",
         ),
         io.Float.Input(
             "eta", default=0.0, min=0.0, max=10.0, step=0.1, optional=True,
-            tooltip="How much of its noise each step draws anew: 0 none, 1 as ancestral samplers do. Later steps then mend what "
-            "earlier ones got wrong: motion and timing gain. Above 1 clips get surer still, and vary less.",
+            tooltip="How much new noise each step adds. 0: none. 1: as in ancestral samplers. Later steps can then correct earlier "
+            "errors, which improves motion and timing. Above 1, clips are more consistent but less varied.",
         ),
         io.Float.Input(
             "audio_shift", default=0.0, min=0.0, max=100.0, step=0.01, optional=True,
-            tooltip="The sound's own shift; 0: that of both. Below shift the sound is ahead, and Aligner makes a picture for a sound "
-            "that is there already. For experts that never met: joint models know both at one time.",
+            tooltip="Separate shift for the sound. 0: same as shift. Below shift, the sound is denoised earlier, so that Aligner "
+            "can match the picture to it. Only for models that were trained separately: joint models expect one timestep for both.",
         ),
     ]  # fmt: skip
 
@@ -72,7 +75,7 @@ class Settings:
 
 def notes_on(model) -> list[str]:
     """What the user should know of how `model` is sampled."""
-    return [] if model.trained else [f"{model.name} is untrained as a pair: picture and sound were made apart"]
+    return [] if model.trained else [f"{model.name} is untrained as a pair: picture and sound were generated independently"]
 
 
 @torch.inference_mode(False)

@@ -19,28 +19,29 @@ class DuetSyncReport(io.ComfyNode):
             node_id="DuetSyncReport",
             display_name="Sync Report",
             category=CATEGORY,
-            description="Measures when things happen in the picture and in the sound, and how well that agrees; motion, "
-            "loudness, and what is wrong with the sound. Works on any clip and needs no model.",
+            description="Measures when events happen in the picture and in the sound, and how well they match. Also measures "
+            "motion, loudness and audio problems. Works on any clip and needs no model.",
             search_aliases=["duet", "av sync", "audio offset", "loudness", "lufs", "score"],
             inputs=[
-                io.Image.Input("images", optional=True, tooltip="The frames; of a batch, clip after clip."),
-                io.Audio.Input("audio", optional=True, tooltip="The sound. Of a batch, every clip is measured."),
-                io.Float.Input("fps", default=16.0, min=0.01, max=1000.0, step=0.01, tooltip="Frames a second of the images."),
-                io.Video.Input(
-                    "video", optional=True, tooltip="A video. Where one is connected, images, audio and fps are not looked at."
+                io.Image.Input("images", optional=True, tooltip="The frames. For a batch, one clip after another."),
+                io.Audio.Input("audio", optional=True, tooltip="The sound. For a batch, each clip is measured."),
+                io.Float.Input(
+                    "fps", default=16.0, min=0.01, max=1000.0, step=0.01, tooltip="Frame rate of the images, in frames per second."
                 ),
+                io.Video.Input("video", optional=True, tooltip="A video. If connected, images, audio and fps are ignored."),
             ],
             outputs=[
-                io.String.Output(display_name="report", tooltip="Everything measured, in words."),
+                io.String.Output(display_name="report", tooltip="All measurements as text."),
                 io.Image.Output(
-                    display_name="timeline", tooltip="Motion and sound over time; events that meet in green, misses in red."
+                    display_name="timeline", tooltip="Motion and sound over time. Matched events are green, misses are red."
                 ),
                 io.Float.Output(
                     display_name="f1",
-                    tooltip="1: every event is seen and heard. 0 where nothing could be compared. Of a batch, the mean.",
+                    tooltip="Sync score. 1: every event is both seen and heard. 0 if nothing could be compared. For a batch, the "
+                    "mean.",
                 ),
                 io.Float.Output(
-                    display_name="offset_ms", tooltip="By how much the sound is late; 0 where unknown. Of a batch, the median."
+                    display_name="offset_ms", tooltip="Delay of the sound in milliseconds. 0 if unknown. For a batch, the median."
                 ),
             ],
             is_output_node=True,
@@ -74,7 +75,7 @@ def _connected(images, audio, fps: float, video) -> tuple:
         parts = video.get_components()
         return parts.images, parts.audio, parts.frame_rate
     if images is None:
-        raise ValueError("neither images nor a video are connected; connect the frames, or a video")
+        raise ValueError("neither images nor video is connected; connect one of them")
     return images, audio, fps
 
 

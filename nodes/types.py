@@ -47,7 +47,7 @@ class Prompts:
     def conditions(self, model: JointModel, shape: AVShape) -> list[AVCondition]:
         """Positive and negative, as `model` encodes them; ValueError where they were made for one of another kind."""
         if model.takes_image != (self.encoded is None):
-            raise ValueError(f"prompts were made for another model than {model.name}; connect the same to both")
+            raise ValueError(f"prompts were encoded for a different model than {model.name}; connect the same model to both nodes")
         if self.encoded and self.encoder and self.encoder() is model:
             return list(self.encoded)
         return [model.encode(*words, given, shape) for words, given in zip(self.words, (self.picture, None))]
@@ -67,7 +67,7 @@ class GuidedBy:
     def require_ours(self) -> None:
         """Raises ValueError for a MODEL of ComfyUI's."""
         if self.bad_model is not None and not self.bad_is_ours:
-            raise ValueError("the guidance's bad_model is a MODEL of ComfyUI's; connect one of Duet's, or use Joint Guider")
+            raise ValueError("the guidance's bad_model is a ComfyUI MODEL; connect a Duet model, or use Joint Guider")
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,8 @@ def _known(mask: Tensor, x: Tensor, name: str) -> Tensor:
         mask = interpolate(drawn, x.shape[-2:], mode="area")[:, :, None]
     fits = mask.ndim == x.ndim and all(m in (1, n) for m, n in zip((mask.shape[0], *mask.shape[2:]), (x.shape[0], *x.shape[2:])))
     if not fits:
-        raise ValueError(f"{name} is {'×'.join(map(str, mask.shape))} for {'×'.join(map(str, x.shape))}; give one that fits")
+        sizes = ("×".join(map(str, part.shape)) for part in (mask, x))
+        raise ValueError("{} is {} and the latent is {}; use a mask of the latent's size".format(name, *sizes))
     return (mask[:, :1] < 0.5).expand(x.shape[0], 1, *x.shape[2:])
 
 
@@ -133,7 +134,7 @@ def both_streams(samples: Any, name: str, remedy: str) -> AVLatent:
     """Picture and sound of nested `samples`. Raises ValueError where they are not two."""
     streams = samples.unbind() if getattr(samples, "is_nested", False) else ()
     if len(streams) != 2:
-        raise ValueError(f"{name} holds no picture and sound together; {remedy}")
+        raise ValueError(f"{name} does not hold both picture and sound; {remedy}")
     return AVLatent(*streams)
 
 
@@ -148,7 +149,7 @@ def clip_shape(latent: dict[str, Any], model, input_name: str = "latent") -> AVS
     found = tuple(streams.video.shape), tuple(streams.audio.shape)
     if found != (tuple(wanted.video), tuple(wanted.audio)):
         raise ValueError(
-            f"{input_name} is {_sizes(*found)}; {model.name} has {_sizes(wanted.video, wanted.audio)} for this clip: "
+            f"{input_name} is {_sizes(*found)}, but {model.name} needs {_sizes(wanted.video, wanted.audio)} for this clip; "
             "make the latent with the same model"
         )
     return shape
@@ -172,7 +173,7 @@ def guidance_report(strategy: Guidance) -> dict[str, list]:
     fine = [Step(i, 1000, 1 - i / 1000, 1 - i / 1000) for i in range(1000)]
     costs = [cost_of(strategy, [step], batched=True) for step in fine]
     rows, calls = ({getattr(cost, name) for cost in costs} for name in ("branches", "forwards"))
-    line = f"{strategy.name}: {_range(rows, 'branch', 'branches')} a step in {_range(calls, 'network call', 'network calls')}"
+    line = f"{strategy.name}: {_range(rows, 'branch', 'branches')} per step in {_range(calls, 'network call', 'network calls')}"
     return report(line, guidance=strategy.name, branches_per_step=max(rows))
 
 

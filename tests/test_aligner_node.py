@@ -79,7 +79,7 @@ def test_the_licence_is_shown_where_there_is_one(monkeypatch):
     monkeypatch.setattr("duet_av.nodes.model_cache.binder", lambda name: Bound())
     assert "not for sale" in aligner("joint").ui["text"]
     monkeypatch.undo()
-    assert aligner("joint").ui["text"] == ["Bounce-Bind: picture and sound are both moved until they agree"]
+    assert aligner("joint").ui["text"] == ["Bounce-Bind: picture and sound are both adjusted to match"]
 
 
 @pytest.mark.parametrize("settings, said", [
@@ -101,7 +101,7 @@ def test_a_second_binder_has_as_much_to_say(model):
     latent = given(model, images=frames())
     alone, second = "Bounce-Bind Robust", {"second_binder": "Bounce-Bind Robust"}
     both = aligner("v2a", **second)
-    assert both.ui["text"] == ["Bounce-Bind + Bounce-Bind Robust: the sound is moved towards a video"]
+    assert both.ui["text"] == ["Bounce-Bind + Bounce-Bind Robust: the sound is adjusted to match a video"]
     kept = [sampled(model, latent, of)[1] for of in (both, aligner("v2a"), aligner("v2a", binder=alone))]
     assert not any(torch.equal(kept[0], kept[i]) for i in (1, 2))
     twice = aligner("v2a", binder=alone, **second).args[0].aligner.binder
@@ -118,8 +118,8 @@ def test_the_sounds_words_have_the_weight_of_words_unless_told():
 
 def test_a_binder_that_is_gone_is_named():
     second = DuetAligner.validate_inputs(binder="Bounce-Bind", second_binder="gone.safetensors")
-    assert "there is no file 'gone.safetensors'" in second
-    assert "there is no file 'gone.safetensors'" in DuetAligner.validate_inputs(binder="gone.safetensors")
+    assert "file 'gone.safetensors' was not found" in second
+    assert "file 'gone.safetensors' was not found" in DuetAligner.validate_inputs(binder="gone.safetensors")
 
 
 def test_any_video_file_gets_a_sound_of_its_own_length(tmp_path):

@@ -129,9 +129,9 @@ def test_a_table_is_aligned():
 
 
 def test_bad_input_is_named():
-    with pytest.raises(ValueError, match="^latent holds 2 clips; compare guidances on one$"):
+    with pytest.raises(ValueError, match="^latent holds 2 clips; use a batch of 1$"):
         compared(latent=latent_of(tiny_model(), batch=2))
-    with pytest.raises(ValueError, match="^sound.cell is 4; there are 3 cells$"):
+    with pytest.raises(ValueError, match="^sound.cell is 4; use a number from 1 to 3$"):
         shown({"sound": "one cell", "cell": 4})
 
 

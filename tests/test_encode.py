@@ -161,7 +161,7 @@ def test_bad_input_is_refused_in_one_line(model, call, message):
 def test_a_mask_of_another_length_is_refused(model):
     latent = encode(model, images=images())
     video, sound = latent["noise_mask"].unbind()
-    with pytest.raises(ValueError, match="mask of the picture is .*give one that fits"):
+    with pytest.raises(ValueError, match="mask of the picture is .*use a mask of the latent's size"):
         sampled(model, latent | {"noise_mask": NestedTensor((video[:, :, :1].repeat(1, 1, 7, 1, 1), sound))})
 
 

@@ -174,7 +174,7 @@ def test_an_unknown_set_is_refused_with_what_there_is(graph, setting, words):
 
 def test_two_nodes_of_one_title_are_told_apart_by_key(graph):
     graph["4"]["_meta"]["title"] = "Sampler"
-    with pytest.raises(ValueError, match="its key, 4 or 5"):
+    with pytest.raises(ValueError, match="use a key instead, 4 or 5"):
         settable(graph, "Sampler.steps=2")
 
 
@@ -184,11 +184,11 @@ def test_two_nodes_of_one_title_are_told_apart_by_key(graph):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("{", ["no JSON", "Export (API)"]),
-        ("", ["no JSON"]),
+        ("{", ["not valid JSON", "Export (API)"]),
+        ("", ["not valid JSON"]),
         ("{}", ["empty workflow"]),
         ("[1]", ["list"]),
-        ('{"nodes": [], "links": []}', ["as the page saves it"]),
+        ('{"nodes": [], "links": []}', ["saved with Save"]),
         ('{"1": {"inputs": {}}}', ["'1'", "class_type"]),
         ('{"1": {"class_type": "DuetMux", "inputs": []}}', ["'1'", "list"]),
     ],
@@ -201,7 +201,7 @@ def test_a_file_that_holds_no_workflow_is_refused(tmp_path, text, words):
 
 def test_bytes_that_are_no_text_are_refused(tmp_path):
     (tmp_path / "workflow.json").write_bytes(b"\xff\xfe\x00\x01")
-    with pytest.raises(ValueError, match="no JSON"):
+    with pytest.raises(ValueError, match="not valid JSON"):
         load_workflow(tmp_path / "workflow.json")
 
 
@@ -238,7 +238,7 @@ def test_a_circle_is_refused(refused):
         graph["8"] = {"class_type": "SaveVideo", "inputs": {"video": ["9", 0], **inputs}}
         graph["9"] = {"class_type": "SaveVideo", "inputs": {"video": ["8", 0], **inputs}}
 
-    refused(circle, "circle", "node 8", "node 9", "remove")
+    refused(circle, "cycle", "node 8", "node 9", "remove")
 
 
 @pytest.mark.parametrize(
@@ -321,7 +321,7 @@ def test_a_clone_keeps_nothing_on_its_class():
 
 
 def test_an_input_refuses_an_option_it_does_not_have():
-    with pytest.raises(TypeError, match="INT input n takes no multiline"):
+    with pytest.raises(TypeError, match="INT input n does not take multiline"):
         io.Int.Input("n", multiline=True)
 
 
@@ -330,7 +330,7 @@ def test_pictures_of_one_size_are_stitched_with_space_between():
     (stitched,) = ImageStitch.execute(first, "left", False, 2, "red", second).args
     assert stitched.shape == (2, 3, 10, 3) and (stitched[:, :, :4] == 0.5).all() and (stitched[:, :, 6:] == 0).all()
     assert (stitched[:, :, 4:6] == torch.tensor([1.0, 0, 0])).all()
-    with pytest.raises(ValueError, match="headless, stitch images of one size"):
+    with pytest.raises(ValueError, match="use images of the same size"):
         ImageStitch.execute(first, "down", False, 0, "white", second[:, :2])
 
 

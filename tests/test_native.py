@@ -54,7 +54,7 @@ def test_each_branch_gets_its_own_prediction():
 
 
 def test_prompts_of_their_own_for_each_stream_are_refused():
-    with pytest.raises(ValueError, match="prompts picture and sound apart, which a native model cannot do"):
+    with pytest.raises(ValueError, match="uses different prompts for picture and sound, which a native model cannot do"):
         predictions_of([Branch("positive", "negative")], lambda one, texts: [])
 
 
@@ -119,7 +119,7 @@ def test_a_clip_taken_out_of_a_batch_keeps_its_noise():
 
 @pytest.mark.parametrize("samples", [torch.zeros(1, 4, 3, 2, 2), NestedTensor((torch.zeros(1, 4, 3, 2, 2),))])
 def test_a_latent_of_one_stream_is_refused(samples):
-    with pytest.raises(ValueError, match="holds no picture and sound together"):
+    with pytest.raises(ValueError, match="does not hold both picture and sound"):
         TwoSeeds(1, 2).generate_noise({"samples": samples})
 
 
@@ -179,13 +179,13 @@ def test_attention_of_other_lengths_is_left_alone_and_an_override_is_kept():
 
 def test_a_stream_of_an_unknown_modality_is_refused(layout):
     layout.segments.append((14, 16, "touch"))
-    with pytest.raises(ValueError, match="has touch in its stream, which is of no known modality"):
+    with pytest.raises(ValueError, match="unknown MiniMax-H3 input touch"):
         with_two_texts(layout)
 
 
 def test_a_layout_that_does_not_begin_with_its_text_is_refused(layout):
     layout.segments[0] = (0, 2, "video")
-    with pytest.raises(ValueError, match="begins with video, not with its text"):
+    with pytest.raises(ValueError, match="starts with video, not with text"):
         with_two_texts(layout)
 
 
@@ -199,7 +199,7 @@ class OfTheHost:
 
 
 def test_a_worse_model_of_the_host_is_refused_by_our_sampler():
-    with pytest.raises(ValueError, match="bad_model is a MODEL of ComfyUI's; connect one of Duet's, or use Joint Guider"):
+    with pytest.raises(ValueError, match="bad_model is a ComfyUI MODEL; connect a Duet model, or use Joint Guider"):
         GuidedBy(make_guidance("autoguidance"), OfTheHost()).require_ours()
 
 

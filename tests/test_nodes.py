@@ -191,7 +191,7 @@ def test_unknown_words_are_named_and_generation_goes_on(model):
 
 def test_an_empty_prompt_is_told(model):
     output = DuetEncodePrompts.execute(model, "  ", "metal ball", "", "")
-    assert output.shown["text"] == ["video_prompt is empty: the picture may be anything"]
+    assert output.shown["text"] == ["video_prompt is empty: the picture can be anything"]
     assert not output.args[0].encoded[0].video.tokens.any()
 
 
@@ -220,12 +220,12 @@ def of_prompts(model, prompts):
 
 
 @pytest.mark.parametrize("picture, said", [
-    (None, "picture is missing: Seeing goes by one; connect Load Image"),
-    (torch.rand(2, 8, 8, 3), "picture holds 2 pictures; give one: connect Get Image from Batch between"),
-    (torch.rand(0, 8, 8, 3), "picture holds 0 pictures; give one: connect Get Image from Batch between"),
-    (torch.rand(1, 8, 8, 2), "picture has shape [1, 8, 8, 2]; give [1, height, width, channels] of 1, 3 or 4 channels"),
-    (torch.full((1, 8, 8, 3), torch.nan), "picture holds NaN or infinity; connect one without"),
-    (torch.rand(1, 8, 80, 3), "picture is 80×8: scaled to the clip, nearly all of it would be cut off; crop it first"),
+    (None, "picture is not connected, but Seeing takes an image; connect Load Image"),
+    (torch.rand(2, 8, 8, 3), "picture holds 2 images; choose one with Get Image from Batch"),
+    (torch.rand(0, 8, 8, 3), "picture holds 0 images; choose one with Get Image from Batch"),
+    (torch.rand(1, 8, 8, 2), "picture has shape [1, 8, 8, 2]; use [1, height, width, channels] with 1, 3 or 4 channels"),
+    (torch.full((1, 8, 8, 3), torch.nan), "picture contains NaN or infinity; use another image"),
+    (torch.rand(1, 8, 80, 3), "picture is 80×8 pixels, so most of it would be cropped to fit the clip; crop it first"),
 ])  # fmt: skip
 def test_a_picture_that_cannot_be_used_is_one_line(picture_model, picture, said):
     with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
@@ -238,11 +238,15 @@ def test_words_for_a_model_that_goes_by_a_picture_are_said_to_be_left_out(pictur
 
 
 def test_prompts_of_another_kind_of_model_are_named(model, picture_model):
-    with pytest.raises(ValueError, match="picture: Tiny goes by words; to begin with a picture, use Encode Picture"):
+    with pytest.raises(
+        ValueError, match="picture is connected, but Tiny takes text prompts; to start from an image, use Encode Picture"
+    ):
         DuetEncodePrompts.execute(model, "a ball", "", "", "", picture=torch.rand(1, 16, 16, 3))
     pictured = DuetEncodePrompts.execute(picture_model, "", "", "", "", picture=torch.rand(1, 16, 16, 3)).args[0]
     for one, prompts in ((model, pictured), (picture_model, prompts_of(model, "a ball"))):
-        with pytest.raises(ValueError, match="prompts were made for another model than (Tiny|Seeing); connect the same to both"):
+        with pytest.raises(
+            ValueError, match="prompts were encoded for a different model than (Tiny|Seeing); connect the same model to both"
+        ):
             of_prompts(one, prompts)
 
 
@@ -267,7 +271,7 @@ def test_another_frame_rate_than_a_pair_was_trained_at_is_said_to_part_its_times
         return DuetEmptyLatent.execute(model, 0.5, 1, size).shown["text"][1:]
 
     assert lines(model, 16.0) == lines(tiny_model(trained=False), 8.0) == []
-    assert lines(model, 8.0) == ["trained at 16 fps: at 8 picture and sound keep different times; set fps to 16"]
+    assert lines(model, 8.0) == ["fps is 8 and the model was trained at 16, so picture and sound go out of sync; set fps to 16"]
 
 
 # Guidance
@@ -301,7 +305,7 @@ def test_modifiers_change_nothing_as_they_come_and_go_with_any_strategy():
     curve = Curve(((0.0, 1.0), (1.0, 0.0)), "monotone_cubic")
     expected = make_guidance("joint_cfg", video_scale=3.0, audio_scale=3.0, scale_curve=curve, interval_low=0.25, rescale=0.5)
     assert output.args[0] == GuidedBy(expected)
-    assert output.shown["text"] == ["joint_cfg: 1 to 2 branches a step in 1 network call"]
+    assert output.shown["text"] == ["joint_cfg: 1 to 2 branches per step in 1 network call"]
 
 
 def test_modifiers_follow_each_other():
@@ -316,7 +320,7 @@ def test_modifiers_follow_each_other():
     [
         ({"points": []}, "scale_curve: the curve is empty; give it at least one point"),
         ({"points": [[2, 1]]}, r"scale_curve: the curve's point \(2.0, 1.0\) is not finite or not between 0 and 1 in x; move it"),
-        (0.5, r"scale_curve is 0.5; give points, as \[\[0, 1\], \[1, 0\]\]"),
+        (0.5, r"scale_curve is 0.5; use points such as \[\[0, 1\], \[1, 0\]\]"),
     ],
 )
 def test_a_curve_that_is_none_is_named_by_its_input(drawn, line):
@@ -355,14 +359,14 @@ def test_graphs_from_before_eta_give_what_they_gave(model):
     before, none, some = sampled(model), sampled(model, eta=0.0), sampled(model, eta=1.0)
     assert all(torch.equal(*parts) for parts in zip(streams(before), streams(none)))
     assert not any(torch.equal(*parts) for parts in zip(streams(before), streams(some)))
-    assert "eta" not in before.args[1] and "2 steps of joint_cfg, eta 1," in some.args[1]
+    assert "eta" not in before.args[1] and "2 steps with joint_cfg, eta 1;" in some.args[1]
 
 
 def test_a_sound_may_have_a_shift_of_its_own(model):
     both, own = sampled(model, shift=3.0), sampled(model, shift=3.0, audio_shift=0.5)
     assert all(torch.equal(a, b) for a, b in zip(streams(both), streams(sampled(model, shift=3.0, audio_shift=0.0))))
     assert not torch.equal(streams(both)[1], streams(own)[1])
-    assert "shift" not in both.args[1] and "joint_cfg, the sound's shift 0.5," in own.args[1]
+    assert "shift" not in both.args[1] and "joint_cfg, audio shift 0.5;" in own.args[1]
 
 
 def test_the_exact_cost_is_shown_before_the_first_step(model, monkeypatch):
@@ -408,7 +412,7 @@ def test_progress_is_told_at_every_step_and_an_interrupt_stops_the_next(model):
 
 
 def test_a_latent_that_is_no_pair_is_refused(model):
-    with pytest.raises(ValueError, match="no picture and sound together"):
+    with pytest.raises(ValueError, match="does not hold both picture and sound"):
         sampled(model, {"samples": torch.zeros(1, 4, 2, 2)})
 
 
@@ -455,7 +459,7 @@ def test_silent_frames_can_be_saved(tmp_path):
 def test_each_clip_of_a_batch_becomes_a_file(tmp_path):
     output = mux(tmp_path, torch.rand(8, 16, 16, 3), sound(2000, rows=2))
     assert [each["filename"] for each in output.shown["images"]] == ["clip_00001_.mp4", "clip_00002_.mp4"]
-    with pytest.raises(ValueError, match="9 frames are no 2 clips"):
+    with pytest.raises(ValueError, match="9 frames cannot be split into 2 clips"):
         mux(tmp_path, torch.rand(9, 16, 16, 3), sound(2000, rows=2))
 
 

@@ -101,5 +101,5 @@ def test_the_node_saves_beside_other_files_and_takes_whole_files_alone(tmp_path)
     assert packets(tmp_path / "out" / shown["filename"]) == packets(source)
     assert read_metadata(tmp_path / "out" / shown["filename"])["prompt"] == '{"1": {}}'
     made = VideoFromComponents(VideoComponents(torch.zeros(2, 16, 16, 3), 8))
-    with pytest.raises(ValueError, match="^video is no file, so its pictures cannot be copied; connect Load Video, or use "):
+    with pytest.raises(ValueError, match="^video is not a file, so its frames cannot be copied; connect Load Video, or use "):
         node.execute(made, sound, "clip", 96)

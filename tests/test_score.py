@@ -421,5 +421,5 @@ class TestNode:
         assert len(output.args[1]) == 2 and output.args[2] == 0.5 and "clip 2, sync: 0 events seen" in output.args[0]
 
     def test_nothing_to_look_at_is_one_line(self):
-        with pytest.raises(ValueError, match="neither images nor a video"):
+        with pytest.raises(ValueError, match="neither images nor video"):
             DuetSyncReport.execute(16.0, audio=self.audio(clicks(TIMES)[None]))

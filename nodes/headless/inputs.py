@@ -13,7 +13,7 @@ DYNAMIC = "COMFY_DYNAMICCOMBO_V3"
 AUTOGROW = "COMFY_AUTOGROW_V3"
 _WHAT = {
     "INT": "a whole number", "FLOAT": "a number", "BOOLEAN": "true or false", "STRING": "text in quotes",
-    "CURVE": 'a curve, as {"points": [[0, 1], [1, 0]]}',
+    "CURVE": 'a curve such as {"points": [[0, 1], [1, 0]]}',
 }  # fmt: skip
 _BOOLEANS = {"true": True, "false": False}
 
@@ -100,7 +100,7 @@ def parse(spec: InputSpec, text: str) -> Any:
         if spec.io_type == "CURVE":
             return json.loads(text)
     except (ValueError, KeyError):
-        raise ValueError(f"is {text!r}; give {_WHAT[spec.io_type]}") from None
+        raise ValueError(f"is {text!r}; use {_WHAT[spec.io_type]}") from None
     return text
 
 
@@ -115,12 +115,12 @@ def checked(spec: InputSpec, value: Any, open_choice: bool = False) -> Any:
         return _chosen(spec, value, open_choice)
     fits = _typed(spec.io_type, value)
     if fits is None:
-        raise ValueError(f"is {_short(value)}; give {_WHAT[spec.io_type]}")
+        raise ValueError(f"is {_short(value)}; use {_WHAT[spec.io_type]}")
     if isinstance(fits, float) and not math.isfinite(fits):
-        raise ValueError(f"is {fits}; give a finite number{_range(spec)}")
+        raise ValueError(f"is {fits}; use a finite number{_range(spec)}")
     low, high = spec.options.get("min"), spec.options.get("max")
     if (low is not None and fits < low) or (high is not None and fits > high):
-        raise ValueError(f"is {_short(value)}; give {_WHAT[spec.io_type]}{_range(spec)}")
+        raise ValueError(f"is {_short(value)}; use {_WHAT[spec.io_type]}{_range(spec)}")
     return fits
 
 
@@ -130,7 +130,7 @@ def nearest(word: str, known) -> str:
     close = get_close_matches(word, known, n=3, cutoff=0.5)
     if close:
         return f"did you mean {' or '.join(close)}?"
-    return f"there is {', '.join(known)}" if known else "there is none"
+    return f"available: {', '.join(known)}" if known else "none is available"
 
 
 def _typed(io_type: str, value: Any) -> Any:

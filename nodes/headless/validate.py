@@ -29,7 +29,7 @@ def order(workflow: Workflow) -> list[str]:
         return list(TopologicalSorter(before).static_order())
     except CycleError as error:
         titles = " → ".join(workflow.nodes[key].title for key in error.args[1])
-        raise ValueError(f"the workflow runs in a circle: {titles}; remove one of these links") from None
+        raise ValueError(f"the workflow contains a cycle: {titles}; remove one of these links") from None
 
 
 def ignored_inputs(workflow: Workflow, catalogue: Catalogue) -> list[str]:
@@ -39,7 +39,7 @@ def ignored_inputs(workflow: Workflow, catalogue: Catalogue) -> list[str]:
         specs = _specs(node, catalogue)
         for name in node.inputs:
             if name not in specs:
-                lines.append(f"{node.title} has no input {name!r}, so it is passed over; {nearest(name, specs)}")
+                lines.append(f"{node.title} has no input {name!r}, so it is ignored; {nearest(name, specs)}")
     return lines
 
 
@@ -80,7 +80,7 @@ def _check_input(node: Node, spec: InputSpec, workflow: Workflow, catalogue: Cat
 
 def _check_link(link: list, spec: InputSpec, workflow: Workflow, catalogue: Catalogue) -> list:
     if len(link) != 2 or not isinstance(link[0], str) or isinstance(link[1], bool) or not isinstance(link[1], int):
-        raise ValueError(f"is {link}; a link is [key of a node, index of its output]")
+        raise ValueError(f"is {link}; a link is [node key, output index]")
     source, index = link
     if source not in workflow.nodes:
         raise ValueError(f"links to node {source!r}, which is not in the workflow; {nearest(source, workflow.nodes)}")
@@ -88,7 +88,7 @@ def _check_link(link: list, spec: InputSpec, workflow: Workflow, catalogue: Cata
     outputs = catalogue[node.class_type].GET_SCHEMA().outputs
     if not 0 <= index < len(outputs):
         there = ", ".join(f"{i} ({each.display_name})" for i, each in enumerate(outputs)) or "none"
-        raise ValueError(f"links to output {index} of {node.title}; there is {there}")
+        raise ValueError(f"links to output {index} of {node.title}; available: {there}")
     if not set(outputs[index].io_type.split(",")) & set(spec.io_type.split(",")):
         given = outputs[index].io_type
         raise ValueError(f"links to output {index} of {node.title}, of type {given}; connect one of type {spec.io_type}")
@@ -112,4 +112,4 @@ def _ask_node(node: Node, cls: type, own, values: Mapping[str, Any]) -> None:
     answer = cls.validate_inputs(**given)
     if answer is not True:
         named = ", ".join(f"{node.title}.{name}" for name in given)
-        raise ValueError(f"{named}: {answer or 'not accepted'}")
+        raise ValueError(f"{named}: {answer or 'this value is not accepted'}")

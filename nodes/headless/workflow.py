@@ -45,9 +45,11 @@ class Workflow:
         found = [node for node in self.nodes.values() if node.title == name]
         if len(found) > 1:
             keys = " or ".join(node.key for node in found)
-            raise ValueError(f"{len(found)} nodes are called {name!r}; name one by its key, {keys}")
+            raise ValueError(f"{len(found)} nodes have the title {name!r}; use a key instead, {keys}")
         if not found:
-            raise ValueError(f"no node is called {name!r}; {nearest(name, (node.title for node in self.nodes.values()))}")
+            raise ValueError(
+                f"no node has the key or title {name!r}; {nearest(name, (node.title for node in self.nodes.values()))}"
+            )
         return found[0]
 
 
@@ -55,15 +57,17 @@ def load_workflow(path: str | Path) -> Workflow:
     """Raises FileNotFoundError, or ValueError in one line where `path` holds no workflow in API format."""
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"there is no workflow file {path}; check the name")
+        raise FileNotFoundError(f"workflow file {path} was not found; check the name")
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no JSON ({error}); export the workflow again with Export (API)") from error
+        raise ValueError(f"{path} is not valid JSON ({error}); export the workflow again with Export (API)") from error
     if not data:
-        raise ValueError(f"{path} is an empty workflow; add nodes, one of which saves something")
+        raise ValueError(f"{path} is an empty workflow; add nodes, including one that saves a file")
     if isinstance(data, dict) and isinstance(data.get("nodes"), list):
-        raise ValueError(f"{path} is a workflow as the page saves it; export it with Export (API) and give that file")
+        raise ValueError(
+            f"{path} is a workflow saved with Save, not with Export (API); export it with Export (API) and use that file"
+        )
     if not isinstance(data, dict):
         raise ValueError(f"{path} is a JSON {type(data).__name__}, not a workflow; export it with Export (API)")
     return Workflow({key: _node(path, key, entry) for key, entry in data.items()})
@@ -74,7 +78,7 @@ def _node(path: Path, key: str, entry: Any) -> Node:
         raise ValueError(f"{path}: node {key!r} has no class_type; export the workflow again with Export (API)")
     inputs = entry.get("inputs", {})
     if not isinstance(inputs, dict):
-        raise ValueError(f"{path}: the inputs of node {key!r} are a {type(inputs).__name__}; give an object")
+        raise ValueError(f"{path}: the inputs of node {key!r} are a {type(inputs).__name__}; use an object")
     meta = entry.get("_meta")
     title = meta.get("title") if isinstance(meta, dict) else None
     return Node(key, entry["class_type"], inputs, title if isinstance(title, str) and title else f"node {key}")
@@ -100,7 +104,7 @@ def set_inputs(workflow: Workflow, settings: Sequence[str], catalogue: Catalogue
 def known_class(node: Node, catalogue: Catalogue) -> type:
     if node.class_type not in catalogue:
         raise ValueError(
-            f"{node.title} (key {node.key}) is a {node.class_type!r}, which is unknown here; {nearest(node.class_type, catalogue)}"
+            f"{node.title} (key {node.key}) has the unknown class_type {node.class_type!r}; {nearest(node.class_type, catalogue)}"
         )
     return catalogue[node.class_type]
 
@@ -109,7 +113,7 @@ def _target(workflow: Workflow, setting: str) -> tuple[str, Node, str, str]:
     target, equals, text = setting.partition("=")
     name, dot, input_name = target.partition(".")
     if not (equals and dot and name and input_name):
-        raise ValueError(f"--set {setting}: write NODE.INPUT=VALUE, such as Sampler.steps=20")
+        raise ValueError(f"--set {setting}: use NODE.INPUT=VALUE, such as Sampler.steps=20")
     try:
         return setting, workflow.find(name), input_name, text
     except ValueError as error:

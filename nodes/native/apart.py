@@ -25,9 +25,13 @@ def with_two_texts(layout: Any) -> tuple[Any, int]:
     """
     text, *rest = layout.segments
     if text[0] != 0 or text[2] != "text":
-        raise ValueError(f"this MiniMax-H3 begins with {text[2]}, not with its text, so its streams cannot be kept apart")
+        raise ValueError(
+            f"the MiniMax-H3 sequence starts with {text[2]}, not with text; use a guidance without separate streams, such as cfg"
+        )
     if unknown := {kind for *_, kind in rest} - {*OF_PICTURE, *OF_SOUND}:
-        raise ValueError(f"this MiniMax-H3 has {', '.join(sorted(unknown))} in its stream, which is of no known modality")
+        raise ValueError(
+            f"unknown MiniMax-H3 input {', '.join(sorted(unknown))}; use a guidance without separate streams, such as cfg"
+        )
     picture, sound = ([text, *(each for each in rest if each[2] in own)] for own in (OF_PICTURE, OF_SOUND))
     apart, apart.segments = copy(layout), []
     for start, stop, kind in picture + sound:

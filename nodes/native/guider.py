@@ -37,7 +37,7 @@ class JointGuider(comfy.samplers.CFGGuider):
         self.strategy, self.bad_patcher = strategy, None
         if bad_model is not None:
             if type(native(bad_model, "bad_model")) is not kind:
-                raise ValueError("bad_model is a model of another kind; give a worse version of the same")
+                raise ValueError("bad_model has another architecture than model; use a weaker version of the same model")
             model, self.bad_patcher = model.clone(), worse(bad_model, model)
         super().__init__(model)
         self.raw_conds = (positive, negative)  # some samplers ask for what was connected
@@ -94,7 +94,7 @@ class JointGuider(comfy.samplers.CFGGuider):
         bad = self.bad_patcher.model
         bad.latent_shapes = self.shapes
         if self.natives["bad"].audio_scale() != self.natives["main"].audio_scale():
-            raise ValueError("bad_model has its sound on another schedule than the model; give both the same shifts")
+            raise ValueError("bad_model has another noise schedule for the sound than model; give both the same shifts")
         if given is not None and torch.count_nonzero(given):
             given = bad.process_latent_in(given)
         plain = {text: [_without_hooks(each) for each in of] for text, of in self.conds.items()}
@@ -156,7 +156,8 @@ class JointGuider(comfy.samplers.CFGGuider):
             guided = change({
                 "denoised": guided, "cond": self.conds["positive"], "uncond": self.conds["negative"], "cond_scale": self.cfg,
                 "model": self.inner_model, "uncond_denoised": guided if uncond is None else self.packed(uncond),
-                "cond_denoised": guided if cond is None else self.packed(cond), "sigma": sigma, "model_options": options, "input": x,
+                "cond_denoised": guided if cond is None else self.packed(cond), "sigma": sigma, "model_options": options,
+                "input": x,
             })  # fmt: skip
         return guided
 

@@ -84,7 +84,7 @@ def native(patcher: Any, name: str = "model") -> LTXAV | MiniMaxH3:
         if isinstance(patcher.model, known):
             return wrapper(patcher.model)
     made = type(patcher.model).__name__
-    raise ValueError(f"{name} is a {made}, which makes no picture and sound together; connect LTX-2 or MiniMax-H3")
+    raise ValueError(f"{name} is a {made}, which is not a joint audio-video model; connect LTX-2 or MiniMax-H3")
 
 
 def worse(bad: ModelPatcher, model: ModelPatcher) -> ModelPatcher:
@@ -93,11 +93,13 @@ def worse(bad: ModelPatcher, model: ModelPatcher) -> ModelPatcher:
     if bad.model is not model.model:
         return bad
     if bad.patches_uuid == model.patches_uuid:
-        raise ValueError("bad_model is the model itself; give a worse version of it, such as one without its LoRA")
+        raise ValueError("bad_model is the same as model; use a weaker version, such as the model without its LoRA")
     try:
         return bad.clone(force_deepcopy=True)
     except RuntimeError as error:
-        raise ValueError(f"bad_model shares its weights with the model ({error}); load it by a loader of its own") from error
+        raise ValueError(
+            f"bad_model shares its weights with model and cannot be copied ({error}); load it with a separate loader"
+        ) from error
 
 
 def options_of(model: LTXAV | MiniMaxH3, one: Pass, options: Mapping[str, Any], begins: bool) -> dict[str, Any]:

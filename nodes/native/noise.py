@@ -11,7 +11,7 @@ from ...av_models.noise import audio_noise, check_seed, video_noise
 from ..host import NestedTensor
 from ..types import both_streams
 
-NATIVE = ("the latent", "connect one of both, as LTXV Concat AV Latent gives it")  # which, and what to do if it is none
+NATIVE = ("the latent", "connect LTXV Concat AV Latent")  # which, and what to do if it is none
 STEREO = (32, 2)  # channels and ears of MiniMax-H3's sound [B, 32, 2, T]; LTX-2's is [B, 8, T, 16]
 
 

@@ -41,7 +41,9 @@ def predictions_of(branches: Sequence[Branch], run: Callable[[Pass, Sequence[Tex
     """
     for branch in branches:
         if branch.video != branch.audio:
-            raise ValueError("this guidance prompts picture and sound apart, which a native model cannot do; choose another")
+            raise ValueError(
+                "this guidance uses different prompts for picture and sound, which a native model cannot do; choose another"
+            )
     found = {(one, text): made for one, texts in passes_of(branches).items() for text, made in zip(texts, run(one, texts))}
     return {
         branch: mixed([found[Pass(branch.model, kind, branch.skip_block), branch.video] for kind in branch.coupling.kinds],

@@ -68,7 +68,7 @@ class LoadImage(_Loader):
                 picture = ImageOps.exif_transpose(opened)
                 rgb, alpha = picture.convert("RGB"), picture.getchannel("A") if "A" in picture.getbands() else None
         except (UnidentifiedImageError, OSError) as error:
-            raise ValueError(f"{path} is no picture that can be read ({error}); give another") from error
+            raise ValueError(f"{path} cannot be read as an image ({error}); use another file") from error
         mask = torch.zeros(1, 64, 64) if alpha is None else 1 - _unit(alpha)[None]
         return io.NodeOutput(_unit(rgb)[None], mask)
 
@@ -92,10 +92,10 @@ class LoadAudio(_Loader):
         try:
             with av.open(str(path)) as container:
                 if not container.streams.audio:
-                    raise ValueError(f"{path} has no sound; give a file that has")
+                    raise ValueError(f"{path} has no sound; use a file with sound")
                 waveform, rate = _waveform(container)
         except av.FFmpegError as error:
-            raise ValueError(f"{path} is no sound that can be read ({error.strerror}); give another") from error
+            raise ValueError(f"{path} cannot be read as sound ({error.strerror}); use another file") from error
         return io.NodeOutput({"waveform": waveform[None], "sample_rate": rate})
 
 
@@ -168,7 +168,9 @@ class ImageStitch(io.ComfyNode):
         if image2 is None:
             return io.NodeOutput(image1)
         if image1.shape != image2.shape:
-            raise ValueError(f"image1 is {list(image1.shape)} and image2 {list(image2.shape)}; headless, stitch images of one size")
+            raise ValueError(
+                f"image1 is {list(image1.shape)} and image2 is {list(image2.shape)}; without ComfyUI, use images of the same size"
+            )
         along = 2 if direction in ("right", "left") else 1
         sizes = list(image1.shape)
         sizes[along] = spacing_width
@@ -301,7 +303,7 @@ def _waveform(container) -> tuple[Tensor, int]:
         resampler = resampler or AudioResampler(format="fltp", layout=frame.layout, rate=frame.sample_rate)
         parts += resampler.resample(frame)
     if resampler is None:
-        raise ValueError(f"{container.name} has no sound in it; give a file that has")
+        raise ValueError(f"{container.name} has no sound; use a file with sound")
     parts += resampler.resample(None)
     return torch.cat([torch.from_numpy(part.to_ndarray()) for part in parts], dim=1), resampler.rate
 

@@ -49,7 +49,7 @@ class Input:
     def __init__(self, id: str, *, optional: bool = False, extra_dict: dict | None = None, **options: Any) -> None:
         unknown = options.keys() - self.keys.keys()
         if unknown:
-            raise TypeError(f"{self.io_type} input {id} takes no {', '.join(sorted(unknown))}")
+            raise TypeError(f"{self.io_type} input {id} does not take {', '.join(sorted(unknown))}")
         self.id, self.optional, self.extra = id, optional, extra_dict or {}
         self.options = {name: value for name, value in options.items() if value is not None}
 
@@ -218,7 +218,7 @@ class ComfyNode(ABC):
         schema = cls.define_schema()
         schema.finalize()
         ids = [each.id for each in schema.inputs]
-        assert len(ids) == len(set(ids)), f"{schema.node_id} has two inputs of one name"
+        assert len(ids) == len(set(ids)), f"{schema.node_id} has two inputs with the same name"
         return schema
 
     @classmethod

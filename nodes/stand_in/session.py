@@ -36,7 +36,9 @@ def _find(name: str, folder: Path) -> Path:
     for path in (folder / name, Path(name)):
         if path.is_file():
             return path
-    raise FileNotFoundError(f"there is no file {name!r} here or in {folder}; check the name, or put the file there")
+    raise FileNotFoundError(
+        f"file {name!r} was not found in the current folder or in {folder}; check the name, or put the file there"
+    )
 
 
 def _nobody(value: float, total: float) -> None:

@@ -98,7 +98,7 @@ def test_what_a_node_refuses_is_said_in_one_line(canvas):
     canvas.set("DuetEncode", "keep.until", 9)
     name, error = canvas.queue()[-1]
     assert name == "execution_error" and error["node_type"] == "DuetEncode"
-    assert error["exception_message"].strip() == "until is 9; give a time within the clip's 2 s"
+    assert error["exception_message"].strip() == "until is 9; use a time within the clip, which is 2 s long"
     canvas.page.get_by_test_id("error-overlay").wait_for(timeout=SHOW)
     assert "Latent failed" in canvas.complaint()
 

@@ -31,7 +31,7 @@ def grey(frames: int = 1, width: int = 64, height: int = 64) -> dict:
 REFUSED = {
     "a latent that is no pair": (
         {"x": node("EmptyLatentImage", width=64, height=64, batch_size=1), DECODE: decoding(["x", 0])},
-        ("latent holds no picture and sound together", "connect"),
+        ("latent does not hold both picture and sound", "connect"),
     ),
     "a latent of another codec": (
         {
@@ -49,7 +49,7 @@ REFUSED = {
             "pair": node("DuetEmptyLatent", model=[MODEL, 0], seconds=0.5, batch=1, size="as trained"),
             LATENT: node("LatentBatchSeedBehavior", samples=["z", 0], seed_behavior="fixed"),
         },
-        ("latent's mask of the picture is", "give one that fits"),
+        ("latent's mask of the picture is", "use a mask of the latent's size"),
     ),
     "sound without a sample": (
         {"x": node("EmptyAudio", duration=0.0, sample_rate=16000, channels=1), LATENT: encoding(audio=["x", 0])},
@@ -126,7 +126,7 @@ def test_a_model_file_that_is_gone_is_named_before_anything_runs(comfyui, mine):
     mine.unlink()
     status, text = comfyui.post("/prompt", {"prompt": with_model(MINE, 62)})
     (error,) = json.loads(text)["node_errors"][MODEL]["errors"]
-    assert status == 400 and f"there is no model file '{MINE}'" in error["details"] and "\n" not in error["details"]
+    assert status == 400 and f"model file '{MINE}' was not found" in error["details"] and "\n" not in error["details"]
 
 
 def test_bounce_runs_where_the_users_model_folder_is_gone(comfyui, mine):
@@ -143,7 +143,7 @@ def test_a_model_file_that_goes_while_its_prompt_waits_is_named(comfyui, mine):
     mine.unlink()
     run = comfyui.finish(waiting)
     assert run.messages["execution_error"]["node_type"] == "DuetLoadJointModel"
-    assert f"there is no model file '{MINE}'" in run.error and "\n" not in run.error
+    assert f"model file '{MINE}' was not found" in run.error and "\n" not in run.error
     assert comfyui.finish(before).succeeded
 
 
