@@ -1,1 +1,1 @@
-"""The nodes: thin classes that unpack, call `av_models` and wrap. They meet ComfyUI in `host.py` alone."""
+"""The nodes: thin classes that unpack their inputs, call `av_models` and wrap the result. Only `host.py` imports ComfyUI."""

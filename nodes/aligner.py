@@ -1,4 +1,4 @@
-"""Making experts agree that never met."""
+"""The aligner: pulls picture and sound together while models that were trained separately are sampled."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from ..bounce.shipped import BINDERS
 from . import model_cache
 from .host import MODELS, io, model_files
 from .model_cache import NONE
-from .types import CATEGORY, AlignedBy, AlignerSocket, report
+from .reports import report
+from .sockets import CATEGORY, AlignedBy, AlignerSocket
 
 TASKS = {
     "joint": "picture and sound are both adjusted to match",
@@ -16,13 +17,13 @@ TASKS = {
     "i2a": "the sound is adjusted to match one image",
 }
 RATE = {"min": 0.0, "max": 1000.0, "step": 0.001}
-PART = {"min": 0.0, "max": 1.0, "step": 0.01}
-_RATE_TIP = "Step size of the {0}'s adjustment after each sampling step. 0: the {0} is not changed."
+FRACTION = {"min": 0.0, "max": 1.0, "step": 0.01}
+RATE_TIP = "Step size of the {0}'s adjustment after each sampling step. 0: the {0} is not changed."
 WEIGHT = {"default": 1.0, "min": 0.0, "max": 100.0, "step": 0.1}
 
 
 class DuetAligner(io.ComfyNode):
-    """Nothing is trained: after each step, latents move against what a binder says is between picture, sound and words."""
+    """Creates an aligner, which moves the latents after each sampling step along the gradient of a binder's score."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -33,95 +34,13 @@ class DuetAligner(io.ComfyNode):
             description="Pulls picture and sound together during sampling when the model generates them independently. Needs no "
             "training.",
             search_aliases=["duet", "seeing and hearing", "imagebind", "latent aligner", "foley", "video to audio"],
-            inputs=[
-                io.Combo.Input(
-                    "binder", options=[*BINDERS, *model_files()],
-                    tooltip="The model that scores how well picture, sound and prompts match. Bounce-Bind and the adversarially "
-                    f"trained Bounce-Bind Robust come with Duet. For real footage, put ImageBind in models/{MODELS}.",
-                ),
-                io.Combo.Input(
-                    "task", options=list(TASKS),
-                    tooltip="What is adjusted. " + "; ".join(f"{k}: {v}" for k, v in TASKS.items()) + ".",
-                ),
-                io.Float.Input("video_rate", default=0.1, **RATE, tooltip=_RATE_TIP.format("picture")),
-                io.Float.Input("audio_rate", default=0.1, **RATE, tooltip=_RATE_TIP.format("sound")),
-                io.Combo.Input(
-                    "update", options=["sign", "gradient", "adam"],
-                    tooltip="How the adjustment follows from the gradient. sign: each value changes by the rate, as in the "
-                    "published code. gradient: by the rate times the gradient, as in the paper. adam: by the rate on average, with "
-                    "momentum from earlier adjustments.",
-                ),
-                io.Combo.Input(
-                    "keep", options=["nothing", "rms", "spectrum"],
-                    tooltip="What each adjustment of the latent preserves. rms: the overall level. spectrum: the level at every "
-                    "frequency. Use one of them if the result is noisy or the sound is distorted.",
-                ),
-                io.Int.Input(
-                    "inner_steps", default=1, min=1, max=100,
-                    tooltip="Number of adjustments after each sampling step. More are stronger and slower.",
-                ),
-                io.Float.Input(
-                    "first", default=0.2, **PART,
-                    tooltip="Where alignment starts, as a fraction of the steps. 0: at the first step.",
-                ),
-                io.Float.Input(
-                    "last", default=1.0, **PART, tooltip="Where alignment ends, as a fraction of the steps. 1: at the last step."
-                ),
-                io.Float.Input("words", **WEIGHT, tooltip="Weight of the match with the prompts. 0: off."),
-                io.Float.Input("agreement", **WEIGHT, tooltip="Weight of the match between picture and sound. 0: off."),
-                io.Float.Input(
-                    "prompt_rate", default=0.0, **RATE,
-                    tooltip="Step size for tuning the prompt embeddings as well. 0: they are not changed. Above 0 is slower.",
-                ),
-                io.Boolean.Input(
-                    "through_denoiser", default=False,
-                    tooltip="Runs the model again for each adjustment and backpropagates through it. Better results, but slower.",
-                ),
-                io.Int.Input(
-                    "steps_ahead", default=0, min=0, max=100,
-                    tooltip="With through_denoiser or prompt_rate: number of extra sampling steps to estimate the final clip. 3 is "
-                    "much better than 0, but needs more time and memory.",
-                ),
-                io.Int.Input(
-                    "latent_frames", default=0, min=0, max=1024,
-                    tooltip="Number of latent frames that the binder sees, evenly spaced. Fewer save memory and time. 0: all.",
-                ),
-                io.Boolean.Input(
-                    "save_memory", default=True, tooltip="Gradient checkpointing for decoding: uses less memory, but is slower."
-                ),
-                io.Boolean.Input("half_precision", default=False, tooltip="Runs the binder in bfloat16 instead of float32."),
-                io.Image.Input(
-                    "images", optional=True,
-                    tooltip="The video or image to match. Not connected: the picture kept by Encode Picture + Sound.",
-                ),
-                io.Float.Input(
-                    "fps", default=16.0, min=0.01, max=1000.0, step=0.01, optional=True,
-                    tooltip="Frame rate of the images, in frames per second.",
-                ),
-                io.Audio.Input(
-                    "audio", optional=True,
-                    tooltip="The sound to match. Not connected: the sound kept by Encode Picture + Sound.",
-                ),
-                io.Boolean.Input(
-                    "turns", default=False, optional=True,
-                    tooltip="With latent_frames: uses other frames for each adjustment until all were used. Off: always the same "
-                    "frames.",
-                ),
-                io.Combo.Input(
-                    "second_binder", options=[NONE, *BINDERS, *model_files()], default=NONE, optional=True,
-                    tooltip="A second scoring model; using two reduces false matches.",
-                ),
-                io.Float.Input(
-                    "audio_words", default=-1.0, min=-1.0, max=100.0, step=0.1, optional=True,
-                    tooltip="Separate weight of the match between the sound and its prompt. -1: the value of words.",
-                ),
-            ],
+            inputs=[*_adjustment_inputs(), *_weight_inputs(), *_cost_inputs(), *_optional_inputs()],
             outputs=[AlignerSocket.Output(display_name="aligner", tooltip="Connect to Joint Sampler.")],
-        )  # fmt: skip
+        )
 
     @classmethod
     def validate_inputs(cls, binder: str, second_binder: str = NONE) -> bool | str:
-        return model_cache.present(binder, second_binder)
+        return model_cache.check_files(binder, second_binder)
 
     @classmethod
     def fingerprint_inputs(cls, binder: str, second_binder: str = NONE, **others) -> tuple:
@@ -129,23 +48,139 @@ class DuetAligner(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, binder: str, task: str, agreement: float, half_precision: bool, images=None, fps: float = 16.0, audio=None,
-        second_binder: str = NONE, audio_words: float = -1.0, **settings,
-    ) -> io.NodeOutput:  # fmt: skip
+        cls,
+        binder: str,
+        images=None,
+        fps: float = 16.0,
+        audio=None,
+        second_binder: str = NONE,
+        audio_words: float = -1.0,
+        **settings,
+    ) -> io.NodeOutput:
         from ..av_models.binders.ensemble import BinderEnsemble
         from ..av_models.latent_aligner import Aligner, Reference
 
-        bound = model_cache.binder(binder)
+        model = model_cache.load_binder(binder)
         if second_binder != NONE:
-            bound = BinderEnsemble(bound, model_cache.binder(second_binder))
-        heard = None if audio_words < 0 else audio_words
-        aligner = Aligner(binder=bound, task=task, other=agreement, half=half_precision, audio_words=heard, **settings)
+            model = BinderEnsemble(model, model_cache.load_binder(second_binder))
+        aligner = Aligner(
+            binder=model,
+            other=settings.pop("agreement"),
+            half=settings.pop("half_precision"),
+            audio_words=None if audio_words < 0 else audio_words,
+            **settings,
+        )
         reference = Reference(
-            video=images if images is None else images[None],
+            video=None if images is None else images[None],
             fps=float(valid_fps(fps)),
-            image=images if images is None else images[:1],
+            image=None if images is None else images[:1],
             audio=audio and audio["waveform"],
             sample_rate=audio["sample_rate"] if audio else 0,
         )
-        lines = [f"{bound.name}: {TASKS[task]}", *([bound.licence] if bound.licence else [])]
-        return io.NodeOutput(AlignedBy(aligner, reference), ui=report(*lines, binder=bound.name, task=task))
+        lines = [f"{model.name}: {TASKS[aligner.task]}", *([model.licence] if model.licence else [])]
+        return io.NodeOutput(AlignedBy(aligner, reference), ui=report(*lines, binder=model.name, task=aligner.task))
+
+
+def _adjustment_inputs() -> list:
+    """What is adjusted, and how."""
+    return [
+        io.Combo.Input(
+            "binder", options=[*BINDERS, *model_files()],
+            tooltip="The model that scores how well picture, sound and prompts match. Bounce-Bind and the adversarially "
+            f"trained Bounce-Bind Robust come with Duet. For real footage, put ImageBind in models/{MODELS}.",
+        ),
+        io.Combo.Input(
+            "task", options=list(TASKS),
+            tooltip="What is adjusted. " + "; ".join(f"{k}: {v}" for k, v in TASKS.items()) + ".",
+        ),
+        io.Float.Input("video_rate", default=0.1, **RATE, tooltip=RATE_TIP.format("picture")),
+        io.Float.Input("audio_rate", default=0.1, **RATE, tooltip=RATE_TIP.format("sound")),
+        io.Combo.Input(
+            "update", options=["sign", "gradient", "adam"],
+            tooltip="How the adjustment follows from the gradient. sign: each value changes by the rate, as in the "
+            "published code. gradient: by the rate times the gradient, as in the paper. adam: by the rate on average, with "
+            "momentum from earlier adjustments.",
+        ),
+        io.Combo.Input(
+            "keep", options=["nothing", "rms", "spectrum"],
+            tooltip="What each adjustment of the latent preserves. rms: the overall level. spectrum: the level at every "
+            "frequency. Use one of them if the result is noisy or the sound is distorted.",
+        ),
+        io.Int.Input(
+            "inner_steps", default=1, min=1, max=100,
+            tooltip="Number of adjustments after each sampling step. More are stronger and slower.",
+        ),
+    ]  # fmt: skip
+
+
+def _weight_inputs() -> list:
+    """At which steps, and with which weights."""
+    return [
+        io.Float.Input(
+            "first", default=0.2, **FRACTION,
+            tooltip="Where alignment starts, as a fraction of the steps. 0: at the first step.",
+        ),
+        io.Float.Input(
+            "last", default=1.0, **FRACTION, tooltip="Where alignment ends, as a fraction of the steps. 1: at the last step."
+        ),
+        io.Float.Input("words", **WEIGHT, tooltip="Weight of the match with the prompts. 0: off."),
+        io.Float.Input("agreement", **WEIGHT, tooltip="Weight of the match between picture and sound. 0: off."),
+        io.Float.Input(
+            "prompt_rate", default=0.0, **RATE,
+            tooltip="Step size for tuning the prompt embeddings as well. 0: they are not changed. Above 0 is slower.",
+        ),
+    ]  # fmt: skip
+
+
+def _cost_inputs() -> list:
+    """Options that trade quality for time and memory."""
+    return [
+        io.Boolean.Input(
+            "through_denoiser", default=False,
+            tooltip="Runs the model again for each adjustment and backpropagates through it. Better results, but slower.",
+        ),
+        io.Int.Input(
+            "steps_ahead", default=0, min=0, max=100,
+            tooltip="With through_denoiser or prompt_rate: number of extra sampling steps to estimate the final clip. 3 is "
+            "much better than 0, but needs more time and memory.",
+        ),
+        io.Int.Input(
+            "latent_frames", default=0, min=0, max=1024,
+            tooltip="Number of latent frames that the binder sees, evenly spaced. Fewer save memory and time. 0: all.",
+        ),
+        io.Boolean.Input(
+            "save_memory", default=True, tooltip="Gradient checkpointing for decoding: uses less memory, but is slower."
+        ),
+        io.Boolean.Input("half_precision", default=False, tooltip="Runs the binder in bfloat16 instead of float32."),
+    ]  # fmt: skip
+
+
+def _optional_inputs() -> list:
+    """The references to match, and inputs that older workflows do not have."""
+    return [
+        io.Image.Input(
+            "images", optional=True,
+            tooltip="The video or image to match. Not connected: the picture kept by Encode Picture + Sound.",
+        ),
+        io.Float.Input(
+            "fps", default=16.0, min=0.01, max=1000.0, step=0.01, optional=True,
+            tooltip="Frame rate of the images, in frames per second.",
+        ),
+        io.Audio.Input(
+            "audio", optional=True,
+            tooltip="The sound to match. Not connected: the sound kept by Encode Picture + Sound.",
+        ),
+        io.Boolean.Input(
+            "turns", default=False, optional=True,
+            tooltip="With latent_frames: uses other frames for each adjustment until all were used. Off: always the same "
+            "frames.",
+        ),
+        io.Combo.Input(
+            "second_binder", options=[NONE, *BINDERS, *model_files()], default=NONE, optional=True,
+            tooltip="A second scoring model; using two reduces false matches.",
+        ),
+        io.Float.Input(
+            "audio_words", default=-1.0, min=-1.0, max=100.0, step=0.1, optional=True,
+            tooltip="Separate weight of the match between the sound and its prompt. -1: the value of words.",
+        ),
+    ]  # fmt: skip

@@ -1,18 +1,19 @@
-"""A true clip of the Bounce world, to try things on."""
+"""A simulated Bounce clip, as test input."""
 
 from __future__ import annotations
 
 import json
 
 from .host import io
+from .reports import report
 from .run_sampler import MAX_SEED
-from .types import CATEGORY, report
+from .sockets import CATEGORY
 
 ANY = "any"
 
 
 class DuetBounceClip(io.ComfyNode):
-    """Computed, not generated: every contact is seen and heard at once, and when is known."""
+    """Simulates a clip, so picture and sound are exactly in sync and the contact times are known."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -49,7 +50,7 @@ class DuetBounceClip(io.ComfyNode):
     @classmethod
     def execute(cls, seed: int, split: str, balls: str) -> io.NodeOutput:
         from ..bounce.measure.evaluate import true_clips
-        from ..bounce.world.captions import captions  # the simulator: only once a clip is wanted
+        from ..bounce.world.captions import captions  # imports the simulator: only when the node runs
         from ..bounce.world.world import FPS, SECONDS, simulate
 
         world = simulate(1, split, seed, None if balls == ANY else int(balls))

@@ -1,4 +1,4 @@
-"""Several guidances on one clip, and what they made, side by side."""
+"""Samples one clip with several guidances and shows the results side by side."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from .host import io, on_device, report_progress
+from .latents import clip_shape, unpack_latent
+from .reports import report
 from .run_sampler import Settings, notes_on, sample_latent, settings_inputs
-from .types import CATEGORY, GuidanceSocket, GuidedBy, JointModelSocket, PromptsSocket, clip_shape, report, unpack_latent
+from .sockets import CATEGORY, GuidanceSocket, GuidedBy, JointModelSocket, PromptsSocket
 
 ComparisonSocket = io.Custom("DUET_COMPARISON")
 HEAD = ("guidance", "sync F1", "chance", "motion %", "LUFS", "branches", "calls", "seconds")
-IN_TURN, ONE = "one after another", "one cell"
-MOST = 16
+ALL_CELLS, ONE_CELL = "one after another", "one cell"
+MAX_CELLS = 16
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What each guidance made (`av_models.compare.Variant`)."""
+    """The result of each guidance (`av_models.compare_guidances.Variant`)."""
 
     variants: list
     fps: Fraction
@@ -25,7 +27,7 @@ class Comparison:
 
 
 class DuetCompare(io.ComfyNode):
-    """The same seeds and prompts for every cell; models and words are made ready once."""
+    """Samples every cell with the same seeds and prompts. Models and prompts are prepared once."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -46,7 +48,7 @@ class DuetCompare(io.ComfyNode):
                         GuidanceSocket.Input("guidance", tooltip="Guidance for one cell of the grid."),
                         prefix="guidance",
                         min=2,
-                        max=MOST,
+                        max=MAX_CELLS,
                     ),
                     tooltip="One grid cell per guidance. Connect one and a new input appears.",
                 ),
@@ -70,7 +72,7 @@ class DuetCompare(io.ComfyNode):
             raise ValueError(f"latent holds {unpack_latent(latent).rows} clips; use a batch of 1")
         for each in guidances:
             each.require_ours()
-        on_device(model, *(each.bad_model for each in guidances if each.bad_model))  # outside the seconds
+        on_device(model, *(each.bad_model for each in guidances if each.bad_model))  # before the timed part
 
         def sample_with(index: int):
             def progress(step: int, steps: int, x0) -> None:
@@ -78,7 +80,7 @@ class DuetCompare(io.ComfyNode):
 
             return sample_latent(model, prompts, latent, guidances[index], settings, cls.hidden.unique_id, progress)
 
-        variants = list(compare(_names(guidances), sample_with, lambda made: model.decode(made, shape), shape))
+        variants = list(compare(_labels(guidances), sample_with, lambda made: model.decode(made, shape), shape))
         rows = [_row(variant) for variant in variants]
         notes = [*difference_lines([each.strategy for each in guidances]), *notes_on(model), *_warnings(variants)]
         lines = "\n".join([table(HEAD, rows), *notes])
@@ -89,12 +91,12 @@ class DuetCompare(io.ComfyNode):
 
 
 class DuetShowComparison(io.ComfyNode):
-    """Apart from Compare Guidances, so that another sound is heard without anything being made again."""
+    """Shows a comparison. A node of its own, so that choosing another sound does not sample the clips again."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         cell = io.Int.Input(
-            "cell", default=1, min=1, max=MOST, tooltip="Number of the cell whose sound is played, counting from 1."
+            "cell", default=1, min=1, max=MAX_CELLS, tooltip="Number of the cell whose sound is played, counting from 1."
         )
         return io.Schema(
             node_id="DuetShowComparison",
@@ -106,7 +108,7 @@ class DuetShowComparison(io.ComfyNode):
                 ComparisonSocket.Input("comparison", tooltip="From Compare Guidances."),
                 io.DynamicCombo.Input(
                     "sound",
-                    options=[io.DynamicCombo.Option(IN_TURN, []), io.DynamicCombo.Option(ONE, [cell])],
+                    options=[io.DynamicCombo.Option(ALL_CELLS, []), io.DynamicCombo.Option(ONE_CELL, [cell])],
                     tooltip="one after another: plays the grid once for each cell and marks the cell that is heard. one cell: "
                     "plays one sound.",
                 ),
@@ -127,15 +129,15 @@ class DuetShowComparison(io.ComfyNode):
         variants, rate = comparison.variants, comparison.sample_rate
         if sound.get("cell", 1) > len(variants):
             raise ValueError(f"sound.cell is {sound['cell']}; use a number from 1 to {len(variants)}")
-        heard = [sound["cell"] - 1] if sound["sound"] == ONE else list(range(len(variants)))
+        heard = [sound["cell"] - 1] if sound["sound"] == ONE_CELL else list(range(len(variants)))
         waves = match_loudness([variant.waveform for variant in variants], rate)
         images = grid([variant.frames for variant in variants], [variant.label for variant in variants], heard)
         wave = torch.cat([waves[cell] for cell in heard], -1)
         return io.NodeOutput(images, {"waveform": wave[None], "sample_rate": rate}, float(comparison.fps))
 
 
-def _names(guidances: list[GuidedBy]) -> list[str]:
-    """The cells' labels: with the bad model's name, where there is one."""
+def _labels(guidances: list[GuidedBy]) -> list[str]:
+    """Returns a label for each cell, with the name of the bad model if there is one."""
     from ..av_models.compare_guidances import labels, numbered
 
     plain = labels([each.strategy for each in guidances])

@@ -1,15 +1,16 @@
-"""From latents to pictures and sound."""
+"""Decodes latents into frames and sound."""
 
 from __future__ import annotations
 
 import torch
 
 from .host import io, on_device
-from .types import CATEGORY, JointModelSocket, clip_shape, unpack_latent
+from .latents import clip_shape, unpack_latent
+from .sockets import CATEGORY, JointModelSocket
 
 
 class DuetDecode(io.ComfyNode):
-    """Exactly the frames asked for, and sound of the same length."""
+    """Decodes exactly the requested number of frames, and sound of the same length."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -1,4 +1,4 @@
-"""The size and length of the clip to make."""
+"""An empty latent for a clip of a given size and length."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import torch
 
 from ..av_models.contract import AVLatent
 from .host import io
-from .types import CATEGORY, JointModelSocket, latent_dict, report
+from .latents import latent_dict
+from .reports import report
+from .sockets import CATEGORY, JointModelSocket
 
 
 class DuetEmptyLatent(io.ComfyNode):
-    """Seconds in; an empty picture and an equally long, empty sound out."""
+    """Creates an empty latent with picture and sound of the same length."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -46,12 +48,12 @@ class DuetEmptyLatent(io.ComfyNode):
         latent = AVLatent(torch.zeros(sizes.video), torch.zeros(sizes.audio))
         video, audio = shape.video, shape.audio
         line = f"{video.frames} frames of {video.width}×{video.height} at {float(video.fps):g} fps, {audio.samples} samples"
-        shown = report(line, *_other_times(model, float(video.fps)), frames=video.frames, samples=audio.samples)
+        shown = report(line, *_frame_rate_warning(model, float(video.fps)), frames=video.frames, samples=audio.samples)
         return io.NodeOutput(latent_dict(latent, shape), ui=shown)
 
 
-def _other_times(model, fps: float) -> list[str]:
-    """What a model that was trained as a pair does not know: how its picture and sound meet at another frame rate."""
+def _frame_rate_warning(model, fps: float) -> list[str]:
+    """Warns if a jointly trained model is used at another frame rate, at which its picture and sound go out of sync."""
     trained = float(model.clip.fps)
     if not model.trained or fps == trained:
         return []

@@ -1,4 +1,4 @@
-"""Pictures and sound of the user's into a latent, and what of it is to stay."""
+"""Encodes the user's images and sound into a latent with a mask of the parts to keep."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from torch import Tensor
 from ..av_models.media.settings import valid_fps
 from ..av_models.media.sound import check_audio
 from .host import io, on_device
-from .types import CATEGORY, KEPT_ON, JointModelSocket, latent_dict, report
+from .latents import STORAGE_DEVICE, latent_dict
+from .reports import report
+from .sockets import CATEGORY, JointModelSocket
 
 WHOLE, FIRST, BEGINNING, STRETCH = "what is connected", "the first frame", "a beginning", "all but a stretch"
 
 
 class DuetEncode(io.ComfyNode):
-    """A picture to start from, a picture to give a sound, a sound to give a picture, a clip to go on with or to mend."""
+    """Encodes input for image-to-video, video-to-audio, audio-to-video, and for extending or inpainting a clip."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -44,8 +46,8 @@ class DuetEncode(io.ComfyNode):
                     options=[
                         io.DynamicCombo.Option(WHOLE, []),
                         io.DynamicCombo.Option(FIRST, []),
-                        io.DynamicCombo.Option(BEGINNING, [_seconds("until", 1.0, "The clip is kept until then, in seconds.")]),
-                        io.DynamicCombo.Option(STRETCH, _stretch()),
+                        io.DynamicCombo.Option(BEGINNING, [_time_input("until", 1.0, "The clip is kept until then, in seconds.")]),
+                        io.DynamicCombo.Option(STRETCH, _stretch_inputs()),
                     ],
                     tooltip="what is connected: keeps all of it and generates the missing picture or sound. the first frame: "
                     "starts from that frame. a beginning: continues a clip. all but a stretch: regenerates a part of a clip.",
@@ -56,41 +58,41 @@ class DuetEncode(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, fps: float, seconds: float, keep: dict, images=None, audio=None) -> io.NodeOutput:
-        from ..av_models.clip_latent import encode_clip, known_where  # diffusers: only once used
+        from ..av_models.clip_latent import encode_clip, known_where  # imports diffusers: only when the node runs
         from ..av_models.media.fit import fit_frames, fit_sound
 
         if images is None and audio is None:
             raise ValueError("neither images nor audio is connected; connect one of them, or use Empty Picture + Sound")
-        sound = None if audio is None else _one_sound(audio)
-        shape = model.shape(seconds=seconds or _length(images, fps, sound, model))
+        sound = None if audio is None else _single_sound(audio)
+        shape = model.shape(seconds=seconds or _input_time_input(images, fps, sound, model))
         frames = None if images is None else fit_frames(images, fps, shape.video)
         waveform = None if sound is None else fit_sound(*sound, shape.audio)
         if keep["keep"] == FIRST and images is None:
             raise ValueError(f"keep is {FIRST!r} and no images are connected; connect an image, or set keep to {WHOLE!r}")
-        reach = _reach(images, fps, sound, shape.video)
-        known = known_where(model, shape, *_kept(keep, shape.video.seconds, images, audio, reach))
+        ends = _input_ends(images, fps, sound, shape.video)
+        known = known_where(model, shape, *_kept_times(keep, shape.video.seconds, images, audio, ends))
         with torch.no_grad():
             on_device(model)
-            latent = encode_clip(model, shape, frames, waveform).to(KEPT_ON)
-        lines = [_line("picture", known.video), _line("sound", known.audio)]
+            latent = encode_clip(model, shape, frames, waveform).to(STORAGE_DEVICE)
+        lines = [_kept_line("picture", known.video), _kept_line("sound", known.audio)]
         return io.NodeOutput(latent_dict(latent, shape, known), ui=report(*lines, seconds=shape.video.seconds))
 
 
-def _seconds(name: str, default: float, tooltip: str):
+def _time_input(name: str, default: float, tooltip: str):
     return io.Float.Input(name, default=default, min=0.0, max=600.0, step=0.05, tooltip=tooltip)
 
 
-def _stretch() -> list:
+def _stretch_inputs() -> list:
     return [
-        _seconds("start", 0.5, "Start of the part to regenerate, in seconds."),
-        _seconds("end", 1.0, "End of the part to regenerate, in seconds."),
+        _time_input("start", 0.5, "Start of the part to regenerate, in seconds."),
+        _time_input("end", 1.0, "End of the part to regenerate, in seconds."),
         io.Combo.Input(
             "stream", options=["both", "picture", "sound"], tooltip="What to regenerate there: the picture, the sound or both."
         ),
     ]
 
 
-def _one_sound(audio: dict) -> tuple:
+def _single_sound(audio: dict) -> tuple:
     waveform = audio["waveform"]
     if waveform.ndim != 3 or len(waveform) != 1:
         raise ValueError(f"audio has shape {list(waveform.shape)}; use one sound of shape [1, channels, samples]")
@@ -98,47 +100,47 @@ def _one_sound(audio: dict) -> tuple:
     return waveform[0], audio["sample_rate"]
 
 
-def _length(images, fps: float, sound, model) -> float:
+def _input_time_input(images, fps: float, sound, model) -> float:
     if images is not None and len(images) > 1:
-        frames = math.ceil(len(images) / valid_fps(fps) * model.clip.fps)  # a sound for all of it
+        frames = math.ceil(len(images) / valid_fps(fps) * model.clip.fps)  # rounded up, so that no image is cut off
         return float(frames / model.clip.fps)
     return model.clip.seconds if sound is None else sound[0].shape[-1] / sound[1]
 
 
-def _reach(images, fps: float, sound, clip) -> tuple[float, float]:
-    """How many seconds of the clip pictures and sound fill; all of it, where they end within its last frame."""
-    seen = 0.0 if images is None else len(images) / float(valid_fps(fps))
-    heard = 0.0 if sound is None else sound[0].shape[-1] / sound[1]
-    return tuple(math.inf if end > clip.seconds - 1 / float(clip.fps) else end for end in (seen, heard))
+def _input_ends(images, fps: float, sound, clip) -> tuple[float, float]:
+    """Returns the times in seconds at which images and sound end; infinity if that is within the clip's last frame or later."""
+    video_end = 0.0 if images is None else len(images) / float(valid_fps(fps))
+    audio_end = 0.0 if sound is None else sound[0].shape[-1] / sound[1]
+    return tuple(math.inf if end > clip.seconds - 1 / float(clip.fps) else end for end in (video_end, audio_end))
 
 
-def _kept(keep: dict, seconds: float, images, audio, reach: tuple[float, float]) -> tuple:
-    """When the picture stays, and when the sound does: no longer than either reaches."""
+def _kept_times(keep: dict, seconds: float, images, audio, ends: tuple[float, float]) -> tuple:
+    """Returns functions that say at which times to keep the picture and the sound. Neither is kept after its input ends."""
     from ..av_models.clip_latent import before, both, everything, first_frame, nothing, outside
 
-    video = audio_too = everything
+    kept_video = kept_audio = everything
     if keep["keep"] == FIRST:
-        video, audio_too = first_frame, nothing
+        kept_video, kept_audio = first_frame, nothing
     elif keep["keep"] == BEGINNING:
-        until = _within(keep, "until", seconds)
-        video = audio_too = before(until)
+        until = _checked_time(keep, "until", seconds)
+        kept_video = kept_audio = before(until)
     elif keep["keep"] == STRETCH:
-        start, end, stream = _within(keep, "start", seconds, 0.0), keep["end"], keep["stream"]
+        start, end, stream = _checked_time(keep, "start", seconds, 0.0), keep["end"], keep["stream"]
         if not start < end:
             raise ValueError(f"end is {end:g} and start is {start:g}; set end later than start")
-        video = everything if stream == "sound" else outside(start, end)
-        audio_too = everything if stream == "picture" else outside(start, end)
+        kept_video = everything if stream == "sound" else outside(start, end)
+        kept_audio = everything if stream == "picture" else outside(start, end)
     if images is not None and len(images) == 1:
-        video = first_frame
-    seen, heard = (both(each, before(end)) for each, end in zip((video, audio_too), reach))
-    return nothing if images is None else seen, nothing if audio is None else heard
+        kept_video = first_frame
+    kept_video, kept_audio = (both(kept, before(end)) for kept, end in zip((kept_video, kept_audio), ends))
+    return nothing if images is None else kept_video, nothing if audio is None else kept_audio
 
 
-def _within(keep: dict, name: str, seconds: float, least: float = 1e-3) -> float:
-    if not least <= keep[name] < seconds:
+def _checked_time(keep: dict, name: str, seconds: float, minimum: float = 1e-3) -> float:
+    if not minimum <= keep[name] < seconds:
         raise ValueError(f"{name} is {keep[name]:g}; use a time within the clip, which is {seconds:g} s long")
     return keep[name]
 
 
-def _line(part: str, known: Tensor) -> str:
+def _kept_line(part: str, known: Tensor) -> str:
     return f"{part}: {float(known.float().mean()):.0%} is kept"

@@ -1,17 +1,18 @@
-"""What to make, said in words (one prompt for the picture, one for the sound) or by a picture, as the model takes it."""
+"""Prompts for picture and sound, or an image for models that take one."""
 
 from __future__ import annotations
 
 from weakref import ref
 
 from .host import io, on_device
-from .types import CATEGORY, JointModelSocket, Prompts, PromptsSocket, report
+from .reports import report
+from .sockets import CATEGORY, JointModelSocket, Prompts, PromptsSocket
 
-MOST_STRETCHED = 5  # times as long as it is broad
+MAX_ASPECT_RATIO = 5  # long side divided by short side
 
 
 class DuetEncodePrompts(io.ComfyNode):
-    """Unknown words are named, with the nearest known ones, and left out."""
+    """Encodes prompts. Unknown words are reported with similar known words, and ignored."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -23,10 +24,10 @@ class DuetEncodePrompts(io.ComfyNode):
             search_aliases=["duet", "text encode", "prompt"],
             inputs=[
                 JointModelSocket.Input("model", tooltip="The model that will generate the clip."),
-                _text("video_prompt", "Prompt for the picture. Empty: anything."),
-                _text("audio_prompt", "Prompt for the sound. Empty: anything."),
-                _text("video_negative", "Negative prompt for the picture. Usually empty."),
-                _text("audio_negative", "Negative prompt for the sound. Usually empty."),
+                _prompt_input("video_prompt", "Prompt for the picture. Empty: anything."),
+                _prompt_input("audio_prompt", "Prompt for the sound. Empty: anything."),
+                _prompt_input("video_negative", "Negative prompt for the picture. Usually empty."),
+                _prompt_input("audio_negative", "Negative prompt for the sound. Usually empty."),
                 io.Image.Input(
                     "picture", optional=True, tooltip="First frame of the clip, for image-to-video models such as JointDiT."
                 ),
@@ -43,7 +44,9 @@ class DuetEncodePrompts(io.ComfyNode):
         ignored += [line.replace("_prompt", "_negative", 1) for line in model.ignored_prompts(video_negative, audio_negative)]
         words = (video_prompt, audio_prompt), (video_negative, audio_negative)
         if model.takes_image:
-            return io.NodeOutput(Prompts(words, _one(picture, model)), ui=report(*ignored, unknown_words=ignored, empty=[]))
+            return io.NodeOutput(
+                Prompts(words, _checked_picture(picture, model)), ui=report(*ignored, unknown_words=ignored, empty=[])
+            )
         if picture is not None:
             raise ValueError(
                 f"picture is connected, but {model.name} takes text prompts; to start from an image, use Encode Picture + Sound"
@@ -57,8 +60,8 @@ class DuetEncodePrompts(io.ComfyNode):
         return io.NodeOutput(prompts, ui=report(*ignored, *empty, unknown_words=ignored, empty=empty))
 
 
-def _one(picture, model):
-    """The one picture [height, width, channels] that a clip begins with."""
+def _checked_picture(picture, model):
+    """Returns the single image [height, width, channels] of a batch of one. Raises ValueError if it cannot be used."""
     if picture is None:
         raise ValueError(f"picture is not connected, but {model.name} takes an image; connect Load Image")
     if picture.ndim != 4 or picture.shape[-1] not in (1, 3, 4):
@@ -68,10 +71,10 @@ def _one(picture, model):
     if not bool(picture.isfinite().all()):
         raise ValueError("picture contains NaN or infinity; use another image")
     height, width = picture.shape[1:3]
-    if max(height, width) > MOST_STRETCHED * min(height, width):
+    if max(height, width) > MAX_ASPECT_RATIO * min(height, width):
         raise ValueError(f"picture is {width}×{height} pixels, so most of it would be cropped to fit the clip; crop it first")
     return picture[0]
 
 
-def _text(name: str, tooltip: str):
+def _prompt_input(name: str, tooltip: str):
     return io.String.Input(name, default="", multiline=True, tooltip=tooltip)

@@ -1,4 +1,4 @@
-"""Where experts lie: files in models/duet, folders of diffusers, and Stable Video Diffusion among the checkpoints."""
+"""Finds experts: files in models/duet, diffusers folders, and Stable Video Diffusion files in models/checkpoints."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from .host import checkpoints, diffusers_folders, find_model, model_files
 
 
 def expert_names() -> list[str]:
-    """What the user can choose from."""
+    """Returns the names of all experts that the user has."""
     return [*model_files(), *_svd_checkpoints(), *diffusers_folders()]
 
 
 def find_expert(name: str) -> Path:
-    """The file or folder called `name`; FileNotFoundError if it is gone."""
+    """Returns the file or folder called `name`. Raises FileNotFoundError if it does not exist."""
     folders = diffusers_folders()
     if name in folders:
         return folders[name]
@@ -21,10 +21,10 @@ def find_expert(name: str) -> Path:
 
 
 def title(path: Path) -> str:
-    """What an expert is called: its file's name without the suffix, or its folder's."""
+    """Returns the name of an expert: its file name without the suffix, or its folder name."""
     return path.name if path.is_dir() else path.stem
 
 
 def _svd_checkpoints() -> dict[str, Path]:
-    """Those that are named as Stability AI names them: svd.safetensors, svd_xt.safetensors and so on."""
+    """Returns checkpoints with Stability AI's file names, such as svd.safetensors and svd_xt.safetensors."""
     return {name: path for name, path in checkpoints().items() if PurePath(name).name.lower().startswith("svd")}

@@ -1,4 +1,4 @@
-"""The pack: its nodes, in the order of a usual graph."""
+"""The node pack, with its nodes in the order of a typical workflow."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
 
 
 class DuetExtension(ComfyExtension):
-    """What ComfyUI loads."""
+    """The extension that ComfyUI loads."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return list(NODES)

@@ -1,17 +1,18 @@
-"""Guidance: one socket for every strategy."""
+"""The guidance node, which offers every guidance method."""
 
 from __future__ import annotations
 
 from ..av_models.guidance import GUIDANCE, make_guidance
 from .host import io
-from .types import CATEGORY, AnyModelSocket, GuidanceSocket, GuidedBy, guidance_report
+from .reports import guidance_report
+from .sockets import CATEGORY, AnyModelSocket, GuidanceSocket, GuidedBy
 
 SCALE = {"min": 0.0, "max": 30.0, "step": 0.1}
 STRENGTH = {"default": 1.0, "min": 0.0, "max": 2.0, "step": 0.05}
 
 
 class DuetGuidance(io.ComfyNode):
-    """The choice brings its own settings."""
+    """Creates a guidance. Each method shows its own inputs."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -45,8 +46,8 @@ class DuetGuidance(io.ComfyNode):
         return io.NodeOutput(GuidedBy(strategy, bad_model), ui=guidance_report(strategy))
 
 
-def _pair(guidance: str, kind: str, tip: str) -> list:
-    """The scale inputs of both modalities, with the library's defaults."""
+def _scale_pair(guidance: str, kind: str, tip: str) -> list:
+    """Returns the scale inputs of picture and sound, with the library's defaults."""
     return [
         io.Float.Input(name, default=_default(guidance, name), **SCALE, tooltip=tip.format(*streams))
         for name, *streams in ((f"video_{kind}scale", "picture", "sound"), (f"audio_{kind}scale", "sound", "picture"))
@@ -58,16 +59,16 @@ def _default(guidance: str, name: str):
 
 
 def _scales(guidance: str) -> list:
-    return _pair(guidance, "", "Guidance scale for the {}. 1: no guidance.")
+    return _scale_pair(guidance, "", "Guidance scale for the {}. 1: no guidance.")
 
 
 def _cross_scales(guidance: str) -> list:
-    return _pair(guidance, "cross_", "How strongly the {} is pulled toward matching the {}. 1: no guidance.")
+    return _scale_pair(guidance, "cross_", "How strongly the {} is pulled toward matching the {}. 1: no guidance.")
 
 
 def _skip_scales(guidance: str) -> list:
     return [
-        *_pair(guidance, "skip_", "How strongly the {} is pushed away from the prediction without skip_block. 1: off."),
+        *_scale_pair(guidance, "skip_", "How strongly the {} is pushed away from the prediction without skip_block. 1: off."),
         io.Int.Input(
             "skip_block", default=_default(guidance, "skip_block"), min=0, max=200,
             tooltip="The transformer block to skip, counting from 0.",
@@ -106,7 +107,7 @@ def _apg() -> list:
     ]  # fmt: skip
 
 
-# The first is what a new node starts with.
+# The first one is the default of a new node.
 CHOICES = {
     "joint_cfg": lambda: _scales("joint_cfg"),
     "joint_cfg_star": lambda: _scales("joint_cfg_star"),

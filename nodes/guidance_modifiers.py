@@ -1,4 +1,4 @@
-"""What can be added to any guidance: an interval, curves over the steps, rescaling, a ramp over the frames."""
+"""Modifiers for any guidance: an interval, curves over the steps, rescaling, and a ramp over the frames."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from typing import Any
 
 from ..av_models.guidance import Curve
 from .host import io
-from .types import CATEGORY, GuidanceSocket, GuidedBy, guidance_report
+from .reports import guidance_report
+from .sockets import CATEGORY, GuidanceSocket, GuidedBy
 
 FLAT = [(0.0, 1.0), (1.0, 1.0)]
-NEUTRAL = {"interval_low": 0.0, "interval_high": 1.0, "rescale": 0.0, "frame_ramp": 1.0}  # and no curve
-TIME = {"min": 0.0, "max": 1.0, "step": 0.01}
+DEFAULTS = {"interval_low": 0.0, "interval_high": 1.0, "rescale": 0.0, "frame_ramp": 1.0}
+NOISE_LEVEL = {"min": 0.0, "max": 1.0, "step": 0.01}
 
 
 class DuetGuidanceModifiers(io.ComfyNode):
-    """Takes a guidance and gives it back changed; what is left at its default stays as it was."""
+    """Changes a guidance. Inputs at their default keep what earlier modifiers have set."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -29,22 +30,22 @@ class DuetGuidanceModifiers(io.ComfyNode):
                 GuidanceSocket.Input("guidance", tooltip="The guidance to change."),
                 _curve_input("scale_curve", "the guidance strength"),
                 io.Float.Input(
-                    "interval_low", default=0.0, **TIME,
+                    "interval_low", default=0.0, **NOISE_LEVEL,
                     tooltip="No guidance below this noise level. 0 is a clean clip, 1 is pure noise. Above 0 saves time.",
                 ),
                 io.Float.Input(
-                    "interval_high", default=1.0, **TIME,
+                    "interval_high", default=1.0, **NOISE_LEVEL,
                     tooltip="No guidance above this noise level. 0 is a clean clip, 1 is pure noise. Below 1 saves time.",
                 ),
                 io.Float.Input(
-                    "rescale", default=0.0, **TIME,
+                    "rescale", default=0.0, **NOISE_LEVEL,
                     tooltip="CFG rescale: restores the standard deviation that the prediction has without guidance. 0: off. 1: "
                     "fully.",
                 ),
                 _curve_input("a_to_v_curve", "a_to_v"),
                 _curve_input("v_to_a_curve", "v_to_a"),
                 io.Float.Input(
-                    "frame_ramp", default=1.0, **TIME, optional=True,
+                    "frame_ramp", default=1.0, **NOISE_LEVEL, optional=True,
                     tooltip="Guidance strength at the first frame, rising to 1 at the last. 1: off. Use 0 for Stable Video "
                     "Diffusion.",
                 ),
@@ -65,10 +66,10 @@ class DuetGuidanceModifiers(io.ComfyNode):
         frame_ramp: float = 1.0,
     ) -> io.NodeOutput:
         curves = {"scale_curve": scale_curve, "a_to_v_curve": a_to_v_curve, "v_to_a_curve": v_to_a_curve}
-        settings = {name: _curve(name, drawn) for name, drawn in curves.items()}
+        settings = {name: _parse_curve(name, drawn) for name, drawn in curves.items()}
         settings |= {"interval_low": interval_low, "interval_high": interval_high}
         settings |= {"rescale": rescale, "frame_ramp": frame_ramp}
-        strategy = replace(guidance.strategy, **{name: value for name, value in settings.items() if value != NEUTRAL.get(name)})
+        strategy = replace(guidance.strategy, **{name: value for name, value in settings.items() if value != DEFAULTS.get(name)})
         return io.NodeOutput(replace(guidance, strategy=strategy), ui=guidance_report(strategy))
 
 
@@ -76,8 +77,8 @@ def _curve_input(name: str, of: str):
     return io.Curve.Input(name, default=FLAT, tooltip=f"Multiplies {of}, from the first step to the last. 1: unchanged.")
 
 
-def _curve(name: str, drawn: Any) -> Curve | None:
-    """A curve as the page draws it, or its points alone; None where it changes nothing."""
+def _parse_curve(name: str, drawn: Any) -> Curve | None:
+    """Converts a curve from the curve editor, or a list of points. Returns None if the curve is 1 everywhere."""
     points, kind = (drawn.get("points"), drawn.get("interpolation")) if isinstance(drawn, dict) else (drawn, None)
     try:
         curve = Curve(tuple((float(x), float(y)) for x, y in points), kind or "monotone_cubic")

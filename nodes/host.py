@@ -1,6 +1,6 @@
-"""The host: ComfyUI when it runs us, else the stand-in. No other file knows which.
+"""The host of the nodes: ComfyUI if it loaded the pack, else the stand-in. Only this file checks which one it is.
 
-Nodes take from here `io`, `ui`, `InputImpl`, `Types`, `ComfyExtension`, and the functions below.
+Nodes import `io`, `ui`, `InputImpl`, `Types`, `ComfyExtension` and the functions below from here.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import torch
 
 from ..av_models.published.folder import folders_below, outside
 
-MODELS = "duet"  # the folder of our model files below ComfyUI's `models`
-DIFFUSERS, CHECKPOINTS = "diffusers", "checkpoints"  # and those that others share
+MODELS = "duet"  # the folder of Duet's model files in ComfyUI's `models`
+DIFFUSERS, CHECKPOINTS = "diffusers", "checkpoints"  # folders shared with other nodes
 SUFFIX = ".safetensors"
 
 if "comfy_api" in sys.modules:  # ComfyUI imports it before any custom node
@@ -33,22 +33,22 @@ if "comfy_api" in sys.modules:  # ComfyUI imports it before any custom node
     folder_paths.add_model_folder_path(MODELS, str(Path(folder_paths.models_dir) / MODELS))
 
     def output_folder() -> Path:
-        """Where files are saved."""
+        """Returns the folder for saved files."""
         return Path(folder_paths.get_output_directory())
 
     def _files(kind: str) -> list[str]:
         try:
             names = folder_paths.get_filename_list(kind)
-        except FileNotFoundError:  # ComfyUI looks again into a folder that it has seen, even where that is gone
+        except FileNotFoundError:  # the folder was deleted after ComfyUI cached it
             return []
         return [name for name in names if name.endswith(SUFFIX)]
 
     def model_files() -> list[str]:
-        """The model files that the user has, by name."""
+        """Returns the names of the model files in models/duet."""
         return outside(_files(MODELS), diffusers_folders())
 
     def find_model(name: str) -> Path:
-        """The model file called `name`; FileNotFoundError if it is gone."""
+        """Returns the model file called `name`. Raises FileNotFoundError if it does not exist."""
         found = folder_paths.get_full_path(MODELS, name)
         if found is None:
             folders = " or ".join(folder_paths.get_folder_paths(MODELS))
@@ -56,11 +56,11 @@ if "comfy_api" in sys.modules:  # ComfyUI imports it before any custom node
         return Path(found)
 
     def diffusers_folders() -> dict[str, Path]:
-        """The folders of diffusers pipelines that the user has, by name."""
+        """Returns the folders of diffusers pipelines by name."""
         return folders_below(Path(root) for kind in (MODELS, DIFFUSERS) for root in folder_paths.get_folder_paths(kind))
 
     def checkpoints() -> dict[str, Path]:
-        """The user's checkpoints in single files, by name."""
+        """Returns the single-file checkpoints by name."""
         return {name: Path(folder_paths.get_full_path_or_raise(CHECKPOINTS, name)) for name in _files(CHECKPOINTS)}
 
     def on_gpu() -> bool:
@@ -68,21 +68,21 @@ if "comfy_api" in sys.modules:  # ComfyUI imports it before any custom node
         return get_torch_device().type != "cpu"
 
     def clip_tokenizer() -> Path | None:
-        """A folder with CLIP's tokenizer, where there is one."""
+        """Returns the folder of CLIP's tokenizer, or None."""
         from comfy import sd1_clip
 
         return Path(sd1_clip.__file__).with_name("sd1_tokenizer")
 
     def keeps_workflow() -> bool:
-        """Whether saved files carry their workflow."""
+        """Whether saved files contain their workflow."""
         return not args.disable_metadata
 
     def wants_previews() -> bool:
-        """Whether the page shows what is being sampled."""
+        """Whether previews are shown while sampling."""
         return args.preview_method != LatentPreviewMethod.NoPreviews
 
     def report_progress(value: float, total: float, preview=None) -> None:
-        """Tells the page how far the running node is, and shows a PIL image of what it makes."""
+        """Reports the progress of the running node, with an optional PIL image as preview."""
         ComfyAPISync().execution.set_progress(value, total, preview_image=preview)
 
     def report_text(text: str, node_id: str) -> None:
@@ -90,12 +90,12 @@ if "comfy_api" in sys.modules:  # ComfyUI imports it before any custom node
         PromptServer.instance.send_progress_text(text, node_id)
 
     def check_interrupt() -> None:
-        """Raises where the user has cancelled."""
+        """Raises ComfyUI's interrupt exception if the user has cancelled the run."""
         throw_exception_if_processing_interrupted()
 
     @torch.inference_mode(False)
     def on_device(*models) -> None:
-        """Puts joint models, or single networks, where ComfyUI's memory management wants them to run, gradients possible."""
+        """Loads joint models or single networks with ComfyUI's memory management. Outside inference mode, to allow gradients."""
         networks = [getattr(model, "networks", model) for model in models]
         for each in networks:
             if not hasattr(each, "patcher"):

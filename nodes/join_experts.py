@@ -1,4 +1,4 @@
-"""Joining two experts into one model."""
+"""Joins two experts into one joint model."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from . import model_cache
 from .host import find_model, io, model_files
 from .load_joint_model import file_input, model_report
 from .model_cache import NONE
-from .types import CATEGORY, AudioExpertSocket, JointModelSocket, VideoExpertSocket, report
+from .reports import report
+from .sockets import CATEGORY, AudioExpertSocket, JointModelSocket, VideoExpertSocket
 
 VIDEO_CODEC, AUDIO_CODEC = "video_codec", "audio_codec"
-SEPARATE = "SeparateExperts"
+SEPARATE_EXPERTS = "SeparateExperts"
 
 
 class DuetJoinExperts(io.ComfyNode):
-    """Two of ours fit where both have heads of one size and the picture's network is the wider one; of published ones,
-    Stable Video Diffusion and AudioLDM2. Other pairs with a published one stay apart."""
+    """Joins two experts.
+
+    Two of Duet's experts fit if their heads have the same size and the video expert is wider. Of the published experts, Stable
+    Video Diffusion and AudioLDM2 fit. Other pairs with a published expert get no joint layers.
+    """
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -34,8 +38,8 @@ class DuetJoinExperts(io.ComfyNode):
                     "joint_blocks", default=4, min=1, max=64,
                     tooltip="Number of blocks with attention between picture and sound. At most as many as both experts have.",
                 ),
-                _codec(VIDEO_CODEC, "Encodes the picture: choose the codec the video expert was trained with."),
-                _codec(AUDIO_CODEC, "Encodes the sound: choose the codec the audio expert was trained with."),
+                _codec_input(VIDEO_CODEC, "Encodes the picture: choose the codec the video expert was trained with."),
+                _codec_input(AUDIO_CODEC, "Encodes the sound: choose the codec the audio expert was trained with."),
                 io.Combo.Input(
                     "joint_layers", options=[NONE, *model_files()], default=NONE, optional=True,
                     tooltip="Trained joint layers for Stable Video Diffusion and AudioLDM2, from duet train. They set the number "
@@ -49,7 +53,7 @@ class DuetJoinExperts(io.ComfyNode):
     def validate_inputs(
         cls, video_codec: str | None = None, audio_codec: str | None = None, joint_layers: str | None = None
     ) -> bool | str:
-        return model_cache.present(video_codec, audio_codec, joint_layers)
+        return model_cache.check_files(video_codec, audio_codec, joint_layers)
 
     @classmethod
     def fingerprint_inputs(cls, video_codec: str, audio_codec: str, joint_layers: str = NONE, **others) -> list[tuple]:
@@ -62,17 +66,17 @@ class DuetJoinExperts(io.ComfyNode):
     ) -> io.NodeOutput:
         codecs = _codec_files(video_codec, audio_codec)
         joint = model_cache.join(video_expert, audio_expert, *codecs, joint_blocks, _layers_file(joint_layers))
-        apart = joint.card["architecture"] == SEPARATE
-        return io.NodeOutput(joint, ui=_apart_report(joint) if apart else model_report(joint))
+        separate = joint.card["architecture"] == SEPARATE_EXPERTS
+        return io.NodeOutput(joint, ui=_separate_report(joint) if separate else model_report(joint))
 
 
-def _codec(name: str, tooltip: str):
+def _codec_input(name: str, tooltip: str):
     return file_input(name, f"{tooltip} Not used by published experts, which include their own.")
 
 
-def _apart_report(joint) -> dict:
+def _separate_report(joint) -> dict:
     line = f"{joint.name}: no joint layers fit these experts; picture and sound are generated independently, so use Aligner"
-    return report(line, model=joint.name, trained=joint.trained, architecture=SEPARATE)
+    return report(line, model=joint.name, trained=joint.trained, architecture=SEPARATE_EXPERTS)
 
 
 def _codec_files(video: str, audio: str) -> tuple:

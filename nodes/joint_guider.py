@@ -1,17 +1,17 @@
-"""For the joint models that ComfyUI runs itself, LTX-2 and MiniMax-H3: our guidance, and our two seeds."""
+"""Guidance and noise with two seeds for the joint models that ComfyUI runs itself, LTX-2 and MiniMax-H3."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from .host import io
-from .native.noise import TwoSeeds
+from .native.noise import TwoSeedNoise
 from .run_sampler import seed_input
-from .types import CATEGORY, GuidanceSocket, GuidedBy
+from .sockets import CATEGORY, GuidanceSocket, GuidedBy
 
 
 class DuetJointGuider(io.ComfyNode):
-    """A GUIDER for core's Sampler Custom Advanced."""
+    """Creates a GUIDER for ComfyUI's Sampler Custom Advanced."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -40,7 +40,7 @@ class DuetJointGuider(io.ComfyNode):
 
 
 class DuetJointNoise(io.ComfyNode):
-    """A NOISE for core's Sampler Custom Advanced."""
+    """Creates a NOISE for ComfyUI's Sampler Custom Advanced."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -59,4 +59,4 @@ class DuetJointNoise(io.ComfyNode):
 
     @classmethod
     def execute(cls, video_seed: int, audio_seed: int) -> io.NodeOutput:
-        return io.NodeOutput(TwoSeeds(video_seed, audio_seed))
+        return io.NodeOutput(TwoSeedNoise(video_seed, audio_seed))

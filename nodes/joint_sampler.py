@@ -1,4 +1,4 @@
-"""The joint sampler: a picture and its sound, denoised together."""
+"""The joint sampler, which denoises a picture and its sound together."""
 
 from __future__ import annotations
 
@@ -6,22 +6,14 @@ from dataclasses import asdict
 
 from ..av_models.contract import AVLatent
 from .host import io, report_progress, wants_previews
+from .latents import STORAGE_DEVICE, clip_shape, latent_dict
+from .reports import report
 from .run_sampler import Settings, notes_on, sample_latent, settings_inputs
-from .types import (
-    CATEGORY,
-    KEPT_ON,
-    AlignerSocket,
-    GuidanceSocket,
-    JointModelSocket,
-    PromptsSocket,
-    clip_shape,
-    latent_dict,
-    report,
-)
+from .sockets import CATEGORY, AlignerSocket, GuidanceSocket, JointModelSocket, PromptsSocket
 
 
 class DuetJointSampler(io.ComfyNode):
-    """One seed for the picture and one for the sound."""
+    """Samples a latent, with one seed for the picture and one for the sound."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -61,12 +53,12 @@ class DuetJointSampler(io.ComfyNode):
             "warnings": [*notes_on(model), *result.warnings],
         }
         lines = [_summary(facts), *facts["warnings"]]
-        made = latent_dict(result.latent.to(KEPT_ON), clip_shape(latent, model))
+        made = latent_dict(result.latent.to(STORAGE_DEVICE), clip_shape(latent, model))
         return io.NodeOutput(made, "\n".join(lines), ui=report(*lines, **facts))
 
 
 def _progress(model):
-    """What reports each step, with a preview now and then where they are wanted."""
+    """Returns a callback that reports each step, with previews if they are turned on."""
     from ..av_models.preview import Previews
 
     previews = Previews(model) if wants_previews() else None

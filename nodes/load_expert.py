@@ -1,4 +1,4 @@
-"""Loading an expert: a network that makes pictures or sound alone."""
+"""Loads an expert: a model that generates only picture or only sound."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from ..av_models.published.load_published import is_published, published_card
 from ..bounce.shipped import EXPERTS
 from .expert_files import expert_names, title
 from .host import DIFFUSERS, MODELS, io
-from .model_cache import expert_path, present, stamp
-from .types import CATEGORY, AudioExpertSocket, ExpertFile, VideoExpertSocket, report
+from .model_cache import check_files, expert_path, stamp
+from .reports import report
+from .sockets import CATEGORY, AudioExpertSocket, ExpertFile, VideoExpertSocket
 
 
 class _LoadExpert(io.ComfyNode):
-    """Bounce's expert, which comes with the pack, or a file or a folder of the user's."""
+    """Loads the Bounce expert that comes with the pack, or a file or folder of the user."""
 
     kind: str
 
     @classmethod
     def validate_inputs(cls, expert: str) -> bool | str:
-        return present(expert, find=lambda name: expert_path(name, cls.kind))
+        return check_files(expert, find=lambda name: expert_path(name, cls.kind))
 
     @classmethod
     def fingerprint_inputs(cls, expert: str) -> tuple:
@@ -37,7 +38,7 @@ class _LoadExpert(io.ComfyNode):
 
 
 class DuetLoadVideoExpert(_LoadExpert):
-    """Makes pictures; joined with an audio expert it hears."""
+    """Loads a video expert."""
 
     kind = VIDEO_EXPERT
 
@@ -49,13 +50,13 @@ class DuetLoadVideoExpert(_LoadExpert):
             category=CATEGORY,
             description="Loads a video model, to be joined with an audio model.",
             search_aliases=["duet", "text to video model", "expert"],
-            inputs=[_choice(VIDEO_EXPERT, "Stable Video Diffusion or AnimateDiff")],
+            inputs=[_expert_input(VIDEO_EXPERT, "Stable Video Diffusion or AnimateDiff")],
             outputs=[VideoExpertSocket.Output(display_name="video_expert", tooltip="Connect to Join Experts.")],
         )
 
 
 class DuetLoadAudioExpert(_LoadExpert):
-    """Makes sound; joined with a video expert it sees."""
+    """Loads an audio expert."""
 
     kind = AUDIO_EXPERT
 
@@ -67,12 +68,12 @@ class DuetLoadAudioExpert(_LoadExpert):
             category=CATEGORY,
             description="Loads an audio model, to be joined with a video model.",
             search_aliases=["duet", "text to audio model", "expert"],
-            inputs=[_choice(AUDIO_EXPERT, "AudioLDM2 or AudioLDM")],
+            inputs=[_expert_input(AUDIO_EXPERT, "AudioLDM2 or AudioLDM")],
             outputs=[AudioExpertSocket.Output(display_name="audio_expert", tooltip="Connect to Join Experts.")],
         )
 
 
-def _choice(kind: str, published: str):
+def _expert_input(kind: str, published: str):
     where = f"Put other files in models/{MODELS}. Diffusers folders of {published} can also be in models/{DIFFUSERS}."
     return io.Combo.Input(
         "expert", options=[*EXPERTS[kind], *expert_names()], tooltip=f"The Bounce expert comes with Duet. {where}"
@@ -90,7 +91,7 @@ def _report(path: Path, card: dict) -> dict:
 
 
 def _size(config: dict) -> dict[str, int]:
-    """What decides whether two experts fit."""
+    """Returns the sizes that decide whether two experts fit together."""
     return {
         "blocks": config["num_layers"] + config.get("num_single_layers", 0),
         "heads": config["num_attention_heads"],

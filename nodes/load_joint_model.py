@@ -1,15 +1,16 @@
-"""Loading a joint model."""
+"""Loads a joint model."""
 
 from __future__ import annotations
 
 from ..bounce.shipped import BOUNCE, BOUNCE_JOINTDIT, HEARING_T2AV
 from . import model_cache
 from .host import MODELS, io, model_files
-from .types import CATEGORY, JointModelSocket, report
+from .reports import report
+from .sockets import CATEGORY, JointModelSocket
 
 
 class DuetLoadJointModel(io.ComfyNode):
-    """`Bounce` and others that come with the pack, or a file in models/duet."""
+    """Loads a model that comes with the pack, or a file in models/duet."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -32,7 +33,7 @@ class DuetLoadJointModel(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, model: str) -> bool | str:
-        return model_cache.present(model)
+        return model_cache.check_files(model)
 
     @classmethod
     def fingerprint_inputs(cls, model: str) -> tuple:
@@ -44,12 +45,12 @@ class DuetLoadJointModel(io.ComfyNode):
         return io.NodeOutput(joint, ui=model_report(joint))
 
 
-def file_input(name: str, tooltip: str, *ours: str):
-    """A choice of Bounce, of `ours` that come with Duet as well, or of a file of the user's."""
-    return io.Combo.Input(name, options=[BOUNCE, *ours, *model_files()], tooltip=tooltip)
+def file_input(name: str, tooltip: str, *shipped: str):
+    """Returns a dropdown with Bounce, other `shipped` models, and the user's model files."""
+    return io.Combo.Input(name, options=[BOUNCE, *shipped, *model_files()], tooltip=tooltip)
 
 
 def model_report(joint) -> dict:
-    """What a node that gives a joint model shows."""
+    """Returns the report of a node whose output is a joint model."""
     note = "" if joint.trained else ", untrained as a pair: picture and sound are generated independently"
     return report(f"{joint.name}{note}", model=joint.name, trained=joint.trained)

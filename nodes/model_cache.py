@@ -1,4 +1,4 @@
-"""Joint models and binders in use: the same model is never in memory twice, and no longer than something holds it."""
+"""A weak cache of joint models and binders: no model is loaded twice, and each is freed when it is no longer used."""
 
 from __future__ import annotations
 
@@ -13,55 +13,57 @@ from ..av_models.published.load_published import published_files
 from ..bounce.shipped import BINDERS, BOUNCE, EXPERTS, JOINT_MODELS, shipped
 from .expert_files import find_expert, title
 from .host import clip_tokenizer, find_model, on_gpu
-from .types import ExpertFile
+from .sockets import ExpertFile
 
 COMES_WITH_DUET = (*JOINT_MODELS, *BINDERS)
-NONE = "none"
-"""What a widget says whose model may be left out."""
+NONE = "none"  # the choice for no model
 _loaded: WeakValueDictionary = WeakValueDictionary()
 
 
 def load(name: str):
-    """The joint model called `name`: one that comes with Duet, or a file of the user's."""
-    from ..bounce.shipped import load_joint_model  # diffusers: only once a model is wanted
+    """Returns the joint model called `name`: one that comes with Duet, or a file of the user."""
+    from ..bounce.shipped import load_joint_model  # imports diffusers: only when a model is loaded
 
     source = _source(name)
-    return _once(fingerprint(name), lambda: load_joint_model(source))
+    return _cached(fingerprint(name), lambda: load_joint_model(source))
 
 
-def binder(name: str):
-    """The binder called `name`: a Bounce-Bind, or a file of the user's."""
-    from ..bounce.binder import load_binder
+def load_binder(name: str):
+    """Returns the binder called `name`: one that comes with Duet, or a file of the user."""
+    from ..bounce import binder
 
     source = _source(name)
-    return _once(("binder", *fingerprint(name)), lambda: load_binder(source, clip_tokenizer()))
+    return _cached(("binder", *fingerprint(name)), lambda: binder.load_binder(source, clip_tokenizer()))
 
 
 def join(video: ExpertFile, audio: ExpertFile, video_codec: Path, audio_codec: Path, joint_blocks: int, layers: Path | None):
-    """The joint model of two experts and the codecs they were trained with; published experts bring their own. `layers`:
-    what was trained to go between the two."""
+    """Returns the joint model of two experts.
+
+    video_codec, audio_codec: files of the codecs they were trained with; published experts include their own.
+    layers: a file of trained joint layers, or None for an untrained pair.
+    """
     from ..av_models.joining import join_experts
 
     files = video.path, audio.path, video_codec, audio_codec
     name = f"{title(video.path)} + {title(audio.path)}"
     key = (*map(stamp, files), joint_blocks, layers and stamp(layers))
     options = {"joint_blocks": joint_blocks, "name": name, "own_precision": on_gpu(), "layers": layers}
-    return _once(key, lambda: join_experts(*files, **options))
+    return _cached(key, lambda: join_experts(*files, **options))
 
 
 def expert_path(name: str, kind: str) -> Path:
-    """An expert's file or folder: one of that `kind` that comes with Duet, or the user's called `name`."""
-    ours = EXPERTS[kind]
-    return shipped(ours[name]) if name in ours else find_expert(name)
+    """Returns the file or folder of an expert: one of that `kind` that comes with Duet, or the user's expert called `name`."""
+    included = EXPERTS[kind]
+    return shipped(included[name]) if name in included else find_expert(name)
 
 
 def part_file(name: str, part: str) -> Path:
-    """The file of a `part`, as `video_expert`: Bounce's own, or the user's called `name`."""
+    """Returns the file of a `part`, such as "video_codec": Bounce's, or the user's file called `name`."""
     return shipped(part) if name == BOUNCE else Path(find_model(name))
 
 
-def present(*names: str | None, find: Callable[[str], Path] = find_model) -> bool | str:
-    """True, or which file there is not; for `validate_inputs`. None: it comes from another node; NONE: it is left out."""
+def check_files(*names: str | None, find: Callable[[str], Path] = find_model) -> bool | str:
+    """Returns True, or which file is missing, for `validate_inputs`. None (connected to a node) and NONE are accepted."""
     try:
         for name in names:
             if name not in (None, NONE, *COMES_WITH_DUET):
@@ -72,7 +74,7 @@ def present(*names: str | None, find: Callable[[str], Path] = find_model) -> boo
 
 
 def fingerprint(*names: str) -> tuple:
-    """Changes when a file called so does, or a codec beside it."""
+    """Returns a value that changes when one of the named files changes, or a codec file in its folder."""
     return tuple(each for name in names for each in _fingerprint(name))
 
 
@@ -88,14 +90,14 @@ def _source(name: str) -> str | Path:
 
 
 def stamp(path: str | Path) -> tuple:
-    """Changes when the file, or one in the diffusers folder, does."""
+    """Returns a value that changes when the file at `path` changes, or any file in the diffusers folder."""
     stats = [(file, file.stat()) for file in published_files(path)]
     return tuple((str(file.resolve()), stat.st_mtime_ns, stat.st_size) for file, stat in stats)
 
 
 @torch.inference_mode(False)
-def _once(key: tuple, make: Callable):
-    """Made once, and out of the inference mode in which ComfyUI runs nodes: an aligner wants gradients."""
+def _cached(key: tuple, make: Callable):
+    """Returns the cached model, or makes it. Not in ComfyUI's inference mode: the aligner needs gradients."""
     model = _loaded.get(key)
     if model is None:
         model = _loaded[key] = make()

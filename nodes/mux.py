@@ -1,4 +1,4 @@
-"""Pictures and sound into one video file."""
+"""Saves frames and sound as one video file."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from pathlib import Path
 from ..av_models.media import CONTAINERS, POLICIES, MuxReport, MuxSettings, target_path, write_video
 from ..av_models.media.settings import valid_fps
 from .host import InputImpl, Types, check_interrupt, io, keeps_workflow, output_folder, report_progress, ui
-from .types import CATEGORY, report
+from .reports import report
+from .sockets import CATEGORY
 
 
 class DuetMux(io.ComfyNode):
-    """Every frame is written; the sound is fitted to them, and the report says how, to the sample."""
+    """Saves every frame. The sound is fitted to them, and the report says how."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -35,7 +36,7 @@ class DuetMux(io.ComfyNode):
                 ),
                 io.DynamicCombo.Input(
                     "container",
-                    options=[io.DynamicCombo.Option(name, _codecs(name)) for name in CONTAINERS],
+                    options=[io.DynamicCombo.Option(name, _codec_inputs(name)) for name in CONTAINERS],
                     tooltip="File format. mp4 plays everywhere.",
                 ),
                 io.Float.Input(
@@ -92,20 +93,20 @@ class DuetMux(io.ComfyNode):
         return io.NodeOutput(video, "\n".join(lines), ui=shown | report(*lines, files=[_facts(each) for each in written]))
 
 
-def _codecs(container: str) -> list:
-    holds = CONTAINERS[container]
+def _codec_inputs(container: str) -> list:
+    codecs = CONTAINERS[container]
     return [
         io.Combo.Input(
-            "video_codec", options=list(holds.video), tooltip="h264 and vp9 play everywhere; h265 and av1 make smaller files."
+            "video_codec", options=list(codecs.video), tooltip="h264 and vp9 play everywhere; h265 and av1 make smaller files."
         ),
         io.Combo.Input(
-            "audio_codec", options=list(holds.audio), tooltip="aac plays everywhere; opus sounds better at low bit rates."
+            "audio_codec", options=list(codecs.audio), tooltip="aac plays everywhere; opus sounds better at low bit rates."
         ),
     ]  # fmt: skip
 
 
 def split_clips(images, audio) -> list[tuple]:
-    """The clips of a batch. A batch shows in its sound: one row a clip."""
+    """Splits a batch into clips (frames, sound). The number of clips is the batch size of the sound."""
     rows = 1 if audio is None else len(audio["waveform"])
     if rows == 0 or len(images) % rows:
         raise ValueError(f"{len(images)} frames cannot be split into {rows} clips of equal length; use one sound per clip")
@@ -117,8 +118,7 @@ def split_clips(images, audio) -> list[tuple]:
 
 
 def workflow_metadata(hidden) -> dict[str, str]:
-    """What restores the graph when the file is dropped on the canvas, under the names that core uses; none where files
-    are not to carry it."""
+    """Returns the workflow as metadata, under ComfyUI's names. Empty if the user has turned metadata off."""
     if not keeps_workflow():
         return {}
     kept = dict(hidden.extra_pnginfo or {})
@@ -128,6 +128,7 @@ def workflow_metadata(hidden) -> dict[str, str]:
 
 
 def saved_result(path: Path, root: Path) -> ui.SavedResult:
+    """Describes a saved file for ComfyUI's page."""
     folder = path.parent.relative_to(root.resolve()).as_posix()
     return ui.SavedResult(path.name, "" if folder == "." else folder, io.FolderType.output)
 

@@ -1,4 +1,4 @@
-"""A new sound for a video file whose pictures stay as they are."""
+"""Saves a video file with a new sound, without encoding the frames again."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from ..av_models.media import target_path
 from ..av_models.media.replace_sound import container_for, replace_sound
 from .host import InputImpl, check_interrupt, io, output_folder, report_progress, ui
 from .mux import saved_result, workflow_metadata
-from .types import CATEGORY, report
+from .reports import report
+from .sockets import CATEGORY
 
 
 class DuetReplaceSound(io.ComfyNode):
-    """The pictures are copied, not encoded again; the sound is as long as they are, to the sample."""
+    """Copies the encoded frames, and makes the sound exactly as long as they are."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -57,7 +58,7 @@ class DuetReplaceSound(io.ComfyNode):
 
 
 def _whole_file(video) -> str:
-    """The file that a VIDEO is; ValueError where it is none, or a part of one."""
+    """Returns the file of a VIDEO. Raises ValueError if it is not a file, or a trimmed part of one."""
     source = video.get_stream_source() if isinstance(video, InputImpl.VideoFromFile) else None
     if not isinstance(source, str):  # a video in memory
         raise ValueError("video is not a file, so its frames cannot be copied; connect Load Video, or use Save Picture + Sound")

@@ -12,7 +12,8 @@ from ..av_models.binders.ensemble import parts_of
 from ..av_models.contract import AVCondition, AVLatent
 from ..av_models.shapes import AVShape
 from .host import check_interrupt, io, on_device, report_text
-from .types import AlignedBy, GuidedBy, Prompts, clip_shape, known_parts, unpack_latent
+from .latents import clip_shape, known_parts, unpack_latent
+from .sockets import AlignedBy, GuidedBy, Prompts
 
 if TYPE_CHECKING:
     from ..av_models.schedule import SamplingSchedule
@@ -25,7 +26,7 @@ def seed_input(name: str, tooltip: str):
 
 
 def settings_inputs() -> list:
-    """How to sample: seeds, steps, the shape of the time grids, batching."""
+    """Returns the inputs for seeds, steps, noise schedule and batching."""
     return [
         seed_input("video_seed", "Random seed for the picture. Keep it and change audio_seed to keep the noise of the picture."),
         seed_input("audio_seed", "Random seed for the sound. Change only this seed to get another sound."),
@@ -74,7 +75,7 @@ class Settings:
 
 
 def notes_on(model) -> list[str]:
-    """What the user should know of how `model` is sampled."""
+    """Returns warnings about sampling `model`."""
     return [] if model.trained else [f"{model.name} is untrained as a pair: picture and sound were generated independently"]
 
 

@@ -1,4 +1,4 @@
-"""How well a picture and its sound hold together."""
+"""Measures how well a picture and its sound match."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import torch
 
 from .host import check_interrupt, io
 from .mux import split_clips
-from .types import CATEGORY, report
+from .reports import report
+from .sockets import CATEGORY
 
 
 class DuetSyncReport(io.ComfyNode):
-    """Measures any sounding clip; needs no model."""
+    """Measures any clip with sound. Needs no model."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -52,25 +53,25 @@ class DuetSyncReport(io.ComfyNode):
         from ..av_models.metrics.score import score_clip
         from ..av_models.metrics.timeline import draw_timeline
 
-        images, audio, fps = _connected(images, audio, fps, video)
+        images, audio, fps = _read_inputs(images, audio, fps, video)
         scores = []
         for frames, sound in split_clips(images, audio):
             check_interrupt()
-            scores.append(score_clip(frames, fps, *_sound(sound)))
-        lines = _numbered([score.lines() for score in scores])
+            scores.append(score_clip(frames, fps, *_waveform(sound)))
+        lines = _number_lines([score.lines() for score in scores])
         facts = [score.facts() for score in scores]
         timelines = np.stack([draw_timeline(score) for score in scores])
         return io.NodeOutput(
             "\n".join(lines),
             torch.from_numpy(timelines).float() / 255,
-            _middle(np.mean, [each["sync"]["f1"] for each in facts]),
-            _middle(np.median, [each["sync"]["offset_ms"] for each in facts]),
+            _average(np.mean, [each["sync"]["f1"] for each in facts]),
+            _average(np.median, [each["sync"]["offset_ms"] for each in facts]),
             ui=report(*lines, clips=facts),
         )
 
 
-def _connected(images, audio, fps: float, video) -> tuple:
-    """The frames, sound and rate to measure."""
+def _read_inputs(images, audio, fps: float, video) -> tuple:
+    """Returns the frames, sound and frame rate of the connected inputs."""
     if video is not None:
         parts = video.get_components()
         return parts.images, parts.audio, parts.frame_rate
@@ -79,16 +80,16 @@ def _connected(images, audio, fps: float, video) -> tuple:
     return images, audio, fps
 
 
-def _sound(audio) -> tuple:
+def _waveform(audio) -> tuple:
     return (None, None) if audio is None else (audio["waveform"][0], audio["sample_rate"])
 
 
-def _numbered(clips: list[list[str]]) -> list[str]:
+def _number_lines(clips: list[list[str]]) -> list[str]:
     if len(clips) == 1:
         return clips[0]
     return [f"clip {number}, {line}" for number, lines in enumerate(clips, start=1) for line in lines]
 
 
-def _middle(average, values: list[float | None]) -> float:
+def _average(average, values: list[float | None]) -> float:
     known = [value for value in values if value is not None]
     return float(average(known)) if known else 0.0

@@ -12,8 +12,9 @@ from duet_av.nodes.encode import DuetEncode
 from duet_av.nodes.encode_prompts import DuetEncodePrompts
 from duet_av.nodes.headless import catalogue, load_workflow, run_workflow
 from duet_av.nodes.joint_sampler import DuetJointSampler
+from duet_av.nodes.latents import unpack_latent
+from duet_av.nodes.sockets import GuidedBy
 from duet_av.nodes.stand_in import Folders
-from duet_av.nodes.types import GuidedBy, unpack_latent
 from duet_av.tests.foley import assert_only_the_sound_is_new, foley, write_noise
 from duet_av.tests.tiny import tiny_model
 
@@ -76,7 +77,7 @@ def test_the_licence_is_shown_where_there_is_one(monkeypatch):
     class Bound:
         name, licence, modalities = "Bound", "not for sale", frozenset({"video", "image", "audio", "text"})
 
-    monkeypatch.setattr("duet_av.nodes.model_cache.binder", lambda name: Bound())
+    monkeypatch.setattr("duet_av.nodes.model_cache.load_binder", lambda name: Bound())
     assert "not for sale" in aligner("joint").ui["text"]
     monkeypatch.undo()
     assert aligner("joint").ui["text"] == ["Bounce-Bind: picture and sound are both adjusted to match"]

@@ -10,8 +10,8 @@ from duet_av.av_models.metrics.grid import GAP, NARROWEST, STRIP, draw_table, gr
 from duet_av.av_models.metrics.loudness import loudness
 from duet_av.nodes.compare import DuetCompare, DuetShowComparison
 from duet_av.nodes.joint_sampler import DuetJointSampler
+from duet_av.nodes.sockets import GuidedBy
 from duet_av.nodes.stand_in import Session, session
-from duet_av.nodes.types import GuidedBy
 from duet_av.tests.test_nodes import latent_of, prompts_of
 from duet_av.tests.tiny import tiny_model
 

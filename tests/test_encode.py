@@ -7,8 +7,8 @@ from duet_av.av_models.shapes import AudioShape, AudioStride, VideoShape, VideoS
 from duet_av.nodes.decode import DuetDecode
 from duet_av.nodes.empty_latent import DuetEmptyLatent
 from duet_av.nodes.encode import DuetEncode
+from duet_av.nodes.latents import known_parts
 from duet_av.nodes.stand_in.nested import NestedTensor
-from duet_av.nodes.types import known_parts
 from duet_av.tests.test_nodes import sampled
 from duet_av.tests.tiny import tiny_model
 

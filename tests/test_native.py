@@ -10,10 +10,10 @@ from duet_av.av_models.contract import CUT, FULL, AVLatent, Coupling, CouplingKi
 from duet_av.av_models.guidance import Branch, make_guidance
 from duet_av.nodes.host import NestedTensor
 from duet_av.nodes.joint_guider import DuetJointGuider, DuetJointNoise
-from duet_av.nodes.native.apart import attended_apart, with_two_texts
-from duet_av.nodes.native.noise import TwoSeeds
-from duet_av.nodes.native.passes import Pass, converted, passes_of, plan_of, predictions_of, step_at
-from duet_av.nodes.types import GuidedBy
+from duet_av.nodes.native.isolated_attention import attend_separately, duplicate_text_rows
+from duet_av.nodes.native.noise import TwoSeedNoise
+from duet_av.nodes.native.passes import Pass, collect_passes, convert_streams, find_step, plan_steps, predict_branches
+from duet_av.nodes.sockets import GuidedBy
 
 SIGMAS = [1.0, 0.75, 0.5, 0.25, 0.0]
 
@@ -23,8 +23,8 @@ def latent(video: float, audio: float) -> AVLatent:
 
 
 def test_prompts_under_one_coupling_run_together():
-    step = plan_of(SIGMAS, lambda t: t, 1.0)[0]
-    asked = passes_of(make_guidance("modality_cfg", video_skip_scale=2.0, skip_block=7).branches(step))
+    step = plan_steps(SIGMAS, lambda t: t, 1.0)[0]
+    asked = collect_passes(make_guidance("modality_cfg", video_skip_scale=2.0, skip_block=7).branches(step))
     assert asked == {
         Pass(): ["positive", "negative"],
         Pass(kind=CouplingKind.CUT): ["positive"],
@@ -35,7 +35,7 @@ def test_prompts_under_one_coupling_run_together():
 def test_half_a_coupling_is_mixed_of_two_passes():
     values = {CouplingKind.FULL: latent(4.0, 8.0), CouplingKind.CUT: latent(2.0, 2.0)}
     branch = Branch(coupling=Coupling(CouplingKind.FULL, a_to_v=0.5, v_to_a=1.0))
-    (made,) = predictions_of([branch], lambda one, texts: [values[one.kind] for _ in texts]).values()
+    (made,) = predict_branches([branch], lambda one, texts: [values[one.kind] for _ in texts]).values()
     assert made.video.unique().tolist() == [3.0] and made.audio.unique().tolist() == [8.0]
 
 
@@ -47,7 +47,7 @@ def test_each_branch_gets_its_own_prediction():
         names.extend((one.model, one.kind, text) for text in texts)
         return [latent(float(len(names) - len(texts) + i), 0.0) for i in range(len(texts))]
 
-    made = predictions_of(branches, run)
+    made = predict_branches(branches, run)
     found = [names[int(made[branch].video.flatten()[0])] for branch in branches]
     assert found == [("main", CUT.kind, "negative"), ("main", FULL.kind, "positive"), ("main", FULL.kind, "negative"),
                      ("bad", FULL.kind, "positive")]  # fmt: skip
@@ -55,12 +55,12 @@ def test_each_branch_gets_its_own_prediction():
 
 def test_prompts_of_their_own_for_each_stream_are_refused():
     with pytest.raises(ValueError, match="uses different prompts for picture and sound, which a native model cannot do"):
-        predictions_of([Branch("positive", "negative")], lambda one, texts: [])
+        predict_branches([Branch("positive", "negative")], lambda one, texts: [])
 
 
 @pytest.mark.parametrize("sigma, index", [(1.0, 0), (0.9, 0), (0.75, 1), (0.3, 2), (0.25, 3), (0.1, 3), (1.2, 0)])
 def test_a_time_between_two_steps_belongs_to_the_one_that_has_begun(sigma, index):
-    step = step_at(sigma, plan_of(SIGMAS, lambda t: t / 2, 1.0), lambda t: t / 2)
+    step = find_step(sigma, plan_steps(SIGMAS, lambda t: t / 2, 1.0), lambda t: t / 2)
     assert (step.index, step.count, step.t_video, step.t_audio) == (index, 4, sigma, sigma / 2)
 
 
@@ -73,15 +73,15 @@ def test_a_time_between_two_steps_belongs_to_the_one_that_has_begun(sigma, index
 ])  # fmt: skip
 def test_a_part_of_a_run_is_counted_as_a_part(sigmas, places):
     """So that what is for its beginning alone is not done in the middle of it."""
-    plan = plan_of(sigmas, lambda t: t, 1.0)
+    plan = plan_steps(sigmas, lambda t: t, 1.0)
     assert [(step.index, step.count) for step in plan] == places
 
 
 def test_velocities_and_clean_estimates_are_the_same_told_twice():
     x, x0 = latent(1.0, 2.0), latent(0.2, -1.0)
-    v = converted(x0, x, (0.5, 0.25), "x0", "flow")
+    v = convert_streams(x0, x, (0.5, 0.25), "x0", "flow")
     assert v.video.unique().item() == pytest.approx(1.6) and v.audio.unique().item() == pytest.approx(12.0)
-    again = converted(v, x, (0.5, 0.25), "flow", "x0")
+    again = convert_streams(v, x, (0.5, 0.25), "flow", "x0")
     torch.testing.assert_close(again.video, x0.video)
     torch.testing.assert_close(again.audio, x0.audio)
 
@@ -91,13 +91,13 @@ def test_velocities_and_clean_estimates_are_the_same_told_twice():
 
 def noise_of(video_seed: int, audio_seed: int, frames: int = 4, audio=(1, 8, 6, 16)) -> AVLatent:
     samples = NestedTensor((torch.zeros(1, 4, frames, 2, 2), torch.zeros(audio)))
-    return AVLatent(*TwoSeeds(video_seed, audio_seed).generate_noise({"samples": samples}).unbind())
+    return AVLatent(*TwoSeedNoise(video_seed, audio_seed).generate_noise({"samples": samples}).unbind())
 
 
 def test_another_seed_of_one_stream_leaves_the_other():
     a, b = noise_of(1, 2), noise_of(1, 3)
     assert a.video.equal(b.video) and not a.audio.equal(b.audio)
-    assert TwoSeeds(1, 2).seed == 1
+    assert TwoSeedNoise(1, 2).seed == 1
 
 
 @pytest.mark.parametrize("short, long, steps", [((1, 8, 6, 16), (1, 8, 9, 16), 2), ((1, 32, 2, 6), (1, 32, 2, 9), 3)])
@@ -111,7 +111,7 @@ def test_a_longer_clip_keeps_the_noise_of_a_shorter_one(short, long, steps):
 def test_a_clip_taken_out_of_a_batch_keeps_its_noise():
     def noise(rows: int, **places) -> AVLatent:
         samples = NestedTensor((torch.zeros(rows, 4, 3, 2, 2), torch.zeros(rows, 8, 6, 16)))
-        return AVLatent(*TwoSeeds(1, 2).generate_noise({"samples": samples, **places}).unbind())
+        return AVLatent(*TwoSeedNoise(1, 2).generate_noise({"samples": samples, **places}).unbind())
 
     whole, one = noise(3), noise(1, batch_index=[2])
     assert one.video.equal(whole.video[2:]) and one.audio.equal(whole.audio[2:])
@@ -120,7 +120,7 @@ def test_a_clip_taken_out_of_a_batch_keeps_its_noise():
 @pytest.mark.parametrize("samples", [torch.zeros(1, 4, 3, 2, 2), NestedTensor((torch.zeros(1, 4, 3, 2, 2),))])
 def test_a_latent_of_one_stream_is_refused(samples):
     with pytest.raises(ValueError, match="does not hold both picture and sound"):
-        TwoSeeds(1, 2).generate_noise({"samples": samples})
+        TwoSeedNoise(1, 2).generate_noise({"samples": samples})
 
 
 def test_a_seed_out_of_range_is_refused():
@@ -141,7 +141,7 @@ def layout() -> SimpleNamespace:
 
 
 def test_each_modality_lies_behind_a_text_of_its_own_and_keeps_its_positions(layout):
-    apart, second = with_two_texts(layout)
+    apart, second = duplicate_text_rows(layout)
     assert apart.segments == [(0, 2, "text"), (2, 5, "cond"), (5, 10, "video"), (10, 12, "text"), (12, 16, "audio")]
     assert second == 10 and apart.seq_len == len(apart.position_ids) == 16
     assert apart.position_ids.equal(layout.position_ids[[0, 1, 2, 3, 4, 9, 10, 11, 12, 13, 0, 1, 5, 6, 7, 8]])
@@ -155,12 +155,12 @@ def attend(q, k, v, heads, skip_reshape=True, **_):
 
 def test_each_group_attends_to_itself():
     q, k, v = torch.randn(3, 1, 2, 16, 4)
-    out = attended_apart(16, 10, None)(attend, q, k, v, 2, skip_reshape=True)
+    out = attend_separately(16, 10, None)(attend, q, k, v, 2, skip_reshape=True)
     for rows in (slice(0, 10), slice(10, 16)):
         torch.testing.assert_close(out[:, rows], attend(q[:, :, rows], k[:, :, rows], v[:, :, rows], 2))
     changed = k.clone()
     changed[:, :, 12:] += 1  # the sound
-    again = attended_apart(16, 10, None)(attend, q, changed, v, 2, skip_reshape=True)
+    again = attend_separately(16, 10, None)(attend, q, changed, v, 2, skip_reshape=True)
     assert again[:, :10].equal(out[:, :10]) and not again[:, 10:].equal(out[:, 10:])
 
 
@@ -171,7 +171,7 @@ def test_attention_of_other_lengths_is_left_alone_and_an_override_is_kept():
         calls.append(args[0].shape[-2])
         return func(*args, **kwargs)
 
-    override = attended_apart(16, 10, before)
+    override = attend_separately(16, 10, before)
     for rows in (16, 5):
         override(attend, *torch.randn(3, 1, 2, rows, 4), 2, skip_reshape=True)
     assert calls == [10, 6, 5]
@@ -180,13 +180,13 @@ def test_attention_of_other_lengths_is_left_alone_and_an_override_is_kept():
 def test_a_stream_of_an_unknown_modality_is_refused(layout):
     layout.segments.append((14, 16, "touch"))
     with pytest.raises(ValueError, match="unknown MiniMax-H3 input touch"):
-        with_two_texts(layout)
+        duplicate_text_rows(layout)
 
 
 def test_a_layout_that_does_not_begin_with_its_text_is_refused(layout):
     layout.segments[0] = (0, 2, "video")
     with pytest.raises(ValueError, match="starts with video, not with text"):
-        with_two_texts(layout)
+        duplicate_text_rows(layout)
 
 
 # Models of the wrong host.

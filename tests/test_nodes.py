@@ -28,11 +28,12 @@ from duet_av.nodes.guidance import CHOICES, DuetGuidance
 from duet_av.nodes.guidance_modifiers import DuetGuidanceModifiers
 from duet_av.nodes.headless.inputs import expand
 from duet_av.nodes.joint_sampler import DuetJointSampler
+from duet_av.nodes.latents import SHAPE_KEY
 from duet_av.nodes.load_joint_model import DuetLoadJointModel
 from duet_av.nodes.mux import DuetMux
 from duet_av.nodes.run_sampler import Settings
+from duet_av.nodes.sockets import GuidedBy, Prompts
 from duet_av.nodes.stand_in import Folders, Session, session
-from duet_av.nodes.types import SHAPE, GuidedBy, Prompts
 from duet_av.tests import small
 from duet_av.tests.schemas import every_input
 from duet_av.tests.tiny import tiny_model
@@ -255,13 +256,13 @@ def test_prompts_of_another_kind_of_model_are_named(model, picture_model):
 
 def test_the_clip_is_exactly_as_long_as_asked(model):
     latent = latent_of(model, seconds=0.75)
-    assert latent[SHAPE].video.frames == 12 and latent[SHAPE].audio.samples == 6000
+    assert latent[SHAPE_KEY].video.frames == 12 and latent[SHAPE_KEY].audio.samples == 6000
     video, audio = latent["samples"].unbind()
     assert video.shape == (1, 4, 4, 2, 2) and audio.shape == (1, 3, 24)
 
 
 def test_a_custom_size_is_taken(model):
-    shape = latent_of(model, size={"size": "custom", "width": 40, "height": 24, "fps": 8.0})[SHAPE]
+    shape = latent_of(model, size={"size": "custom", "width": 40, "height": 24, "fps": 8.0})[SHAPE_KEY]
     assert (shape.video.width, shape.video.height, shape.video.fps, shape.video.frames) == (40, 24, 8, 4)
 
 
@@ -434,7 +435,7 @@ def test_decoding_gives_the_frames_asked_for_and_sound_of_their_length(model):
 
 def test_a_latent_that_lost_its_shape_is_decoded_whole(model):
     latent = sampled(model, latent_of(model, 0.75)).args[0]
-    del latent[SHAPE]
+    del latent[SHAPE_KEY]
     assert DuetDecode.execute(model, latent).args[0].shape[0] == 12
 
 

@@ -1,1 +1,1 @@
-"""Our guidance on the joint models that ComfyUI runs itself: LTX-2 and MiniMax-H3."""
+"""Duet's guidance for the joint models that ComfyUI runs itself: LTX-2 and MiniMax-H3."""

@@ -1,4 +1,4 @@
-"""Which of ComfyUI's own models make a picture and its sound together, and how each is told to keep them apart."""
+"""The joint audio-video models that ComfyUI runs itself, and how to separate the two streams of each."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP, add_wrapper
 
 from ...av_models.contract import CouplingKind
-from .apart import attended_apart, with_two_texts
+from .isolated_attention import attend_separately, duplicate_text_rows
 from .passes import Pass
 
 
 class LTXAV:
-    """LTX-2: its cross-modal layers are gated residuals of their own, so that cut and removed are the same."""
+    """LTX-2. Its cross-modal layers are separate gated residuals, so coupling `cut` and `removed` are the same."""
 
     kinds = frozenset(CouplingKind)
 
@@ -30,15 +30,16 @@ class LTXAV:
     def audio_scale(self) -> float:
         return 1.0
 
-    def keep_apart(self, transformer_options: dict[str, Any]) -> None:
+    def separate_streams(self, transformer_options: dict[str, Any]) -> None:
+        """Turns the cross-modal layers off."""
         transformer_options |= {"a2v_cross_attn": False, "v2a_cross_attn": False}
 
 
 class MiniMaxH3:
-    """MiniMax-H3: every block is joint, so that there is nothing to remove.
+    """MiniMax-H3. Every block is joint, so there are no joint layers to remove.
 
-    Its sound has a schedule of its own, σ_a at the picture's σ. ComfyUI carries it on the picture's: y = x σ / σ_a, whose clean
-    estimate is `audio_scale` times that of x.
+    Its sound has a separate noise schedule, σ_a at the picture's σ. ComfyUI carries the sound on the picture's schedule:
+    y = x σ / σ_a. The clean estimate of y is `audio_scale` times the clean estimate of x.
     """
 
     kinds = frozenset({CouplingKind.FULL, CouplingKind.CUT})
@@ -57,39 +58,43 @@ class MiniMaxH3:
     def audio_scale(self) -> float:
         return self.model.audio_scale()
 
-    def keep_apart(self, transformer_options: dict[str, Any]) -> None:
-        add_wrapper(WrappersMP.DIFFUSION_MODEL, self.run_apart, transformer_options)
+    def separate_streams(self, transformer_options: dict[str, Any]) -> None:
+        """Makes the network run with isolated attention."""
+        add_wrapper(WrappersMP.DIFFUSION_MODEL, self.run_separately, transformer_options)
 
-    def run_apart(self, run, x, timestep, context, transformer_options, minimax_payload=None, **kwargs):
-        """In place of the network's own call: two texts, and attention within each modality."""
+    def run_separately(self, run, x, timestep, context, transformer_options, minimax_payload=None, **kwargs):
+        """Wraps the network's call: duplicates the text, and attends within each modality only."""
         payload = dict(minimax_payload or {})
         height, width = ((size + 1) // 2 * 2 for size in x[0].shape[-2:])
         size = (context.shape[1], x[0].shape[2], height, width, x[1].shape[-1])
         layout = payload.get("layout")
         if layout is None or layout.signature != size:
             layout = PackedLayout(*size, keyframes=payload.get("keyframes"), refs=payload.get("refs"))
-        payload["layout"], second = with_two_texts(layout)
-        before = transformer_options.get("optimized_attention_override")
-        override = attended_apart(payload["layout"].seq_len, second, before)
+        payload["layout"], second = duplicate_text_rows(layout)
+        previous = transformer_options.get("optimized_attention_override")
+        override = attend_separately(payload["layout"].seq_len, second, previous)
         options = {**transformer_options, "optimized_attention_override": override}
         return run(x, timestep, context, options, minimax_payload=payload, **kwargs)
 
 
-NATIVE = {comfy.model_base.LTXAV: LTXAV, comfy.model_base.MiniMaxH3: MiniMaxH3}
+NATIVE_MODELS = {comfy.model_base.LTXAV: LTXAV, comfy.model_base.MiniMaxH3: MiniMaxH3}
 
 
-def native(patcher: Any, name: str = "model") -> LTXAV | MiniMaxH3:
-    """What a MODEL can do. Raises ValueError for one that makes no picture and sound together."""
-    for known, wrapper in NATIVE.items():
-        if isinstance(patcher.model, known):
+def native_model(patcher: Any, name: str = "model") -> LTXAV | MiniMaxH3:
+    """Returns the wrapper for a MODEL. Raises ValueError if it is not a joint audio-video model. name: of the node's input."""
+    for base, wrapper in NATIVE_MODELS.items():
+        if isinstance(patcher.model, base):
             return wrapper(patcher.model)
-    made = type(patcher.model).__name__
-    raise ValueError(f"{name} is a {made}, which is not a joint audio-video model; connect LTX-2 or MiniMax-H3")
+    kind = type(patcher.model).__name__
+    raise ValueError(f"{name} is a {kind}, which is not a joint audio-video model; connect LTX-2 or MiniMax-H3")
 
 
-def worse(bad: ModelPatcher, model: ModelPatcher) -> ModelPatcher:
-    """`bad` with weights of its own: two MODELs of one loader, one of them with a LoRA, share theirs, and either has the
-    patches of the one that was loaded last. Raises ValueError where they are the same model, or cannot be had twice."""
+def separate_weights(bad: ModelPatcher, model: ModelPatcher) -> ModelPatcher:
+    """Returns `bad` with its own copy of the weights, if it shares them with `model`.
+
+    Two MODELs from one loader share their weights, for example with and without a LoRA. Both then have the patches of the MODEL
+    that was loaded last. Raises ValueError if they are the same model, or if the weights cannot be copied.
+    """
     if bad.model is not model.model:
         return bad
     if bad.patches_uuid == model.patches_uuid:
@@ -102,20 +107,20 @@ def worse(bad: ModelPatcher, model: ModelPatcher) -> ModelPatcher:
         ) from error
 
 
-def options_of(model: LTXAV | MiniMaxH3, one: Pass, options: Mapping[str, Any], begins: bool) -> dict[str, Any]:
-    """ComfyUI's model options, changed for `one` pass; those given stay as they are. `begins`: it is the first of a step."""
+def pass_options(model: LTXAV | MiniMaxH3, one: Pass, options: Mapping[str, Any], is_first: bool) -> dict[str, Any]:
+    """Returns a copy of ComfyUI's model options, changed for the pass `one`. is_first: whether it is the first pass of a step."""
     changed = comfy.model_patcher.create_model_options_clone(options)
     transformer = changed.setdefault("transformer_options", {})
     if one.model == "bad":
         changed.pop("multigpu_clones", None)
-    if not begins:  # core's EasyCache decides anew at every one of these calls whether a step is left out
+    if not is_first:  # ComfyUI's EasyCache decides at every call whether to skip the step; it must do so once a step
         transformer.get("wrappers", {}).get(WrappersMP.CALC_COND_BATCH, {}).pop("easycache", None)
     if one.kind is not CouplingKind.FULL:
-        model.keep_apart(transformer)
+        model.separate_streams(transformer)
     if one.skip_block is not None:
-        comfy.model_patcher.set_model_options_patch_replace(changed, _skipped, "dit", "double_block", one.skip_block)
+        comfy.model_patcher.set_model_options_patch_replace(changed, _skip_block, "dit", "double_block", one.skip_block)
     return changed
 
 
-def _skipped(args: dict[str, Any], _: dict[str, Any]) -> dict[str, Any]:
+def _skip_block(args: dict[str, Any], _: dict[str, Any]) -> dict[str, Any]:
     return {"img": args["img"]}

@@ -1,4 +1,4 @@
-"""Noise for native joint models: a seed for each stream."""
+"""Noise for ComfyUI's own joint models, with one seed for the picture and one for the sound."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from torch import Tensor
 
 from ...av_models.noise import audio_noise, check_seed, video_noise
 from ..host import NestedTensor
-from ..types import both_streams
+from ..latents import split_streams
 
-NATIVE = ("the latent", "connect LTXV Concat AV Latent")  # which, and what to do if it is none
-STEREO = (32, 2)  # channels and ears of MiniMax-H3's sound [B, 32, 2, T]; LTX-2's is [B, 8, T, 16]
+LATENT_ERROR = ("the latent", "connect LTXV Concat AV Latent")  # name and remedy for `split_streams`
+STEREO = (32, 2)  # latent channels and stereo channels of MiniMax-H3's sound [B, 32, 2, T]; LTX-2's sound is [B, 8, T, 16]
 
 
 @dataclass(frozen=True)
-class TwoSeeds:
-    """ComfyUI's NOISE: each stream from its own seed, one draw for each latent frame. `seed` is for samplers that draw more."""
+class TwoSeedNoise:
+    """A NOISE for ComfyUI's samplers: each stream has its own seed, and each latent frame is drawn separately.
+
+    `seed` is used by samplers that draw more noise while they run.
+    """
 
     video_seed: int
     audio_seed: int
@@ -31,15 +34,18 @@ class TwoSeeds:
         return self.video_seed
 
     def generate_noise(self, input_latent: dict[str, Any]) -> NestedTensor:
-        latent = both_streams(input_latent["samples"], *NATIVE)
-        places = input_latent.get("batch_index") or list(range(latent.rows))  # rows of a larger batch that these are
-        rows = max(places) + 1
-        video = video_noise((rows, *latent.video.shape[1:]), self.video_seed)
-        return NestedTensor((video[places], _sound((rows, *latent.audio.shape[1:]), self.audio_seed)[places]))
+        """Draws noise of the shape of a LATENT's two streams. Raises ValueError if it does not hold both."""
+        latent = split_streams(input_latent["samples"], *LATENT_ERROR)
+        rows = input_latent.get("batch_index") or list(range(latent.rows))  # the rows of a larger batch that these were
+        batch = max(rows) + 1
+        video = video_noise((batch, *latent.video.shape[1:]), self.video_seed)
+        audio = _audio_noise((batch, *latent.audio.shape[1:]), self.audio_seed)
+        return NestedTensor((video[rows], audio[rows]))
 
 
-def _sound(shape: tuple[int, ...], seed: int) -> Tensor:
+def _audio_noise(shape: tuple[int, ...], seed: int) -> Tensor:
+    """Noise of `shape`, drawn along the time axis: the last one for MiniMax-H3's stereo sound, else the third."""
     if shape[1:3] != STEREO or len(shape) != 4:
         return audio_noise(shape, seed)
-    rows, channels, ears, steps = shape
-    return audio_noise((rows, channels, steps, ears), seed).movedim(2, 3).contiguous()
+    batch, channels, stereo, frames = shape
+    return audio_noise((batch, channels, frames, stereo), seed).movedim(2, 3).contiguous()

@@ -1,0 +1,27 @@
+"""What a node shows under its inputs after it has run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..av_models.guidance import Guidance, Step, cost_of
+
+
+def report(*lines: str, **facts: Any) -> dict[str, list]:
+    """Returns the UI output of a node: `lines` of text for the user, `facts` for programs."""
+    return {"text": list(lines), "duet": [facts]}
+
+
+def guidance_report(strategy: Guidance) -> dict[str, list]:
+    """Returns the report of a guidance: the cost of one step, when the number of steps is not known yet."""
+    sampled_steps = [Step(i, 1000, 1 - i / 1000, 1 - i / 1000) for i in range(1000)]
+    costs = [cost_of(strategy, [step], batched=True) for step in sampled_steps]
+    branches, calls = ({getattr(cost, name) for cost in costs} for name in ("branches", "forwards"))
+    rows, network_calls = _range(branches, "branch", "branches"), _range(calls, "network call", "network calls")
+    line = f"{strategy.name}: {rows} per step in {network_calls}"
+    return report(line, guidance=strategy.name, branches_per_step=max(branches))
+
+
+def _range(counts: set[int], singular: str, plural: str) -> str:
+    low, high = min(counts), max(counts)
+    return f"{high if low == high else f'{low} to {high}'} {singular if low == high == 1 else plural}"

@@ -1,0 +1,88 @@
+"""Socket types, and the values that travel on the wires between Duet's nodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import ReferenceType
+
+from torch import Tensor
+
+from ..av_models.contract import AVCondition
+from ..av_models.guidance import Guidance
+from ..av_models.shapes import AVShape
+from .host import io
+
+if TYPE_CHECKING:
+    from ..av_models.joint_model import JointModel
+    from ..av_models.latent_aligner import Aligner, Reference
+
+CATEGORY = "Duet"
+JointModelSocket = io.Custom("DUET_MODEL")
+VideoExpertSocket = io.Custom("DUET_VIDEO_EXPERT")
+AudioExpertSocket = io.Custom("DUET_AUDIO_EXPERT")
+PromptsSocket = io.Custom("DUET_PROMPTS")
+AnyModelSocket = io.Custom("DUET_MODEL,MODEL")  # ComfyUI's notation for several types
+GuidanceSocket = io.Custom("DUET_GUIDANCE")
+AlignerSocket = io.Custom("DUET_ALIGNER")
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Positive and negative prompts for picture and sound, or an image to start from.
+
+    words: ((video, audio), (video, audio)), the positive pair first.
+    picture: the image [H, W, C] for models that take one.
+    encoded: both pairs as encoded by the model `encoder`; None if encoding needs the size of the clip.
+    """
+
+    words: tuple[tuple[str, str], tuple[str, str]]
+    picture: Tensor | None = None
+    encoded: tuple[AVCondition, AVCondition] | None = None
+    encoder: ReferenceType[JointModel] | None = None
+
+    def conditions(self, model: JointModel, shape: AVShape) -> list[AVCondition]:
+        """Returns the positive and the negative condition for `model`.
+
+        Raises ValueError if the prompts are for a model of another kind (image or text).
+        """
+        if model.takes_image != (self.encoded is None):
+            raise ValueError(f"prompts were encoded for a different model than {model.name}; connect the same model to both nodes")
+        if self.encoded and self.encoder and self.encoder() is model:
+            return list(self.encoded)
+        return [model.encode(*words, image, shape) for words, image in zip(self.words, (self.picture, None))]
+
+
+@dataclass(frozen=True)
+class GuidedBy:
+    """A guidance strategy, and the bad model for autoguidance: a Duet model, or a ComfyUI MODEL for the native guider."""
+
+    strategy: Guidance
+    bad_model: Any = None
+
+    @property
+    def bad_is_ours(self) -> bool:
+        """Whether the bad model is a Duet model."""
+        return hasattr(self.bad_model, "denoiser")
+
+    def require_ours(self) -> None:
+        """Raises ValueError if the bad model is a ComfyUI MODEL."""
+        if self.bad_model is not None and not self.bad_is_ours:
+            raise ValueError("the guidance's bad_model is a ComfyUI MODEL; connect a Duet model, or use Joint Guider")
+
+
+@dataclass(frozen=True)
+class AlignedBy:
+    """An aligner, and the video, image or sound to match."""
+
+    aligner: Aligner
+    reference: Reference
+
+
+@dataclass(frozen=True)
+class ExpertFile:
+    """The file and model card of an expert. Tensors are read when it is joined, so that each joint model has its own copy."""
+
+    path: Path
+    card: dict[str, Any]
