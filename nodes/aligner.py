@@ -48,15 +48,9 @@ class DuetAligner(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls,
-        binder: str,
-        images=None,
-        fps: float = 16.0,
-        audio=None,
-        second_binder: str = NONE,
-        audio_words: float = -1.0,
-        **settings,
-    ) -> io.NodeOutput:
+        cls, binder: str, agreement: float, half_precision: bool, images=None, fps: float = 16.0, audio=None,
+        second_binder: str = NONE, audio_words: float = -1.0, **settings,
+    ) -> io.NodeOutput:  # fmt: skip
         from ..av_models.binders.ensemble import BinderEnsemble
         from ..av_models.latent_aligner import Aligner, Reference
 
@@ -65,8 +59,8 @@ class DuetAligner(io.ComfyNode):
             model = BinderEnsemble(model, model_cache.load_binder(second_binder))
         aligner = Aligner(
             binder=model,
-            other=settings.pop("agreement"),
-            half=settings.pop("half_precision"),
+            other=agreement,
+            half=half_precision,
             audio_words=None if audio_words < 0 else audio_words,
             **settings,
         )

@@ -64,7 +64,7 @@ class DuetEncode(io.ComfyNode):
         if images is None and audio is None:
             raise ValueError("neither images nor audio is connected; connect one of them, or use Empty Picture + Sound")
         sound = None if audio is None else _single_sound(audio)
-        shape = model.shape(seconds=seconds or _input_time_input(images, fps, sound, model))
+        shape = model.shape(seconds=seconds or _input_seconds(images, fps, sound, model))
         frames = None if images is None else fit_frames(images, fps, shape.video)
         waveform = None if sound is None else fit_sound(*sound, shape.audio)
         if keep["keep"] == FIRST and images is None:
@@ -100,7 +100,7 @@ def _single_sound(audio: dict) -> tuple:
     return waveform[0], audio["sample_rate"]
 
 
-def _input_time_input(images, fps: float, sound, model) -> float:
+def _input_seconds(images, fps: float, sound, model) -> float:
     if images is not None and len(images) > 1:
         frames = math.ceil(len(images) / valid_fps(fps) * model.clip.fps)  # rounded up, so that no image is cut off
         return float(frames / model.clip.fps)
