@@ -91,7 +91,7 @@ class DuetCompare(io.ComfyNode):
 
 
 class DuetShowComparison(io.ComfyNode):
-    """Shows a comparison. A node of its own, so that choosing another sound does not sample the clips again."""
+    """Shows a comparison. It is a separate node, so that choosing another sound does not sample the clips again."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from duet_av.nodes.headless import Node, RunError, Workflow, catalogue, load_workflow, run_workflow, set_inputs, validate
-from duet_av.nodes.headless.execute import Silence
+from duet_av.nodes.headless.execute import NoProgress
 from duet_av.nodes.headless.validate import ignored_inputs
 from duet_av.nodes.stand_in import Folders, io
 from duet_av.nodes.stand_in.core_nodes import ImageFromBatch, ImageStitch
@@ -80,7 +80,7 @@ def test_only_what_a_saving_node_needs_is_run(tmp_path, graph, folders, loads):
 def test_progress_hears_of_every_node(tmp_path, graph, folders, loads):
     heard = []
 
-    class Ear(Silence):
+    class Ear(NoProgress):
         def start(self, title):
             heard.append(title)
 

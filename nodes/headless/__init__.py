@@ -1,4 +1,4 @@
-"""Running workflows without ComfyUI: read, check everything, then run."""
+"""Runs workflows without ComfyUI: reads a workflow, validates all of it, then runs it."""
 
 from __future__ import annotations
 
@@ -24,5 +24,5 @@ __all__ = [
 
 
 def catalogue() -> Catalogue:
-    """Every node that a headless workflow may use, by its id."""
+    """Returns every node that a headless workflow can use, by node ID."""
     return {cls.GET_SCHEMA().node_id: cls for cls in (*NODES, *CORE_NODES)}

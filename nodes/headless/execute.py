@@ -1,4 +1,4 @@
-"""Runs a checked workflow: each node that a saving node depends on, once, in order."""
+"""Runs a validated workflow: every node that an output node depends on, once, in order."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from .workflow import Catalogue, Node, Workflow
 
 
 class RunError(Exception):
-    """A node could not do what was asked; one line that begins with the node's title."""
+    """A node failed. The message is one line that starts with the title of the node."""
 
 
 class Progress(Protocol):
-    """Hears of a run."""
+    """Receives the progress of a run."""
 
     def start(self, title: str) -> None: ...
 
@@ -31,8 +31,8 @@ class Progress(Protocol):
     def stop(self) -> None: ...
 
 
-class Silence:
-    """Hears nothing."""
+class NoProgress:
+    """Ignores the progress of a run."""
 
     def start(self, title: str) -> None:
         pass
@@ -46,7 +46,10 @@ class Silence:
 
 @dataclass(frozen=True)
 class RunResult:
-    """`shown`: what each node showed, by its title. `files`: what was saved, in order."""
+    """The result of a run.
+
+    seconds: duration. files: the saved files, in order. shown: the UI output of each node, by its title.
+    """
 
     seconds: float
     files: list[Path] = field(default_factory=list)
@@ -54,7 +57,7 @@ class RunResult:
 
     @property
     def reports(self) -> dict[str, dict[str, Any]]:
-        """For each node that reported, its facts and, as `text`, its lines."""
+        """The report of each node, by title: its facts, and its lines as `text`."""
         return {
             title: {**(shown.get("duet") or [{}])[0], "text": list(shown.get("text", []))}
             for title, shown in self.shown.items()
@@ -63,43 +66,45 @@ class RunResult:
 
 
 def run_workflow(
-    workflow: Workflow, catalogue: Catalogue, folders: Folders = Folders(), progress: Progress = Silence()
+    workflow: Workflow, catalogue: Catalogue, folders: Folders = Folders(), progress: Progress = NoProgress()
 ) -> RunResult:
-    """Checks `workflow` whole, then runs it. Raises ValueError where it is wrong, RunError where a node fails."""
-    began = time.perf_counter()
+    """Validates `workflow`, then runs it. Raises ValueError if it is invalid, and RunError if a node fails."""
+    start = time.perf_counter()
     token = session.set(Session(folders, progress.update))
     try:
         workflow = validate(workflow, catalogue)
-        shown = _Run(workflow, catalogue, progress).everything()
+        shown = _Run(workflow, catalogue, progress).run()
     finally:
         session.reset(token)
-    return RunResult(time.perf_counter() - began, _files(shown, folders), shown)
+    return RunResult(time.perf_counter() - start, _saved_files(shown, folders), shown)
 
 
 class _Run:
+    """One run of a workflow. Outputs are dropped when no other node needs them."""
+
     def __init__(self, workflow: Workflow, catalogue: Catalogue, progress: Progress) -> None:
         self.workflow, self.catalogue, self.progress = workflow, catalogue, progress
         self.prompt = workflow.prompt()
         self.outputs: dict[str, tuple] = {}
 
-    def everything(self) -> dict[str, dict[str, Any]]:
-        needed = self._needed()
-        plan = [key for key in order(self.workflow) if key in needed]
-        uses = Counter(source for key in plan for source, _ in self.workflow.nodes[key].links.values())
+    def run(self) -> dict[str, dict[str, Any]]:
+        needed = self._needed_nodes()
+        keys = [key for key in order(self.workflow) if key in needed]
+        uses = Counter(source for key in keys for source, _ in self.workflow.nodes[key].links.values())
         shown = {}
-        for key in plan:
+        for key in keys:
             node = self.workflow.nodes[key]
             self.progress.start(node.title)
             try:
-                shown[self._name(node)] = self._run(node)
+                shown[self._unique_title(node)] = self._run_node(node)
             finally:
                 self.progress.stop()
             uses.subtract(source for source, _ in node.links.values())
             self.outputs = {source: held for source, held in self.outputs.items() if uses[source] > 0}
         return {title: each for title, each in shown.items() if each}
 
-    def _needed(self) -> set[str]:
-        """The saving nodes, and all that they depend on."""
+    def _needed_nodes(self) -> set[str]:
+        """Returns the keys of the output nodes and of all nodes they depend on."""
         nodes = self.workflow.nodes
         needed: set[str] = set()
         waiting = [key for key, node in nodes.items() if self.catalogue[node.class_type].GET_SCHEMA().is_output_node]
@@ -110,11 +115,11 @@ class _Run:
                 waiting += [source for source, _ in nodes[key].links.values()]
         return needed
 
-    def _name(self, node: Node) -> str:
-        alike = [key for key, other in self.workflow.nodes.items() if other.title == node.title]
-        return node.title if len(alike) == 1 else f"{node.title} ({node.key})"
+    def _unique_title(self, node: Node) -> str:
+        same_title = [key for key, other in self.workflow.nodes.items() if other.title == node.title]
+        return node.title if len(same_title) == 1 else f"{node.title} ({node.key})"
 
-    def _run(self, node: Node) -> dict[str, Any]:
+    def _run_node(self, node: Node) -> dict[str, Any]:
         cls = self.catalogue[node.class_type]
         specs = expand(cls.GET_NODE_INFO_V1()["input"], node.inputs)
         values = node.inputs | {name: self.outputs[source][slot] for name, (source, slot) in node.links.items()}
@@ -129,13 +134,13 @@ class _Run:
 
 
 def explain(error: Exception) -> str:
-    """An error as one line, without the system's number."""
+    """Returns an error as one line, without the error number of the system."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     if isinstance(error, OSError) and error.filename and str(error.filename) not in text:
         text = f"{error.filename}: {text}"
     return " ".join(text.split())
 
 
-def _files(shown: Mapping[str, Mapping], folders: Folders) -> list[Path]:
+def _saved_files(shown: Mapping[str, Mapping], folders: Folders) -> list[Path]:
     saved = [each for ui in shown.values() for each in ui.get("images", []) if each.get("type") == "output"]
     return [folders.output / each["subfolder"] / each["filename"] for each in saved]

@@ -1,4 +1,4 @@
-"""The inputs that a node has, and whether a value fits one."""
+"""The inputs of a node, and checks of their values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 DYNAMIC = "COMFY_DYNAMICCOMBO_V3"
 AUTOGROW = "COMFY_AUTOGROW_V3"
-_WHAT = {
+_EXPECTED = {
     "INT": "a whole number", "FLOAT": "a number", "BOOLEAN": "true or false", "STRING": "text in quotes",
     "CURVE": 'a curve such as {"points": [[0, 1], [1, 0]]}',
 }  # fmt: skip
@@ -20,7 +20,7 @@ _BOOLEANS = {"true": True, "false": False}
 
 @dataclass(frozen=True)
 class InputSpec:
-    """An input by its full name: dots lead to those that the choice of a dropdown brings."""
+    """An input. `name` is the full name: "parent.child" for an input that belongs to a choice of a dropdown."""
 
     name: str
     io_type: str
@@ -36,7 +36,7 @@ class InputSpec:
 
     @property
     def takes_value(self) -> bool:
-        return self.io_type in _WHAT or self.choices is not None
+        return self.io_type in _EXPECTED or self.choices is not None
 
 
 def is_link(value: Any) -> bool:
@@ -44,24 +44,24 @@ def is_link(value: Any) -> bool:
 
 
 def expand(inputs: Mapping[str, Mapping], values: Mapping[str, Any], prefix: str = "") -> dict[str, InputSpec]:
-    """The inputs of a node with its dropdowns set as in `values`. `inputs`: as in `object_info`."""
+    """Returns the inputs of a node by full name, with dropdowns set as in `values`. inputs: as in `object_info`."""
     specs: dict[str, InputSpec] = {}
     for kind in ("required", "optional"):
         for short, (io_type, options) in inputs.get(kind, {}).items():
             name = prefix + short
             if io_type == AUTOGROW:
-                specs |= expand(_grown(options["template"], values, name), values, f"{name}.")
+                specs |= expand(_autogrow_inputs(options["template"], values, name), values, f"{name}.")
                 continue
             specs[name] = InputSpec(name, io_type, options, kind == "required")
             if io_type == DYNAMIC:
-                brought = {option["key"]: option["inputs"] for option in options["options"]}
+                choices = {option["key"]: option["inputs"] for option in options["options"]}
                 choice = values.get(name)
-                specs |= expand(brought.get(choice, {}) if isinstance(choice, str) else {}, values, f"{name}.")
+                specs |= expand(choices.get(choice, {}) if isinstance(choice, str) else {}, values, f"{name}.")
     return specs
 
 
-def _grown(template: Mapping[str, Any], values: Mapping[str, Any], name: str) -> dict[str, dict]:
-    """The inputs that a template has with those `values` that name one, and one to spare."""
+def _autogrow_inputs(template: Mapping[str, Any], values: Mapping[str, Any], name: str) -> dict[str, dict]:
+    """Returns the inputs of a growing template: those used in `values`, and one more."""
     (each,) = [spec for group in template["input"].values() for spec in group.values()]
     names = [f"{template['prefix']}{i}" for i in range(template["max"])]
     used = max((i for i, short in enumerate(names, start=1) if f"{name}.{short}" in values), default=0)
@@ -70,7 +70,7 @@ def _grown(template: Mapping[str, Any], values: Mapping[str, Any], name: str) ->
 
 
 def nest(values: Mapping[str, Any], specs: Mapping[str, InputSpec]) -> dict[str, Any]:
-    """Arguments as `execute` takes them: a dropdown that brings inputs is one dict with its choice and them."""
+    """Returns the arguments for `execute`. A dropdown with inputs becomes a dict of its choice and these inputs."""
     nested: dict[str, Any] = {}
     for name, value in values.items():
         *folders, last = name.split(".")
@@ -84,12 +84,12 @@ def nest(values: Mapping[str, Any], specs: Mapping[str, InputSpec]) -> dict[str,
 
 
 def default_of(spec: InputSpec) -> Any:
-    """What the page would start with."""
+    """Returns the value that a new node starts with."""
     return spec.options.get("default", spec.choices[0] if spec.choices else "")
 
 
 def parse(spec: InputSpec, text: str) -> Any:
-    """`text` from the command line as a value for `spec`. Raises ValueError saying what to give."""
+    """Converts `text` from the command line to a value for `spec`. Raises ValueError if that is not possible."""
     try:
         if spec.io_type == "INT":
             return int(text)
@@ -100,32 +100,32 @@ def parse(spec: InputSpec, text: str) -> Any:
         if spec.io_type == "CURVE":
             return json.loads(text)
     except (ValueError, KeyError):
-        raise ValueError(f"is {text!r}; use {_WHAT[spec.io_type]}") from None
+        raise ValueError(f"is {text!r}; use {_EXPECTED[spec.io_type]}") from None
     return text
 
 
-def checked(spec: InputSpec, value: Any, open_choice: bool = False) -> Any:
-    """`value` as `spec` takes it. Raises ValueError with what is wrong and what to give.
+def check_value(spec: InputSpec, value: Any, open_choice: bool = False) -> Any:
+    """Returns `value` converted for `spec`. Raises ValueError if it is not valid.
 
-    open_choice: the node itself says which choices it takes.
+    open_choice: the node validates the choice of a dropdown itself.
     """
     if not spec.takes_value:
         raise ValueError(f"is {_short(value)}; connect an output of type {spec.io_type}")
     if spec.choices is not None:
-        return _chosen(spec, value, open_choice)
-    fits = _typed(spec.io_type, value)
-    if fits is None:
-        raise ValueError(f"is {_short(value)}; use {_WHAT[spec.io_type]}")
-    if isinstance(fits, float) and not math.isfinite(fits):
-        raise ValueError(f"is {fits}; use a finite number{_range(spec)}")
+        return _check_choice(spec, value, open_choice)
+    number = _convert(spec.io_type, value)
+    if number is None:
+        raise ValueError(f"is {_short(value)}; use {_EXPECTED[spec.io_type]}")
+    if isinstance(number, float) and not math.isfinite(number):
+        raise ValueError(f"is {number}; use a finite number{_range(spec)}")
     low, high = spec.options.get("min"), spec.options.get("max")
-    if (low is not None and fits < low) or (high is not None and fits > high):
-        raise ValueError(f"is {_short(value)}; use {_WHAT[spec.io_type]}{_range(spec)}")
-    return fits
+    if (low is not None and number < low) or (high is not None and number > high):
+        raise ValueError(f"is {_short(value)}; use {_EXPECTED[spec.io_type]}{_range(spec)}")
+    return number
 
 
 def nearest(word: str, known) -> str:
-    """The known words that look like `word`, for an error; all of them where none does and they are few."""
+    """Returns a hint for an error: the known words that are similar to `word`, or else all of them."""
     known = list(known)
     close = get_close_matches(word, known, n=3, cutoff=0.5)
     if close:
@@ -133,7 +133,7 @@ def nearest(word: str, known) -> str:
     return f"available: {', '.join(known)}" if known else "none is available"
 
 
-def _typed(io_type: str, value: Any) -> Any:
+def _convert(io_type: str, value: Any) -> Any:
     if io_type == "STRING":
         return value if isinstance(value, str) else None
     if io_type == "CURVE":
@@ -147,7 +147,7 @@ def _typed(io_type: str, value: Any) -> Any:
     return int(value) if math.isfinite(value) and value == int(value) else None
 
 
-def _chosen(spec: InputSpec, value: Any, open_choice: bool) -> str:
+def _check_choice(spec: InputSpec, value: Any, open_choice: bool) -> str:
     if not isinstance(value, str) or not (open_choice or value in spec.choices):
         raise ValueError(f"is {_short(value)}; choose one of {', '.join(map(str, spec.choices))}")
     return value

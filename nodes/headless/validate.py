@@ -1,4 +1,4 @@
-"""Everything that can be wrong with a workflow, found before any of it runs."""
+"""Validates a whole workflow before any node runs."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from .inputs import InputSpec, checked, expand, is_link, nearest
+from .inputs import InputSpec, check_value, expand, is_link, nearest
 from .workflow import Catalogue, Node, Workflow, known_class
 
 
 def validate(workflow: Workflow, catalogue: Catalogue) -> Workflow:
-    """`workflow` with every value as its node takes it. Raises ValueError, in one line, at the first thing wrong."""
+    """Returns `workflow` with every value converted for its node. Raises ValueError, in one line, at the first error."""
     for node in workflow.nodes.values():
         known_class(node, catalogue)
-    _require_saving(workflow, catalogue)
+    _require_output_node(workflow, catalogue)
     checked_nodes = {key: _check_node(node, workflow, catalogue) for key, node in workflow.nodes.items()}
     order(workflow)
     return Workflow(checked_nodes)
 
 
 def order(workflow: Workflow) -> list[str]:
-    """Keys such that every node comes after those it depends on."""
+    """Returns the keys in an order in which every node comes after the nodes it depends on."""
     before = {key: {source for source, _ in node.links.values()} for key, node in workflow.nodes.items()}
     try:
         return list(TopologicalSorter(before).static_order())
@@ -33,7 +33,7 @@ def order(workflow: Workflow) -> list[str]:
 
 
 def ignored_inputs(workflow: Workflow, catalogue: Catalogue) -> list[str]:
-    """A line for each value in the file that its node does not take: ComfyUI passes over them too."""
+    """Returns a warning for each value that its node has no input for. ComfyUI ignores these values too."""
     lines = []
     for node in workflow.nodes.values():
         specs = _specs(node, catalogue)
@@ -43,10 +43,10 @@ def ignored_inputs(workflow: Workflow, catalogue: Catalogue) -> list[str]:
     return lines
 
 
-def _require_saving(workflow: Workflow, catalogue: Catalogue) -> None:
-    savers = [name for name, cls in catalogue.items() if cls.GET_SCHEMA().is_output_node]
-    if not any(node.class_type in savers for node in workflow.nodes.values()):
-        raise ValueError(f"the workflow saves nothing; add one of {', '.join(savers)}")
+def _require_output_node(workflow: Workflow, catalogue: Catalogue) -> None:
+    output_nodes = [name for name, cls in catalogue.items() if cls.GET_SCHEMA().is_output_node]
+    if not any(node.class_type in output_nodes for node in workflow.nodes.values()):
+        raise ValueError(f"the workflow saves nothing; add one of {', '.join(output_nodes)}")
 
 
 def _specs(node: Node, catalogue: Catalogue) -> dict[str, InputSpec]:
@@ -55,7 +55,7 @@ def _specs(node: Node, catalogue: Catalogue) -> dict[str, InputSpec]:
 
 def _check_node(node: Node, workflow: Workflow, catalogue: Catalogue) -> Node:
     cls, specs = catalogue[node.class_type], _specs(node, catalogue)
-    own = _checked_by_node(cls)
+    custom = _validated_by_node(cls)
     values: dict[str, Any] = {}
     for name, spec in specs.items():
         if name not in node.inputs:
@@ -63,8 +63,8 @@ def _check_node(node: Node, workflow: Workflow, catalogue: Catalogue) -> Node:
                 what = "give it a value" if spec.takes_value else f"connect an output of type {spec.io_type}"
                 raise ValueError(f"{node.title}.{name} is missing; {what}")
             continue
-        values[name] = _check_input(node, spec, workflow, catalogue, name in own)
-    _ask_node(node, cls, own, values)
+        values[name] = _check_input(node, spec, workflow, catalogue, name in custom)
+    _run_node_validation(node, cls, custom, values)
     return replace(node, inputs=values)
 
 
@@ -73,7 +73,7 @@ def _check_input(node: Node, spec: InputSpec, workflow: Workflow, catalogue: Cat
     try:
         if is_link(value):
             return _check_link(value, spec, workflow, catalogue)
-        return checked(spec, value, open_choice)
+        return check_value(spec, value, open_choice)
     except ValueError as error:
         raise ValueError(f"{node.title}.{spec.name} {error}") from None
 
@@ -95,8 +95,8 @@ def _check_link(link: list, spec: InputSpec, workflow: Workflow, catalogue: Cata
     return link
 
 
-def _checked_by_node(cls: type) -> Mapping[str, inspect.Parameter]:
-    """The inputs that a node checks itself."""
+def _validated_by_node(cls: type) -> Mapping[str, inspect.Parameter]:
+    """Returns the inputs that a node validates itself."""
     if not hasattr(cls, "validate_inputs"):
         return {}
     parameters = inspect.signature(cls.validate_inputs).parameters
@@ -105,8 +105,8 @@ def _checked_by_node(cls: type) -> Mapping[str, inspect.Parameter]:
     return parameters
 
 
-def _ask_node(node: Node, cls: type, own, values: Mapping[str, Any]) -> None:
-    given = {name: values[name] for name in own if name in values and not is_link(values[name])}
+def _run_node_validation(node: Node, cls: type, custom, values: Mapping[str, Any]) -> None:
+    given = {name: values[name] for name in custom if name in values and not is_link(values[name])}
     if not given:
         return
     answer = cls.validate_inputs(**given)

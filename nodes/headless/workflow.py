@@ -1,4 +1,4 @@
-"""A workflow in ComfyUI's API format: {key: {"class_type", "inputs", "_meta": {"title"}}}."""
+"""Workflows in ComfyUI's API format: {key: {"class_type", "inputs", "_meta": {"title"}}}."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Catalogue = Mapping[str, type]
 
 @dataclass(frozen=True)
 class Node:
-    """A node of a workflow. `inputs`: values, and links [key, output index]."""
+    """A node of a workflow. inputs: values, and links [node key, output index]."""
 
     key: str
     class_type: str
@@ -32,14 +32,14 @@ class Workflow:
     nodes: dict[str, Node]
 
     def prompt(self) -> dict[str, Any]:
-        """Back in API format."""
+        """Returns the workflow in API format."""
         return {
             key: {"class_type": node.class_type, "inputs": node.inputs, "_meta": {"title": node.title}}
             for key, node in self.nodes.items()
         }
 
     def find(self, name: str) -> Node:
-        """The node with this key or title."""
+        """Returns the node with this key or title. Raises ValueError if there is none, or more than one."""
         if name in self.nodes:
             return self.nodes[name]
         found = [node for node in self.nodes.values() if node.title == name]
@@ -54,7 +54,7 @@ class Workflow:
 
 
 def load_workflow(path: str | Path) -> Workflow:
-    """Raises FileNotFoundError, or ValueError in one line where `path` holds no workflow in API format."""
+    """Reads a workflow in API format. Raises FileNotFoundError, or ValueError if the file is not a valid workflow."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"workflow file {path} was not found; check the name")
@@ -85,9 +85,9 @@ def _node(path: Path, key: str, entry: Any) -> Node:
 
 
 def set_inputs(workflow: Workflow, settings: Sequence[str], catalogue: Catalogue) -> Workflow:
-    """`workflow` with each NODE.INPUT=VALUE of `settings` set, choices of dropdowns first.
+    """Returns `workflow` with each NODE.INPUT=VALUE of `settings` set, starting with the choices of dropdowns.
 
-    A new choice brings its inputs with their defaults, as it does on the page.
+    The inputs of a new choice get their defaults, as in ComfyUI.
     """
     nodes = dict(workflow.nodes)
     targets = [_target(workflow, setting) for setting in settings]
@@ -97,7 +97,7 @@ def set_inputs(workflow: Workflow, settings: Sequence[str], catalogue: Catalogue
             described = known_class(node, catalogue).GET_NODE_INFO_V1()["input"]
             specs = expand(described, node.inputs)
             if (name in specs and specs[name].io_type == DYNAMIC) is dynamic:
-                nodes[node.key] = _set(node, _spec(setting, node, name, specs), setting, text, described)
+                nodes[node.key] = _set(node, _settable_input(setting, node, name, specs), setting, text, described)
     return Workflow(nodes)
 
 
@@ -120,7 +120,7 @@ def _target(workflow: Workflow, setting: str) -> tuple[str, Node, str, str]:
         raise ValueError(f"--set {setting}: {error}") from None
 
 
-def _spec(setting: str, node: Node, name: str, specs: Mapping[str, InputSpec]) -> InputSpec:
+def _settable_input(setting: str, node: Node, name: str, specs: Mapping[str, InputSpec]) -> InputSpec:
     settable = [each.name for each in specs.values() if each.takes_value]
     if name not in specs:
         raise ValueError(f"--set {setting}: {node.title} has no input {name!r}; {nearest(name, settable)}")
@@ -138,8 +138,8 @@ def _set(node: Node, spec: InputSpec, setting: str, text: str, described: Mappin
     if spec.io_type != DYNAMIC:
         return replace(node, inputs=inputs)
     inputs = {name: each for name, each in inputs.items() if not name.startswith(f"{spec.name}.")}
-    brought = expand(described, inputs)
-    while fresh := {n: default_of(s) for n, s in brought.items() if n.startswith(f"{spec.name}.") and n not in inputs}:
+    specs = expand(described, inputs)
+    while fresh := {n: default_of(s) for n, s in specs.items() if n.startswith(f"{spec.name}.") and n not in inputs}:
         inputs |= fresh
-        brought = expand(described, inputs)
+        specs = expand(described, inputs)
     return replace(node, inputs=inputs)

@@ -1,6 +1,7 @@
-"""What our nodes need of ComfyUI, in small, for running them without it. `host.py` chooses between the two.
+"""A small replacement for the parts of ComfyUI that Duet's nodes use, for running them without ComfyUI.
 
-Names and meanings are those of ComfyUI's V3 node interface; anything that our nodes do not use is left out.
+Names and behaviour follow ComfyUI's V3 node API. Parts that Duet's nodes do not use are left out.
+`host.py` chooses between ComfyUI and this package.
 """
 
 from __future__ import annotations

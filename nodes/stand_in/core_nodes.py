@@ -1,6 +1,6 @@
-"""The core nodes that our workflows use, by their ids and inputs, for running those workflows headless.
+"""The ComfyUI core nodes that Duet's workflows use, with the same IDs and inputs, for running these workflows headless.
 
-SaveVideo writes through our own muxer; "auto" is mp4 with h264 and aac.
+SaveVideo uses Duet's own writer; "auto" is mp4 with h264 and aac.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from .video import VideoFromFile
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 SOUNDS = (".wav", ".flac", ".mp3", ".ogg", ".m4a", ".opus")
 VIDEOS = (".mp4", ".mkv", ".webm", ".mov", ".avi")
-FURTHEST = 16384  # picture of a batch, and as wide as ComfyUI's pictures get
+MAX_INDEX = 16384  # ComfyUI's limit for the index in a batch
 COLOURS = {"white": (1, 1, 1), "black": (0, 0, 0), "red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1)}
 
 
 class _Loader(io.ComfyNode):
-    """A node that reads a file of the input folder; a missing file is found before anything runs."""
+    """A node that reads a file of the input folder. A missing file is reported before the workflow runs."""
 
     file_input = ""
     suffixes: tuple[str, ...] = ()
@@ -69,8 +69,8 @@ class LoadImage(_Loader):
                 rgb, alpha = picture.convert("RGB"), picture.getchannel("A") if "A" in picture.getbands() else None
         except (UnidentifiedImageError, OSError) as error:
             raise ValueError(f"{path} cannot be read as an image ({error}); use another file") from error
-        mask = torch.zeros(1, 64, 64) if alpha is None else 1 - _unit(alpha)[None]
-        return io.NodeOutput(_unit(rgb)[None], mask)
+        mask = torch.zeros(1, 64, 64) if alpha is None else 1 - _to_tensor(alpha)[None]
+        return io.NodeOutput(_to_tensor(rgb)[None], mask)
 
 
 class LoadAudio(_Loader):
@@ -142,7 +142,7 @@ class GetVideoComponents(io.ComfyNode):
 
 
 class ImageStitch(io.ComfyNode):
-    """Of pictures of one size."""
+    """Stitches images of the same size."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -188,7 +188,7 @@ class ImageFromBatch(io.ComfyNode):
             category="image/batch",
             inputs=[
                 io.Image.Input("image"),
-                io.Int.Input("batch_index", default=0, min=-FURTHEST, max=FURTHEST),
+                io.Int.Input("batch_index", default=0, min=-MAX_INDEX, max=MAX_INDEX),
                 io.Int.Input("length", default=1, min=1, max=4096),
             ],
             outputs=[io.Image.Output()],
@@ -202,7 +202,7 @@ class ImageFromBatch(io.ComfyNode):
 
 
 class _Primitive(io.ComfyNode):
-    """Gives on the value that it holds."""
+    """Outputs its value."""
 
     @classmethod
     def execute(cls, value) -> io.NodeOutput:
@@ -240,9 +240,9 @@ class SaveVideo(io.ComfyNode):
                 io.String.Input("filename_prefix", default="video/ComfyUI"),
                 io.DynamicCombo.Input(
                     "format",
-                    options=[io.DynamicCombo.Option(name, [_codec(codecs)]) for name, codecs in FORMATS.items()],
+                    options=[io.DynamicCombo.Option(name, [_codec_input(codecs)]) for name, codecs in FORMATS.items()],
                 ),
-                _codec(FORMATS["auto"], optional=True, extra_dict={"hidden": True}),
+                _codec_input(FORMATS["auto"], optional=True, extra_dict={"hidden": True}),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             is_output_node=True,
@@ -280,24 +280,25 @@ CORE_NODES = (
 )  # fmt: skip
 
 
-def _codec(names: tuple[str, ...], **options):
-    choices = [io.DynamicCombo.Option(name, [_encoding(*CRF[name])] if name in CRF else []) for name in names]
+def _codec_input(names: tuple[str, ...], **options):
+    choices = [io.DynamicCombo.Option(name, [_encoding_input(*CRF[name])] if name in CRF else []) for name in names]
     return io.DynamicCombo.Input("codec", options=choices, **options)
 
 
-def _encoding(crf: float, worst: float):
+def _encoding_input(crf: float, worst: float):
     quality = io.Float.Input("crf", default=crf, min=0.0, max=worst, step=1.0)
     colours = io.Combo.Input("color_space", options=["auto", "sRGB"], default="auto")
     choices = [io.DynamicCombo.Option("auto", []), io.DynamicCombo.Option("re-encode", [quality, colours])]
     return io.DynamicCombo.Input("encoding", options=choices, optional=True)
 
 
-def _unit(picture: Image.Image) -> Tensor:
+def _to_tensor(picture: Image.Image) -> Tensor:
+    """Converts an 8-bit image to floats in 0..1, [H, W, C] or [H, W]."""
     return torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255)
 
 
 def _waveform(container) -> tuple[Tensor, int]:
-    """All the sound of an open file: floats [channels, samples], and their rate."""
+    """Decodes the sound of an open file. Returns floats [channels, samples] and the sample rate in Hz."""
     parts, resampler = [], None
     for frame in container.decode(audio=0):
         resampler = resampler or AudioResampler(format="fltp", layout=frame.layout, rate=frame.sample_rate)

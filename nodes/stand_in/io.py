@@ -1,4 +1,4 @@
-"""Node schemas: sockets, widgets, node classes, and the `object_info` that a page would be told about them."""
+"""Node schemas: sockets, widgets and node classes, and their description in `object_info`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SEED = {"control_after_generate": "control_after_generate"}
 
 
 class Hidden(str, Enum):
-    """What a node may ask for besides its inputs."""
+    """Hidden inputs that a node can request."""
 
     unique_id = "UNIQUE_ID"
     prompt = "PROMPT"
@@ -38,8 +38,7 @@ class FolderType(str, Enum):
 class Input:
     """An input of a node.
 
-    `keys`: the options that it takes, each with the name under which a page knows it; `always`: what a page is told
-    whatever the options.
+    keys: the accepted options, and their names in `object_info`. always: options that are always part of `object_info`.
     """
 
     io_type: ClassVar[str] = "*"
@@ -67,7 +66,7 @@ class Output:
 
 
 def Custom(io_type: str, keys: Mapping[str, str] | None = None, **always: Any):
-    """A socket type: its `Input` and `Output`."""
+    """Returns a socket type with its `Input` and `Output` classes."""
     ins = type("Input", (Input,), {"io_type": io_type, "keys": _COMMON | dict(keys or {}), "always": always})
     outs = type("Output", (Output,), {"io_type": io_type})
     return type(io_type, (), {"io_type": io_type, "Input": ins, "Output": outs})
@@ -82,7 +81,7 @@ Model, Conditioning, Guider, Noise = (Custom(name) for name in ("MODEL", "CONDIT
 
 
 class Curve(Custom("CURVE")):
-    """A curve, drawn on the node."""
+    """A curve editor."""
 
     class Input(Input):
         io_type = "CURVE"
@@ -111,7 +110,7 @@ class Combo(Custom("COMBO")):
 
 
 class DynamicCombo:
-    """A dropdown whose choice brings its own inputs."""
+    """A dropdown in which each choice has its own inputs."""
 
     io_type = "COMFY_DYNAMICCOMBO_V3"
 
@@ -121,7 +120,7 @@ class DynamicCombo:
         inputs: list[Input]
 
         def as_dict(self) -> dict[str, Any]:
-            return {"key": self.key, "inputs": _by_requirement(self.inputs)}
+            return {"key": self.key, "inputs": _required_and_optional(self.inputs)}
 
     class Input(Input):
         io_type = "COMFY_DYNAMICCOMBO_V3"
@@ -135,7 +134,7 @@ class DynamicCombo:
 
 
 class Autogrow:
-    """As many inputs of one kind as the user connects."""
+    """A list of inputs of one type that grows as the user connects them."""
 
     io_type = "COMFY_AUTOGROW_V3"
 
@@ -149,7 +148,7 @@ class Autogrow:
         max: int = 10
 
         def as_dict(self) -> dict[str, Any]:
-            return {"input": _by_requirement([self.input]), "prefix": self.prefix, "min": self.min, "max": self.max}
+            return {"input": _required_and_optional([self.input]), "prefix": self.prefix, "min": self.min, "max": self.max}
 
     class Input(Input):
         io_type = "COMFY_AUTOGROW_V3"
@@ -162,7 +161,7 @@ class Autogrow:
             return super().as_dict() | {"template": self.template.as_dict()}
 
 
-def _by_requirement(inputs: Sequence[Input]) -> dict[str, dict[str, tuple[str, dict[str, Any]]]]:
+def _required_and_optional(inputs: Sequence[Input]) -> dict[str, dict[str, tuple[str, dict[str, Any]]]]:
     described: dict[str, dict] = {"required": {}}
     for each in inputs:
         described.setdefault("optional" if each.optional else "required", {})[each.id] = each.io_type, each.as_dict()
@@ -171,7 +170,7 @@ def _by_requirement(inputs: Sequence[Input]) -> dict[str, dict[str, tuple[str, d
 
 @dataclass
 class Schema:
-    """What a node is, as its author writes it."""
+    """The description of a node."""
 
     node_id: str
     display_name: str | None = None
@@ -186,24 +185,24 @@ class Schema:
     is_experimental: bool = False
 
     def finalize(self) -> None:
-        """An output node gets what it needs to keep its workflow; every output gets an id."""
+        """Adds the hidden inputs that output nodes need to save their workflow, and an ID for every output."""
         if self.is_output_node:
             self.hidden += [each for each in (Hidden.prompt, Hidden.extra_pnginfo) if each not in self.hidden]
         for index, output in enumerate(self.outputs):
             output.id = output.id or f"_{index}_{output.io_type}_"
 
     def inputs_info(self) -> dict[str, dict]:
-        described = _by_requirement(self.inputs)
+        described = _required_and_optional(self.inputs)
         if self.hidden:
             described["hidden"] = {each.name: (each.value,) for each in self.hidden}
         return described
 
 
 class ComfyNode(ABC):
-    """A node: `define_schema` says what it is, `execute` does it. Run on a clone of the class that holds `hidden`."""
+    """A node: `define_schema` describes it, and `execute` runs it on a clone of the class that has `hidden`."""
 
     hidden: ClassVar[SimpleNamespace]
-    RELATIVE_PYTHON_MODULE: ClassVar[str | None] = None  # ComfyUI says where a pack lies
+    RELATIVE_PYTHON_MODULE: ClassVar[str | None] = None  # set by ComfyUI
 
     @classmethod
     @abstractmethod
@@ -223,7 +222,7 @@ class ComfyNode(ABC):
 
     @classmethod
     def GET_NODE_INFO_V1(cls) -> dict[str, Any]:
-        """This node's entry of `object_info`."""
+        """Returns the entry of this node in `object_info`."""
         schema = cls.GET_SCHEMA()
         inputs = schema.inputs_info()
         outputs = schema.outputs
@@ -254,13 +253,13 @@ class ComfyNode(ABC):
 
     @classmethod
     def clone_for_run(cls, hidden: Mapping[str, Any]) -> type[ComfyNode]:
-        """A class of its own for one run, so that nothing can be kept on it from run to run."""
+        """Returns a new class for one run, so that no state is kept on the class between runs."""
         known = {each.name: hidden.get(each.name) for each in Hidden}
         return type(cls.__name__, (cls,), {"hidden": SimpleNamespace(**known)})
 
 
 class NodeOutput:
-    """What a node returns: its outputs in order, and what the page is shown."""
+    """The result of a node: its outputs in order, and its UI output."""
 
     def __init__(self, *args: Any, ui: Any = None) -> None:
         self.args, self.ui = args, ui
@@ -273,10 +272,10 @@ class NodeOutput:
 
 
 class ComfyExtension(ABC):
-    """A pack of nodes."""
+    """A node pack."""
 
     async def on_load(self) -> None:
-        """Called once, before the nodes are asked for."""
+        """Called once, before `get_node_list`."""
 
     @abstractmethod
     async def get_node_list(self) -> list[type[ComfyNode]]: ...

@@ -1,4 +1,4 @@
-"""The pair of tensors that a LATENT of a joint model holds."""
+"""The nested tensor in a LATENT of a joint model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class NestedTensor:
-    """Several tensors that go together: video first, audio last."""
+    """A list of tensors: video first, audio last."""
 
     is_nested = True
 

@@ -1,4 +1,4 @@
-"""One headless run's surroundings: its folders, who hears of its progress, and how it is interrupted."""
+"""The settings of a headless run: folders, progress callbacks and interruption."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 @dataclass(frozen=True)
 class Folders:
-    """Where files are read and written. A file that is given by an existing path is taken from there."""
+    """Folders for reading and writing. A file name that is an existing path is used as it is."""
 
     output: Path = Path("output")
     input: Path = Path("input")
@@ -25,7 +25,7 @@ class Folders:
         return _find(name, self.models / kind)
 
     def list(self, folder: Path, suffixes: tuple[str, ...]) -> list[str]:
-        """Files below `folder` with one of `suffixes`, by their names relative to it."""
+        """Returns the files in `folder` and its subfolders with one of `suffixes`, as paths relative to it."""
         if not folder.is_dir():
             return []
         found = (path for path in folder.rglob("*") if path.suffix.lower() in suffixes and path.is_file())
@@ -41,19 +41,21 @@ def _find(name: str, folder: Path) -> Path:
     )
 
 
-def _nobody(value: float, total: float) -> None:
+def _ignore_progress(value: float, total: float) -> None:
     pass
 
 
 @dataclass(frozen=True)
 class Session:
-    """`on_progress(value, total)` is told how far the running node is; `check_interrupt()` raises to stop the run.
+    """The callbacks and folders of a run.
 
-    `on_preview(image)`: where previews are wanted, is shown them.
+    on_progress(value, total): receives the progress of the running node.
+    on_preview(image): receives previews; None turns previews off.
+    check_interrupt(): raises an exception to stop the run.
     """
 
     folders: Folders = field(default_factory=Folders)
-    on_progress: Callable[[float, float], None] = _nobody
+    on_progress: Callable[[float, float], None] = _ignore_progress
     on_preview: Callable[[Image.Image], None] | None = None
     check_interrupt: Callable[[], None] = lambda: None
 

@@ -1,4 +1,4 @@
-"""What a node shows on the page."""
+"""UI outputs of nodes."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from .io import FolderType
 
 
 class SavedResult(dict):
-    """A file that a node saved, by name, folder below the root, and root."""
+    """A saved file: its name, the subfolder, and the root folder it is in."""
 
     def __init__(self, filename: str, subfolder: str, type: FolderType) -> None:
         super().__init__(filename=filename, subfolder=subfolder, type=type.value)
 
 
 class PreviewVideo:
-    """Videos, shown on the node."""
+    """Videos that are shown on the node."""
 
     def __init__(self, values: Sequence[SavedResult]) -> None:
         self.values = list(values)

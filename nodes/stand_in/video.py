@@ -1,4 +1,4 @@
-"""The VIDEO that nodes pass on: pictures and sound in memory, or a file that is read when asked for."""
+"""The VIDEO type: frames and sound in memory, or a file that is read on demand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from ...av_models.media import read_video
 
 @dataclass
 class VideoComponents:
-    """`images`: [F, H, W, 3] in 0..1; `audio`: {"waveform": [1, C, samples], "sample_rate": Hz}, or None."""
+    """The contents of a VIDEO.
+
+    images: [F, H, W, 3] in 0..1. audio: {"waveform": [1, C, samples], "sample_rate": Hz}, or None.
+    """
 
     images: Tensor
     frame_rate: Fraction
