@@ -1,4 +1,4 @@
-"""What the sampling nodes have in common: from what is on their wires to a sampled latent."""
+"""Code shared by the sampling nodes: their inputs, and the run from a LATENT to a sampled latent."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def settings_inputs() -> list:
 
 @dataclass(frozen=True)
 class Settings:
-    """What `settings_inputs` gave. `audio_shift`: 0 where it is `shift`."""
+    """The values of `settings_inputs`. audio_shift: 0 means the same as `shift`."""
 
     video_seed: int
     audio_seed: int
@@ -69,7 +69,7 @@ class Settings:
     @property
     def schedule(self) -> SamplingSchedule:
         """The steps and their times."""
-        from ..av_models.schedule import SamplingSchedule  # diffusers: only once something is sampled
+        from ..av_models.schedule import SamplingSchedule  # imports diffusers: only when the node runs
 
         return SamplingSchedule(self.steps, self.shift, self.audio_shift or None, self.eta)
 
@@ -90,11 +90,11 @@ def sample_latent(
     callback: Callable[[int, int, AVLatent], None],
     aligned: AlignedBy | None = None,
 ):
-    """The `SampleResult` of one run; what a step will cost is shown on the node before the first.
+    """Samples a LATENT and returns the `SampleResult`. Shows the cost of a step on the node before the first one.
 
-    Out of the inference mode in which ComfyUI runs nodes: what comes from there knows no gradient, and is copied.
+    ComfyUI runs nodes in inference mode. The aligner needs gradients, so it is off here, and tensors from outside are copied.
     """
-    from ..av_models.branch_runner import PromptedModel  # diffusers: only once something is sampled
+    from ..av_models.branch_runner import PromptedModel  # imports diffusers: only when the node runs
     from ..av_models.known_parts import KnownParts
     from ..av_models.noise import NoiseSource
     from ..av_models.sampling import RunOptions, sample, sampling_cost
@@ -108,27 +108,27 @@ def sample_latent(
         clip_shape(latent, bad, "bad_model: latent")
     binders = parts_of(aligned.aligner.binder) if aligned else []
     on_device(model, *([] if bad is None else [bad]), *binders)
-    alignment = aligned and _begun(aligned, model, shape, prompts, streams.to(model.device), known)
+    alignment = aligned and _begin_alignment(aligned, model, shape, prompts, streams.to(model.device), known)
     cost = sampling_cost(strategy, settings.schedule, batch_branches=settings.batch_branches, alignment=alignment)
-    report_text(f"{cost.branches_per_step:g} branches a step in {cost.forwards_per_step:g} network calls", node_id)
+    report_text(f"{cost.branches_per_step:g} branches per step in {cost.forwards_per_step:g} network calls", node_id)
     return sample(
-        PromptedModel(model.denoiser, *_asked(prompts, model, shape)),
+        PromptedModel(model.denoiser, *_encoded_prompts(prompts, model, shape)),
         NoiseSource(model.latent_shape(shape, streams.rows), settings.video_seed, settings.audio_seed),
         strategy,
         settings.schedule,
-        bad_model=None if bad is None else PromptedModel(bad.denoiser, *_asked(prompts, bad, shape)),
+        bad_model=None if bad is None else PromptedModel(bad.denoiser, *_encoded_prompts(prompts, bad, shape)),
         known=None if known is None else KnownParts(streams.to(model.device), known.to(model.device), model.known_mode),
         alignment=alignment,
         options=RunOptions(settings.batch_branches, callback, check_interrupt),
     )
 
 
-def _asked(prompts: Prompts, model, shape: AVShape) -> list[AVCondition]:
+def _encoded_prompts(prompts: Prompts, model, shape: AVShape) -> list[AVCondition]:
     return [condition.each(torch.clone).to(model.device) for condition in prompts.conditions(model, shape)]
 
 
-def _begun(aligned: AlignedBy, model, shape: AVShape, prompts: Prompts, streams: AVLatent, known: AVLatent | None):
-    """The alignment of one run; what no picture or sound is given for, it takes from what the latent keeps."""
+def _begin_alignment(aligned: AlignedBy, model, shape: AVShape, prompts: Prompts, streams: AVLatent, known: AVLatent | None):
+    """Starts the alignment of one run. Without a reference, it uses the picture or sound that the latent keeps as a whole."""
     reference = aligned.reference
     if known is not None and reference.video is None and bool(known.video.all()):
         frames = model.render_video(streams.video, shape)
