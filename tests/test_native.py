@@ -124,7 +124,7 @@ def test_a_latent_of_one_stream_is_refused(samples):
 
 
 def test_a_seed_out_of_range_is_refused():
-    with pytest.raises(ValueError, match="audio_seed is -1; give a whole number"):
+    with pytest.raises(ValueError, match="audio_seed is -1; use a whole number"):
         DuetJointNoise.execute(video_seed=0, audio_seed=-1)
 
 
