@@ -110,7 +110,7 @@ def test_zero_negative_and_nan_are_not_as_trained(model, name, value):
 
 
 def test_seconds_and_frames_are_one_too_many(model):
-    with pytest.raises(ValueError, match="seconds is 1.0 and frames is 9; give one of them"):
+    with pytest.raises(ValueError, match="seconds is 1.0 and frames is 9; use only one"):
         model.shape(seconds=1.0, frames=9)
 
 
@@ -150,7 +150,7 @@ def test_a_file_of_another_kind_is_named(folder):
 
 @pytest.mark.parametrize("change, parts", [
     ({"architecture": "MMDiT"}, ["architecture 'MMDiT'", "AVFullDiT"]),
-    ({"architecture": "JointDiT"}, ["card describes no JointDiT", "'edm'"]),
+    ({"architecture": "JointDiT"}, ["card does not describe a JointDiT", "'edm'"]),
     ({"kind": "video_expert"}, ["kind 'video_expert'"]),
     ({"joint_blocks": 9}, ["joint_blocks is 9", "1 to 4"]),
     ({"joint_blocks": 2}, ["unexpected new_heads.2."]),
