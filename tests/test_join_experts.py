@@ -90,12 +90,12 @@ def refused(run, *words):
 
 
 def test_an_expert_of_the_other_kind_is_refused(models):
-    refused(lambda: DuetLoadVideoExpert.execute("audio_expert.safetensors"), "audio_expert", "takes video_expert")
+    refused(lambda: DuetLoadVideoExpert.execute("audio_expert.safetensors"), "audio_expert", "use a file with video_expert")
 
 
 @pytest.mark.parametrize("name, words", [
     ("deep", ["joint_blocks is 9", "1 to 4"]),
-    ("codec", ["video.safetensors", "no audio codec"]),
+    ("codec", ["video.safetensors", "not for audio"]),
 ])  # fmt: skip
 def test_what_does_not_fit_is_one_line(models, name, words):
     changes = {"deep": {"blocks": 9}, "codec": {"audio_codec": CODECS["video_codec"]}}

@@ -183,7 +183,7 @@ def test_a_codec_of_other_channels_is_named_with_both_numbers(tmp_path, modality
 def test_a_codec_of_the_other_modality_is_named(tmp_path):
     path = small.save_joint(tmp_path)
     small.save_codec(tmp_path / "audio.safetensors", small.video_codec(small.AUDIO_CHANNELS))
-    refused(path, "audio.safetensors is a PatchVideoCodec, no audio codec")
+    refused(path, "audio.safetensors is a PatchVideoCodec, which is not for audio")
 
 
 def test_a_model_lacking_a_tensor_names_it(tmp_path):

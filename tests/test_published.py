@@ -187,7 +187,7 @@ def test_an_expert_of_ours_stays_apart_from_a_published_one(folders, tmp_path):
     cond = model.encode("red ball", "rain")
     assert cond.video.tokens.shape[-1] == small.TEXT and cond.audio.second is not None
     wrong = small.save_codec(tmp_path / "a.safetensors", small.audio_codec())
-    with pytest.raises(ValueError, match="a.safetensors is a SpectrogramCodec, not a video codec"):
+    with pytest.raises(ValueError, match="a.safetensors is a SpectrogramCodec, which is not for video"):
         join_experts(video, folders / "audioldm2", wrong, "none", joint_blocks=2, name="Pair")
 
 
