@@ -20,7 +20,7 @@ from duet_av.tests.published import audioldm2_pipeline, saved, svd_pipeline
 from duet_av.tests.sample_with import sample_with
 from duet_av.tests.test_training import toml
 
-SHIPPED = Path(__file__).parent.parent / "configs" / "jointdit_avsync15.toml"
+SHIPPED = Path(__file__).parent.parent / "bounce" / "configs" / "jointdit_avsync15.toml"
 SIZE, FRAMES, FPS = 16, 3, 5
 CONFIG = {
     "stage": "jointdit", "run": "run", "out": "layers.safetensors", "seed": 3,
