@@ -10,9 +10,12 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..tests.comfyui.graphs import short
-from ..tests.comfyui.server import Server, named_by_environment
+from ..bounce.checkout import require_checkout
+
+if TYPE_CHECKING:
+    from ..tests.comfyui.server import Server
 
 WARM = 5  # runs after which everything has been loaded
 
@@ -24,6 +27,8 @@ def resident_mib(pid: int) -> float:
 
 def measure(server: Server, runs: int) -> dict[str, float]:
     """MiB after `WARM` runs and after `runs`, and what each run between added."""
+    from ..tests.comfyui.graphs import short
+
     seen = []
     for seed in range(runs):
         run = server.run(short(seed))
@@ -36,8 +41,14 @@ def measure(server: Server, runs: int) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=50)
+    args = parser.parse_args()
+    require_checkout("benchmarks.memory")
+    from ..tests.comfyui.server import UNNAMED, is_named, named_by_environment
+
+    if not is_named():
+        parser.error(UNNAMED)
     with tempfile.TemporaryDirectory() as folder, named_by_environment(Path(folder)) as server:
-        measured = measure(server, parser.parse_args().runs)
+        measured = measure(server, args.runs)
     sys.stdout.write(json.dumps({name: round(value, 2) for name, value in measured.items()}) + "\n")
 
 

@@ -80,6 +80,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=25)
     parser.add_argument("--cpu", action="store_true", help="the processor's time in place of the wall's: for a busy machine")
     given = parser.parse_args()
+    if "COMFYUI_PATH" not in os.environ:
+        parser.error("COMFYUI_PATH is not set; give the folder of a ComfyUI checkout")
     clock = time.process_time if given.cpu else time.perf_counter
     measured = compare(start_comfyui(Path(os.environ["COMFYUI_PATH"]).resolve()), given.runs, clock)
     sys.stdout.write(json.dumps({name: round(value, 2) for name, value in measured.items()}) + "\n")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ..bounce.checkout import find_file
+
 
 def register(commands) -> None:
     parser = commands.add_parser("convert", help="make a checkpoint another one that Duet loads", description=__doc__)
@@ -21,10 +23,11 @@ def convert(args: argparse.Namespace) -> int:
     from ..av_models.checkpoint import save_checkpoint
     from ..av_models.extract_tower import tower
 
+    source = find_file(args.source)
     if args.kind == "imagebind":
-        tensors, card = _imagebind(args.source)
+        tensors, card = _imagebind(source)
     else:
-        tensors, card = tower(args.source, args.kind.removesuffix("_expert"))
+        tensors, card = tower(source, args.kind.removesuffix("_expert"))
     save_checkpoint(args.target, tensors, card)
     print(f"{args.target}\n{card.get('licence', 'no licence is named')}")
     return 0

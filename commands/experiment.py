@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
-CONFIGS = ROOT / "bounce" / "configs"
+from ..bounce.checkout import ROOT, is_checkout, require_writable_config
+
 Found = tuple[str, Callable[[], list[str]] | None]
 """A study's table, and what draws its plots and names them, where it has any."""
 
@@ -22,7 +22,7 @@ def register(commands) -> None:
     parser.add_argument("--config", type=Path, metavar="FILE", help="what is trained (jointdit, hearing); default: ours")
     pair = "hearing: train the pair alone; of looser worlds and ablations tell what is measured already"
     parser.add_argument("--pair", action="store_true", help=pair)
-    parser.add_argument("--out", type=Path, metavar="DIR", help="default: docs/NAME")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="default: docs/NAME in a checkout of Duet")
     parser.set_defaults(command=experiment)
 
 
@@ -32,7 +32,11 @@ def experiment(args: argparse.Namespace) -> int:
     for name in ("val", "test"):
         if getattr(args, name) < 2:
             raise ValueError(f"--{name} is {getattr(args, name)}; give at least 2")
-    args.config = args.config or CONFIGS / f"{args.name}.toml"
+    if args.out is None and not is_checkout():
+        raise ValueError("--out is not set; give a folder for the results, since Duet is an installed package")
+    args.config = args.config or ROOT / "bounce" / "configs" / f"{args.name}.toml"
+    if args.config.is_file():  # studies that train
+        require_writable_config(args.config)
     folder = args.out or ROOT / "docs" / args.name
     with _progress(args.name) as progress:
         table, draw = run(args, folder, progress)

@@ -6,6 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
+from ..bounce.checkout import find_file
+
 
 def register(commands) -> None:
     parser = commands.add_parser("info", help="show a model file's card", description=__doc__)
@@ -17,11 +19,12 @@ def register(commands) -> None:
 def info(args: argparse.Namespace) -> int:
     from ..av_models.checkpoint import read_card
 
-    card = read_card(args.file)
+    file = find_file(args.file)
+    card = read_card(file)
     if args.json:
         print(json.dumps(card))
         return 0
-    print(f"{args.file}: {_size(args.file.stat().st_size)}")
+    print(f"{file}: {_size(file.stat().st_size)}")
     for line in _lines(card):
         print(line)
     return 0

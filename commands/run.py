@@ -9,10 +9,12 @@ import sys
 import time
 from pathlib import Path
 
+from ..bounce.checkout import ROOT, find_file
+
 
 def register(commands) -> None:
     parser = commands.add_parser("run", help="run a workflow in API format", description=__doc__)
-    parser.add_argument("workflow", metavar="WORKFLOW.json", help="such as workflows/api/bounce_t2av.json")
+    parser.add_argument("workflow", metavar="WORKFLOW.json", help="a file, or the name of a shipped workflow, such as bounce_t2av")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NODE.INPUT=VALUE", dest="settings",
         help="set an input; NODE is a node's title or key. Can be given many times",
@@ -33,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     from .bars import Bars
 
     known = catalogue()
-    workflow = set_inputs(load_workflow(args.workflow), args.settings, known)
+    workflow = set_inputs(load_workflow(_workflow_file(args.workflow)), args.settings, known)
     folders = Folders(args.output_dir, args.input_dir, args.models_dir)
     try:
         result = run_workflow(workflow, known, folders, Bars())
@@ -43,6 +45,18 @@ def run(args: argparse.Namespace) -> int:
         print(f"duet: {line}", file=sys.stderr)
     print(_as_json(result, began) if args.json else _as_text(result, began))
     return 0
+
+
+def _workflow_file(given: str) -> Path:
+    """The file at the path `given`, or the shipped workflow of that name."""
+    file = find_file(Path(given))
+    if file.exists():
+        return file
+    shipped = {path.stem: path for path in sorted((ROOT / "workflows" / "api").glob("*.json"))}
+    if given not in shipped:
+        names = ", ".join(shipped)
+        raise FileNotFoundError(f"there is no workflow file {given}; check the path, or give a shipped workflow: {names}")
+    return shipped[given]
 
 
 def _require_writable(folder: Path) -> None:

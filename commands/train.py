@@ -7,6 +7,8 @@ import re
 import sys
 from pathlib import Path
 
+from ..bounce.checkout import find_file, require_writable_config
+
 
 def register(commands) -> None:
     parser = commands.add_parser("train", help="train what a config describes", description=__doc__)
@@ -22,15 +24,17 @@ def train(args: argparse.Namespace) -> int:
     from ..av_models.training.config import read_schedule
     from ..bounce.training.stages import read_config, train_config
 
-    config = read_config(args.config)
-    total = read_schedule(config, args.config).steps
-    first, out = args.config.parent / config["run"], args.config.parent / config["out"]
+    path = find_file(args.config)
+    config = read_config(path)
+    require_writable_config(path)
+    total = read_schedule(config, path).steps
+    first, out = path.parent / config["run"], path.parent / config["out"]
     folder = _unfinished(first, total) if args.resume else _unused(first)
     out = out.with_stem(out.stem + folder.name.removeprefix(first.name))
     with Progress() as progress:
         try:
             train_config(
-                args.config, resume=args.resume, steps=args.steps, folder=folder, out=out, on_step=progress.step,
+                path, resume=args.resume, steps=args.steps, folder=folder, out=out, on_step=progress.step,
                 on_clip=progress.clip,
             )  # fmt: skip
         except KeyboardInterrupt:

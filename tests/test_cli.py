@@ -9,6 +9,8 @@ import torch
 
 from duet_av import commands
 from duet_av.av_models.checkpoint import save_checkpoint
+from duet_av.bounce import checkout
+from duet_av.bounce.detect import fit_listener
 from duet_av.tests.conftest import WORKFLOW
 
 SHORT = ["--set", "Latent.seconds=0.5", "--set", "Sampler.steps=2", "--set", "Prompts.video_prompt=a red ball"]
@@ -74,7 +76,18 @@ def test_a_bad_setting_is_one_line_and_writes_nothing(duet, loads, tmp_path, set
 
 
 def test_a_missing_workflow_is_one_line(duet):
-    refused(duet("run", "gone.json"), "gone.json")
+    refused(duet("run", "gone.json"), "gone.json", "bounce_t2av")
+
+
+@pytest.mark.parametrize("workflow", ["bounce_t2av", "workflows/api/bounce_t2av.json"])
+def test_a_shipped_workflow_runs_in_any_folder(duet, loads, workflow):
+    code, out, err = duet("run", workflow, *SHORT)
+    assert code == 0 and Path(out[-1]).is_file()
+
+
+def test_a_file_of_the_user_comes_before_a_shipped_one(duet, tmp_path):
+    (tmp_path / "bounce_t2av").write_text("{}")
+    refused(duet("run", "bounce_t2av"), "empty workflow")
 
 
 @pytest.mark.parametrize("content", [b"not safetensors", b""])
@@ -134,6 +147,29 @@ def test_info_shows_the_card(duet, tmp_path):
     code, out, err = duet("info", "m.safetensors", "--json")
     assert json.loads(out[0]) == {"name": "M", "clip": {"fps": 16}}
     refused(duet("info", "gone.safetensors"), "gone.safetensors")
+
+
+def test_shipped_files_are_found_in_any_folder(duet, tmp_path):
+    code, out, err = duet("info", "bounce/models/bind.safetensors")
+    assert code == 0 and "architecture: BounceBind" in out
+    code, out, err = duet("convert", "video_expert", "bounce/models/bounce.safetensors", "models/seen.safetensors")
+    assert code == 0 and (tmp_path / "models" / "seen.safetensors").is_file()
+
+
+@pytest.fixture
+def installed(monkeypatch):
+    """Duet as an installed package, which has no pyproject.toml."""
+    monkeypatch.setattr(checkout, "is_checkout", lambda: False)
+    monkeypatch.setattr("duet_av.commands.experiment.is_checkout", lambda: False)
+
+
+def test_an_installed_package_is_not_written_to(duet, installed, capsys):
+    refused(duet("train", "bounce/configs/audio_codec.toml"), "audio_codec.toml", "copy the folder", "bounce")
+    refused(duet("experiment", "guidance"), "--out")
+    refused(duet("experiment", "hearing", "--out", "study"), "hearing.toml", "copy the folder")
+    with pytest.raises(SystemExit, match="2"):
+        fit_listener.main()
+    assert capsys.readouterr().err.startswith("fit_listener needs a checkout of Duet")
 
 
 def test_help_is_instant_and_loads_nothing_heavy():

@@ -32,6 +32,7 @@ def contact_sheet(
 
 
 def save_sheet(path: str | Path, *args, **kwargs) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     contact_sheet(*args, **kwargs).save(path)
 
 

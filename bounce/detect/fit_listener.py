@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 
+from ..checkout import require_checkout
 from ..world.sound import SAMPLE_RATE, render_sound
 from ..world.world import MATERIALS, SECONDS, SIZES, Worlds, simulate
 from . import listener
@@ -18,6 +19,7 @@ DIGITS = 3
 
 
 def main() -> None:
+    require_checkout("fit_listener")
     features, kinds = true_strikes(simulate(CLIPS, "train", SEED), np.random.default_rng(0))
     fitted = listener.fit_discriminant(features, kinds)
     numbers = {"weight": fitted.weight.round(DIGITS).tolist(), "bias": fitted.bias.round(DIGITS).tolist()}
