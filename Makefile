@@ -4,13 +4,18 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test test-comfyui test-browser setup
+.PHONY: demo lint test test-comfyui test-browser setup
 
 demo: $(READY)
 	$(BIN)/duet run workflows/api/bounce_t2av.json
 
 test: $(READY)
 	$(BIN)/python -m pytest -q
+
+lint: .venv/.lint
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	MYPYPATH=.venv/lint $(BIN)/mypy
 
 # COMFYUI_PATH=/path/to/ComfyUI COMFYUI_PYTHON=/path/to/its/python make test-comfyui; VHS_PATH=/path/to/ComfyUI-VideoHelperSuite
 # tries it beside ours.
@@ -27,6 +32,12 @@ $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer found; install one, or run: make PYTHON=/path/to/python3" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[test]'
+	touch $@
+
+.venv/.lint: $(READY)
+	$(BIN)/python -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[lint]'
+	mkdir -p .venv/lint
+	ln -sfn ../.. .venv/lint/duet_av  # mypy's path to the package
 	touch $@
 
 .venv/.browser: $(READY)
