@@ -38,7 +38,7 @@ class Settings:
     eta: float = 0.0
 
 
-CHOSEN = {  # on validation clips: see the README
+CHOSEN = {  # on validation clips: see docs/bounce.md
     "AVFullDiT": Settings("joint_cfg", 2.5, 20, 5.0, 2.0),
     "JointDiT": Settings("joint_cfg", 1.5, 20, 1.0, 2.0),
 }
