@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .host import io
+from .load_expert import NOT_TRIED
 from .native.noise import TwoSeedNoise
 from .run_sampler import seed_input
 from .sockets import CATEGORY, GuidanceSocket, GuidedBy
@@ -22,7 +23,7 @@ class DuetJointGuider(io.ComfyNode):
             description="Uses any of Duet's guidance methods with LTX-2 or MiniMax-H3, in Sampler Custom Advanced.",
             search_aliases=["duet", "guider", "ltx", "ltxv", "minimax", "joint cfg", "modality cfg"],
             inputs=[
-                io.Model.Input("model", tooltip="LTX-2 or MiniMax-H3, from ComfyUI's own loaders."),
+                io.Model.Input("model", tooltip=f"LTX-2 or MiniMax-H3, from ComfyUI's own loaders. {NOT_TRIED}"),
                 io.Conditioning.Input("positive", tooltip="The positive prompt."),
                 io.Conditioning.Input("negative", tooltip="The negative prompt."),
                 GuidanceSocket.Input("guidance", tooltip="From Guidance or Guidance Modifiers."),

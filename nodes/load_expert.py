@@ -14,6 +14,8 @@ from .model_cache import check_files, expert_path, stamp
 from .reports import report
 from .sockets import CATEGORY, AudioExpertSocket, ExpertFile, VideoExpertSocket
 
+NOT_TRIED = "Not tried with published weights yet."
+
 
 class _LoadExpert(io.ComfyNode):
     """Loads the Bounce expert that comes with the pack, or a file or folder of the user."""
@@ -74,7 +76,7 @@ class DuetLoadAudioExpert(_LoadExpert):
 
 
 def _expert_input(kind: str, published: str):
-    where = f"Put other files in models/{MODELS}. Diffusers folders of {published} can also be in models/{DIFFUSERS}."
+    where = f"Put other files in models/{MODELS}. Diffusers folders of {published} can also be in models/{DIFFUSERS}. {NOT_TRIED}"
     return io.Combo.Input(
         "expert", options=[*EXPERTS[kind], *expert_names()], tooltip=f"The Bounce expert comes with Duet. {where}"
     )
