@@ -1,9 +1,10 @@
-"""What an aligned step costs beyond its parts, as a ratio of medians of interleaved runs.
+"""Measures the overhead of an aligned sampler step, as a ratio of medians of interleaved runs.
 
 python -m duet_av.benchmarks.aligner [--runs N]
 
-Of every task: a step of the sampler with the aligner, against a forward of the denoiser and a decode with the binder, forward
-and backward, measured apart. The noise is taken as constant, so that nothing goes back through the denoiser.
+For each task, compares a sampler step with the aligner to its parts, measured separately: a forward pass of the denoiser, and
+a forward and backward pass of decoding and binder. The predicted noise is treated as constant, so there is no backward pass
+through the denoiser.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ from ..av_models.sampling import sample
 from ..av_models.schedule import SamplingSchedule
 from ..bounce.binder import load_bounce_bind
 from ..bounce.shipped import load_untrained_bounce
-from .guidance import interleaved, void
+from .guidance import discard, interleaved
 
 STEPS = 8
 PROMPT = "a ball bouncing"
 
 
-def of_task(task: str, model: JointModel, runs: int) -> float:
-    """An aligned step ÷ its parts."""
+def measure_ratio(task: str, model: JointModel, runs: int) -> float:
+    """Returns the time of an aligned step divided by the time of its parts."""
     shape = model.shape()
     size = model.latent_shape(shape)
     latent = AVLatent(*(torch.randn(each, generator=torch.Generator().manual_seed(1)) for each in (size.video, size.audio)))
@@ -41,15 +42,15 @@ def of_task(task: str, model: JointModel, runs: int) -> float:
     aligner = Aligner(binder=load_bounce_bind(), task=task, first=0.0, update="sign", save_memory=False)
     condition = model.encode(PROMPT, PROMPT)
 
-    def begun() -> Alignment:
+    def begin() -> Alignment:
         return aligner.begin(model, shape, (PROMPT, PROMPT), reference)
 
     def step() -> None:
         prompted, guidance = PromptedModel(model.denoiser, condition, condition), make_guidance("none", removed=True)
-        sample(prompted, NoiseSource(size), guidance, SamplingSchedule(STEPS), alignment=begun())
+        sample(prompted, NoiseSource(size), guidance, SamplingSchedule(STEPS), alignment=begin())
 
     def parts() -> None:
-        alignment, t = begun(), torch.full((1,), 0.5)
+        alignment, t = begin(), torch.full((1,), 0.5)
         for _ in range(STEPS):
             model.denoiser.predict(latent, AVTime(t, t), condition, [CouplingKind.REMOVED])
             _forward_and_backward(alignment, latent, MADE[task])
@@ -62,7 +63,7 @@ def _forward_and_backward(alignment: Alignment, latent: AVLatent, made: tuple[st
     moving = {name: getattr(latent, name).clone().requires_grad_() for name in made}
     with torch.enable_grad():
         loss = alignment.loss(AVLatent(**{"video": latent.video, "audio": latent.audio} | moving))
-        void(torch.autograd.grad(loss.sum(), list(moving.values())))
+        discard(torch.autograd.grad(loss.sum(), list(moving.values())))
 
 
 def main() -> None:
@@ -70,7 +71,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=20)
     runs = parser.parse_args().runs
     model = load_untrained_bounce()
-    measured = {task: of_task(task, model, runs) for task in MADE}
+    measured = {task: measure_ratio(task, model, runs) for task in MADE}
     sys.stdout.write(json.dumps(measured) + "\n")
 
 

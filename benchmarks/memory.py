@@ -1,4 +1,4 @@
-"""Resident memory of a ComfyUI that runs the shipped graph again and again, every time with another seed.
+"""Measures the resident memory of ComfyUI while it runs the shipped workflow repeatedly, with a new seed each time.
 
 COMFYUI_PATH=… COMFYUI_PYTHON=… python -m duet_av.benchmarks.memory [--runs N]
 """
@@ -17,16 +17,17 @@ from ..bounce.checkout import require_checkout
 if TYPE_CHECKING:
     from ..tests.comfyui.server import Server
 
-WARM = 5  # runs after which everything has been loaded
+WARM = 5  # runs until everything is loaded
 
 
 def resident_mib(pid: int) -> float:
+    """Returns the resident memory of a process in MiB."""
     (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS:"))
     return int(line.split()[1]) / 1024
 
 
 def measure(server: Server, runs: int) -> dict[str, float]:
-    """MiB after `WARM` runs and after `runs`, and what each run between added."""
+    """Returns the memory in MiB after `WARM` runs and after all runs, and the increase per run between them."""
     from ..tests.comfyui.graphs import short
 
     seen = []

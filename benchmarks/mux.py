@@ -1,4 +1,4 @@
-"""Frames a second of the muxer: 121 frames of 768×512 with 48 kHz stereo, h264 crf 19.
+"""Measures the frames per second of the muxer: 121 frames of 768×512 with 48 kHz stereo, h264 crf 19.
 
 python -m duet_av.benchmarks.mux [--repeats N]
 """
@@ -20,8 +20,8 @@ from ..av_models.media import MuxSettings, write_video
 FRAMES, HEIGHT, WIDTH, FPS, SAMPLE_RATE = 121, 512, 768, 25, 48_000
 
 
-def moving_picture() -> torch.Tensor:
-    """A drifting coloured texture with a little grain, [T, H, W, 3]: neither flat nor pure noise."""
+def make_video() -> torch.Tensor:
+    """Returns a moving coloured texture with some grain, [T, H, W, 3] in 0..1."""
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(1, 3, 24, 36, generator=generator)
     texture = torch.nn.functional.interpolate(coarse, (HEIGHT, WIDTH), mode="bicubic")[0].permute(1, 2, 0)
@@ -30,6 +30,7 @@ def moving_picture() -> torch.Tensor:
 
 
 def seconds_to_write(frames: torch.Tensor, audio: torch.Tensor, folder: Path) -> float:
+    """Writes a video file and returns the time in seconds."""
     start = time.perf_counter()
     write_video(frames, folder / "a.mp4", fps=FPS, audio=audio, sample_rate=SAMPLE_RATE, settings=MuxSettings(crf=19))
     return time.perf_counter() - start
@@ -38,7 +39,7 @@ def seconds_to_write(frames: torch.Tensor, audio: torch.Tensor, folder: Path) ->
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3)
-    frames = moving_picture()
+    frames = make_video()
     audio = 0.1 * torch.randn(2, FRAMES * SAMPLE_RATE // FPS)
     with tempfile.TemporaryDirectory() as folder:
         runs = [seconds_to_write(frames, audio, Path(folder)) for _ in range(parser.parse_args().repeats)]

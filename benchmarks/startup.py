@@ -1,8 +1,8 @@
-"""What the pack adds to ComfyUI's start, against an empty pack, loaded by ComfyUI's own loader.
+"""Measures how much the pack adds to the start of ComfyUI, compared to an empty pack, with ComfyUI's own loader.
 
 COMFYUI_PATH=… $COMFYUI_PYTHON benchmarks/startup.py [--runs N] [--cpu]
 
-ComfyUI starts up to the point where it loads custom nodes; from there, each load runs in a process of its own.
+ComfyUI is started up to the point where it loads custom nodes. From there, each load runs in a separate process.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 PACK = Path(__file__).resolve().parent.parent
 EMPTY = """
@@ -33,12 +34,12 @@ async def comfy_entrypoint():
 """
 
 
-def start_comfyui(checkout: Path):
-    """ComfyUI's `nodes`, with all of its own nodes loaded."""
+def start_comfyui(checkout: Path) -> ModuleType:
+    """Returns ComfyUI's `nodes` module, with all built-in nodes loaded."""
     os.chdir(checkout)
     sys.path.insert(0, str(checkout))
     sys.argv[1:] = ["--cpu"]
-    sys.dont_write_bytecode = False  # whatever the environment says: every start but the first finds bytecode
+    sys.dont_write_bytecode = False  # overrides the environment, so that all starts but the first use the bytecode cache
     import comfy.options
 
     comfy.options.enable_args_parsing()
@@ -48,13 +49,13 @@ def start_comfyui(checkout: Path):
     return nodes
 
 
-def milliseconds_to_load(nodes, pack: Path, clock: Callable[[], float]) -> float:
-    """Measured in a fork, so that nothing of the pack has been imported."""
+def milliseconds_to_load(nodes: ModuleType, pack: Path, clock: Callable[[], float]) -> float:
+    """Loads a pack in a fork, where nothing of it is imported yet, and returns the time in milliseconds."""
     reader, writer = os.pipe()
     if os.fork() == 0:
-        begun = clock()
+        start = clock()
         loaded = asyncio.run(nodes.load_custom_node(str(pack)))
-        taken = clock() - begun
+        taken = clock() - start
         os.write(writer, json.dumps(1000 * taken if loaded else None).encode())
         os._exit(0)
     os.close(writer)
@@ -65,8 +66,8 @@ def milliseconds_to_load(nodes, pack: Path, clock: Callable[[], float]) -> float
     return taken
 
 
-def compare(nodes, runs: int, clock: Callable[[], float]) -> dict[str, float]:
-    """Medians of `runs` loads of each, in turn, after one that fills the bytecode cache."""
+def compare(nodes: ModuleType, runs: int, clock: Callable[[], float]) -> dict[str, float]:
+    """Returns the medians of `runs` alternating loads of each pack, after one load that fills the bytecode cache."""
     with tempfile.TemporaryDirectory() as folder:
         empty = Path(folder)
         (empty / "__init__.py").write_text(EMPTY)
@@ -78,12 +79,12 @@ def compare(nodes, runs: int, clock: Callable[[], float]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=25)
-    parser.add_argument("--cpu", action="store_true", help="the processor's time in place of the wall's: for a busy machine")
-    given = parser.parse_args()
+    parser.add_argument("--cpu", action="store_true", help="measure CPU time instead of wall time, for a busy machine")
+    args = parser.parse_args()
     if "COMFYUI_PATH" not in os.environ:
         parser.error("COMFYUI_PATH is not set; give the folder of a ComfyUI checkout")
-    clock = time.process_time if given.cpu else time.perf_counter
-    measured = compare(start_comfyui(Path(os.environ["COMFYUI_PATH"]).resolve()), given.runs, clock)
+    clock = time.process_time if args.cpu else time.perf_counter
+    measured = compare(start_comfyui(Path(os.environ["COMFYUI_PATH"]).resolve()), args.runs, clock)
     sys.stdout.write(json.dumps({name: round(value, 2) for name, value in measured.items()}) + "\n")
 
 

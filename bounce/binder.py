@@ -1,4 +1,4 @@
-"""Bounce-Bind: a small contrastive binder for Bounce's pictures, sounds and words, shipped with Duet."""
+"""Bounce-Bind: a small contrastive embedding model for the video, the audio and the captions of Bounce, shipped with Duet."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from .shipped import BINDERS, BOUNCE_BIND, shipped
 
 SIDE, SHOWN = 64, 8  # pixels, frames
 RATE, MELS = 16_000, 64
-LOUDEST, QUIET = 10.0, 10.0  # of log-mel powers: what is far below the loudest counts for nothing
+LOG_SCALE, POWER_FLOOR = 10.0, 10.0  # features are log(mel power + floor) / scale, which suppresses quiet bands
 
 
-def _halving(conv: Callable[[int, int], nn.Module], sizes: list[int]) -> nn.Sequential:
+def _downsampling_layers(conv: Callable[[int, int], nn.Module], sizes: list[int]) -> nn.Sequential:
     layers = ((conv(a, b), nn.GroupNorm(8, b), nn.SiLU()) for a, b in zip(sizes, sizes[1:]))
     return nn.Sequential(*(part for layer in layers for part in layer))
 
 
-class PictureTower(nn.Module):
-    """Eight frames, each by itself: what is in them, not when."""
+class VideoTower(nn.Module):
+    """Encodes eight frames independently and averages them, so that the embedding does not depend on times."""
 
     def __init__(self, width: int, out: int) -> None:
         super().__init__()
         sizes = [3, width // 4, width // 2, width, width]
-        self.layers = _halving(lambda a, b: nn.Conv2d(a, b, 3, stride=2, padding=1), sizes)
+        self.layers = _downsampling_layers(lambda a, b: nn.Conv2d(a, b, 3, stride=2, padding=1), sizes)
         self.out = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, out))
 
     def forward(self, frames: Tensor) -> Tensor:
-        """[B, F, H, W, 3] in 0..1 to [B, out]."""
+        """Encodes frames [B, F, H, W, 3] in 0..1 as [B, out]."""
         shown = frames[:, torch.linspace(0, frames.shape[1] - 1, min(SHOWN, frames.shape[1])).round().long()]
         x = shown.to(self.out[0].weight.device).flatten(0, 1).movedim(-1, 1) * 2 - 1
         if x.shape[-2:] != (SIDE, SIDE):
@@ -48,27 +48,30 @@ class PictureTower(nn.Module):
         return self.out(each.mean(1))
 
 
-class SoundTower(nn.Module):
-    """A log-mel spectrogram at one loudness: what rings in it, not when, nor how loud."""
+class AudioTower(nn.Module):
+    """Encodes a loudness-normalised log-mel spectrogram and pools over time, so that times and loudness have no effect."""
 
     def __init__(self, width: int, out: int) -> None:
         super().__init__()
         self.mel = MelSpectrogram(RATE, n_fft=512, hop_length=125, n_mels=MELS)
         sizes = [MELS, width, width, width]
-        self.layers = _halving(lambda a, b: nn.Conv1d(a, b, 5, stride=2, padding=2), sizes)
+        self.layers = _downsampling_layers(lambda a, b: nn.Conv1d(a, b, 5, stride=2, padding=2), sizes)
         self.out = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, out))
 
     def forward(self, waveform: Tensor, sample_rate: int) -> Tensor:
-        """[B, C, samples] in −1..1 to [B, out]."""
+        """Encodes waveforms [B, C, samples] in −1..1 as [B, out]."""
         mono = waveform.to(self.out[0].weight.device).mean(1)
         heard = resample(mono, sample_rate, RATE) if sample_rate != RATE else mono
         loudness = heard.square().mean(-1, keepdim=True).sqrt()
-        h = self.layers((self.mel(heard / (loudness + SILENCE_RMS)) + QUIET).log() / LOUDEST)
+        h = self.layers((self.mel(heard / (loudness + SILENCE_RMS)) + POWER_FLOOR).log() / LOG_SCALE)
         return self.out(torch.cat([h.mean(-1), h.amax(-1)], -1))
 
 
 class BounceBind(nn.Module):
-    """Contrastive over clips, their pictures, sounds and captions (InfoNCE, arXiv 1807.03748)."""
+    """Embeds video, images, audio and captions as unit vectors [B, out], trained with InfoNCE (arXiv 1807.03748).
+
+    vocabulary: the words of the captions. width: of the towers. out: size of the embeddings.
+    """
 
     name, licence = "Bounce-Bind", ""
     modalities = frozenset({"video", "image", "audio", "text"})
@@ -76,7 +79,7 @@ class BounceBind(nn.Module):
     def __init__(self, vocabulary: list[str], width: int = 128, out: int = 64) -> None:
         super().__init__()
         self.config = {"vocabulary": list(vocabulary), "width": width, "out": out}
-        self.picture, self.sound = PictureTower(width, out), SoundTower(width, out)
+        self.picture, self.sound = VideoTower(width, out), AudioTower(width, out)
         self.words = WordEncoder(vocabulary, width=64)
         self.of_words = nn.Linear(64, out)
         self.temperature = nn.Parameter(torch.tensor(0.07).log())
@@ -97,21 +100,24 @@ class BounceBind(nn.Module):
 
 
 def load_bounce_bind(source: str | Path = BOUNCE_BIND) -> BounceBind:
-    """One that comes with Duet, by its name, or one from its safetensors file."""
+    """Loads a shipped Bounce-Bind by name, or a Bounce-Bind from a safetensors file.
+
+    Raises ValueError if the file holds another model.
+    """
     path = shipped(BINDERS[source]) if source in BINDERS else Path(source)
     tensors, card = load_checkpoint(path)
     expect(card, "architecture", ("BounceBind",), path)
     try:
         binder = BounceBind(**card["config"])
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{path}: its card describes no BounceBind: {error}; get the file again") from error
+        raise ValueError(f"{path}: the card does not describe a BounceBind: {error}; download the file again") from error
     if source in BINDERS:
         binder.name = source
     return load_into(binder, tensors, path).eval().requires_grad_(False)
 
 
 def load_binder(source: str | Path, tokenizer: str | Path | None = None) -> Binder:
-    """A Bounce-Bind by its name, or the binder in a safetensors file: a Bounce-Bind, or one that the library loads."""
+    """Loads a shipped Bounce-Bind by name, or a binder from a safetensors file: a Bounce-Bind, or any that the library supports."""
     if source in BINDERS:
         return load_bounce_bind(source)
     return loading.load_binder(source, tokenizer, loading.LOADERS | {"BounceBind": lambda path, _: load_bounce_bind(path)})

@@ -1,4 +1,4 @@
-"""The model files that come with Duet, by the names that nodes and commands show."""
+"""The model files that ship with Duet, by the names that nodes and commands show."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ EXPERTS = {
 
 
 def shipped(part: str) -> Path:
-    """The file of one part, such as `video_expert` or `audio_codec`."""
+    """Returns the path of a shipped file, by its stem such as `video_expert` or `audio_codec`."""
     return MODELS / f"{part}.safetensors"
 
 
 def load_joint_model(source: str | Path) -> JointModel:
-    """A joint model that comes with Duet, by its name, or the one in a file (`av_models.load_joint`)."""
+    """Loads a shipped joint model by name, or a joint model from a file (see `av_models.load_joint`)."""
     from ..av_models import load_joint
 
     return load_joint.load_joint_model(shipped(JOINT_MODELS[source]) if source in JOINT_MODELS else source)
 
 
 def load_untrained_bounce() -> JointModel:
-    """Bounce's two experts as one joint model that was not trained as a pair."""
+    """Joins the two experts of Bounce into a joint model without joint training."""
     from ..av_models.checkpoint import read_card
     from ..av_models.joining import join_experts
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
+
+SAMPLING = ("scale", "steps", "shift", "eta")  # options that default to the settings of the model
 
 
 def register(commands) -> None:
@@ -59,32 +62,30 @@ def _codecs(model, args: argparse.Namespace) -> dict:
 def _clips(model, args: argparse.Namespace) -> dict:
     from tqdm import tqdm
 
-    from ..bounce.measure.run_eval import chosen, run_eval
+    from ..bounce.measure.run_eval import default_settings, run_eval
 
-    settled = chosen(model)
-    guidance = args.guidance or settled.guidance
+    defaults = default_settings(model)
+    guidance = args.guidance or defaults.guidance
     if args.bad_model and guidance != "autoguidance":
         raise ValueError(f"--bad-model is for autoguidance; --guidance is {guidance}")
+    given = {name: value for name in SAMPLING if (value := getattr(args, name)) is not None}
+    settings = replace(
+        defaults,
+        guidance=guidance,
+        **given,
+        extra=dict(_setting(each) for each in args.set),
+        **{name: getattr(args, name) for name in ("split", "n", "seed", "balls", "task", "cut")},
+        known_mode=args.way,
+    )
+    bad_model = _bad_model(model, args.bad_model) if guidance == "autoguidance" else None
     with tqdm(total=args.n, desc="clips", delay=2) as bar:
         return run_eval(
             model,
-            guidance=guidance,
-            scale=settled.scale if args.scale is None else args.scale,
-            steps=settled.steps if args.steps is None else args.steps,
-            shift=settled.shift if args.shift is None else args.shift,
-            eta=settled.eta if args.eta is None else args.eta,
-            balls=args.balls,
-            split=args.split,
-            n=args.n,
-            seed=args.seed,
-            cut=args.cut,
+            settings,
+            bad_model=bad_model,
+            binder=_binder() if args.likeness else None,
             sheet=args.sheet,
             nearest=args.nearest,
-            task=args.task,
-            way=args.way,
-            binder=_binder() if args.likeness else None,
-            settings=dict(_setting(each) for each in args.set),
-            bad_model=_bad_model(model, args.bad_model) if guidance == "autoguidance" else None,
             on_clip=lambda done, _: bar.update(done - bar.n),
         )
 

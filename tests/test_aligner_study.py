@@ -1,4 +1,4 @@
-"""The aligner's study: what agreement means, and that a killed study goes on."""
+"""The aligner study: agreement, and resuming an interrupted study."""
 
 import json
 from pathlib import Path
@@ -8,11 +8,11 @@ import pytest
 
 from duet_av.bounce.binder import load_bounce_bind
 from duet_av.bounce.detect.attributes import observe
-from duet_av.bounce.measure.agreement import agreement, heard_kinds, seen_kinds, true_kinds
+from duet_av.bounce.measure.agreement import agreement, audio_kinds, true_kinds, video_kinds
 from duet_av.bounce.measure.evaluate import true_clips
 from duet_av.bounce.shipped import BOUNCE_BIND, BOUNCE_BIND_ROBUST, load_untrained_bounce
 from duet_av.bounce.studies import aligner_study
-from duet_av.bounce.studies.aligner_study import EXPERTS, GIVEN, GUIDED, SETTINGS, Arm, arms, markdown_table, study, way
+from duet_av.bounce.studies.aligner_study import EXPERTS, GIVEN, GUIDED, SETTINGS, Arm, all_arms, gap_closed, markdown_table, study
 from duet_av.bounce.world.world import FPS, simulate
 from duet_av.commands import main
 
@@ -23,8 +23,8 @@ METAL, WOOD = frozenset({("large", "metal")}), frozenset({("small", "wood")})
 def test_true_clips_agree_and_shuffled_ones_do_as_chance_has_it():
     worlds = simulate(24, "val", 5)
     clips = list(true_clips(worlds))
-    seen = [seen_kinds(frames) for frames, _, _ in clips]
-    heard = [heard_kinds(observe(*clip, FPS)) for clip in clips]
+    seen = [video_kinds(frames) for frames, _, _ in clips]
+    heard = [audio_kinds(observe(*clip, FPS)) for clip in clips]
     assert np.mean([kinds == true_kinds(worlds, row) for row, kinds in enumerate(seen)]) > 0.9
     found = agreement(seen, heard)
     assert found["mean"]["share"] > 0.9 and found["mean_chance"] < 0.5
@@ -51,7 +51,7 @@ def test_a_task_can_have_a_second_binder_of_its_own():
     joint, alone = SETTINGS["joint"], {**SETTINGS, "joint": {k: v for k, v in SETTINGS["joint"].items() if k != "second_binder"}}
     arm, model, worlds = Arm("joint", "aligned", "val", 1), load_untrained_bounce(), simulate(1, "val")
     binder = load_bounce_bind(BOUNCE_BIND_ROBUST)
-    both, one = (aligner_study._alignment(arm, model, binder, settings, worlds)(0, 1) for settings in (SETTINGS, alone))
+    both, one = (aligner_study._make_alignment(arm, model, binder, settings, worlds)(0, 1) for settings in (SETTINGS, alone))
     assert joint["second_binder"] == BOUNCE_BIND and both.aligner.binder.parts[0] is binder and one.aligner.binder is binder
     assert arm.key(SETTINGS) != arm.key(alone)
 
@@ -97,8 +97,8 @@ def measured(monkeypatch):
 def test_a_study_measures_every_arm_once(measured, tmp_path):
     first = study(None, None, None, tmp_path, 3, lambda *_: None)
     again = study(None, None, None, tmp_path, 3, lambda *_: None)
-    assert first == again and measured == arms("test", 3)
-    assert way(first, "v2a") == pytest.approx(0.5)
+    assert first == again and measured == all_arms("test", 3)
+    assert gap_closed(first, "v2a") == pytest.approx(0.5)
     lines = markdown_table(first).splitlines()
     assert len(lines) == 2 + len(measured) and sum("| 50% |" in line for line in lines) == 3  # I2A has no joint model
 

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from duet_av.bounce.studies import cells
+from duet_av.bounce.studies import eval_runner
 from duet_av.bounce.studies.guidance_study import RESULTS, candidates, draw, markdown_table, study
 from duet_av.commands import main
 
@@ -20,17 +20,18 @@ def measured(monkeypatch):
     """Every setting asked for, in order; the larger the scale the better."""
     asked = []
 
-    def run_eval(model, *, guidance, scale, settings, split, n, steps, **others):
-        asked.append((split, guidance, scale, steps, *settings.values()))
+    def run_eval(model, settings, **others):
+        split, n, guidance, scale, steps = (getattr(settings, name) for name in ("split", "n", "guidance", "scale", "steps"))
+        asked.append((split, guidance, scale, steps, *settings.extra.values()))
         shares = dict.fromkeys(("colour", "size", "material_heard", "count"), 0.5)
         return {
-            "guidance": guidance, "scale": scale, "settings": dict(settings), "split": split, "n": n, "steps": steps,
+            "guidance": guidance, "scale": scale, "settings": dict(settings.extra), "split": split, "n": n, "steps": steps,
             "sync_f1": scale / 10, "sync_ci": [scale / 10 - 0.05, scale / 10 + 0.05], "chance": 0.3, "attributes": shares,
             "attributes_ci": dict.fromkeys(shares, [0.4, 0.6]), "motion_residual": 1.0, "motion_residual_ci": [0.9, 1.1],
             "branches_per_step": 2, "seconds_per_clip": 0.5,
         }  # fmt: skip
 
-    monkeypatch.setattr(cells, "run_eval", run_eval)
+    monkeypatch.setattr(eval_runner, "run_eval", run_eval)
     return asked
 
 

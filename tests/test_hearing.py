@@ -13,10 +13,10 @@ import torch
 
 from duet_av.av_models.training.latents import LatentSet
 from duet_av.bounce.binder import BounceBind
-from duet_av.bounce.measure.hearing_measures import measure, paired_effect, subsets
+from duet_av.bounce.measure.hearing_measures import measure_frames, paired_effect, prompt_subsets
 from duet_av.bounce.shipped import BOUNCE, load_joint_model
-from duet_av.bounce.studies import hearing_loss, hearing_study
-from duet_av.bounce.studies.hearing_arms import SEEDS, arms
+from duet_av.bounce.studies import hearing_clips, hearing_loss, hearing_study
+from duet_av.bounce.studies.hearing_arms import SEEDS, all_arms
 from duet_av.bounce.studies.hearing_report import SHOWN, draw
 from duet_av.bounce.world.captions import VOCABULARY
 from duet_av.bounce.world.render import render
@@ -28,7 +28,7 @@ CONFIGS = Path(__file__).parent.parent / "bounce" / "configs"
 
 
 def test_the_pair_differs_in_hearing_alone_and_comes_first():
-    planned = arms(32)
+    planned = all_arms(32)
     pair = planned[: 2 * len(SEEDS)]
     assert [(arm.name, arm.seed, arm.hears) for arm in pair] == [
         (f"{kind}_{seed}", seed, kind == "t2av") for seed in (1, 2, 3) for kind in ("t2av", "t2v")
@@ -40,7 +40,7 @@ def test_the_pair_differs_in_hearing_alone_and_comes_first():
 def test_true_clips_are_measured_as_good():
     worlds = simulate(8, "test", seed=0)
     for row, clip in enumerate(render(worlds, 64)[:, :FRAMES] / np.float32(255)):
-        found = measure(clip, worlds, row)
+        found = measure_frames(clip, worlds, row)
         assert found["physics"] == 6 and found["colour"] == found["size"] == found["count"] == 1
         assert found["fidelity"] > 20 and 0.3 < found["motion"] < 8
 
@@ -48,13 +48,13 @@ def test_true_clips_are_measured_as_good():
 def test_another_prompts_clip_is_measured_as_wrong():
     worlds = simulate(8, "test", seed=0)
     clips = render(worlds, 64)[:, :FRAMES] / np.float32(255)
-    wrong = [measure(clips[(row + 1) % 8], worlds, row) for row in range(8)]
+    wrong = [measure_frames(clips[(row + 1) % 8], worlds, row) for row in range(8)]
     assert sum(each["colour"] for each in wrong) < 3
 
 
 def test_subsets_part_the_prompts_by_what_they_ask_for():
     worlds = simulate(300, "test", seed=0)
-    found = subsets(worlds)
+    found = prompt_subsets(worlds)
     contacts = np.isfinite(worlds.contact_time).sum(1)
     steps = np.linalg.norm(np.diff(worlds.position, axis=2), axis=-1).mean(-1)
     moved = (steps * worlds.exists).sum(1) / worlds.count
@@ -120,10 +120,10 @@ def small_study(monkeypatch):
     binder = BounceBind(list(VOCABULARY), width=32, out=4)
     monkeypatch.setattr(hearing_study, "load_bounce_bind", lambda: binder)
     monkeypatch.setattr(hearing_loss, "CLIPS", 2)
-    monkeypatch.setattr(hearing_study, "pair", lambda batch: arms(batch)[:2])
+    monkeypatch.setattr(hearing_study, "paired_arms", lambda batch: all_arms(batch)[:2])
     monkeypatch.setattr(hearing_study, "SEEDS", SEEDS[:1])
-    monkeypatch.setattr(hearing_study, "STEPS", 1)
-    monkeypatch.setattr(hearing_study, "REFERENCE_CLIPS", 6)
+    monkeypatch.setattr(hearing_clips, "STEPS", 1)
+    monkeypatch.setattr(hearing_clips, "REFERENCE_CLIPS", 6)
 
 
 def test_the_study_trains_measures_and_reports_and_does_nothing_twice(small_config, small_study, tmp_path, capsys):
@@ -150,7 +150,7 @@ def test_a_run_of_one_seed_is_compared_with_the_pair_of_that_seed():
         return [{"physics": physics + 0.1 * row} for row in range(20)]
 
     pair = {f"{kind}_{seed}": clips(2.0 if kind == "t2v" else 2.5) for kind in ("t2av", "t2v") for seed in SEEDS}
-    found = hearing_study.singles({"truth": clips(5.0), **pair, "cross_attention": clips(2.5)})
+    found = hearing_study.single_effects({"truth": clips(5.0), **pair, "cross_attention": clips(2.5)})
     assert list(found) == ["cross_attention"]
     assert found["cross_attention"]["t2av"]["physics"]["effect"] == 0
     against_deaf = found["cross_attention"]["t2v"]["physics"]
@@ -159,7 +159,7 @@ def test_a_run_of_one_seed_is_compared_with_the_pair_of_that_seed():
 
 def test_bounces_picture_goes_by_the_sound(monkeypatch):
     monkeypatch.setattr(hearing_loss, "CLIPS", 16)
-    found = hearing_loss.use_of_sound(load_joint_model(BOUNCE))
+    found = hearing_loss.measure_audio_use(load_joint_model(BOUNCE))
     assert 0 < found["interval"][0] < found["use"] < found["interval"][1]
 
 

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from duet_av.bounce.studies import cells, jointdit_study
-from duet_av.bounce.studies.jointdit_study import ARMS, GUIDANCES, changed, markdown_table
+from duet_av.bounce.studies import eval_runner, jointdit_study
+from duet_av.bounce.studies.jointdit_study import ARMS, GUIDANCES, arm_config, markdown_table
 from duet_av.commands import main
 from duet_av.commands.experiment import CONFIGS
 
@@ -18,8 +18,9 @@ def measured(monkeypatch):
     """What was trained and measured, in order; each strategy is best at 2.5, and JointCFG is the best of them."""
     asked, trained = [], []
 
-    def run_eval(model, *, guidance, scale, split, n, **others):
-        asked.append((model.name, guidance, scale, split, n))
+    def run_eval(model, settings, **others):
+        guidance, scale = settings.guidance, settings.scale
+        asked.append((model.name, guidance, scale, settings.split, settings.n))
         sync = 0.8 - abs(scale - 2.5) / 10 + (guidance == "joint_cfg") / 20
         distance = {"frechet": 0.1} if guidance == "joint_cfg_star" else {}  # too few clips give none
         shares = dict.fromkeys(("colour", "material_heard"), 0.9)
@@ -37,7 +38,7 @@ def measured(monkeypatch):
         run = {"seed": 1, "steps": 2, "seconds": 3}  # the same for all, as of models trained side by side
         return SimpleNamespace(name=name, card={"run": run})
 
-    monkeypatch.setattr(cells, "run_eval", run_eval)
+    monkeypatch.setattr(eval_runner, "run_eval", run_eval)
     monkeypatch.setattr(jointdit_study, "train_arm", train_arm)
     monkeypatch.setattr(jointdit_study, "load_joint_model", load)
     return asked, trained
@@ -61,7 +62,7 @@ def test_scales_are_chosen_on_validation_clips_and_arms_sampled_like_the_best(me
 
 def test_an_arm_changes_its_own_settings_alone():
     settings = {"stage_config": {"joint": {"joint_blocks": 3, "heads": 4}, "align": {"path": 1}}}
-    standard, without = (changed(settings, joint)["stage_config"] for joint in ARMS.values())
+    standard, without = (arm_config(settings, joint)["stage_config"] for joint in ARMS.values())
     assert settings == {"stage_config": {"joint": {"joint_blocks": 3, "heads": 4}, "align": {"path": 1}}}
     assert standard["align"] == {"path": 1} and "align" not in without
 

@@ -9,9 +9,9 @@ from duet_av.av_models.metrics.onsets import onsets
 from duet_av.bounce.binder import load_bounce_bind
 from duet_av.bounce.detect import quality
 from duet_av.bounce.detect.attributes import observe
-from duet_av.bounce.detect.balls import ball_count, find_spots, follow
-from duet_av.bounce.detect.contacts import contacts
-from duet_av.bounce.measure.evaluate import asked_balls, attributes, evaluate, motion_residual, true_clips
+from duet_av.bounce.detect.balls import count_balls, find_spots, track_balls
+from duet_av.bounce.detect.contacts import find_contacts
+from duet_av.bounce.measure.evaluate import attributes, evaluate, motion_residual, requested_balls, true_clips
 from duet_av.bounce.measure.likeness import likeness
 from duet_av.bounce.world.world import FPS, SECONDS, simulate
 
@@ -123,7 +123,7 @@ class TestContacts:
         found = []
         for frames, _, _ in clips:
             rough = np.clip(_blurred(frames.numpy()) + 0.03 * rng.standard_normal(frames.shape), 0, 1)
-            found.append(contacts(follow(find_spots(rough), len(rough)), FPS))
+            found.append(find_contacts(track_balls(find_spots(rough), len(rough)), FPS))
         assert _against_truth(worlds, found) >= 0.95
 
     def test_a_ball_that_vanishes_for_a_frame_adds_none(self, seen):
@@ -132,13 +132,13 @@ class TestContacts:
         for frames, _, _ in clips:
             frames = frames.clone()
             frames[13] = 0.3
-            found.append(contacts(follow(find_spots(frames), len(frames)), FPS))
+            found.append(find_contacts(track_balls(find_spots(frames), len(frames)), FPS))
         assert _against_truth(worlds, found) >= 0.95
 
     def test_an_empty_scene_has_none(self):
         spots = find_spots(np.full((32, 64, 64, 3), 0.3))
-        assert follow(spots, 32) == [] and len(contacts([], FPS)) == 0
-        assert ball_count(spots, 32).tolist() == [0] * 32
+        assert track_balls(spots, 32) == [] and len(find_contacts([], FPS)) == 0
+        assert count_balls(spots, 32).tolist() == [0] * 32
 
     def test_other_shapes_are_refused(self):
         with pytest.raises(ValueError, match="frames are"):
@@ -148,7 +148,7 @@ class TestContacts:
 class TestAttributes:
     def test_true_clips(self, seen):
         worlds, _, observed = seen
-        right = [attributes(clip, asked_balls(worlds, row)) for row, clip in enumerate(observed)]
+        right = [attributes(clip, requested_balls(worlds, row)) for row, clip in enumerate(observed)]
         for name in ("colour", "size", "count", "count_every_frame"):
             assert all(r[name] for r in right), name
         for name in ("material_heard", "size_heard"):
@@ -156,7 +156,7 @@ class TestAttributes:
 
     def test_another_clips_attributes_are_wrong(self, seen):
         worlds, _, observed = seen
-        balls = [asked_balls(worlds, row) for row in range(N)]
+        balls = [requested_balls(worlds, row) for row in range(N)]
         for name in ("colour", "size", "material_heard"):
             assert np.mean([attributes(o, b)[name] for o, b in zip(observed, balls[1:])]) < 0.6, name
 

@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from duet_av.bounce.detect.physics import Physics, physics
+from duet_av.bounce.detect.physics import Physics, measure_physics
 from duet_av.bounce.world.render import render
 from duet_av.bounce.world.world import FPS, FRAMES, PX, Worlds, simulate
 
 
 def seen(worlds: Worlds) -> list[Physics]:
-    return [physics(clip[:FRAMES] / np.float32(255), FPS) for clip in render(worlds, 64)]
+    return [measure_physics(clip[:FRAMES] / np.float32(255), FPS) for clip in render(worlds, 64)]
 
 
 def moved(worlds: Worlds, change) -> Worlds:
@@ -93,4 +93,4 @@ def test_a_ball_that_jumps_is_found(one_ball):
 
 
 def test_a_clip_without_a_ball_keeps_no_law():
-    assert physics(np.full((FRAMES, 64, 64, 3), 0.5, np.float32), FPS).score == 0
+    assert measure_physics(np.full((FRAMES, 64, 64, 3), 0.5, np.float32), FPS).score == 0

@@ -18,11 +18,11 @@ def test_a_true_clip_is_measured_as_it_is(tmp_path):
     contacts = int((worlds.contact_time < SECONDS).sum())
     assert (report.frames, report.picture_seconds) == (FRAMES, SECONDS)
     assert (report.contacts, report.onsets, report.matches) == (contacts,) * 3
-    assert f"{contacts} contacts seen" in report.summary()
+    assert f"{contacts} contacts in the video" in report.summary()
 
 
 def test_a_file_without_sound_or_balls_says_so(tmp_path):
     write_video(torch.full((4, 32, 32, 3), 0.5), tmp_path / "still.mp4", fps=8)
     report = measure_file(tmp_path / "still.mp4")
     assert report.contacts == 0 and report.sound_seconds == 0
-    assert report.summary() == "4 frames in 0.500 s, no sound"
+    assert report.summary() == "4 frames in 0.500 s, no audio"

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from duet_av.bounce.measure.evaluate import true_clips
-from duet_av.bounce.measure.tasks import TASKS, fit_to_given, given_of, jump
+from duet_av.bounce.measure.tasks import TASKS, measure_task, relative_jump, task_known_parts
 from duet_av.bounce.shipped import load_joint_model
 from duet_av.bounce.world.world import simulate
 
@@ -19,8 +19,8 @@ def worlds():
 
 
 def test_each_task_is_given_what_its_name_says(model, worlds):
-    assert given_of("t2av", model, worlds) is None
-    shares = {task: given_of(task, model, worlds)(0, 2).known for task in TASKS if task != "t2av"}
+    assert task_known_parts("t2av", model, worlds) is None
+    shares = {task: task_known_parts(task, model, worlds)(0, 2).known for task in TASKS if task != "t2av"}
     assert shares["v2a"].video.all() and not shares["v2a"].audio.any()
     assert shares["a2v"].audio.all() and not shares["a2v"].video.any()
     assert shares["i2av"].video.sum() == 1 and not shares["i2av"].audio.any()
@@ -29,20 +29,20 @@ def test_each_task_is_given_what_its_name_says(model, worlds):
 
 
 def test_what_is_given_decodes_to_the_true_clip(model, worlds):
-    frames, _ = model.decode(given_of("v2a", model, worlds)(1, 2).latent, model.shape())
+    frames, _ = model.decode(task_known_parts("v2a", model, worlds)(1, 2).latent, model.shape())
     true, _, _ = list(true_clips(worlds))[1]
     assert (frames[0] - true).square().mean() < 1e-3
 
 
 def test_true_clips_fit_what_is_given(model, worlds):
     pictures = [frames for frames, _, _ in true_clips(worlds)]
-    assert fit_to_given("i2av", model, pictures, worlds)["first_frame_within_2px"]["share"] == 1.0
+    assert measure_task("i2av", model, pictures, worlds)["first_frame_within_2px"]["share"] == 1.0
     moved = [torch.roll(frames, 5, dims=2) for frames in pictures]
-    assert fit_to_given("i2av", model, moved, worlds)["first_frame_within_2px"]["share"] == 0.0
+    assert measure_task("i2av", model, moved, worlds)["first_frame_within_2px"]["share"] == 0.0
 
 
 def test_a_jump_is_measured_in_median_frame_differences():
     steady = np.arange(10, dtype=np.float32)[:, None, None, None] * np.ones((10, 2, 2, 3), np.float32)
-    assert jump(steady, 5) == pytest.approx(1.0)
+    assert relative_jump(steady, 5) == pytest.approx(1.0)
     steady[5:] += 6
-    assert jump(steady, 5) == pytest.approx(7.0) and jump(steady, 4) == pytest.approx(1.0)
+    assert relative_jump(steady, 5) == pytest.approx(7.0) and relative_jump(steady, 4) == pytest.approx(1.0)

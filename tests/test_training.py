@@ -21,6 +21,7 @@ from duet_av.av_models.joint.avfulldit import added_cross_attention
 from duet_av.av_models.load_parts import load_codec, load_expert
 from duet_av.av_models.media import write_video
 from duet_av.av_models.parameterization import convert, to_x0
+from duet_av.av_models.schedule import SamplingSchedule
 from duet_av.av_models.training import config as training_config
 from duet_av.av_models.training import random_masks as given
 from duet_av.av_models.training.bf16 import orthogonalised_in_float32
@@ -33,9 +34,9 @@ from duet_av.bounce.measure.generate import Prompt, generate
 from duet_av.bounce.shipped import load_joint_model
 from duet_av.bounce.studies import jointdit_study
 from duet_av.bounce.training import stages as training
-from duet_av.bounce.training.binder_stage import contrast
-from duet_av.bounce.training.feature_alignment import PathAlignment, strikes_of, truth_of
-from duet_av.bounce.training.robust_binder_stage import spliced
+from duet_av.bounce.training.binder_stage import contrastive_loss
+from duet_av.bounce.training.feature_alignment import PathAlignment, path_targets, strike_targets
+from duet_av.bounce.training.robust_binder_stage import splice_sounds
 from duet_av.bounce.training.stages import train_config
 from duet_av.bounce.world.world import SECONDS, simulate
 from duet_av.commands import main
@@ -389,7 +390,7 @@ def test_jointdit_comes_out_ready_to_use(folder):
     assert model.denoiser.paths[0].mean == 1.0 and len(model.denoiser.blocks) == 2
     assert any(bool(after.modulation[1].weight.any()) for block in model.denoiser.blocks for after in block.after_attention)
     assert model.ignored_prompts("a ball", "") == ["video_prompt: this model goes by the picture; the words are left out"]
-    [clip] = generate(model, [Prompt("", "", torch.rand(40, 50, 3))], make_guidance("joint_cfg"), steps=2, shift=1.0, seed=0)
+    [clip] = generate(model, [Prompt("", "", torch.rand(40, 50, 3))], make_guidance("joint_cfg"), SamplingSchedule(2), seed=0)
     assert clip[0].shape == (8, SIZE, SIZE, 3) and clip[1].shape == (1, 8000)
 
 
@@ -424,7 +425,7 @@ def test_jointdit_trains_on_a_folder_of_videos(folder, tmp_path):
     assert load_joint_model(folder / "models/real.safetensors").card["data"] == {"videos": 4}
     align = {"path": 0, "strike": 1, "weight": 0.3}
     config = write(folder, "jointdit", data=data, stage_config=CONFIGS["jointdit"]["stage_config"] | {"align": align})
-    with pytest.raises(ValueError, match="align needs the truth about each clip"):
+    with pytest.raises(ValueError, match="align needs simulated clips"):
         train_config(config, folder=tmp_path / "aligned")
 
 
@@ -444,7 +445,7 @@ def test_a_folder_that_cannot_be_trained_on_is_one_line(folder, tmp_path, capsys
 def test_a_stage_that_needs_captions_cannot_have_a_folder(folder, capsys):
     data = {"cache": "cache", "video_codec": VIDEO_CODEC, "audio_codec": AUDIO_CODEC, "folder": "models"}
     assert main(["train", str(write(folder, "joint", data=data))]) == 2
-    assert "a folder of videos has no captions; train jointdit on it, not joint" in capsys.readouterr().err
+    assert "stage is joint, which needs captions; a folder of videos has none, train jointdit on it" in capsys.readouterr().err
     write(folder, "joint")
 
 
@@ -565,7 +566,7 @@ def test_the_binder_comes_out_ready_to_use(folder):
 def test_an_expert_is_told_no_more_than_what_happens_as_often_as_asked(folder, tmp_path):
     stage = stage_of("audio_expert", folder, tmp_path, neutral=0.25)
     torch.manual_seed(0)
-    told = stage._told(stage.words[:1].expand(4000, -1))
+    told = stage._replace_captions(stage.words[:1].expand(4000, -1))
     assert (told == stage.plain).all(1).float().mean().item() == pytest.approx(0.25, abs=0.03)
 
 
@@ -575,7 +576,7 @@ def test_attacked_sounds_are_further_from_their_picture_and_not_too_far_from_the
     latent, picture = torch.randn(16, small.AUDIO_CHANNELS, 64), F.normalize(torch.randn(16, 8), dim=-1)
     offsets, render = [], stage.codec.render
     stage.codec.render = lambda z: offsets.append(z.detach() - latent) or render(z)
-    attacked = stage._attacked(latent, picture, torch.tensor(0.1))
+    attacked = stage._attack(latent, picture, torch.tensor(0.1))
     assert max(float(offset.square().mean((1, 2)).sqrt().max()) for offset in offsets) <= stage.far * 1.001
     embed = partial(stage.model.embed_audio, sample_rate=16_000)
     own = ((embed(render(latent)) - embed(attacked)) * picture).sum(-1)
@@ -587,7 +588,7 @@ def test_a_spliced_sound_holds_two_clips_of_other_balls():
     kinds = torch.tensor([0, 0, 1, 1])
     waves = torch.tensor([1.0, 2.0, 3.0, 4.0])[:, None, None].expand(4, 1, 1000)
     torch.manual_seed(0)
-    made = spliced(waves, kinds)
+    made = splice_sounds(waves, kinds)
     for row in range(4):
         ends = {round(float(made[row, 0, at])) for at in (0, -1)}
         assert row + 1 in ends and len(ends) == 2
@@ -597,13 +598,13 @@ def test_a_spliced_sound_holds_two_clips_of_other_balls():
 def test_clips_of_the_same_balls_are_not_told_apart():
     a = torch.eye(4)
     alike = torch.ones(4, 4, dtype=torch.bool)
-    assert contrast(a, a.roll(1, 0), torch.tensor(0.1), same=alike) == pytest.approx(0, abs=1e-6)
+    assert contrastive_loss(a, a.roll(1, 0), torch.tensor(0.1), same=alike) == pytest.approx(0, abs=1e-6)
 
 
 def test_what_belongs_together_costs_least():
     a = torch.eye(4)
-    low = contrast(a, a, torch.tensor(0.1))
-    assert low < 0.01 < contrast(a, a.roll(1, 0), torch.tensor(0.1))
+    low = contrastive_loss(a, a, torch.tensor(0.1))
+    assert low < 0.01 < contrastive_loss(a, a.roll(1, 0), torch.tensor(0.1))
 
 
 @pytest.mark.parametrize("stage, changed", [
@@ -623,7 +624,7 @@ def test_alignment_trains_the_towers_and_stays_out_of_the_checkpoint(folder, tmp
 
 def test_struck_is_what_the_worlds_strike():
     worlds = simulate(50, "train", seed=1)
-    struck = strikes_of(worlds, 64)
+    struck = strike_targets(worlds, 64)
     for clip in range(50):
         times = worlds.contact_time[clip][worlds.contact_time[clip] < SECONDS]
         materials = worlds.material[clip, worlds.contact_ball[clip, : len(times)]]
@@ -647,18 +648,18 @@ def test_what_has_no_joint_block_is_trained_and_sampled_without_alignment(folder
     aligned = CONFIGS["jointdit"]["stage_config"] | {"align": {"path": 0, "strike": 1, "weight": 0.3}}
     none = jointdit_study.ARMS["without Joint Block"]
     out = folder / "models/apart.safetensors"
-    settings = jointdit_study.changed({"stage_config": aligned}, none)["stage_config"]
+    settings = jointdit_study.arm_config({"stage_config": aligned}, none)["stage_config"]
     train_config(write(folder, "jointdit", stage_config=settings), folder=tmp_path, out=out)
     assert len(load_joint_model(out).denoiser.blocks) == 0
     config = write(folder, "jointdit", stage_config=aligned | {"joint": aligned["joint"] | none})
-    with pytest.raises(ValueError, match="align looks at Joint Blocks 0 and 1, of which there are 0"):
+    with pytest.raises(ValueError, match="align names Joint Blocks 0 and 1, the model has 0"):
         train_config(config, folder=tmp_path / "aligned")
 
 
 def test_alignment_is_with_the_worlds_own_paths():
     """Told the truth, a head that reads it has no error but the attributes'; told another clip's, it has."""
     worlds = simulate(3, "train", seed=1)
-    places, kinds, exists = truth_of(worlds)
+    places, kinds, exists = path_targets(worlds)
     assert places.shape == (3, 9, 2, 4, 2)
     clip, ball, frame = 1, 0, 14  # frame 14 is the second of the four in latent frame 4
     assert places[clip, 4, ball, 1].tolist() == pytest.approx((2 * worlds.position[clip, ball, frame] - 1).tolist())
@@ -732,7 +733,7 @@ def test_a_run_that_goes_on_from_what_is_not_there_says_so_before_it_encodes(fol
     path = write(folder, "joint", start="models/never.safetensors", data=CONFIGS["joint"]["data"] | {"cache": "new"})
     assert main(["train", str(path)]) == 2
     said = capsys.readouterr().err.splitlines()
-    assert said[-1].endswith("never.safetensors, which is not there; train it first, or leave start out")
+    assert said[-1].endswith("never.safetensors, which does not exist; train it first, or leave start out")
     assert not (folder / "new").exists()
     write(folder, "joint")
 

@@ -1,6 +1,6 @@
-"""Balls in a picture: saturated spots before a grey scene, followed from frame to frame by their hue.
+"""Detects balls as saturated spots on a grey background and tracks them from frame to frame by hue.
 
-Made for Bounce: grey background, few balls, no two of one colour. Lengths are fractions of the picture's width.
+Made for Bounce: grey background, few balls, all of different colours. Lengths are fractions of the frame width.
 """
 
 from __future__ import annotations
@@ -8,19 +8,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 HUES = {"red": 0.0, "yellow": 56.0, "green": 123.0, "cyan": 186.0, "blue": 234.0, "purple": 296.0}  # degrees
-COLOURED = 0.14  # chroma (largest minus smallest of r, g, b) from which a pixel belongs to a ball
-VIVID = 0.30  # a ball has some pixel of at least this chroma
-FULL = 0.28  # chroma from which a pixel counts fully
-SAME_HUE = np.cos(np.radians(40))  # neighbouring pixels further apart in hue belong to different balls
-SMALLEST_AREA = 14 / 64**2  # a spot below is no ball; the smallest ball covers 50 / 64²
-SEEN_SHARE = 0.25  # a colour seen in fewer of the frames is a flicker, not a ball
+COLOURED = 0.14  # smallest chroma (maximum minus minimum of r, g, b) of a pixel of a ball
+VIVID = 0.30  # smallest peak chroma of a ball
+FULL = 0.28  # chroma at which the weight of a pixel reaches 1
+SAME_HUE = np.cos(np.radians(40))  # neighbouring pixels whose hues differ by more belong to different balls
+SMALLEST_AREA = 14 / 64**2  # smaller spots are ignored; the smallest ball covers 50 / 64²
+SEEN_SHARE = 0.25  # colours in a smaller share of the frames are ignored
 
 
 @dataclass(frozen=True)
 class Spots:
-    """Every spot of every frame, [S] each: frame index, centre [S, 2], radius, area, hue (unit complex), colour index."""
+    """All spots of all frames, [S] each: frame index, centre [S, 2], radius, area, hue (unit complex), colour index."""
 
     frame: np.ndarray
     centre: np.ndarray
@@ -32,7 +33,7 @@ class Spots:
 
 @dataclass(frozen=True)
 class Track:
-    """One ball through a clip. `centre` [F, 2] (x, y) and `radius` [F] are NaN where it is not seen."""
+    """One ball over a clip. `centre` [F, 2] (x, y) and `radius` [F] are NaN in frames without it."""
 
     colour: str
     centre: np.ndarray
@@ -43,33 +44,33 @@ class Track:
         return np.isfinite(self.radius)
 
 
-def find_spots(frames) -> Spots:
-    """The balls of each frame of `frames` [F, H, W, 3] in 0..1."""
+def find_spots(frames: np.ndarray | Tensor) -> Spots:
+    """Finds the balls in each frame of `frames` [F, H, W, 3] in 0..1. Raises ValueError if the shape differs."""
     frames = np.asarray(frames, np.float32)
     if frames.ndim != 4 or frames.shape[-1] != 3:
-        raise ValueError(f"frames are [F, H, W, 3], not {frames.shape}")
+        raise ValueError(f"frames have shape {frames.shape}; use [F, H, W, 3]")
     chroma = frames.max(-1) - frames.min(-1)
     mask = chroma > COLOURED
     pixel = np.stack(np.nonzero(mask))
     red, green, blue = frames[mask].T
     vector = red - (green + blue) / 2 + 1j * np.sqrt(0.75) * (green - blue)
     hue = vector / np.maximum(np.abs(vector), 1e-6)
-    return _gather(pixel, chroma[mask], hue, _components(mask, pixel, hue), frames.shape[2])
+    return _measure_spots(pixel, chroma[mask], hue, _components(mask, pixel, hue), frames.shape[2])
 
 
-def ball_count(spots: Spots, frames: int) -> np.ndarray:
-    """How many balls each frame shows, [F]."""
+def count_balls(spots: Spots, frames: int) -> np.ndarray:
+    """Counts the balls in each frame. Returns [F]."""
     return np.bincount(spots.frame, minlength=frames)[:frames]
 
 
-def follow(spots: Spots, frames: int) -> list[Track]:
-    """One track per colour that is seen in enough frames, the most often seen first; in each frame the largest spot."""
+def track_balls(spots: Spots, frames: int) -> list[Track]:
+    """Returns one track per colour that is in enough frames, most frames first. Each frame uses the largest spot."""
     tracks = []
     for index, colour in enumerate(HUES):
         mine = np.flatnonzero(spots.colour == index)
         if len(np.unique(spots.frame[mine])) < max(SEEN_SHARE * frames, 2):
             continue
-        mine = mine[np.argsort(spots.area[mine])]  # a larger one overwrites a smaller one below
+        mine = mine[np.argsort(spots.area[mine])]  # larger spots overwrite smaller ones below
         centre, radius = np.full((frames, 2), np.nan), np.full(frames, np.nan)
         centre[spots.frame[mine]], radius[spots.frame[mine]] = spots.centre[mine], spots.radius[mine]
         tracks.append(Track(colour, centre, radius))
@@ -77,7 +78,7 @@ def follow(spots: Spots, frames: int) -> list[Track]:
 
 
 def _components(mask: np.ndarray, pixel: np.ndarray, hue: np.ndarray) -> np.ndarray:
-    """Which spot each coloured pixel belongs to, by spreading the smallest label over neighbours of like hue."""
+    """Labels each coloured pixel with its spot, by spreading the smallest label over neighbours of similar hue."""
     number = np.full(mask.shape, -1)
     number[mask] = np.arange(pixel.shape[1])
     labels = np.arange(pixel.shape[1])
@@ -93,7 +94,7 @@ def _components(mask: np.ndarray, pixel: np.ndarray, hue: np.ndarray) -> np.ndar
 
 
 def _neighbours(number: np.ndarray, dy: int, dx: int) -> np.ndarray:
-    """Pairs of coloured pixels of one frame that lie (dy, dx) apart, [2, pairs]."""
+    """Returns the pairs of coloured pixels of one frame that are (dy, dx) apart, [2, pairs]."""
     height, width = number.shape[1:]
     left, right = max(-dx, 0), width - max(dx, 0)
     a = number[:, : height - dy, left:right]
@@ -102,7 +103,7 @@ def _neighbours(number: np.ndarray, dy: int, dx: int) -> np.ndarray:
     return np.stack([a[both], b[both]])
 
 
-def _gather(pixel: np.ndarray, chroma: np.ndarray, hue: np.ndarray, spot: np.ndarray, width: int) -> Spots:
+def _measure_spots(pixel: np.ndarray, chroma: np.ndarray, hue: np.ndarray, spot: np.ndarray, width: int) -> Spots:
     frame, y, x = pixel
     n = int(spot.max()) + 1 if len(spot) else 0
     weight = np.minimum(chroma / FULL, 1)

@@ -1,28 +1,34 @@
-"""When a ball touches the floor or a wall, from its path alone: where a ballistic path has a kink.
+"""Finds contacts with the floor and the walls from the path of a ball.
 
-Across, a free ball moves on a straight line, and down on a parabola of known curvature; a ball at rest stays where it
-is. The path is cut into as few such pieces as explain it (optimal partitioning, Jackson et al. 2005), each axis by
-itself, and a contact is where two pieces meet with velocities that differ abruptly.
+A free ball moves horizontally on a straight line and vertically on a parabola of known curvature; a ball at rest does not
+move. Each axis of the path is split into the pieces of least total cost (optimal partitioning, Jackson et al. 2005). A
+contact is a boundary of two pieces at which the velocity changes abruptly.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from .balls import Track
 
-GRAVITY = 250 / 64  # widths per second², Bounce's own
-PIECE_COST = 3.0 / 64**2  # squared widths of error that one more piece must explain
-KINK = 18 / 64  # widths per second: a smaller change of velocity is no contact
-SAME_CONTACT = 1.6  # frames: two kinks closer are one contact
-JUMP = 14 / 64  # widths: a ball that is further from where its neighbours have it was not followed
+Time = TypeVar("Time", float, np.ndarray)
+
+GRAVITY = 250 / 64  # frame widths per second², as in the simulator
+PIECE_COST = 3.0 / 64**2  # cost of one more piece, in squared frame widths
+KINK = 18 / 64  # smallest change of velocity at a contact, in frame widths per second
+SAME_CONTACT = 1.6  # frames: kinks that are closer together count as one contact
+JUMP = 14 / 64  # frame widths: positions further from the local median are tracking errors
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Frames `first` .. `last` (inclusive): place(t) = place + velocity·t + ½·acceleration·t², t in frames."""
+    """One piece of a path on one axis, for frames `first` to `last` inclusive.
+
+    position(t) = place + velocity·t + ½·acceleration·t² in frame widths, with t in frames.
+    """
 
     first: int
     last: int
@@ -30,24 +36,24 @@ class Piece:
     velocity: float
     acceleration: float
 
-    def at(self, t):
+    def at(self, t: Time) -> Time:
         return self.place + self.velocity * t + 0.5 * self.acceleration * t * t
 
-    def speed(self, t):
+    def speed(self, t: Time) -> Time:
         return self.velocity + self.acceleration * t
 
 
 @dataclass(frozen=True)
 class Motion:
-    """A ball's path: contact times in seconds (sorted) and the pieces between contacts, across and down."""
+    """The path of a ball: sorted contact times in seconds, and the pieces between contacts on the x axis and the y axis."""
 
     contacts: np.ndarray
     across: list[Piece]
     down: list[Piece]
 
 
-def motion(track: Track, fps: float) -> Motion:
-    """The contacts and the ballistic pieces of one ball."""
+def fit_motion(track: Track, fps: float) -> Motion:
+    """Fits the contacts and the ballistic pieces of one ball."""
     x, y = (_without_jumps(track.centre[:, axis]) for axis in (0, 1))
     gravity = GRAVITY / fps**2
     kinks_x, kinks_y = _kinks(x, 0.0, KINK / fps), _kinks(y, gravity, KINK / fps)
@@ -56,13 +62,13 @@ def motion(track: Track, fps: float) -> Motion:
     return Motion(times / fps, _between(x, kinks_x, 0.0), _between(y, kinks_y, gravity))
 
 
-def contacts(tracks: list[Track], fps: float) -> np.ndarray:
-    """The contacts of all balls of a clip in seconds, sorted."""
-    return np.sort(np.concatenate([motion(track, fps).contacts for track in tracks])) if tracks else np.zeros(0)
+def find_contacts(tracks: list[Track], fps: float) -> np.ndarray:
+    """Returns the sorted contact times in seconds of all balls of a clip."""
+    return np.sort(np.concatenate([fit_motion(track, fps).contacts for track in tracks])) if tracks else np.zeros(0)
 
 
-def turns(path: Motion) -> list[tuple[int, float]]:
-    """Each of a path's contacts: along which axis the ball turns (0 across, 1 down), and its place on it then, in widths."""
+def find_turns(path: Motion) -> list[tuple[int, float]]:
+    """Returns each contact of a path: the axis (0 for x, 1 for y) and the position on that axis in frame widths."""
     found = []
     for axis, pieces in enumerate((path.across, path.down)):
         for before, after in zip(pieces, pieces[1:]):
@@ -71,13 +77,13 @@ def turns(path: Motion) -> list[tuple[int, float]]:
     return found
 
 
-def residual(track: Track, fps: float) -> np.ndarray:
-    """How far the ball is from its ballistic path between contacts in each frame where it is seen, in widths, [≤ F]."""
-    return distances(track, motion(track, fps))
+def path_residuals(track: Track, fps: float) -> np.ndarray:
+    """Fits a path and returns the distances to it in frame widths, one for each frame in which the ball is visible."""
+    return distances_to_path(track, fit_motion(track, fps))
 
 
-def distances(track: Track, path: Motion) -> np.ndarray:
-    """The same, of a `path` that is known."""
+def distances_to_path(track: Track, path: Motion) -> np.ndarray:
+    """Returns the distances to a fitted path in frame widths, one for each frame in which the ball is visible."""
     squares = np.zeros(len(track.centre))
     for axis, pieces in ((0, path.across), (1, path.down)):
         for piece in pieces:
@@ -86,8 +92,8 @@ def distances(track: Track, path: Motion) -> np.ndarray:
     return np.sqrt(squares[track.seen])
 
 
-def fit(z: np.ndarray, first: int, last: int, gravity: float) -> Piece:
-    """The free path (or rest, where that explains a fall's end better) nearest to z[first .. last], by least squares."""
+def _fit_piece(z: np.ndarray, first: int, last: int, gravity: float) -> Piece:
+    """Fits free motion to z[first .. last] by least squares. With gravity, fits rest instead if its error is smaller."""
     t = np.arange(first, last + 1)[np.isfinite(z[first : last + 1])]
     free = _line(t, z[t] - 0.5 * gravity * t * t)
     piece = Piece(first, last, *free, gravity)
@@ -105,7 +111,7 @@ def _line(t: np.ndarray, z: np.ndarray) -> tuple[float, float]:
 
 
 def _without_jumps(z: np.ndarray) -> np.ndarray:
-    """Places far from the median of five are unseen: the wrong spot was followed there."""
+    """Sets positions far from the median of five frames to NaN: the wrong spot was tracked there."""
     padded = np.pad(z, 2, constant_values=np.nan)
     around = np.lib.stride_tricks.sliding_window_view(padded, 5)
     seen = np.isfinite(around)
@@ -115,7 +121,7 @@ def _without_jumps(z: np.ndarray) -> np.ndarray:
 
 
 def _kinks(z: np.ndarray, gravity: float, smallest: float) -> list[float]:
-    """Times in frames at which the path turns abruptly: upwards where there is gravity, either way where there is none."""
+    """Returns the times in frames of abrupt changes of velocity: upwards with gravity, a change of sign without."""
     pieces = _partition(z, gravity)
     found = []
     for before, after in zip(pieces, pieces[1:]):
@@ -127,12 +133,12 @@ def _kinks(z: np.ndarray, gravity: float, smallest: float) -> list[float]:
 
 
 def _partition(z: np.ndarray, gravity: float) -> list[Piece]:
-    """Cut z [F] into the pieces of least total squared error plus PIECE_COST each."""
+    """Splits z [F] into the pieces of least total squared error plus PIECE_COST per piece."""
     t = np.flatnonzero(np.isfinite(z))
     n = len(t)
     if n < 2:
         return []
-    cost = _costs(t.astype(float), z[t], gravity)
+    cost = _piece_costs(t.astype(float), z[t], gravity)
     best, came = np.full(n + 1, np.inf), np.zeros(n + 1, int)
     best[0] = 0
     for end in range(2, n + 1):
@@ -142,14 +148,14 @@ def _partition(z: np.ndarray, gravity: float) -> list[Piece]:
     cuts = [n]
     while cuts[-1]:
         cuts.append(came[cuts[-1]])
-    return [fit(z, t[a], t[b - 1], gravity) for a, b in zip(cuts[:0:-1], cuts[-2::-1])]
+    return [_fit_piece(z, t[a], t[b - 1], gravity) for a, b in zip(cuts[:0:-1], cuts[-2::-1])]
 
 
-def _costs(t: np.ndarray, z: np.ndarray, gravity: float) -> np.ndarray:
-    """Squared error of the best piece over points i .. j − 1, [n, n + 1], from running sums."""
+def _piece_costs(t: np.ndarray, z: np.ndarray, gravity: float) -> np.ndarray:
+    """Returns the squared error of the best piece over points i .. j − 1 as [n, n + 1], computed from running sums."""
     fallen = z - 0.5 * gravity * t * t
 
-    def between(values):
+    def between(values: np.ndarray) -> np.ndarray:
         running = np.concatenate([[0.0], np.cumsum(values)])
         return running[None, :] - running[:-1, None]
 
@@ -164,14 +170,14 @@ def _costs(t: np.ndarray, z: np.ndarray, gravity: float) -> np.ndarray:
 
 
 def _meeting(before: Piece, after: Piece) -> float:
-    """The time in frames, between the last frame of one piece and the first of the next, where they come nearest."""
+    """Returns the time in frames, between two pieces, at which they are closest."""
     low, high = before.last, after.first
     t = np.linspace(low, high, 33)
     return float(t[np.abs(before.at(t) - after.at(t)).argmin()])
 
 
 def _between(z: np.ndarray, kinks: list[float], gravity: float) -> list[Piece]:
-    """One piece from each contact to the next."""
+    """Fits one piece from each contact to the next."""
     edges = [0, *(int(np.ceil(k)) for k in kinks), len(z)]
     spans = [(a, b - 1) for a, b in zip(edges, edges[1:]) if b > a and np.isfinite(z[a:b]).any()]
-    return [fit(z, a, b, gravity) for a, b in spans]
+    return [_fit_piece(z, a, b, gravity) for a, b in spans]

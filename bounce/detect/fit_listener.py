@@ -1,4 +1,4 @@
-"""Fit the listener (`listener.py`) on true training clips: `python -m duet_av.bounce.detect.fit_listener`."""
+"""Fits the classifier of `listener.py` on simulated training clips: `python -m duet_av.bounce.detect.fit_listener`."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from ..world.world import MATERIALS, SECONDS, SIZES, Worlds, simulate
 from . import listener
 
 CLIPS, SEED = 3000, 90_000
-NOISE_DB = (-70, -30)  # white noise below each clip's peak, so that nothing hangs on what is inaudible
-LATE = 0.004  # seconds by which a strike's time may be off
-CLEAREST = 0.5  # strikes that weigh less teach nothing
+NOISE_DB = (-70, -30)  # level of added white noise relative to the peak; makes the fit ignore inaudible detail
+TIME_ERROR = 0.004  # largest error in seconds that is added to the onset times
+MIN_WEIGHT = 0.5  # strikes with a smaller weight are left out
 DIGITS = 3
 
 
 def main() -> None:
     require_checkout("fit_listener")
-    features, kinds = true_strikes(simulate(CLIPS, "train", SEED), np.random.default_rng(0))
+    features, kinds = collect_strikes(simulate(CLIPS, "train", SEED), np.random.default_rng(0))
     fitted = listener.fit_discriminant(features, kinds)
     numbers = {"weight": fitted.weight.round(DIGITS).tolist(), "bias": fitted.bias.round(DIGITS).tolist()}
     listener.PARAMETERS.write_text(json.dumps(numbers) + "\n")
 
 
-def true_strikes(worlds: Worlds, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Features [K, D] and kinds [K] of every clear contact of `worlds`, roughened a little."""
+def collect_strikes(worlds: Worlds, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the features [K, D] and kinds [K] of all distinct contacts of `worlds`, with noise and time errors added."""
     order = {kind: index for index, kind in enumerate(listener.KINDS)}
     features, kinds = [], []
     for row, wave in enumerate(render_sound(worlds)):
         struck = worlds.contact_time[row] < SECONDS
-        times = worlds.contact_time[row][struck] + rng.uniform(-LATE, LATE, struck.sum())
-        added, weight = listener.strike_features(_noisy(wave, rng), SAMPLE_RATE, times)
-        clear = weight >= CLEAREST
+        times = worlds.contact_time[row][struck] + rng.uniform(-TIME_ERROR, TIME_ERROR, struck.sum())
+        added, weight = listener.strike_features(_add_noise(wave, rng), SAMPLE_RATE, times)
+        clear = weight >= MIN_WEIGHT
         features.append(added[clear])
         for ball in worlds.contact_ball[row][struck][clear]:
             kinds.append(order[MATERIALS[worlds.material[row, ball]], SIZES[worlds.size[row, ball]]])
     return np.concatenate(features), np.array(kinds)
 
 
-def _noisy(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _add_noise(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     level = 10 ** (rng.uniform(*NOISE_DB) / 20) * np.abs(wave).max()
     return wave + level * rng.standard_normal(len(wave)).astype(np.float32)
 

@@ -1,8 +1,9 @@
-"""What is heard being struck: the material and size of each strike, and of a whole clip.
+"""Classifies the material and size of balls from the audio of a clip.
 
-A strike's features are levels in bands of a third of an octave, in what its first and second 60 ms add to what rang
-before. A linear discriminant (Fisher 1936, shrunk covariance) over the eight kinds of ball was fitted on true clips of
-the training split by `python -m duet_av.bounce.detect.fit_listener`; its numbers are in `listener.json`.
+The features of a strike are band levels (20 bands of equal frequency ratio) of the energy that its first and second 60 ms
+add to the energy before it. The classifier is a linear discriminant (Fisher 1936, shrunk covariance) over the eight kinds
+of ball. `python -m duet_av.bounce.detect.fit_listener` fitted it on simulated clips of the training split; its parameters
+are in `listener.json`.
 """
 
 from __future__ import annotations
@@ -15,24 +16,25 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 MATERIALS = ("metal", "wood", "glass", "rubber")
 SIZES = ("small", "large")
 KINDS = tuple((material, size) for material in MATERIALS for size in SIZES)
 
 PARAMETERS = Path(__file__).with_name("listener.json")
-START, LENGTH = 0.004, 0.060  # seconds after the strike: past the click; two of these end before the next strike
+START, LENGTH = 0.004, 0.060  # seconds: windows begin after the click, and two of them end before the next strike
 BANDS, LOWEST_HZ, HIGHEST_HZ = 20, 85.0, 7600.0
 RANGE_DB = 25.0
 SHRINKAGE = 0.3
-CLEAR = 2.5  # a strike that adds this many times what rang before, in the loudest band, is taken at its word
-LEAST_LIKELY = -20.0  # so that no single strike decides everything
-ANOTHER_BALL = 6.0  # log-likelihood that a second kind of ball must add to be heard
+CLEAR = 2.5  # ratio of added to previous energy, in the loudest band, at which the weight of a strike reaches 1
+LEAST_LIKELY = -20.0  # lower bound of a log-likelihood, so that no single strike dominates
+ANOTHER_BALL = 6.0  # gain in log-likelihood that a second kind of ball must reach
 
 
 @dataclass(frozen=True)
 class Discriminant:
-    """Log-odds of each of KINDS: features @ weight + bias."""
+    """A linear classifier over KINDS. Calling it returns log-probabilities: log_softmax(features @ weight + bias)."""
 
     weight: np.ndarray
     bias: np.ndarray
@@ -42,10 +44,11 @@ class Discriminant:
         return scores - np.logaddexp.reduce(scores, axis=-1, keepdims=True)
 
 
-def strike_features(waveform, sample_rate: int, times: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Of strikes at `times` seconds: relative levels of what each adds, early and late, [K, 2·BANDS], and weights [K].
+def strike_features(waveform: np.ndarray | Tensor, sample_rate: int, times: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Computes the features [K, 2·BANDS] and weights [K] of strikes at `times` in seconds.
 
-    A strike whose partials cancel those of the tail that it strikes over says little, and weighs less than 1.
+    waveform: [channels, samples] or [samples]. The features are the relative levels of the added energy, early and late.
+    A strike that adds little energy to the previous sound is less reliable, and its weight is below 1.
     """
     wave = np.asarray(waveform, np.float32)
     wave = wave.mean(0) if wave.ndim == 2 else wave
@@ -63,16 +66,18 @@ def strike_features(waveform, sample_rate: int, times: Sequence[float]) -> tuple
     return np.array(rows).reshape(len(rows), 2 * BANDS), np.array(weights)
 
 
-def hear(waveform, sample_rate: int, times: Sequence[float], balls: int = 2) -> list[tuple[str, str]]:
-    """The kinds (material, size) of the at most `balls` balls that best explain all strikes at `times`; none without.
+def classify_strikes(
+    waveform: np.ndarray | Tensor, sample_rate: int, times: Sequence[float], balls: int = 2
+) -> list[tuple[str, str]]:
+    """Finds the kinds (material, size) of at most `balls` balls that best explain all strikes at `times` in seconds.
 
-    Every strike is taken for whichever of the chosen kinds fits it best; a second kind must improve the total
-    log-likelihood by ANOTHER_BALL, so two balls alike, or one ball, are one kind.
+    Each strike is assigned to the best-fitting of the selected kinds. A second kind must increase the total
+    log-likelihood by ANOTHER_BALL. Two balls of the same kind give one kind. Without strikes, the list is empty.
     """
     if not len(times) or balls < 1:
         return []
     features, weight = strike_features(waveform, sample_rate, times)
-    likelihood = np.maximum(discriminant()(features), LEAST_LIKELY) * weight[:, None]
+    likelihood = np.maximum(load_discriminant()(features), LEAST_LIKELY) * weight[:, None]
     best, chosen = -np.inf, ()
     for number in range(1, min(balls, len(times)) + 1):
         for kinds in combinations(range(len(KINDS)), number):
@@ -83,7 +88,7 @@ def hear(waveform, sample_rate: int, times: Sequence[float], balls: int = 2) -> 
 
 
 def fit_discriminant(features: np.ndarray, kind: np.ndarray) -> Discriminant:
-    """Linear discriminant with equal priors of `features` [N, D] and indices into KINDS [N]."""
+    """Fits a linear discriminant with equal priors to `features` [N, D]; `kind` [N] are indices into KINDS."""
     means = np.stack([features[kind == k].mean(0) for k in range(len(KINDS))])
     centred = features - means[kind]
     covariance = centred.T @ centred / len(features)
@@ -93,14 +98,14 @@ def fit_discriminant(features: np.ndarray, kind: np.ndarray) -> Discriminant:
 
 
 @lru_cache(maxsize=1)
-def discriminant() -> Discriminant:
-    """The fitted one."""
+def load_discriminant() -> Discriminant:
+    """Loads the fitted parameters from `listener.json`."""
     numbers = json.loads(PARAMETERS.read_text())
     return Discriminant(np.array(numbers["weight"]), np.array(numbers["bias"]))
 
 
 def _bands(piece: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Energies of one windowed piece in overlapping triangular bands of equal ratio, [BANDS]."""
+    """Computes the energies of one windowed piece in overlapping triangular bands of equal frequency ratio, [BANDS]."""
     size = 4 * len(piece)
     power = np.abs(np.fft.rfft(piece * np.hanning(len(piece)), size)) ** 2
     return _triangles(size, sample_rate) @ power

@@ -1,9 +1,9 @@
-"""Whether balls move as balls do, by what is seen alone: six laws, each kept or broken by a clip.
+"""Measures from the frames whether balls move physically: six laws, each of which a clip satisfies or violates.
 
-Gravity: a ball in flight falls with the world's acceleration. Flight: between contacts it stays on one such path.
-Contact: it turns where it meets the floor or a wall, and nowhere else. Restitution: a floor contact takes speed from it,
-never gives any. Permanence: balls are neither born nor lost. Continuity: a ball is never where it could not have come from
-the frame before. A law that nothing was seen of is not kept: a still picture obeys none that is about motion.
+gravity: balls in flight accelerate as in the simulator. flight: between contacts, balls stay on a ballistic path.
+contact: balls change direction at the floor and the walls only. restitution: a floor contact never increases the speed.
+permanence: the number of balls is constant. continuity: balls never move too far between two frames.
+A law without any measurement counts as violated, so a still image satisfies no law of motion.
 """
 
 from __future__ import annotations
@@ -11,28 +11,31 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
-from .balls import Track, ball_count, find_spots, follow
-from .contacts import GRAVITY, Motion, Piece, distances, motion, turns
+from .balls import Track, count_balls, find_spots, track_balls
+from .contacts import GRAVITY, Motion, Piece, distances_to_path, find_turns, fit_motion
 
-FLOOR, WALLS = 60 / 64, (3 / 64, 61 / 64)  # widths: Bounce's own
-ON_THE_FLOOR = 2 / 64  # widths: how near a ball that rests on it may be seen
-CONTACT_OFF = 2 / 64  # widths: how far from floor or wall a turn may be seen
-SHORTEST_FLIGHT = 6  # frames from which an acceleration can be measured
-GRAVITY_OFF = 0.15  # of the true acceleration
-FLIGHT_OFF = 1.0 / 64  # widths, median over a clip's frames
-GAIN = 1.1  # a contact measured from two frames on either side may look this much too elastic
-FASTEST = 6.0 / 64  # widths a frame beyond a ball's usual step
+FLOOR, WALLS = 60 / 64, (3 / 64, 61 / 64)  # frame widths, as in the simulator
+ON_THE_FLOOR = 2 / 64  # frame widths: tolerance for a ball at rest on the floor
+CONTACT_OFF = 2 / 64  # frame widths: tolerance for the distance of a turn from the floor or a wall
+SHORTEST_FLIGHT = 6  # frames that are needed to measure an acceleration
+GRAVITY_OFF = 0.15  # tolerance, relative to the true acceleration
+FLIGHT_OFF = 1.0 / 64  # frame widths: tolerance for the median distance to the path
+GAIN = 1.1  # tolerance for the speed ratio, which is measured from two frames on either side
+FASTEST = 6.0 / 64  # frame widths per frame: tolerance beyond the usual step of a ball
 
 
 @dataclass(frozen=True)
 class Physics:
-    """What was measured of a clip; NaN where there was nothing to measure.
+    """The measurements of one clip; NaN where there was nothing to measure.
 
-    `gravity`: median relative error of the acceleration in flight. `flight`: median distance of balls that fly from their
-    ballistic path, in widths. `contact`: the largest distance of a turn from what could be met there, in widths.
-    `restitution`: the largest ratio of speeds after and before a floor contact. `permanence`: the share of frames with the
-    clip's usual number of balls. `continuity`: the longest unexplained step of a ball between frames, in widths.
+    gravity: median relative error of the acceleration in flight.
+    flight: median distance of flying balls to their ballistic path, in frame widths.
+    contact: largest distance of a turn from the floor or the nearest wall, in frame widths.
+    restitution: largest ratio of the speeds after and before a floor contact.
+    permanence: share of the frames with the most frequent number of balls.
+    continuity: longest step between two frames beyond the usual step, in frame widths.
     """
 
     gravity: float
@@ -44,7 +47,7 @@ class Physics:
 
     @property
     def laws(self) -> dict[str, bool]:
-        """Which of the six are kept: NaN keeps none."""
+        """Whether each of the six laws is satisfied; False where the measurement is NaN."""
         return {
             "gravity": self.gravity <= GRAVITY_OFF,
             "flight": self.flight <= FLIGHT_OFF,
@@ -56,21 +59,21 @@ class Physics:
 
     @property
     def score(self) -> int:
-        """0 to 6: laws kept."""
+        """The number of satisfied laws, 0 to 6."""
         return sum(self.laws.values())
 
 
-def physics(frames, fps: float) -> Physics:
-    """Of `frames` [F, H, W, 3] in 0..1 at `fps`."""
+def measure_physics(frames: np.ndarray | Tensor, fps: float) -> Physics:
+    """Measures the six laws on `frames` [F, H, W, 3] in 0..1."""
     spots = find_spots(frames)
-    tracks = follow(spots, len(frames))
-    counts = ball_count(spots, len(frames))
-    paths = [(track, motion(track, fps)) for track in tracks]
+    tracks = track_balls(spots, len(frames))
+    counts = count_balls(spots, len(frames))
+    paths = [(track, fit_motion(track, fps)) for track in tracks]
     usual = np.bincount(counts).argmax() if len(counts) else 0
     return Physics(
         gravity=_median([error for track, path in paths for error in _gravity_errors(track, path, fps)]),
-        flight=_median([distance for track, path in paths if _flies(path) for distance in distances(track, path)]),
-        contact=max((off for track, path in paths for off in _off_contacts(track, path)), default=np.nan),
+        flight=_median([distance for track, path in paths if _flies(path) for distance in distances_to_path(track, path)]),
+        contact=max((off for track, path in paths for off in _contact_errors(track, path)), default=np.nan),
         restitution=max((ratio for _, path in paths for ratio in _restitutions(path)), default=np.nan),
         permanence=float((counts == usual).mean()) if usual else 0.0,
         continuity=max((_longest_jump(track) for track in tracks), default=np.nan),
@@ -82,8 +85,7 @@ def _flies(path: Motion) -> bool:
 
 
 def _gravity_errors(track: Track, path: Motion, fps: float) -> list[float]:
-    """Of each flight long enough: how far off the acceleration of the parabola that fits it best is, relatively; all of
-    it where a ball hovers above the floor."""
+    """Returns the relative error of the fitted acceleration of each flight that is long enough, and 1 for a hovering ball."""
     true, errors, resting = GRAVITY / fps**2, [], FLOOR - np.nanmedian(track.radius) - ON_THE_FLOOR
     for piece in path.down:
         t = _seen(track, piece)
@@ -97,15 +99,15 @@ def _gravity_errors(track: Track, path: Motion, fps: float) -> list[float]:
     return errors
 
 
-def _off_contacts(track: Track, path: Motion) -> list[float]:
-    """Of each turn, how far from the floor (down) or the nearer wall (across) the ball is then."""
+def _contact_errors(track: Track, path: Motion) -> list[float]:
+    """Returns the distance of each turn from the floor (y axis) or from the nearer wall (x axis)."""
     radius = np.nanmedian(track.radius)
-    met = (WALLS[0] + radius, WALLS[1] - radius), (FLOOR - radius,)
-    return [min(abs(place - each) for each in met[axis]) for axis, place in turns(path)]
+    surfaces = (WALLS[0] + radius, WALLS[1] - radius), (FLOOR - radius,)
+    return [min(abs(place - each) for each in surfaces[axis]) for axis, place in find_turns(path)]
 
 
 def _restitutions(path: Motion) -> list[float]:
-    """Speed after over speed before, of each floor contact between two flights."""
+    """Returns the speed after divided by the speed before each floor contact between two flights."""
     ratios = []
     for before, after in zip(path.down, path.down[1:]):
         if before.acceleration and after.acceleration:
@@ -117,7 +119,7 @@ def _restitutions(path: Motion) -> list[float]:
 
 
 def _longest_jump(track: Track) -> float:
-    """The longest step between neighbouring frames beyond the clip's own usual largest one."""
+    """Returns the longest step between two frames minus the 75th percentile of all steps."""
     steps = np.linalg.norm(np.diff(track.centre, axis=0), axis=1)
     steps = steps[np.isfinite(steps)]
     return float(steps.max() - np.percentile(steps, 75)) if len(steps) > 3 else np.nan
@@ -128,5 +130,5 @@ def _seen(track: Track, piece: Piece) -> np.ndarray:
     return t[track.seen[t]]
 
 
-def _median(values) -> float:
+def _median(values: list[float]) -> float:
     return float(np.median(values)) if len(values) else float("nan")

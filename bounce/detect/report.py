@@ -1,6 +1,6 @@
-"""What a finished file holds: its pictures, its sound, and how often a ball's contact is heard when it is seen.
+"""Measures a video file: its length, its audio level, and how many contacts in the frames match onsets in the audio.
 
-Contacts are those of saturated balls before a grey scene (`balls.py`): right for Bounce, silent on other footage.
+Contacts are detected for saturated balls on a grey background (`balls.py`), so they are found in Bounce clips only.
 """
 
 from __future__ import annotations
@@ -16,7 +16,12 @@ from .attributes import observe
 
 @dataclass(frozen=True)
 class FileReport:
-    """Times in seconds; `peak_db` in dB below full scale, −inf for silence or no sound; counts of events."""
+    """The measurements of one file.
+
+    picture_seconds, sound_seconds: lengths of the video and the audio. peak_db: audio peak in dBFS, −inf for silence.
+    contacts, onsets, matches: numbers of contacts, of onsets, and of contacts matched to an onset.
+    offset_ms: median offset of the matches, None without any.
+    """
 
     frames: int
     picture_seconds: float
@@ -28,17 +33,17 @@ class FileReport:
     offset_ms: float | None
 
     def summary(self) -> str:
-        """One line for people."""
-        sound = f"{self.sound_seconds:.3f} s of sound, peak {self.peak_db:.1f} dBFS" if self.sound_seconds else "no sound"
-        lines = f"{self.frames} frames in {self.picture_seconds:.3f} s, {sound}"
+        """Formats the report as one line."""
+        sound = f"{self.sound_seconds:.3f} s of audio, peak {self.peak_db:.1f} dBFS" if self.sound_seconds else "no audio"
+        line = f"{self.frames} frames in {self.picture_seconds:.3f} s, {sound}"
         if not self.contacts:
-            return lines
+            return line
         offset = "" if self.offset_ms is None else f", median offset {self.offset_ms:+.0f} ms"
-        return f"{lines}; {self.contacts} contacts seen, {self.onsets} onsets heard, {self.matches} together{offset}"
+        return f"{line}; {self.contacts} contacts in the video, {self.onsets} onsets in the audio, {self.matches} matched{offset}"
 
 
 def measure_file(path: str | Path) -> FileReport:
-    """Read a video file back and measure it; errors as `media.read_video`'s."""
+    """Reads a video file and measures it. Raises the errors of `media.read_video`."""
     clip = read_video(path)
     sound, rate = clip.audio, clip.sample_rate
     heard = 0 if sound is None else sound.shape[-1]

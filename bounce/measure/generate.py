@@ -1,10 +1,9 @@
-"""Clips from a joint model for a list of prompts: sampled in batches, decoded by the codecs alone."""
+"""Generates clips with a joint model for a list of prompts, in batches."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
@@ -18,27 +17,49 @@ from ...av_models.noise import NoiseSource
 from ...av_models.sampling import sample
 from ...av_models.schedule import SamplingSchedule
 
+BATCH = 16
+
 
 @dataclass(frozen=True)
 class Prompt:
-    """Words, and the `picture` [H, W, 3] that a model which goes by one begins with."""
+    """A prompt: the text for the video and the audio, or the `picture` [H, W, 3] for an image-to-video model."""
 
     video: str
     audio: str
     picture: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class SampleInputs:
+    """Optional inputs of the sampler.
+
+    known: called with (start, stop), returns the known parts of those clips.
+    alignment: called with (start, stop), returns the alignment of those clips.
+    bad_model: the second model of autoguidance.
+    """
+
+    known: Callable[[int, int], KnownParts] | None = None
+    alignment: Callable[[int, int], Alignment] | None = None
+    bad_model: JointModel | None = None
+
+
 def generate(
     model: JointModel,
     prompts: Sequence[Prompt],
     guidance: Guidance,
+    schedule: SamplingSchedule,
     *,
+    seed: int,
+    batch: int = BATCH,
+    inputs: SampleInputs = SampleInputs(),
     on_clip: Callable[[int, int], None] | None = None,
-    **settings: Any,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Frames [F, H, W, 3] and waveform [C, samples] of each prompt, in order, of what `sampled` gives with the `settings`."""
+    """Yields frames [F, H, W, 3] in 0..1 and a waveform [C, samples] for each prompt, in order.
+
+    seed, batch, errors: as for `sample_latents`. on_clip: called with (done, total) after each clip.
+    """
     done, shape = 0, model.shape()
-    for latent in sampled(model, prompts, guidance, **settings):
+    for latent in sample_latents(model, prompts, guidance, schedule, seed=seed, batch=batch, inputs=inputs):
         for clip in zip(*model.decode(latent, shape)):
             yield clip
             done += 1
@@ -46,44 +67,40 @@ def generate(
                 on_clip(done, len(prompts))
 
 
-def sampled(
+def sample_latents(
     model: JointModel,
     prompts: Sequence[Prompt],
     guidance: Guidance,
+    schedule: SamplingSchedule,
     *,
-    steps: int,
-    shift: float,
     seed: int,
-    audio_shift: float | None = None,
-    eta: float = 0.0,
-    batch: int = 16,
-    given: Callable[[int, int], KnownParts] | None = None,
-    bad_model: JointModel | None = None,
-    alignment: Callable[[int, int], Alignment] | None = None,
+    batch: int = BATCH,
+    inputs: SampleInputs = SampleInputs(),
 ) -> Iterator[AVLatent]:
-    """Latents of the prompts, `batch` by batch; clip i has seeds seed + i for both.
+    """Yields the latents of the prompts, one batch at a time.
 
-    `given(start, stop)`: the parts that are known of clips start to stop. `bad_model`: for autoguidance.
-    `alignment(start, stop)`: what moves clips start to stop.
+    seed: random seed of the first clip. Clip i uses seed + i for both the video and the audio. batch: clips per batch.
+    Raises ValueError if the latents of `inputs.bad_model` have another size, and as `av_models.sampling.sample`.
     """
-    shape = model.shape()
+    bad_model, shape = inputs.bad_model, model.shape()
     if bad_model and bad_model.latent_shape(shape) != model.latent_shape(shape):
-        raise ValueError(f"{bad_model.name} has latents of another size than {model.name}; give a worse version of it")
+        raise ValueError(f"the latents of {bad_model.name} and {model.name} differ in size; use a worse version of {model.name}")
     for start in range(0, len(prompts), batch):
         part = prompts[start : start + batch]
-        seeds = [seed + start + i for i in range(len(part))]
+        stop = start + len(part)
+        seeds = [seed + i for i in range(start, stop)]
         yield sample(
-            PromptedModel(model.denoiser, *_texts(model, part)),
+            _with_prompts(model, part),
             NoiseSource(model.latent_shape(shape, len(part)), seeds, seeds),
             guidance,
-            SamplingSchedule(steps, shift, audio_shift, eta),
-            bad_model=PromptedModel(bad_model.denoiser, *_texts(bad_model, part)) if bad_model else None,
-            known=given(start, start + len(part)) if given else None,
-            alignment=alignment(start, start + len(part)) if alignment else None,
+            schedule,
+            bad_model=_with_prompts(bad_model, part) if bad_model else None,
+            known=inputs.known(start, stop) if inputs.known else None,
+            alignment=inputs.alignment(start, stop) if inputs.alignment else None,
         ).latent
 
 
-def _texts(model: JointModel, prompts: Sequence[Prompt]) -> tuple[AVCondition, AVCondition]:
-    """Each prompt, and as many empty ones."""
+def _with_prompts(model: JointModel, prompts: Sequence[Prompt]) -> PromptedModel:
+    """Encodes the prompts, and an empty negative prompt for each."""
     positive = AVCondition.cat([model.encode(prompt.video, prompt.audio, prompt.picture) for prompt in prompts])
-    return positive, AVCondition.cat([model.encode("", "")] * len(prompts))
+    return PromptedModel(model.denoiser, positive, AVCondition.cat([model.encode("", "")] * len(prompts)))

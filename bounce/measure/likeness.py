@@ -1,4 +1,7 @@
-"""What a binder and plain differences say of clips: counterparts of IB-VA, FVD and the motion score (JointDiT, table 4)."""
+"""Metrics in the embedding space of a binder, and frame differences.
+
+They correspond to IB-VA, FVD and the motion score of JointDiT, table 4.
+"""
 
 from __future__ import annotations
 
@@ -15,30 +18,35 @@ from .evaluate import Clip
 
 
 def likeness(clips: Sequence[Clip], true: Iterable[Clip], binder: Binder, fps: float) -> dict[str, Any]:
-    """cos of picture and sound, the Fréchet distance of pictures from those of `true` clips, both in the binder's space, and
-    the mean absolute difference of neighbouring frames in per cent of full scale; with 95 % intervals of the means."""
-    seen = _embedded_pictures(clips, binder, fps)
-    alike = (seen * _embedded_sounds(clips, binder)).sum(1)
+    """Computes three metrics, the means with 95 % intervals.
+
+    similarity: cosine similarity of the video and audio embeddings.
+    frechet: Fréchet distance of the video embeddings to those of the `true` clips; left out if there are too few clips.
+    motion: mean absolute difference of successive frames, in per cent of full scale.
+    """
+    seen = _embed_videos(clips, binder, fps)
+    alike = (seen * _embed_audios(clips, binder)).sum(1)
     motion = np.array([100 * float(np.abs(np.diff(np.asarray(frames), axis=0)).mean()) for frames, *_ in clips])
     figures = {"similarity": _mean(alike), "motion": _mean(motion)}
     if len(clips) > seen.shape[1]:
-        figures["frechet"] = round(frechet(seen, _embedded_pictures(true, binder, fps)), 4)
+        figures["frechet"] = round(frechet(seen, _embed_videos(true, binder, fps)), 4)
     return figures
 
 
 def similarity(clips: Sequence[Clip], binder: Binder, fps: float) -> np.ndarray:
-    """cos of every clip's picture and sound, [N]."""
-    return (_embedded_pictures(clips, binder, fps) * _embedded_sounds(clips, binder)).sum(1)
+    """Computes the cosine similarity of the video and audio embeddings of each clip, [N]."""
+    return (_embed_videos(clips, binder, fps) * _embed_audios(clips, binder)).sum(1)
 
 
 @torch.no_grad()
-def _embedded_pictures(clips: Iterable[Clip], binder: Binder, fps: float) -> np.ndarray:
-    """[N, D]."""
+def _embed_videos(clips: Iterable[Clip], binder: Binder, fps: float) -> np.ndarray:
+    """Returns [N, D]."""
     return torch.cat([binder.embed_video(torch.as_tensor(frames)[None], fps) for frames, *_ in clips]).numpy()
 
 
 @torch.no_grad()
-def _embedded_sounds(clips: Iterable[Clip], binder: Binder) -> np.ndarray:
+def _embed_audios(clips: Iterable[Clip], binder: Binder) -> np.ndarray:
+    """Returns [N, D]."""
     return torch.cat([binder.embed_audio(torch.as_tensor(wave)[None], rate) for _, wave, rate in clips]).numpy()
 
 

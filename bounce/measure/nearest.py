@@ -1,24 +1,26 @@
-"""How far generated clips are from the training clips: a model that only remembers would be very near."""
+"""Measures the distance of generated clips to the nearest training clip, which is small if a model memorises clips."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 import numpy as np
+from torch import Tensor
 
-from ..detect.balls import find_spots, follow
+from ..detect.balls import find_spots, track_balls
 from ..world.world import FRAMES, Worlds, simulate
 
 PIXELS = 64
 
 
 def nearest_training_clip(
-    generated: Iterable, true: Worlds, training_clips: int, training_seed: int
+    generated: Iterable[np.ndarray | Tensor], true: Worlds, training_clips: int, training_seed: int
 ) -> dict[str, float | list[float]]:
-    """Median distance of a one-ball clip's path to the nearest training path, in pixels of a 64-pixel frame.
+    """Computes the distance of the path of a ball to the nearest training path, in pixels of a 64-pixel frame.
 
-    `generated`: pictures [F, H, W, 3] in 0..1; `true`: unseen one-ball worlds, for comparison. The distance is the rms
-    over frames between ball centres; training paths are those of the same training seed, one ball each.
+    generated: frames [F, H, W, 3] in 0..1 of one-ball clips. true: one-ball worlds outside the training set, for comparison.
+    training_clips, training_seed: the training set; its one-ball clips are used.
+    The distance of two paths is the RMS over frames between the ball centres. Returns 5th percentile, median, 95th percentile.
     """
     training = simulate(training_clips, "train", training_seed)
     paths = training.position[training.count == 1, 0, :FRAMES]
@@ -30,9 +32,9 @@ def nearest_training_clip(
     }
 
 
-def _path(frames) -> np.ndarray | None:
-    """[F, 2] of the ball most often seen; None where it is missing from a frame."""
-    tracks = follow(find_spots(frames), len(frames))
+def _path(frames: np.ndarray | Tensor) -> np.ndarray | None:
+    """Returns the path [F, 2] of the most visible ball; None if it is missing from a frame."""
+    tracks = track_balls(find_spots(frames), len(frames))
     return tracks[0].centre if tracks and tracks[0].seen.all() else None
 
 
@@ -43,5 +45,5 @@ def _nearest(paths: np.ndarray, training: np.ndarray) -> np.ndarray:
 
 
 def _spread(distances: np.ndarray) -> list[float]:
-    """5th percentile, median, 95th percentile."""
+    """Returns the 5th percentile, the median and the 95th percentile."""
     return [round(float(v), 2) for v in np.percentile(distances, [5, 50, 95])]

@@ -1,19 +1,18 @@
-"""`duet eval bounce`: generate clips for prompts of a split and measure them."""
+"""The evaluation of `duet eval bounce`: generates clips for prompts of a split and measures them."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from itertools import islice
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
 from ...av_models.binders.base import Binder
-from ...av_models.guidance import GUIDANCE, make_guidance
+from ...av_models.guidance import GUIDANCE, Guidance, make_guidance
 from ...av_models.joint_model import JointModel
 from ...av_models.metrics.sheet import save_sheet
 from ...av_models.sampling import sampling_cost
@@ -23,148 +22,159 @@ from ..world.captions import captions
 from ..world.render import render
 from ..world.world import Worlds, simulate
 from .evaluate import Clip, evaluate, true_clips
-from .generate import Prompt, generate
+from .generate import Prompt, SampleInputs, generate
 from .likeness import likeness
 from .nearest import nearest_training_clip
-from .tasks import fit_to_given, given_of
+from .tasks import measure_task, task_known_parts
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Settings:
+class EvalSettings:
+    """The settings of one evaluation: which clips are generated, and how.
+
+    guidance: name of the guidance strategy. scale: its guidance scale, for both the video and the audio.
+    extra: further settings of the guidance, by name.
+    steps, shift, eta: settings of the sampler.
+    split, n, seed, balls: which prompts (see `simulate`). `seed` also selects the noise.
+    task: which parts of the simulated clips are known (see `TASKS`). known_mode: "clean" or "renoised", None: the model's own.
+    cut: disables the attention between video and audio.
+    """
+
     guidance: str
     scale: float
     steps: int
-    shift: float
+    shift: float = 1.0
     eta: float = 0.0
+    extra: Mapping[str, float] = field(default_factory=dict)
+    split: str = "val"
+    n: int = 200
+    seed: int = 0
+    balls: int | None = None
+    task: str = "t2av"
+    known_mode: str | None = None
+    cut: bool = False
 
 
-CHOSEN = {  # on validation clips: see docs/bounce.md
-    "AVFullDiT": Settings("joint_cfg", 2.5, 20, 5.0, 2.0),
-    "JointDiT": Settings("joint_cfg", 1.5, 20, 1.0, 2.0),
+DEFAULTS = {  # selected on validation clips: see docs/bounce.md
+    "AVFullDiT": EvalSettings("joint_cfg", 2.5, steps=20, shift=5.0, eta=2.0),
+    "JointDiT": EvalSettings("joint_cfg", 1.5, steps=20, shift=1.0, eta=2.0),
 }
-SHOWN = 8  # clips on a contact sheet
-GUIDED_BY = {"dual_cfg": ("", "cross_"), "stg": ("skip_",)}  # the scales that `scale` sets; in all others the prompt's
+SHEET_CLIPS = 8
+SCALES = {"dual_cfg": ("", "cross_"), "stg": ("skip_",)}  # prefixes of the scales that `scale` sets; "" for other strategies
 
 
-def chosen(model: JointModel) -> Settings:
-    """The settings for Bounce's model of the same architecture."""
-    return CHOSEN.get(model.card["architecture"], CHOSEN["AVFullDiT"])
+def default_settings(model: JointModel) -> EvalSettings:
+    """Returns the default settings for the architecture of `model`."""
+    return DEFAULTS.get(model.card["architecture"], DEFAULTS["AVFullDiT"])
 
 
 def run_eval(
     model: JointModel,
+    settings: EvalSettings,
     *,
-    guidance: str,
-    scale: float,
-    balls: int | None,
-    split: str,
-    n: int,
-    seed: int,
-    steps: int,
-    shift: float = 1.0,
-    eta: float = 0.0,
-    cut: bool = False,
-    sheet: Path | None = None,
-    nearest: bool = False,
-    task: str = "t2av",
-    way: str | None = None,
-    settings: Mapping[str, float] = MappingProxyType({}),
     bad_model: JointModel | None = None,
     binder: Binder | None = None,
+    sheet: Path | None = None,
+    nearest: bool = False,
     on_clip: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """The figures of `n` clips, for prompts of `split` that name every attribute in words of the captions.
+    """Generates `settings.n` clips and returns their figures. The result can be saved as JSON.
 
-    `scale` goes to both modalities, `settings` are further ones of the guidance, `bad_model` is the worse model of
-    autoguidance; `cut` drops every cross-modal key; `sheet` draws the first clips to a file; `nearest`
-    adds how far one-ball clips are from the nearest training clip. `task`: what is given of the true clips (see `tasks`),
-    `way`: clean or renoised, not as the model was trained; `binder`: what measures likeness (see `likeness`). The ceiling
-    is measured on the true clips of the same prompts, through the model's codecs.
+    The prompts name all attributes. An image-to-video model gets the first frames instead. The ceiling is measured on the
+    simulated clips of the same prompts, encoded and decoded by the codecs of the model.
+
+    bad_model: the second model of autoguidance.
+    binder: adds the metrics of `likeness`.
+    sheet: path of an image with the first clips and their spectrograms.
+    nearest: adds the distance of one-ball clips to the nearest training clip.
+    on_clip: called with (done, total) after each clip.
+    Raises ValueError if a setting is invalid, or for `nearest` if the card of the model names no training clips.
     """
     if nearest and "training_clips" not in model.card.get("data", {}):
-        raise ValueError(f"{model.name} was not trained as a pair: its card names no training clips to compare with")
-    worlds = simulate(n, split, seed, balls)
-    prompts = _prompts(model, worlds, seed)
-    coupling = {"a_to_v": 0.0, "v_to_a": 0.0} if cut else {}
-    strategy = make_guidance(guidance, **_defaults(guidance, scale, model) | dict(settings), **coupling)
-    strategy = model.supported(strategy, bad_model)
-    cost = sampling_cost(strategy, SamplingSchedule(steps, shift))
-    spent = _Stopwatch()
-    first = 1_000_000 * (seed + 1)
-    given = given_of(task, model, worlds, way)
-    made = spent.around(
-        generate(
-            model, prompts, strategy, steps=steps, shift=shift, eta=eta, seed=first, given=given,
-            bad_model=bad_model, on_clip=on_clip,
-        )
-    )  # fmt: skip
-    rate = model.audio_codec.sample_rate
-    clips = ((frames, wave, rate) for frames, wave in made)
+        raise ValueError(f"the card of {model.name} names no training clips; leave out the nearest training clip")
+    worlds = simulate(settings.n, settings.split, settings.seed, settings.balls)
+    prompts, fps = _make_prompts(model, worlds, settings.seed), float(model.clip.fps)
+    guidance, schedule = (
+        _make_guidance(settings, model, bad_model),
+        SamplingSchedule(settings.steps, settings.shift, eta=settings.eta),
+    )
+    cost, first_seed = sampling_cost(guidance, schedule), 1_000_000 * (settings.seed + 1)
+    inputs = SampleInputs(task_known_parts(settings.task, model, worlds, settings.known_mode), bad_model=bad_model)
+    stopwatch = _Stopwatch()
+    made = stopwatch.time_items(generate(model, prompts, guidance, schedule, seed=first_seed, inputs=inputs, on_clip=on_clip))
+    clips: Iterator[Clip] = ((frames, wave, model.audio_codec.sample_rate) for frames, wave in made)
     if sheet:
-        clips = _drawn(clips, prompts, float(model.clip.fps), sheet)
+        clips = _save_first(clips, prompts, fps, sheet)
+    task = "i2av" if model.takes_image and settings.task == "t2av" else settings.task
     kept: list[Clip] = []
-    shown = "i2av" if model.takes_image and task == "t2av" else task
-    if nearest or binder or shown != "t2av":
-        clips = _kept(clips, kept)
-    figures = evaluate(clips, worlds, _reference(model, worlds), float(model.clip.fps))
+    if nearest or binder or task != "t2av":
+        clips = _keep(clips, kept)
+    reference = true_clips(worlds, model.video_codec, model.audio_codec, model.clip.height)
+    figures = evaluate(clips, worlds, reference, fps)
     pictures = [frames for frames, *_ in kept]
     if nearest:
         figures["nearest"] = nearest_training_clip(pictures, worlds, **model.card["data"])
     if binder:
-        true = true_clips(worlds, model.video_codec, size=model.clip.height)  # its sounds are not looked at
-        figures |= likeness(kept, true, binder, float(model.clip.fps))
+        true = true_clips(worlds, model.video_codec, size=model.clip.height)  # only the frames are used
+        figures |= likeness(kept, true, binder, fps)
     return {
-        "model": model.name, "task": shown, "guidance": guidance, "scale": scale, "settings": dict(settings), "cut": cut,
-        "balls": balls, "split": split,
-        "steps": steps, "shift": shift, "eta": eta, "seed": seed, **figures,
-        **fit_to_given(shown, model, pictures, worlds), "branches_per_step": cost.branches_per_step,
-        "forwards_per_step": cost.forwards_per_step, "seconds_per_clip": round(spent.seconds / n, 3),
+        "model": model.name, "task": task, "guidance": settings.guidance, "scale": settings.scale,
+        "settings": dict(settings.extra), "cut": settings.cut, "balls": settings.balls, "split": settings.split,
+        "steps": settings.steps, "shift": settings.shift, "eta": settings.eta, "seed": settings.seed, **figures,
+        **measure_task(task, model, pictures, worlds), "branches_per_step": cost.branches_per_step,
+        "forwards_per_step": cost.forwards_per_step, "seconds_per_clip": round(stopwatch.seconds / settings.n, 3),
     }  # fmt: skip
 
 
-def _prompts(model: JointModel, worlds: Worlds, seed: int) -> list[Prompt]:
-    """Words that name every attribute, or the first frames, as the model takes them."""
+def _make_prompts(model: JointModel, worlds: Worlds, seed: int) -> list[Prompt]:
+    """Makes captions that name all attributes or, for an image-to-video model, renders the first frames."""
     if not model.takes_image:
         return [Prompt(*pair) for pair in zip(*captions(worlds, seed, drop=0.0))]
     first = render(replace(worlds, position=worlds.position[:, :, :1]), model.clip.height)[:, 0]
     return [Prompt("", "", picture) for picture in torch.from_numpy(first)]
 
 
-def _defaults(guidance: str, scale: float, model: JointModel) -> dict[str, float]:
-    """The settings of a guidance that `scale` and the model decide."""
-    known = {field.name for field in fields(GUIDANCE[guidance])} if guidance in GUIDANCE else set()
-    kinds = GUIDED_BY.get(guidance, ("",))
-    settings = {f"{modality}_{kind}scale": scale for modality in ("video", "audio") for kind in kinds}
+def _make_guidance(settings: EvalSettings, model: JointModel, bad_model: JointModel | None) -> Guidance:
+    coupling = {"a_to_v": 0.0, "v_to_a": 0.0} if settings.cut else {}
+    defaults = _default_guidance_settings(settings.guidance, settings.scale, model)
+    guidance = make_guidance(settings.guidance, **defaults | dict(settings.extra), **coupling)
+    return model.supported(guidance, bad_model)
+
+
+def _default_guidance_settings(guidance: str, scale: float, model: JointModel) -> dict[str, float]:
+    """Returns the settings of a guidance strategy that follow from `scale` and the model."""
+    names = {field.name for field in fields(GUIDANCE[guidance])} if guidance in GUIDANCE else set()
+    prefixes = SCALES.get(guidance, ("",))
+    settings: dict[str, float] = {f"{modality}_{prefix}scale": scale for modality in ("video", "audio") for prefix in prefixes}
     settings |= {"skip_block": model.denoiser.skippable // 2}
-    return {name: value for name, value in settings.items() if name in known}
+    return {name: value for name, value in settings.items() if name in names}
 
 
-def _reference(model: JointModel, worlds: Worlds) -> Iterator[Clip]:
-    return true_clips(worlds, model.video_codec, model.audio_codec, model.clip.height)
-
-
-def _drawn(clips: Iterator[Clip], prompts: list[Prompt], fps: float, path: Path) -> Iterator[Clip]:
-    """The same clips, the first of them drawn to `path`."""
-    first = list(islice(clips, SHOWN))
-    seen = [observe(*clip, fps) for clip in first]
+def _save_first(clips: Iterator[Clip], prompts: list[Prompt], fps: float, path: Path) -> Iterator[Clip]:
+    """Yields all clips, and saves a contact sheet of the first ones to `path`."""
+    first = list(islice(clips, SHEET_CLIPS))
+    observed = [observe(*clip, fps) for clip in first]
     titles = [f"{prompt.video}  ·  {prompt.audio}" for prompt in prompts[: len(first)]]
-    save_sheet(path, first, titles, [(o.contacts, o.onsets) for o in seen])
+    save_sheet(path, first, titles, [(each.contacts, each.onsets) for each in observed])
     yield from first
     yield from clips
 
 
-def _kept(clips: Iterator[Clip], kept: list[Clip]) -> Iterator[Clip]:
+def _keep(clips: Iterator[Clip], kept: list[Clip]) -> Iterator[Clip]:
+    """Yields all clips and appends them to `kept`."""
     for clip in clips:
         kept.append(clip)
         yield clip
 
 
 class _Stopwatch:
-    """Counts the seconds that an iterator takes to give its items, and not what is done with them."""
+    """Measures the time that an iterator needs to produce its items."""
 
     seconds = 0.0
 
-    def around(self, items):
+    def time_items(self, items: Iterable[T]) -> Iterator[T]:
         iterator = iter(items)
         while True:
             start = time.perf_counter()

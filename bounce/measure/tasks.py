@@ -1,4 +1,4 @@
-"""The tasks that a joint model is measured on: which part of a true clip it is given."""
+"""The tasks of `duet eval`: which parts of a simulated clip are known to the model."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ...av_models.clip_latent import When, before, encode_clip, everything, first_frame, known_where, nothing
 from ...av_models.contract import AVLatent
@@ -21,13 +22,13 @@ from ..world.sound import SAMPLE_RATE, render_sound
 from ..world.world import FPS, FRAMES, SECONDS, Worlds
 
 KEPT_SECONDS = SECONDS / 2
-NEAR = 2.0 / 64  # widths
-SEAM = 2.0  # times the median frame difference
+NEAR = 2.0 / 64  # frame widths
+MAX_SEAM_JUMP = 2.0  # multiple of the median frame difference
 
 
 @dataclass(frozen=True)
 class Task:
-    """When the picture is given, and when the sound is."""
+    """Functions of the time that select the known frames and the known samples."""
 
     video: When
     audio: When
@@ -42,13 +43,18 @@ TASKS = {
 }
 
 
-def given_of(task: str, model: JointModel, worlds: Worlds, way: str | None = None) -> Callable[[int, int], KnownParts] | None:
-    """What is given of clips start to stop of `worlds`; None where nothing is. `way`: not as the model was trained."""
+def task_known_parts(
+    task: str, model: JointModel, worlds: Worlds, mode: str | None = None
+) -> Callable[[int, int], KnownParts] | None:
+    """Returns a function of (start, stop) that encodes the known parts of those clips; None for a task without known parts.
+
+    mode: "clean" or "renoised" (see `KnownParts`); None uses the mode that the model was trained with.
+    """
     chosen, shape = TASKS[task], model.shape()
     if chosen is None:
         return None
 
-    def given(start: int, stop: int) -> KnownParts:
+    def known_parts(start: int, stop: int) -> KnownParts:
         part = worlds[start:stop]
         pictures = torch.from_numpy(render(part, model.clip.height)[:, :FRAMES])
         sounds = torch.from_numpy(render_sound(part))[:, None]
@@ -57,33 +63,37 @@ def given_of(task: str, model: JointModel, worlds: Worlds, way: str | None = Non
             for frames, sound in zip(pictures, sounds)
         ]
         known = known_where(model, shape, chosen.video, chosen.audio).to(model.device)
-        return KnownParts(AVLatent.cat(clips), known, way or model.known_mode)
+        return KnownParts(AVLatent.cat(clips), known, mode or model.known_mode)
 
-    return given
+    return known_parts
 
 
-def fit_to_given(task: str, model: JointModel, pictures: Sequence, worlds: Worlds) -> dict[str, Any]:
-    """How well generated `pictures` go with what was given: figures that `evaluate` does not have."""
+def measure_task(task: str, model: JointModel, pictures: Sequence[np.ndarray | Tensor], worlds: Worlds) -> dict[str, Any]:
+    """Measures how well the generated frames continue the known ones. Returns figures in addition to those of `evaluate`.
+
+    i2av: the share of clips whose first frame has the balls within 2 pixels. extend: the share of clips without a jump where
+    the known part ends. Other tasks have no such figures.
+    """
     if task == "i2av":
-        near = [_first_ball(frames, row, worlds) <= NEAR for row, frames in enumerate(pictures)]
+        near = [_first_frame_error(frames, row, worlds) <= NEAR for row, frames in enumerate(pictures)]
         return {"first_frame_within_2px": intervals.share(near)}
     if task == "extend":
         known = known_where(model, model.shape(), before(KEPT_SECONDS), nothing).video
         seam = model.video_codec.stride.frames(int(known.sum()))
         true = render(worlds, model.clip.height)[:, :FRAMES] / np.float32(255)
         kept = {"no_jump_at_seam": pictures, "no_jump_at_seam_of_true_clips": true}
-        return {name: intervals.share([jump(frames, seam) <= SEAM for frames in clips]) for name, clips in kept.items()}
+        return {name: intervals.share([relative_jump(x, seam) <= MAX_SEAM_JUMP for x in clips]) for name, clips in kept.items()}
     return {}
 
 
-def jump(frames, at: int) -> float:
-    """The mean difference between frames `at` − 1 and `at`, in medians of all such differences of the clip."""
+def relative_jump(frames: np.ndarray | Tensor, at: int) -> float:
+    """Returns the mean difference of frames `at` − 1 and `at`, divided by the median difference of successive frames."""
     difference = np.abs(np.diff(np.asarray(frames, np.float32), axis=0)).mean((1, 2, 3))
     return float(difference[at - 1] / max(np.median(difference), 1e-6))
 
 
-def _first_ball(frames, row: int, worlds: Worlds) -> float:
-    """The largest distance, in widths, of a true ball of the first frame to the nearest one that `frames` shows."""
+def _first_frame_error(frames: np.ndarray | Tensor, row: int, worlds: Worlds) -> float:
+    """Returns the largest distance in frame widths of a true ball in the first frame to the nearest detected one."""
     centres = find_spots(np.asarray(frames[:1])).centre
     true = worlds.position[row, worlds.exists[row], 0]
     if len(centres) != len(true):

@@ -1,4 +1,4 @@
-"""The runs of `duet experiment hearing`: the pair, its seeds, the looser worlds, and the paper's ablations."""
+"""The training runs of `duet experiment hearing`: the pair, its seeds, the changed audio, and the ablations of the paper."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ SEEDS = (1, 2, 3)
 
 @dataclass(frozen=True)
 class Arm:
-    """One training run: what it changes in the common settings.
+    """One training run and its changes to the common config.
 
-    `stage`: in `stage_config`; `sound`: what the model hears, "tight", "delayed" or "absent" (see `LatentSet.with_sound`).
+    stage: changes to `stage_config`. sound: the audio of the training clips, "tight", "delayed" or "absent" (see
+    `LatentSet.with_sound`).
     """
 
     name: str
@@ -23,22 +24,23 @@ class Arm:
 
     @property
     def hears(self) -> bool:
+        """Whether the model is trained with audio."""
         return self.stage.get("lambda_a", 1.0) > 0
 
 
-def deaf(batch: int) -> dict[str, Any]:
-    """The T2V-only counterpart: no row is coupled, and no loss comes from the sound."""
+def video_only(batch: int) -> dict[str, Any]:
+    """Returns the changes for the T2V-only counterpart: all rows without joint parameters, and no audio loss."""
     return {"lambda_a": 0.0, "removed_rows": batch}
 
 
-def pair(batch: int) -> list[Arm]:
-    """Hearing and not, seed by seed."""
-    return [arm for seed in SEEDS for arm in (Arm(f"t2av_{seed}", seed), Arm(f"t2v_{seed}", seed, deaf(batch)))]
+def paired_arms(batch: int) -> list[Arm]:
+    """Returns the runs with audio and without, for each seed."""
+    return [arm for seed in SEEDS for arm in (Arm(f"t2av_{seed}", seed), Arm(f"t2v_{seed}", seed, video_only(batch)))]
 
 
-def arms(batch: int) -> list[Arm]:
-    """All of them; the pair first, so that a study cut short is still a paired one."""
-    loose = [Arm(f"t2av_{sound}", sound=sound) for sound in ("delayed", "absent")]
+def all_arms(batch: int) -> list[Arm]:
+    """Returns all runs. The pair is first, so that an interrupted study has complete pairs."""
+    changed_audio = [Arm(f"t2av_{sound}", sound=sound) for sound in ("delayed", "absent")]
     ablations = [
         Arm("vanilla_rope", stage={"rope": "vanilla"}),
         Arm("expand_video", stage={"rope": "expand_video"}),
@@ -46,4 +48,4 @@ def arms(batch: int) -> list[Arm]:
         Arm("lambda_a_0.1", stage={"lambda_a": 0.1}),
         Arm("joint_blocks_2", stage={"joint_blocks": 2}),
     ]
-    return [*pair(batch), *loose, *ablations]
+    return [*paired_arms(batch), *changed_audio, *ablations]

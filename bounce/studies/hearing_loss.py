@@ -1,4 +1,4 @@
-"""What a joint model's picture has learned, by its own loss: how well it sees, and how much of that it hears."""
+"""The video loss of a joint model on validation clips, and how much it depends on the audio."""
 
 from __future__ import annotations
 
@@ -22,14 +22,18 @@ CLIPS = 128
 
 
 def validation_loss(model: JointModel, hears: bool) -> float:
-    """The mean squared error of the picture's velocity on validation clips, at fixed times and with fixed noise."""
+    """Computes the mean squared error of the video velocity on validation clips, at fixed timesteps and with fixed noise.
+
+    hears: whether the model was trained with audio; otherwise the joint parameters are removed.
+    """
     return float(_errors(model, _latents(model), CouplingKind.FULL if hears else CouplingKind.REMOVED).mean())
 
 
-def use_of_sound(model: JointModel) -> dict[str, Any]:
-    """By how many per cent that error grows where each sound comes half a clip late: {"use", "interval"}, the mean over times.
+def measure_audio_use(model: JointModel) -> dict[str, Any]:
+    """Measures how much the video error increases, in per cent, if the audio is shifted by half a clip.
 
-    Near zero where the picture does not go by what is heard; 95 % interval over clips.
+    Returns {"use", "interval"}: the mean over timesteps and its 95 % interval over clips. It is near zero if the video does
+    not depend on the audio.
     """
     clean = _latents(model)
     late = AVLatent(clean.video, clean.audio.roll(clean.audio.shape[-1] // 2, -1))
@@ -43,7 +47,7 @@ def use_of_sound(model: JointModel) -> dict[str, Any]:
 
 @torch.no_grad()
 def _errors(model: JointModel, clean: AVLatent, kind: CouplingKind) -> np.ndarray:
-    """The squared error of each validation clip's picture at each time, [clips, times]."""
+    """Computes the squared error of the video velocity of each clip at each timestep, [clips, timesteps]."""
     seen, heard = captions(_worlds(), 0)
     asked = AVCondition(model.conditioner.video_text(seen), model.conditioner.audio_text(heard))
     errors = []
@@ -62,7 +66,7 @@ def _worlds() -> Worlds:
 
 @torch.no_grad()
 def _latents(model: JointModel) -> AVLatent:
-    """The validation clips."""
+    """Encodes the validation clips."""
     worlds = _worlds()
     frames: Tensor = torch.from_numpy(render(worlds, model.clip.height)).float() / 255
     return AVLatent(model.video_codec.encode(frames), model.audio_codec.encode(torch.from_numpy(render_sound(worlds))[:, None]))

@@ -1,4 +1,4 @@
-"""Measurements as lines of JSON, so that a killed study goes on: a line that a kill cut short is dropped."""
+"""Stores measurements as lines of JSON, so that an interrupted study can be resumed."""
 
 from __future__ import annotations
 
@@ -8,29 +8,38 @@ from pathlib import Path
 from typing import Any
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a file, in order; none where there is no file. Makes its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = path.read_text() if path.exists() else ""
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        path.write_text(whole)
-    return [json.loads(line) for line in whole.splitlines()]
+class LineFile:
+    """A file with one JSON object per line. An incomplete last line, left by an interrupted run, is removed.
 
-
-class Kept:
-    """Measurements by their key: one that is there is not made again."""
+    lines: the objects of the file, in order. The folder is created if needed.
+    """
 
     def __init__(self, path: Path) -> None:
-        self.path, self.known = path, {figures.pop("key"): figures for figures in read_lines(path)}
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = path.read_text() if path.exists() else ""
+        complete = text[: text.rfind("\n") + 1]
+        if complete != text:
+            path.write_text(complete)
+        self.lines: list[dict[str, Any]] = [json.loads(line) for line in complete.splitlines()]
 
-    def figures(self, key: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        if key not in self.known:
-            self.known[key] = measure()
-            add_line(self.path, {"key": key, **self.known[key]})
-        return self.known[key]
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Appends one line to the file."""
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        self.lines.append(dict(line))
 
 
-def add_line(path: Path, facts: Mapping[str, Any]) -> None:
-    with path.open("a") as file:
-        file.write(json.dumps(facts) + "\n")
+class ResultStore:
+    """Measurements by key. A stored measurement is not repeated."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = LineFile(path)
+        self.results = {line["key"]: {k: v for k, v in line.items() if k != "key"} for line in self._file.lines}
+
+    def get(self, key: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Returns the result of `key`; calls `measure` and stores its result if there is none."""
+        if key not in self.results:
+            self.results[key] = measure()
+            self._file.add({"key": key, **self.results[key]})
+        return self.results[key]

@@ -1,4 +1,4 @@
-"""The stage that trains Bounce-Bind: pictures, sounds and captions of the same clip close, of other clips apart."""
+"""The stage that trains Bounce-Bind with a contrastive loss over the video, the audio and the captions of clips."""
 
 from __future__ import annotations
 
@@ -20,12 +20,17 @@ from ..world.sound import render_sound
 from ..world.world import FPS, FRAMES, Worlds, simulate
 
 EVERY = 4  # frames of a clip that are kept
-LOUDEST_GAIN = 30.0  # of a sound that is spoiled
+LOUDEST_GAIN = 30.0  # largest gain of an overdriven sound
 
 
 class BinderStage:
-    """Clips are rendered in pools. Noise is laid over them, up to so much that what is faint is lost in it: a binder that
-    hangs on what cannot be seen or heard is moved towards by just that."""
+    """Trains Bounce-Bind from scratch.
+
+    Clips are rendered in pools. Random noise is added to hide faint details: with a binder that relies on details that
+    cannot be seen or heard, an aligner would change just those.
+
+    config: `stage_config`. out: path of the checkpoint.
+    """
 
     rank = 0
 
@@ -37,41 +42,39 @@ class BinderStage:
 
     @lru_cache(maxsize=1)
     def worlds(self, index: int) -> Worlds:
+        """Simulates the clips of a pool."""
         return simulate(self.clips, "train", seed=index)
 
     @lru_cache(maxsize=1)
     def pool(self, index: int) -> tuple[Tensor, Tensor, list[str], list[str]]:
+        """Renders the frames, waveforms, video captions and audio captions of a pool."""
         worlds = self.worlds(index)
         frames = torch.from_numpy(render(worlds, self.size)[:, :FRAMES:EVERY].copy())
         return frames, torch.from_numpy(render_sound(worlds)), *captions(worlds, index)
 
-    def drawn(self, step: int) -> tuple[np.ndarray, Tensor, Tensor, list[str], list[str]]:
-        """A batch: its rows in the pool, pictures [B, F, H, W, 3], sounds [B, 1, samples], and what is said of either."""
+    def draw_batch(self, step: int) -> tuple[np.ndarray, Tensor, Tensor, list[str], list[str]]:
+        """Draws a batch: rows of the pool, frames [B, F, H, W, 3], waveforms [B, 1, samples], and the captions of both."""
         frames, sounds, seen, heard = self.pool(step // self.reuse)
         rows, device = batch_generator(step, 8, self.rank).integers(0, len(frames), self.batch), device_of(self.model)
         pictures, waves = frames[rows].to(device).float() / 255, sounds[rows][:, None].to(device)
         return rows, pictures, waves, [seen[row] for row in rows], [heard[row] for row in rows]
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        _, pictures, waves, seen, heard = self.drawn(step)
-        embedded = (
-            self.model.embed_video(self._noisy(pictures, self.picture_noise), FPS / EVERY),
-            self.model.embed_audio(self._noisy(waves, self.sound_noise), RATE),
-            self.model.embed_text(seen),
-            self.model.embed_text(heard),
-        )
-        spoiled = self.model.embed_audio(overdriven(waves), RATE)
-        picture, sound, of_picture, of_sound = embedded
+        _, frames, waves, video_captions, audio_captions = self.draw_batch(step)
+        video = self.model.embed_video(self._add_noise(frames, self.picture_noise), FPS / EVERY)
+        audio = self.model.embed_audio(self._add_noise(waves, self.sound_noise), RATE)
+        video_text, audio_text = self.model.embed_text(video_captions), self.model.embed_text(audio_captions)
+        negatives = self.model.embed_audio(overdrive(waves), RATE)
         temperature = self.model.temperature.exp()
         losses = {
-            "picture_sound": contrast(picture, sound, temperature, spoiled),
-            "picture_words": contrast(picture, of_picture, temperature),
-            "sound_words": contrast(of_sound, sound, temperature, spoiled),
+            "picture_sound": contrastive_loss(video, audio, temperature, negatives),
+            "picture_words": contrastive_loss(video, video_text, temperature),
+            "sound_words": contrastive_loss(audio_text, audio, temperature, negatives),
         }
-        return summed(losses)
+        return total_loss(losses)
 
-    def _noisy(self, x: Tensor, most: float) -> Tensor:
-        """Each row with as much noise as chance has it, up to `most`."""
+    def _add_noise(self, x: Tensor, most: float) -> Tensor:
+        """Adds noise to each row, with a random level up to `most`."""
         level = most * torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device)
         return x + level * torch.randn_like(x)
 
@@ -81,14 +84,17 @@ class BinderStage:
         save_checkpoint(self.out, half(model.state_dict()), card)
 
 
-def summed(losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+def total_loss(losses: dict[str, Tensor]) -> tuple[Tensor, dict[str, float]]:
+    """Returns the sum of the losses, and the values to log."""
     total = sum(losses.values())
     return total, {"loss": total.item()} | {name: loss.item() for name, loss in losses.items()}
 
 
-def overdriven(waves: Tensor) -> Tensor:
-    """Each row [C, samples] as loud as chance has it for a while, and clipped: what must not pass for it, though its partials
-    are all there. A latent that is moved too far sounds like this."""
+def overdrive(waves: Tensor) -> Tensor:
+    """Amplifies and clips a random part of each row of `waves` [B, C, samples], with a random gain.
+
+    The results are negatives for the contrastive loss. A latent that an aligner moves too far sounds like this.
+    """
     rows, samples = len(waves), waves.shape[-1]
     start, length = torch.rand(2, rows, 1, 1, device=waves.device)
     at = torch.linspace(0, 1, samples, device=waves.device)
@@ -96,14 +102,19 @@ def overdriven(waves: Tensor) -> Tensor:
     return torch.where((at >= start * 0.9) & (at < start * 0.9 + 0.1 + length), waves * gain, waves).clamp(-1, 1)
 
 
-def contrast(a: Tensor, b: Tensor, temperature: Tensor, not_b: Tensor | None = None, same: Tensor | None = None) -> Tensor:
-    """Symmetric InfoNCE of rows that belong together (arXiv 2103.00020, figure 3). `not_b`: what `a` must not be taken for.
-    `same` [rows, rows]: rows that cannot be told apart, and are not."""
+def contrastive_loss(
+    a: Tensor, b: Tensor, temperature: Tensor, negatives: Tensor | None = None, same: Tensor | None = None
+) -> Tensor:
+    """Computes the symmetric InfoNCE loss of matching rows of `a` and `b` [B, D] (arXiv 2103.00020, figure 3).
+
+    negatives: [K, D], additional negatives for the rows of `a`.
+    same: bool [B, B], pairs of rows with the same content; they are not used as negatives.
+    """
     own = torch.arange(len(a), device=a.device)
-    there, back = a @ b.T / temperature, b @ a.T / temperature
+    a_to_b, b_to_a = a @ b.T / temperature, b @ a.T / temperature
     if same is not None:
-        alike = same & (own[:, None] != own)
-        there, back = (of.masked_fill(alike, -torch.inf) for of in (there, back))
-    if not_b is not None:
-        there = torch.cat([there, a @ not_b.T / temperature], 1)
-    return (F.cross_entropy(there, own) + F.cross_entropy(back, own)) / 2
+        ignored = same & (own[:, None] != own)
+        a_to_b, b_to_a = (logits.masked_fill(ignored, -torch.inf) for logits in (a_to_b, b_to_a))
+    if negatives is not None:
+        a_to_b = torch.cat([a_to_b, a @ negatives.T / temperature], 1)
+    return (F.cross_entropy(a_to_b, own) + F.cross_entropy(b_to_a, own)) / 2

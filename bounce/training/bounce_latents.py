@@ -1,4 +1,4 @@
-"""Bounce clips as latents, encoded once and kept in a cache file."""
+"""Encodes simulated Bounce clips as latents and caches them in files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from ..world.render import render
 from ..world.sound import render_sound
 from ..world.world import Worlds, simulate
 
-CHUNK, AT_ONCE = 64, 4  # clips that are rendered together, and of these those that are encoded together: a cache holds them
+OnClip = Callable[[int, int], None] | None
+CHUNK, AT_ONCE = 64, 4  # clips that are rendered together and encoded together; small batches fit in the CPU cache
 
 
 def latent_set(
@@ -27,9 +28,13 @@ def latent_set(
     size: int,
     seed: int,
     cache: Path,
-    on_clip: Callable[[int, int], None] | None = None,
+    on_clip: OnClip = None,
 ) -> LatentSet:
-    """`clips` training clips of `seed`, encoded by the codecs given; read from `cache` where they were encoded before."""
+    """Encodes training clips with the given codecs, or reads the latents from the folder `cache` if they are there.
+
+    video_codec, audio_codec: codec files; None leaves the modality out. clips: number of clips. size: frame size in pixels.
+    seed: random seed of the clips. on_clip: called with (done, total).
+    """
     worlds = simulate(clips, "train", seed)
 
     def pictures(part: Worlds) -> Tensor:
@@ -44,8 +49,8 @@ def latent_set(
     return LatentSet(latents(video_codec, pictures), latents(audio_codec, sounds), *captions(worlds, seed), worlds)
 
 
-def _cached(codec: Path, make: Callable[[Worlds], Tensor], worlds: Worlds, name: str, cache: Path, on_clip) -> Tensor:
-    """The latents of `worlds`; a larger set begins with the same clips, so its file serves too."""
+def _cached(codec: Path, make: Callable[[Worlds], Tensor], worlds: Worlds, name: str, cache: Path, on_clip: OnClip) -> Tensor:
+    """Reads or encodes the latents of `worlds`. The file of a larger set can be used too: it begins with the same clips."""
     stem = f"{codec.stem}_{encoder_key(codec)}_{name}"
     for path in cache.glob(f"{stem}_*.safetensors"):
         if int(path.stem.rsplit("_", 1)[1]) >= len(worlds):
@@ -56,10 +61,10 @@ def _cached(codec: Path, make: Callable[[Worlds], Tensor], worlds: Worlds, name:
 
 
 @torch.no_grad()
-def _encode(codec: Path, make: Callable[[Worlds], Tensor], worlds: Worlds, on_clip) -> Tensor:
+def _encode(codec: Path, make: Callable[[Worlds], Tensor], worlds: Worlds, on_clip: OnClip) -> Tensor:
     encode, out = load_codec(codec).encode, []
     chunks = [worlds[i : i + CHUNK] for i in range(0, len(worlds), CHUNK)]
-    with ThreadPoolExecutor(1) as ahead:  # renders the next chunk while this one is encoded
+    with ThreadPoolExecutor(1) as ahead:  # renders the next chunk during encoding
         coming = ahead.submit(make, chunks[0])
         for index in range(len(chunks)):
             clips = coming.result()
@@ -68,4 +73,4 @@ def _encode(codec: Path, make: Callable[[Worlds], Tensor], worlds: Worlds, on_cl
             out.append(torch.cat([encode(part) for part in clips.split(AT_ONCE)]).half())
             if on_clip:
                 on_clip(sum(map(len, out)), len(worlds))
-    return torch.cat(out).contiguous()  # as the cache gives them
+    return torch.cat(out).contiguous()  # contiguous, as when read from the cache

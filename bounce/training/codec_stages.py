@@ -1,4 +1,4 @@
-"""Stages that train Bounce's two codecs."""
+"""The stages that train the two codecs of Bounce."""
 
 from __future__ import annotations
 
@@ -22,14 +22,17 @@ from ..world.world import Worlds, simulate
 
 VIDEO_NOTE = "Not diffusers' AutoencoderKLWan, whose 3-D convolutions two CPU cores do not train in minutes; same geometry."
 AUDIO_NOTE = "Not diffusers' AutoencoderOobleck, which two CPU cores do not train in minutes; phases by Griffin-Lim."
-LATENT_NOISE = 0.05  # keeps the decoder smooth around each latent, unless the config gives its own `latent_noise`
+LATENT_NOISE = 0.05  # noise on the latents during training, which makes the decoder smooth; `latent_noise` in the config
 LATENT_PENALTY = 1e-3
 
 
 class VideoCodecStage:
-    """Reconstruct groups of four frames: crops around balls first, whole frames for the last `whole` of the steps.
+    """Trains the video codec to reconstruct groups of four frames.
 
-    With `decoder_of`, a trained codec's decoder goes on alone: its encoder, and so every latent, stays as it is.
+    Trains on crops around balls first, and on whole frames for the last share `whole` of the steps. With `decoder_of`, only
+    the decoder of a trained codec is trained further, so that existing latents remain valid.
+
+    config: `stage_config`. steps: number of training steps. out: path of the checkpoint.
     """
 
     rank = 0
@@ -49,11 +52,12 @@ class VideoCodecStage:
 
     @lru_cache(maxsize=1)
     def pool(self, index: int) -> tuple[Worlds, np.ndarray]:
+        """Simulates and renders the clips of a pool."""
         worlds = simulate(self.clips, "train", seed=index)
         return worlds, render(worlds, self.size)
 
     def groups(self, step: int) -> Tensor:
-        """A batch [B, 4, 3, h, w] in −1..1."""
+        """Draws a batch [B, 4, 3, h, w] in −1..1."""
         worlds, frames = self.pool(step // self.reuse)
         whole = step >= self.whole_from
         batch = self.batch // 3 if whole else self.batch
@@ -66,7 +70,7 @@ class VideoCodecStage:
         return torch.from_numpy(np.stack(out)).permute(0, 1, 4, 2, 3).float() / 127.5 - 1
 
     def _crop(self, picture: np.ndarray, worlds: Worlds, row: int, frame: int, rng: np.random.Generator) -> np.ndarray:
-        """A square on the latent grid with a ball in it (a random place one time in five)."""
+        """Crops a square on the latent grid around a ball, or at a random position in one of five cases."""
         ball = rng.integers(0, worlds.count[row])
         x, y = worlds.position[row, ball, frame] * self.size + rng.uniform(-SPACE, SPACE, 2)
         if rng.random() < 0.2:
@@ -90,11 +94,14 @@ class VideoCodecStage:
             z = model.encode(torch.from_numpy(self.pool(10_000)[1][:256]).float() / 255)
             model.latent_mean.copy_(z.mean((0, 2, 3, 4)))
             model.latent_std.copy_(z.std((0, 2, 3, 4)))
-        _ship(self.out, model, "video_codec", VIDEO_NOTE, run)
+        _save_codec(self.out, model, "video_codec", VIDEO_NOTE, run)
 
 
 class AudioCodecStage:
-    """Reconstruct log-magnitude spectrograms."""
+    """Trains the audio codec to reconstruct log-magnitude spectrograms.
+
+    config: `stage_config`. steps: not used. out: path of the checkpoint.
+    """
 
     rank = 0
 
@@ -105,6 +112,7 @@ class AudioCodecStage:
 
     @lru_cache(maxsize=1)
     def pool(self, index: int) -> Tensor:
+        """Renders the waveforms of a pool, [clips, samples]."""
         return torch.from_numpy(render_sound(simulate(self.clips, "train", seed=index)))
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
@@ -123,10 +131,10 @@ class AudioCodecStage:
         z = model.encode(self.pool(10_000)[:512, None])
         model.latent_mean.copy_(z.mean((0, 2)))
         model.latent_std.copy_(z.std((0, 2)))
-        _ship(self.out, model, "audio_codec", AUDIO_NOTE, run)
+        _save_codec(self.out, model, "audio_codec", AUDIO_NOTE, run)
 
 
-def _ship(path: Path, model: nn.Module, kind: str, note: str, run: dict[str, Any]) -> None:
+def _save_codec(path: Path, model: nn.Module, kind: str, note: str, run: dict[str, Any]) -> None:
     card = {"kind": kind, "architecture": type(model).__name__, "config": model.config, "trained": True, "run": run,
             "note": note, "licence": "Apache-2.0"}  # fmt: skip
     save_checkpoint(path, half(model.state_dict()), card)

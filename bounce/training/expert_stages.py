@@ -1,4 +1,4 @@
-"""Stages that train Bounce's two experts, each on its own modality alone, with its own text encoder."""
+"""The stages that train the two experts of Bounce, each on one modality with its own text encoder."""
 
 from __future__ import annotations
 
@@ -19,8 +19,13 @@ from ..world.captions import JUST_BOUNCING, VOCABULARY
 
 
 class ExpertStage:
-    """Flow matching on one modality of a latent set; captions are dropped at random (`text_dropout`), or say no more than
-    "bouncing" (`neutral`), so that an expert can be asked for just that."""
+    """Trains an expert with flow matching on one modality of `data`.
+
+    Captions are dropped with probability `text_dropout`, and replaced by "bouncing" with probability `neutral`, so that the
+    expert supports prompts without attributes.
+
+    kind: "video_expert" or "audio_expert". config: `stage_config`. out: path of the checkpoint.
+    """
 
     rank = 0
 
@@ -43,13 +48,14 @@ class ExpertStage:
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         device = device_of(self.model)
         rows = torch.from_numpy(batch_generator(step, 3, self.rank).integers(0, len(self.data), self.batch))
-        text = self.model["text"].encode(self._told(self.words[rows]).to(device))
+        text = self.model["text"].encode(self._replace_captions(self.words[rows]).to(device))
         t = draw_time(self.batch, **self.time, device=device)
         x_t, velocity = noised(self.data[rows].to(device).float(), t)
         loss = (self.model["expert"](x_t, t, drop_text(text, self.drop)) - velocity).square().mean()
         return loss, {"loss": loss.item()}
 
-    def _told(self, words: Tensor) -> Tensor:
+    def _replace_captions(self, words: Tensor) -> Tensor:
+        """Replaces random captions by the neutral caption."""
         if not self.neutral:
             return words
         return torch.where(torch.rand(len(words), 1) < self.neutral, self.plain, words)
@@ -68,6 +74,6 @@ class ExpertStage:
 
 
 def drop_text(text: Condition, chance: float) -> Condition:
-    """Replace each row by the null condition with probability `chance`."""
+    """Replaces each row by the null condition with probability `chance`."""
     kept = (torch.rand(len(text.tokens)) >= chance).to(text.tokens.device)
     return Condition(text.tokens * kept[:, None, None], text.mask & kept[:, None])

@@ -1,8 +1,7 @@
-"""Features drawn towards what they have to know: of a picture each ball's path, colour, size and material, of a sound
-when which material is struck.
+"""Auxiliary losses on features of a block: video tokens predict the paths and attributes of the balls, audio tokens the strikes.
 
-As REPA (arXiv 2410.06940) aligns a block's features with those of a pretrained encoder, to make diffusion training
-faster; the world gives Bounce something better to align with. The heads are dropped when training ends.
+REPA (arXiv 2410.06940) aligns the features of a block with a pretrained encoder to speed up diffusion training. For Bounce,
+the targets are the true values of the simulator. The prediction heads are not part of the final checkpoint.
 """
 
 from __future__ import annotations
@@ -16,15 +15,15 @@ from torch.nn import functional as F
 
 from ..world.world import COLOURS, MATERIALS, SECONDS, SIZES, Worlds
 
-ALIGNMENT = "alignment"  # what a stage's model calls its heads
+ALIGNMENT = "alignment"  # name of the heads in the model of a stage
 KINDS = (len(COLOURS), len(SIZES), len(MATERIALS))
 
 
 class PathAlignment(nn.Module):
-    """Reads every ball's path and attributes from a block's video tokens, and says how far off they are.
+    """Predicts the path and the attributes of each ball from the video tokens of a block, and returns the loss.
 
-    width: of the tokens. frames: pictures to a latent frame; the first latent frame holds one. `place` and `kind`
-    weigh the mean distance (L1, widths of the picture) and the mean cross-entropy of the attributes.
+    width: of the tokens. frames: frames per latent frame; the first latent frame holds one frame.
+    place, kind: weights of the mean L1 distance (positions in −1..1) and of the mean cross-entropy of the attributes.
     """
 
     def __init__(self, width: int, frames: int = 4, place: float = 1.0, kind: float = 0.02) -> None:
@@ -35,32 +34,35 @@ class PathAlignment(nn.Module):
         self.attributes = nn.Linear(width, 2 * sum(KINDS))
 
     def forward(self, tokens: Tensor, frames: int, truth: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        """The loss of a video's tokens [B, frames · places, width] after some block, against `truth_of` the same clips."""
+        """Computes the loss of tokens [B, frames · places, width] against `path_targets` of the same clips.
+
+        frames: number of latent frames.
+        """
         places, kinds, exists = truth
         of_frame = self.norm(tokens).unflatten(1, (frames, -1)).mean(2)  # [B, T, width]
         path = self.path(of_frame).unflatten(-1, (2, self.frames, 2))  # [B, T, ball, frame, (x, y)]
-        said = self.attributes(of_frame.mean(1)).unflatten(-1, (2, -1)).split(KINDS, -1)
+        logits = self.attributes(of_frame.mean(1)).unflatten(-1, (2, -1)).split(KINDS, -1)
         off = (path - places).abs().mean((1, 3, 4))
-        wrong = sum(F.cross_entropy(s.transpose(1, 2), kinds[..., i], reduction="none") for i, s in enumerate(said))
+        wrong = sum(F.cross_entropy(s.transpose(1, 2), kinds[..., i], reduction="none") for i, s in enumerate(logits))
         place, kind = self.weights
         return ((place * off + kind * wrong) * exists).sum() / exists.sum()
 
 
 class StrikeAlignment(nn.Module):
-    """Reads from each of a sound's tokens what is struck in its time, and says how far off that is (mean cross-entropy)."""
+    """Predicts from each audio token the material that is struck at that time, and returns the mean cross-entropy."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.read = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 1 + len(MATERIALS)))
 
     def forward(self, tokens: Tensor, struck: Tensor) -> Tensor:
-        """tokens: [B, L, width]. struck: [B, a multiple of L], of `strikes_of` the same clips."""
+        """Computes the loss of tokens [B, L, width] against `strike_targets` of the same clips, [B, a multiple of L]."""
         struck = struck.unflatten(1, (tokens.shape[1], -1)).amax(2)
         return F.cross_entropy(self.read(tokens).transpose(1, 2), struck)
 
 
-def strikes_of(worlds: Worlds, steps: int) -> Tensor:
-    """[N, steps]: 1 + the material that is struck in that part of the clip, 0 where none is."""
+def strike_targets(worlds: Worlds, steps: int) -> Tensor:
+    """Returns [N, steps]: 1 + the index of the material that is struck in each part of the clip, or 0 for none."""
     clip, contact = np.nonzero(worlds.contact_time < SECONDS)
     struck = torch.zeros(len(worlds), steps, dtype=torch.long)
     ball, time = worlds.contact_ball[clip, contact], worlds.contact_time[clip, contact]
@@ -68,8 +70,12 @@ def strikes_of(worlds: Worlds, steps: int) -> Tensor:
     return struck
 
 
-def truth_of(worlds: Worlds, frames: int = 4) -> tuple[Tensor, Tensor, Tensor]:
-    """Places [N, latent frames, ball, frame, 2] in −1..1, kinds [N, ball, 3] (colour, size, material), exists [N, ball]."""
+def path_targets(worlds: Worlds, frames: int = 4) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the targets of `PathAlignment`.
+
+    Positions [N, latent frames, ball, frame, 2] in −1..1, attributes [N, ball, 3] (colour, size, material), and bool
+    [N, ball], whether each ball exists.
+    """
     position = torch.from_numpy(worlds.position.astype(np.float32)) * 2 - 1  # [N, 2, F, 2]
     first = position[:, :, :1].expand(-1, -1, frames, -1)
     rest = position[:, :, 1 : 1 + (position.shape[2] - 1) // frames * frames]
@@ -78,6 +84,6 @@ def truth_of(worlds: Worlds, frames: int = 4) -> tuple[Tensor, Tensor, Tensor]:
     return places.contiguous(), kinds, torch.from_numpy(worlds.exists)
 
 
-def without_heads(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What of a stage's `tensors` is kept when training ends."""
+def drop_heads(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the `tensors` of a stage without those of the prediction heads."""
     return {name: value for name, value in tensors.items() if not name.startswith(f"{ALIGNMENT}.")}

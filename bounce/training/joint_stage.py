@@ -1,4 +1,4 @@
-"""The stage that weaves Bounce's two experts into AVFullDiT and fine-tunes them jointly."""
+"""The stage that joins the two experts of Bounce as an AVFullDiT and fine-tunes them."""
 
 from __future__ import annotations
 
@@ -21,31 +21,34 @@ from ...av_models.training.flow import batch_generator, device_of, draw_time, no
 from ...av_models.training.latents import LatentSet
 from ...av_models.training.random_masks import MODES, draw_known, error_of_rest
 from .expert_stages import drop_text
-from .feature_alignment import ALIGNMENT, PathAlignment, truth_of, without_heads
+from .feature_alignment import ALIGNMENT, PathAlignment, drop_heads, path_targets
 
 ROPES = ("avsync", "vanilla", "expand_video")
 
 
-def rope_of(kind: str, rope_scale: float) -> tuple[int, float]:
-    """How far apart neighbouring video frames and sound steps lie on the time axis (AVFullDiT, table of ablations).
+def rope_strides(kind: str, rope_scale: float) -> tuple[int, float]:
+    """Returns the RoPE distance of successive video frames and of successive audio steps (AVFullDiT, table of ablations).
 
-    avsync: 1 and 1/τ, the experts' own `rope_scale`; vanilla: 1 and 1; expand_video: τ and 1.
+    avsync: 1 and 1/τ, where 1/τ is the `rope_scale` of the experts. vanilla: 1 and 1. expand_video: τ and 1.
+    Raises ValueError if `kind` is unknown.
     """
     if kind not in ROPES:
-        raise ValueError(f"stage_config.rope is {kind!r}; give one of {', '.join(ROPES)}")
+        raise ValueError(f"stage_config.rope is {kind!r}; use one of {', '.join(ROPES)}")
     tau = round(1 / rope_scale)
     return {"avsync": (1, rope_scale), "vanilla": (1, 1.0), "expand_video": (tau, 1.0)}[kind]
 
 
 class JointStage:
-    """L = L_v + λ_a L_a with one shared t and independent noise (AVFullDiT, section 3).
+    """Trains with L = L_v + λ_a L_a, one shared timestep and independent noise (AVFullDiT, section 3).
 
-    Some rows of every batch are trained `cut` and some `removed` (see `coupled_rows`). The first `given_rows` rows are given a
-    part of the clip clean, drawn from `modes`. Text encoders are trained too, unless `frozen_text`. `start`: a checkpoint
-    of this stage to go on from, instead of from the experts alone. `align` {block, place, kind}: that block's video
-    features are also aligned with the balls' true paths; the head that reads them is not part of the checkpoint.
-    `attention` and `rope`: the paper's ablations (see `AVFullDiT` and `ROPES`). Where every row is `removed` and
-    `lambda_a` is 0, the sound's tower does not run: the paper's T2V-only counterpart.
+    video, audio: files of the experts. out: path of the checkpoint. start: a checkpoint of this stage to continue from.
+    config: `stage_config`, with these keys among others:
+        cut_rows, removed_rows: rows of each batch with the coupling `cut` and `removed` (see `coupled_rows`).
+        given_rows: the first rows of each batch have a known part, clean, drawn from `modes`.
+        frozen_text: does not train the text encoders.
+        align {block, place, kind}: adds the loss of `PathAlignment` on the video features of a block.
+        attention, rope: the ablations of the paper (see `AVFullDiT` and `rope_strides`).
+    If all rows are `removed` and `lambda_a` is 0, the audio expert does not run: the T2V-only counterpart of the paper.
     """
 
     rank = 0
@@ -60,7 +63,7 @@ class JointStage:
         v, video_text, v_card = load_expert(video)
         a, audio_text, a_card = load_expert(audio)
         self.cards = {"video": v_card, "audio": a_card}
-        v.time_stride, a.rope_scale = rope_of(config.get("rope", "avsync"), a_card["rope_scale"])
+        v.time_stride, a.rope_scale = rope_strides(config.get("rope", "avsync"), a_card["rope_scale"])
         denoiser = AVFullDiT(v, a, config["joint_blocks"], config.get("attention", "full"))
         self.model = nn.ModuleDict({"denoiser": denoiser, "video_text": video_text, "audio_text": audio_text}).train()
         if start:
@@ -76,25 +79,27 @@ class JointStage:
         self.audio_words = audio_text.indices(data.audio_captions)
         self.modes = config.get("modes", MODES)
         if align := config.get("align"):
-            self.align_with_paths(denoiser, **align)
+            self.add_alignment(denoiser, **align)
         self.given_rows = config["given_rows"]
         self.kinds = coupled_rows(self.batch, config["cut_rows"], config["removed_rows"])
-        self.deaf = not self.weight and config["removed_rows"] == self.batch
+        self.video_only = not self.weight and config["removed_rows"] == self.batch
 
-    def align_with_paths(self, denoiser: AVFullDiT, block: int, **weights: float) -> None:
+    def add_alignment(self, denoiser: AVFullDiT, block: int, **weights: float) -> None:
+        """Adds a `PathAlignment` head that reads the video features after `block`."""
         self.model[ALIGNMENT] = PathAlignment(denoiser.video.width, **weights)
-        self.truth, self.seen = truth_of(self.data.truth), []
+        self.targets, self.features = path_targets(self.data.truth), []
 
         def watch(number: int, stream: ExpertState) -> None:
             if number == block:
-                self.seen.append(stream)
+                self.features.append(stream)
 
         denoiser.watch = watch
 
     def condition(self, rows: Tensor, step: int) -> AVCondition:
-        device, told = device_of(self.model), ~null_rows(self.kinds, step)[:, None]
-        video = self.model["video_text"].encode((self.video_words[rows] * told).to(device))
-        audio = self.model["audio_text"].encode((self.audio_words[rows] * told).to(device))
+        """Encodes the captions of `rows`, with random dropout."""
+        device, kept = device_of(self.model), ~null_rows(self.kinds, step)[:, None]
+        video = self.model["video_text"].encode((self.video_words[rows] * kept).to(device))
+        audio = self.model["audio_text"].encode((self.audio_words[rows] * kept).to(device))
         return AVCondition(drop_text(video, self.drop), drop_text(audio, self.drop))
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
@@ -104,9 +109,9 @@ class JointStage:
         clean = AVLatent(self.data.video[rows].to(device).float(), self.data.audio[rows].to(device).float())
         x_v, velocity_v = noised(clean.video, t)
         x_a, velocity_a = noised(clean.audio, t)
-        given = KnownParts(clean, self.known(step), "clean")
+        given = KnownParts(clean, self.draw_masks(step), "clean")
         noisy, times = given.restored(AVLatent(x_v, x_a)), given.times(AVTime(t, t))
-        network = SingleStream(self.model["denoiser"], "video") if self.deaf else self.model["denoiser"]
+        network = SingleStream(self.model["denoiser"], "video") if self.video_only else self.model["denoiser"]
         out = network.predict(noisy, times, self.condition(rows, step), self.kinds)
         error_v = error_of_rest((out.video - velocity_v).square(), given.known.video)
         error_a = error_of_rest((out.audio - velocity_a).square(), given.known.audio)
@@ -114,18 +119,17 @@ class JointStage:
         joint = slice(self.given_rows, self.kinds.count(CouplingKind.FULL))
         apart = slice(joint.stop, None)
         logged = {"video": error_v[joint], "audio": error_a[joint], "video_cut": error_v[apart], "audio_cut": error_a[apart]}
-        if self.deaf:
+        if self.video_only:
             logged = {"video": error_v}
         parts = {"loss": loss} | {name: error.mean() for name, error in logged.items() if len(error)}
         if ALIGNMENT in self.model:
-            truth = tuple(part[rows].to(device) for part in self.truth)
-            seen = self.seen.pop()
-            parts["alignment"] = self.model[ALIGNMENT](seen.hidden, seen.shape[2], truth)
+            targets, features = tuple(part[rows].to(device) for part in self.targets), self.features.pop()
+            parts["alignment"] = self.model[ALIGNMENT](features.hidden, features.shape[2], targets)
             loss = loss + parts["alignment"]
         return loss, {key: value.item() for key, value in parts.items()}
 
-    def known(self, step: int) -> AVLatent:
-        """What each row of the batch is given clean."""
+    def draw_masks(self, step: int) -> AVLatent:
+        """Draws the masks of the known parts of a batch."""
         frames, steps = self.data.video.shape[2], self.data.audio.shape[2]
         drawn = draw_known(batch_generator(step, 5, self.rank), self.given_rows, frames, steps, self.modes)
         rest = self.batch - self.given_rows
@@ -145,4 +149,4 @@ class JointStage:
             "audio": {k: self.cards["audio"][k] for k in ("config", "text")} | {"rope_scale": model["denoiser"].audio.rope_scale},
             "data": self.config["data_card"], "run": run, "licence": "Apache-2.0",
         }  # fmt: skip
-        save_checkpoint(self.out, half(without_heads(model.state_dict())), card)
+        save_checkpoint(self.out, half(drop_heads(model.state_dict())), card)

@@ -1,4 +1,4 @@
-"""The stages of Bounce's JointDiT: an image-to-video and a text-to-sound UNet, each alone, then both woven together."""
+"""The stages of Bounce's JointDiT: an image-to-video UNet and a text-to-audio UNet, then the joint model of both."""
 
 from __future__ import annotations
 
@@ -23,13 +23,16 @@ from ...av_models.training.latents import LatentSet
 from ...av_models.training.unet_stages import JointDiTStage, Noise, UNetStage
 from ..world.captions import VOCABULARY
 from .expert_stages import drop_text
-from .feature_alignment import ALIGNMENT, PathAlignment, StrikeAlignment, strikes_of, truth_of, without_heads
+from .feature_alignment import ALIGNMENT, PathAlignment, StrikeAlignment, drop_heads, path_targets, strike_targets
 
 SVD_EXPERT, AUDIOLDM2_EXPERT = "svd_expert", "audioldm2_expert"
 
 
 class SVDStage(UNetStage):
-    """First frame to silent clip: the loss is that of v, which is EDM's own weighting (arXiv 2206.00364, table 1)."""
+    """Trains the image-to-video expert, with the loss on v, which is the loss weighting of EDM (arXiv 2206.00364, table 1).
+
+    config: `stage_config`. out: path of the checkpoint.
+    """
 
     def __init__(self, config: dict[str, Any], data: LatentSet, out: Path) -> None:
         super().__init__(config, data, out)
@@ -59,10 +62,13 @@ class SVDStage(UNetStage):
 
 
 class AudioLDM2Stage(UNetStage):
-    """Words to sound alone: DDPM's simple loss (arXiv 2006.11239, eq. 14), on ε as AudioLDM2, or on v.
+    """Trains the text-to-audio expert with the simple loss of DDPM (arXiv 2006.11239, eq. 14), on ε as in AudioLDM2, or on v.
 
-    Close to pure noise (ᾱ = 1.5e-4 at t = 1) a clean estimate from ε is off by 81 times what ε is, and what a sound is
-    decided by hardly weighs in ε's loss; v there is the clean sound itself (Salimans & Ho, arXiv 2202.00512, section 4).
+    Near pure noise (ᾱ = 1.5e-4 at t = 1), the error of a clean estimate from ε is 81 times the error of ε, so the loss on ε
+    has little weight where the content of the sound is determined. There, v is the clean latent (Salimans & Ho,
+    arXiv 2202.00512, section 4).
+
+    config: `stage_config`. out: path of the checkpoint.
     """
 
     def __init__(self, config: dict[str, Any], data: LatentSet, out: Path) -> None:
@@ -92,7 +98,10 @@ class AudioLDM2Stage(UNetStage):
 
 
 class BounceJointDiTStage(JointDiTStage):
-    """From the files of our own two experts, all of which is trained."""
+    """Trains a JointDiT from the two UNet experts of Bounce. All parameters are trained.
+
+    video, audio: files of the experts. config: `stage_config`. out: path of the checkpoint.
+    """
 
     def __init__(self, config: dict[str, Any], video: Path, audio: Path, data: LatentSet, out: Path) -> None:
         super().__init__(config, data, out)
@@ -110,35 +119,39 @@ class BounceJointDiTStage(JointDiTStage):
         if config.get("compile"):
             compile_blocks(self.denoiser, UNET_BLOCKS)
         if "align" in config:
-            self.align(**config["align"])
+            self.add_alignment(**config["align"])
 
-    def align(self, path: int, strike: int, weight: float, **weights: float) -> None:
-        """The picture's tokens after Joint Block `path` with the balls' paths, the sound's after `strike` with what is struck."""
+    def add_alignment(self, path: int, strike: int, weight: float, **weights: float) -> None:
+        """Adds a `PathAlignment` head after Joint Block `path` and a `StrikeAlignment` head after Joint Block `strike`.
+
+        weight: of the strike loss. weights: as for `PathAlignment`. Raises ValueError if the data has no simulated worlds, or
+        if there is no such block.
+        """
         if self.data.truth is None:
-            raise ValueError("align needs the truth about each clip, which a folder of videos has not; leave align out")
+            raise ValueError("stage_config.align needs simulated clips, the data is a folder of videos; leave align out")
         blocks = len(self.denoiser.blocks)
         if not 0 <= min(path, strike) <= max(path, strike) < blocks:
-            looks = f"align looks at Joint Blocks {path} and {strike}, of which there are {blocks}"
-            raise ValueError(f"{looks}; count from 0, or leave align out")
+            given = f"stage_config.align names Joint Blocks {path} and {strike}, the model has {blocks}"
+            raise ValueError(f"{given}; use 0 to {blocks - 1}, or leave align out")
         widths = [e.widths[first:] for e, first in zip((self.denoiser.video, self.denoiser.audio), self.denoiser.inputs)]
         self.model[ALIGNMENT] = nn.ModuleDict(
             {"path": PathAlignment(widths[0][path], **weights), "strike": StrikeAlignment(widths[1][strike])}
         )
-        self.weight, self.truth, self.seen = weight, truth_of(self.data.truth), {}
-        self.struck = strikes_of(self.data.truth, self.data.audio.shape[-1])
-        for block, what, stream in ((path, "path", 0), (strike, "strike", 1)):
-            self.denoiser.blocks[block].register_forward_hook(partial(self.watch, what, stream))
+        self.weight, self.paths, self.features = weight, path_targets(self.data.truth), {}
+        self.strikes = strike_targets(self.data.truth, self.data.audio.shape[-1])
+        for block, name, stream in ((path, "path", 0), (strike, "strike", 1)):
+            self.denoiser.blocks[block].register_forward_hook(partial(self._store_features, name, stream))
 
-    def watch(self, what: str, stream: int, _block: nn.Module, _given: Any, out: tuple[UNetState, UNetState]) -> None:
-        self.seen[what] = out[stream]
+    def _store_features(self, name: str, stream: int, _block: nn.Module, _args: Any, out: tuple[UNetState, UNetState]) -> None:
+        self.features[name] = out[stream]
 
     def alignment(self, rows: Tensor) -> Tensor | None:
         if ALIGNMENT not in self.model:
             return None
-        path, strike, device = self.seen.pop("path"), self.seen.pop("strike"), device_of(self.model)
-        truth, struck = tuple(part[rows].to(device) for part in self.truth), self.struck[rows].to(device)
+        path, strike, device = self.features.pop("path"), self.features.pop("strike"), device_of(self.model)
+        paths, strikes = tuple(part[rows].to(device) for part in self.paths), self.strikes[rows].to(device)
         heads = self.model[ALIGNMENT]
-        return heads["path"](path.tokens, path.frames, truth) + self.weight * heads["strike"](strike.tokens, struck)
+        return heads["path"](path.tokens, path.frames, paths) + self.weight * heads["strike"](strike.tokens, strikes)
 
     def condition(self, rows: Tensor, clean: Tensor, given: Tensor) -> AVCondition:
         return self.conditioner.of_latent(clean[:, :, :1], given)
@@ -154,7 +167,7 @@ class BounceJointDiTStage(JointDiTStage):
             "picture": self.v_card["picture"], "edm": self.v_card["edm"], "motion_bucket": self.v_card["motion_bucket"],
             "data": self.config["data_card"], "run": run, "licence": "Apache-2.0",
         }  # fmt: skip
-        save_checkpoint(self.out, half(without_heads(model.state_dict())), card)
+        save_checkpoint(self.out, half(drop_heads(model.state_dict())), card)
 
 
 def _load(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

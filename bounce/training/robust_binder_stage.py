@@ -1,7 +1,7 @@
-"""The stage that makes Bounce-Bind hard to fool: what it is taught with are sounds that were made to fool it.
+"""The stage that trains a robust Bounce-Bind with adversarial examples (arXiv 1706.06083).
 
-An aligner moves a sound's latent by what the binder says, and finds what pleases the binder before it finds what is right. So
-the binder learns from its own mistakes (adversarial training, arXiv 1706.06083), in the codec's latents, where aligners move.
+An aligner changes latents along the gradient of the binder, and can find latents with a high score that sound wrong.
+Adversarial training in the latent space of the codec makes such latents rarer.
 """
 
 from __future__ import annotations
@@ -22,20 +22,22 @@ from ..binder import RATE, load_bounce_bind
 from ..measure.agreement import true_kinds
 from ..world.captions import A_BALL_BOUNCING
 from ..world.world import FPS, MATERIALS, SIZES
-from .binder_stage import EVERY, BinderStage, contrast, overdriven, summed
+from .binder_stage import EVERY, BinderStage, contrastive_loss, overdrive, total_loss
 
 ESTIMATE_STEPS = 3
-REACH = 0.8  # of the distance allowed, in one move
+STEP_SIZE = 0.8  # of an attack step, relative to the largest distance allowed
 
 
 class RobustBinderStage(BinderStage):
-    """As `BinderStage`, from a trained binder (`start`) or from nothing, with three more kinds of sound. *Attacked*: its latent
-    moved, away from its picture or towards another's. *Estimated*: what the T2A expert makes of it from somewhere on its way
-    from noise, which is what an aligner shows; these are attacked too. *Half right*: from some time on, of other balls. Clips
-    of the same balls are not told apart.
+    """Trains as `BinderStage`, with three more kinds of audio. Clips of the same kinds of balls are not negatives of each other.
 
-    attack: `moves`, and how far (`far`, rms of a latent whose own is 1) they may lead. estimates: the share of noise up to
-    which the first half of a batch is estimated, 0 for none.
+    Attacked: the latent is moved away from its video or towards the video of another clip.
+    Estimated: the T2A expert denoises the noised latent, as in an aligner. These are attacked too.
+    Spliced: part of the sound is replaced by a clip with other balls. These are negatives.
+
+    config: as for `BinderStage`, and attack: `moves` (steps) and `far` (largest distance, RMS, in latents with RMS 1);
+        estimates: the largest timestep from which the first half of a batch is estimated, 0 for none.
+    codec, expert: files of the audio codec and the audio expert. start: a trained Bounce-Bind to start from.
     """
 
     def __init__(self, config: dict[str, Any], codec: Path, expert: Path, out: Path, start: Path | None = None) -> None:
@@ -49,53 +51,55 @@ class RobustBinderStage(BinderStage):
 
     @lru_cache(maxsize=1)
     def kinds(self, index: int) -> Tensor:
-        """Which balls are in each clip of a pool, as bits."""
+        """Returns the kinds of balls in each clip of a pool as a bit mask, [clips]."""
         worlds, bits = self.worlds(index), [(size, m) for size in SIZES for m in MATERIALS]
         return torch.tensor([sum(1 << bits.index(kind) for kind in true_kinds(worlds, row)) for row in range(len(worlds))])
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        rows, pictures, waves, seen, heard = self.drawn(step)
+        rows, frames, waves, video_captions, audio_captions = self.draw_batch(step)
         device, model = waves.device, self.model
         for frozen in (self.codec, self.expert, self.words):
             frozen.to(device)
         kinds = self.kinds(step // self.reuse)[rows].to(device)
         same = kinds[:, None] == kinds[None]
-        picture = model.embed_video(self._noisy(pictures, self.picture_noise), FPS / EVERY)
-        of_picture, of_sound = model.embed_text(seen), model.embed_text(heard)
+        video = model.embed_video(self._add_noise(frames, self.picture_noise), FPS / EVERY)
+        video_text, audio_text = model.embed_text(video_captions), model.embed_text(audio_captions)
         temperature = model.temperature.exp()
         latent = self.codec.encode(waves)
         half = self.batch // 2 if self.noise else 0
-        latent = torch.cat([self._estimated(latent[:half]), latent[half:]])
-        attacked = model.embed_audio(self._attacked(latent, picture.detach(), temperature.detach()), RATE)
-        clean = model.embed_audio(self._noisy(waves, self.sound_noise), RATE)
-        half_right = self.codec.render(self.codec.encode(spliced(waves, kinds)))
-        wrong = torch.cat([model.embed_audio(overdriven(waves), RATE), model.embed_audio(half_right, RATE)])
+        latent = torch.cat([self._estimate_clean(latent[:half]), latent[half:]])
+        attacked = model.embed_audio(self._attack(latent, video.detach(), temperature.detach()), RATE)
+        audio = model.embed_audio(self._add_noise(waves, self.sound_noise), RATE)
+        spliced = self.codec.render(self.codec.encode(splice_sounds(waves, kinds)))
+        negatives = torch.cat([model.embed_audio(overdrive(waves), RATE), model.embed_audio(spliced, RATE)])
         losses = {
-            "picture_sound": contrast(picture, clean, temperature, wrong, same),
-            "picture_words": contrast(picture, of_picture, temperature, None, same),
-            "sound_words": contrast(of_sound, clean, temperature, wrong, same),
-            "picture_attacked": contrast(picture, attacked, temperature, wrong, same),
-            "attacked_words": contrast(of_sound, attacked, temperature, wrong, same),
+            "picture_sound": contrastive_loss(video, audio, temperature, negatives, same),
+            "picture_words": contrastive_loss(video, video_text, temperature, None, same),
+            "sound_words": contrastive_loss(audio_text, audio, temperature, negatives, same),
+            "picture_attacked": contrastive_loss(video, attacked, temperature, negatives, same),
+            "attacked_words": contrastive_loss(audio_text, attacked, temperature, negatives, same),
         }
-        return summed(losses)
+        return total_loss(losses)
 
     @torch.no_grad()
-    def _estimated(self, latent: Tensor) -> Tensor:
-        """What the expert makes of latents [B, C, T] from somewhere on their way: a few Euler steps to the clean end."""
+    def _estimate_clean(self, latent: Tensor) -> Tensor:
+        """Adds noise to latents [B, C, T] at random timesteps, and denoises them with the expert in a few Euler steps."""
         rows = len(latent)
         if not rows:
             return latent
         t = self.noise * torch.rand(rows, device=latent.device)
         x, _ = noised(latent, t)
-        told: Condition = self.words([A_BALL_BOUNCING]).spread(rows)
+        condition: Condition = self.words([A_BALL_BOUNCING]).spread(rows)
         for left in range(ESTIMATE_STEPS, 0, -1):
             step = t / left
-            x, t = x - step[:, None, None] * self.expert(x, t, told), t - step
+            x, t = x - step[:, None, None] * self.expert(x, t, condition), t - step
         return x
 
-    def _attacked(self, latent: Tensor, picture: Tensor, temperature: Tensor) -> Tensor:
-        """Sounds [B, 1, samples] of latents that were moved, by what the binder says, away from their own picture or (every
-        other row, by chance) towards another's."""
+    def _attack(self, latent: Tensor, video: Tensor, temperature: Tensor) -> Tensor:
+        """Moves latents [B, C, T] along the gradient of the binder and decodes them as [B, 1, samples].
+
+        A random half of the rows moves away from its own video, the other half towards the video of another clip.
+        """
         rows, own = len(latent), torch.arange(len(latent), device=latent.device)
         far, start, towards = (torch.rand(rows, 1, 1, device=latent.device) for _ in range(3))
         far = self.far * far
@@ -104,17 +108,17 @@ class RobustBinderStage(BinderStage):
         self.model.requires_grad_(False)
         for _ in range(self.moves):
             offset.requires_grad_()
-            said = self.model.embed_audio(self.codec.render(latent + offset), RATE) @ picture.T / temperature
-            away, other = (F.cross_entropy(said, which, reduction="none") for which in (own, own.roll(1)))
+            logits = self.model.embed_audio(self.codec.render(latent + offset), RATE) @ video.T / temperature
+            away, other = (F.cross_entropy(logits, target, reduction="none") for target in (own, own.roll(1)))
             (gradient,) = torch.autograd.grad(torch.where(towards[:, 0, 0] < 0.5, -other, away).sum(), offset)
-            offset = offset.detach() + far * REACH * gradient / rms(gradient)
+            offset = offset.detach() + far * STEP_SIZE * gradient / rms(gradient)
             offset = offset * (far / rms(offset)).clamp(max=1)
         self.model.requires_grad_(True)
         return self.codec.render(latent + offset).detach()
 
 
-def spliced(waves: Tensor, kinds: Tensor) -> Tensor:
-    """[B, C, samples], each up to some time, or from it on, another's of other balls where there is one."""
+def splice_sounds(waves: Tensor, kinds: Tensor) -> Tensor:
+    """Replaces the start or the end of each row of `waves` [B, C, samples] by a row with other `kinds` [B], if there is one."""
     rows, device = len(waves), waves.device
     others = (kinds[:, None] != kinds).float()
     others = torch.where(others.any(1, keepdim=True), others, torch.ones_like(others))

@@ -1,7 +1,8 @@
-"""The training stages by the names that configs use: Bounce's, and the library's for published experts."""
+"""The training stages by their names in configs: those of Bounce, and those of the library for published experts."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from ...av_models.training.config import StageSetup
 from ...av_models.training.latents import LatentSet
 from ...av_models.training.loop import Stage
 
-CAPTIONLESS = ("jointdit",)  # stages that a folder of videos is enough for
+OnClip = Callable[[int, int], None] | None
+CAPTIONLESS = ("jointdit",)  # stages that do not need captions
 
 
 def _codec(setup: StageSetup) -> Stage:
@@ -73,17 +75,17 @@ STAGES = {
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """`av_models.training.config.read_config` with the stages above."""
+    """Reads and checks a config (see `av_models.training.config.read_config`)."""
     return config.read_config(path, STAGES)
 
 
 def train_config(path: str | Path, **options: Any) -> Path:
-    """`av_models.training.config.train_config` with the stages above."""
+    """Trains a config and returns the path of the checkpoint (see `av_models.training.config.train_config`)."""
     return config.train_config(path, STAGES, **options)
 
 
-def make_stage(settings: dict[str, Any], base: Path, steps: int, out: Path, on_clip=None) -> Stage:
-    """The stage that a parsed config describes; paths in it are relative to `base`."""
+def make_stage(settings: dict[str, Any], base: Path, steps: int, out: Path, on_clip: OnClip = None) -> Stage:
+    """Makes the stage of a parsed config; paths in it are relative to `base`. `on_clip`: called with (done, total)."""
     return STAGES[settings["stage"]](StageSetup(settings, base, steps, out, on_clip))
 
 
@@ -93,7 +95,7 @@ def _experts(setup: StageSetup) -> tuple[Path, Path]:
 
 def _joint_data(setup: StageSetup) -> LatentSet:
     for path in _experts(setup):
-        read_card(path)  # a missing file is reported before an hour of encoding
+        read_card(path)  # reports a missing file before the clips are encoded
     data, of = _data(setup), setup.config["data"]
     clips = {"training_clips": of["clips"], "training_seed": of["seed"]} if "clips" in of else {"videos": len(data)}
     setup.settings["data_card"] = clips
@@ -101,12 +103,12 @@ def _joint_data(setup: StageSetup) -> LatentSet:
 
 
 def _data(setup: StageSetup) -> LatentSet:
-    """Bounce's clips, or those of a folder of videos, as latents."""
+    """Encodes simulated clips, or those of a folder of videos, as latents."""
     start = setup.optional_file("start")
     if start is not None and not start.is_file():
-        raise FileNotFoundError(f"start is {start}, which is not there; train it first, or leave start out")
+        raise FileNotFoundError(f"start is {start}, which does not exist; train it first, or leave start out")
     data = _read_data(setup)
-    torch.manual_seed(setup.config["seed"])  # encoding drew random numbers, reading the cache did not
+    torch.manual_seed(setup.config["seed"])  # encoding uses random numbers, reading the cache does not
     return data
 
 
@@ -115,7 +117,9 @@ def _read_data(setup: StageSetup) -> LatentSet:
     codecs = [base / of[name] if name in of else None for name in ("video_codec", "audio_codec")]
     if "folder" in of:
         if setup.kind not in CAPTIONLESS:
-            raise ValueError(f"a folder of videos has no captions; train {' or '.join(CAPTIONLESS)} on it, not {setup.kind}")
+            raise ValueError(
+                f"stage is {setup.kind}, which needs captions; a folder of videos has none, train {' or '.join(CAPTIONLESS)} on it"
+            )
         from ...av_models.training.folder import Encoders, read_folder
 
         return read_folder(setup, Encoders.of_files(*codecs))

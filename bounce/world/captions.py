@@ -1,14 +1,22 @@
-"""Bounce, the words: one caption for the picture, one for the sound, both silent about when anything happens.
+"""Captions for Bounce clips: one for the video and one for the audio. Neither says when contacts happen.
 
-A picture's caption never names a sound, and a sound's never a colour. Captions are lower-case words and single spaces.
-This file stands alone: prompts can be read and written without the simulator.
+A video caption names no sound, and an audio caption names no colour. Captions consist of lower-case words and single
+spaces. This module does not import the simulator, so that prompts can be encoded without it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from .world import Worlds
+
+T = TypeVar("T")
+Ball = tuple[int, int, int]
+"""Indices of the colour, size and material of a ball."""
 
 COLOUR_WORDS = {
     "red": ("red", "crimson", "scarlet"), "yellow": ("yellow", "golden", "lemon"), "green": ("green", "emerald"),
@@ -29,13 +37,13 @@ SOUNDS = {
     "rubber": (("thudding", "thuds", "thud"), ("thumping", "thumps", "thump")),
 }
 ANY_SOUND = (("bouncing", "bounces", "sound"), ("landing", "lands", "noise"))
-JUST_BOUNCING, A_BALL_BOUNCING = "bouncing", "a ball bouncing"  # no attribute named; the first names no number either
+JUST_BOUNCING, A_BALL_BOUNCING = "bouncing", "a ball bouncing"  # neutral prompts: no attributes; the first also no number
 JOINTS = ("and", "and", "and", "with", "beside")
 GRAMMAR = ("a", "an", "the", "of", "two", "and")
 
 _COLOURS, _SIZES, _MATERIALS = tuple(COLOUR_WORDS), tuple(SIZE_WORDS), tuple(MATERIAL_WORDS)
-DROP = 0.12  # chance that an attribute of a ball goes unsaid
-_DRAWS = 32  # random numbers a caption may use; a fixed number, so that more clips begin with the same captions
+DROP = 0.12  # probability that an attribute of a ball is omitted
+_DRAWS = 32  # random numbers per caption; fixed, so that the first captions are the same for any number of clips
 
 
 def _vocabulary() -> tuple[str, ...]:
@@ -51,12 +59,12 @@ VOCABULARY: tuple[str, ...] = _vocabulary()
 
 
 class _Draws:
-    """Uniform numbers drawn once, handed out one by one."""
+    """Makes random choices from a fixed list of uniform random numbers."""
 
     def __init__(self, numbers: Sequence[float]) -> None:
         self._next: Iterator[float] = iter(numbers)
 
-    def one_of(self, choices: Sequence):
+    def choose(self, choices: Sequence[T]) -> T:
         return choices[int(next(self._next) * len(choices))]
 
     def chance(self, p: float) -> bool:
@@ -70,23 +78,24 @@ def picture_caption(
     materials: Sequence[int],
     drop: float = DROP,
 ) -> str:
-    """What is seen, of one or two balls given by their indices into colours, sizes and materials, in random order.
+    """Writes a random video caption for one or two balls, in random order.
 
-    `drop`: the chance of each attribute to go unsaid; 0 names them all.
+    colours, sizes, materials: one index per ball. drop: probability that an attribute is omitted; 0 names all attributes.
     """
     balls = list(zip(colours, sizes, materials))
     return _picture(_Draws(rng.random(_DRAWS).tolist()), balls, drop)
 
 
 def sound_caption(rng: np.random.Generator, sizes: Sequence[int], materials: Sequence[int], drop: float = DROP) -> str:
-    """What is heard, of one or two balls, in random order. `drop` as for `picture_caption`."""
+    """Writes a random audio caption for one or two balls, in random order. The arguments are those of `picture_caption`."""
     return _sound(_Draws(rng.random(_DRAWS).tolist()), list(zip(sizes, materials)), drop)
 
 
-def captions(worlds, seed: int, drop: float = DROP) -> tuple[list[str], list[str]]:
-    """Picture and sound captions of every clip; the first captions do not depend on how many clips follow.
+def captions(worlds: Worlds, seed: int, drop: float = DROP) -> tuple[list[str], list[str]]:
+    """Writes the video captions and the audio captions of all clips.
 
-    `worlds` has `exists`, `colour`, `size`, `material`, each [N, 2].
+    seed: random seed. The first captions are the same for any number of clips.
+    drop: probability that an attribute is omitted; 0 names all attributes.
     """
     numbers = np.random.Generator(np.random.Philox(seed)).random((len(worlds.exists), 2, _DRAWS)).tolist()
     attributes = np.stack([worlds.colour, worlds.size, worlds.material], -1).tolist()
@@ -98,8 +107,8 @@ def captions(worlds, seed: int, drop: float = DROP) -> tuple[list[str], list[str
     return pictures, sounds
 
 
-def plain_captions(worlds) -> tuple[list[str], list[str]]:
-    """The same without synonyms, chance or omissions: "a small red metal ball bouncing", "a small metal ball clanging"."""
+def plain_captions(worlds: Worlds) -> tuple[list[str], list[str]]:
+    """Writes captions without synonyms or random choices: "a small red metal ball bouncing", "a small metal ball clanging"."""
     pictures, sounds = [], []
     for row in range(len(worlds.exists)):
         balls = [
@@ -111,64 +120,65 @@ def plain_captions(worlds) -> tuple[list[str], list[str]]:
     return pictures, sounds
 
 
-def _picture(draws: _Draws, balls: list, drop: float) -> str:
+def _picture(draws: _Draws, balls: list[Ball], drop: float) -> str:
     order = _shuffled(draws, balls)
-    things = [_thing(draws, *ball, drop) for ball in order]
-    ing, verb = draws.one_of(MOTIONS)
+    things = [_noun_phrase(draws, *ball, drop) for ball in order]
+    ing, verb = draws.choose(MOTIONS)
     if len(things) == 1:
         return f"{things[0]} {ing if draws.chance(0.5) else verb}"
-    other_ing, other_verb = draws.one_of(MOTIONS)
-    return draws.one_of(
+    other_ing, other_verb = draws.choose(MOTIONS)
+    return draws.choose(
         (
             f"{things[0]} {ing} and {things[1]} {other_ing}",
             f"{things[0]} {verb} and {things[1]} {other_verb}",
-            f"{things[0]} {draws.one_of(JOINTS)} {things[1]} {ing}",
+            f"{things[0]} {draws.choose(JOINTS)} {things[1]} {ing}",
         )
     )
 
 
-def _sound(draws: _Draws, balls: list, drop: float) -> str:
+def _sound(draws: _Draws, balls: list[tuple[int, int]], drop: float) -> str:
+    """`balls`: (size, material) indices."""
     if len(balls) == 2 and balls[0] == balls[1] and draws.chance(0.5):
-        return _alike(draws, *balls[0], drop)
-    parts = [_one_sound(draws, *ball, drop) for ball in _shuffled(draws, balls)]
+        return _plural_sound(draws, *balls[0], drop)
+    parts = [_single_sound(draws, *ball, drop) for ball in _shuffled(draws, balls)]
     return " and ".join(parts)
 
 
-def _one_sound(draws: _Draws, size: int, material: int, drop: float) -> str:
-    thing = _thing(draws, None, size, material, drop)
+def _single_sound(draws: _Draws, size: int, material: int, drop: float) -> str:
+    thing = _noun_phrase(draws, None, size, material, drop)
     ing, verb, noun = _sound_words(draws, material)
-    return draws.one_of((f"{thing} {ing}", f"{thing} {verb}", f"the {noun} of {thing}", f"the {ing} of {thing}"))
+    return draws.choose((f"{thing} {ing}", f"{thing} {verb}", f"the {noun} of {thing}", f"the {ing} of {thing}"))
 
 
-def _alike(draws: _Draws, size: int, material: int, drop: float) -> str:
+def _plural_sound(draws: _Draws, size: int, material: int, drop: float) -> str:
     *said, ball = _attributes(draws, None, size, material, drop)
     things = " ".join(["two", *said, PLURAL[ball]])
     ing, _, noun = _sound_words(draws, material)
-    return draws.one_of((f"{things} {ing}", f"the {noun} of {things}", f"the {ing} of {things}"))
+    return draws.choose((f"{things} {ing}", f"the {noun} of {things}", f"the {ing} of {things}"))
 
 
 def _sound_words(draws: _Draws, material: int) -> tuple[str, str, str]:
-    """A quarter of the sounds are named by no material's word, so that adjectives must be read too."""
+    """Chooses words for the sound. One in four does not depend on the material, so that a model must also use the adjectives."""
     forms = ANY_SOUND if draws.chance(0.25) else SOUNDS[_MATERIALS[material]]
-    return draws.one_of(forms)
+    return draws.choose(forms)
 
 
-def _thing(draws: _Draws, colour: int | None, size: int, material: int, drop: float) -> str:
+def _noun_phrase(draws: _Draws, colour: int | None, size: int, material: int, drop: float) -> str:
     return _with_article(_attributes(draws, colour, size, material, drop))
 
 
 def _attributes(draws: _Draws, colour: int | None, size: int, material: int, drop: float) -> list[str]:
-    words = [draws.one_of(SIZE_WORDS[_SIZES[size]])] if not draws.chance(drop) else []
+    words = [draws.choose(SIZE_WORDS[_SIZES[size]])] if not draws.chance(drop) else []
     if colour is not None and not draws.chance(drop):
-        words.append(draws.one_of(COLOUR_WORDS[_COLOURS[colour]]))
+        words.append(draws.choose(COLOUR_WORDS[_COLOURS[colour]]))
     if not draws.chance(drop):
-        words.append(draws.one_of(MATERIAL_WORDS[_MATERIALS[material]]))
-    return [*words, draws.one_of(BALL)]
+        words.append(draws.choose(MATERIAL_WORDS[_MATERIALS[material]]))
+    return [*words, draws.choose(BALL)]
 
 
 def _with_article(words: list[str]) -> str:
     return " ".join(["an" if words[0][0] in "aeio" else "a", *words])
 
 
-def _shuffled(draws: _Draws, balls: list) -> list:
+def _shuffled(draws: _Draws, balls: list[T]) -> list[T]:
     return balls[::-1] if draws.chance(0.5) else balls

@@ -1,4 +1,4 @@
-"""Bounce, the picture: shaded balls before a grey wall. Material is visible as texture, size as radius."""
+"""Renders Bounce clips: shaded balls in front of a grey wall. The texture shows the material, the radius the size."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ RGB = {
     "cyan": (0.10, 0.80, 0.88), "blue": (0.15, 0.22, 0.95), "purple": (0.80, 0.15, 0.85),
 }  # fmt: skip
 BACKGROUND, GROUND = 0.30, 0.44
-EDGE = 2.5 / 128  # width of a ball's soft edge
+EDGE = 2.5 / 128  # width of the soft edge of a ball, in frame widths
 
 
 def background(size: int) -> np.ndarray:
-    """The empty scene, [size, size, 3] in 0..1."""
+    """Renders the empty scene. Returns float32 [size, size, 3] in 0..1."""
     line = (np.arange(size) + 0.5) / size
     inside = _ramp(line - WALLS[0], size) * _ramp(WALLS[1] - line, size)
     above = _ramp(FLOOR - line, size)
@@ -24,7 +24,7 @@ def background(size: int) -> np.ndarray:
 
 
 def render(worlds: Worlds, size: int) -> np.ndarray:
-    """Frames of every clip, [N, F, size, size, 3] uint8."""
+    """Renders all frames of all clips. Returns uint8 [N, F, size, size, 3]; `size` is in pixels."""
     n, _, frames, _ = worlds.position.shape
     out = np.broadcast_to((background(size) * 255 + 0.5).astype(np.uint8), (n, frames, size, size, 3)).copy()
     for ball in range(2):
@@ -39,7 +39,7 @@ def _ramp(distance: np.ndarray, size: int) -> np.ndarray:
 
 
 def _paint(out: np.ndarray, worlds: Worlds, rows: np.ndarray, ball: int, size: int) -> None:
-    """Paint one ball into `rows` of `out`, touching a square around it only."""
+    """Paints one ball into `rows` of `out` in place. Only a square around the ball is computed."""
     side = int(np.ceil((2 * RADII["large"][1] + 2 * EDGE) * size)) + 2
     centre = worlds.position[rows, ball].astype(np.float32) * size
     corner = np.clip(np.floor(centre - side / 2).astype(int), 0, size - side)
@@ -66,7 +66,10 @@ def _paint(out: np.ndarray, worlds: Worlds, rows: np.ndarray, ball: int, size: i
 
 
 def _shade(colour: np.ndarray, material: np.ndarray, u: np.ndarray, v: np.ndarray, r: np.ndarray) -> np.ndarray:
-    """Metal shines from the upper left, wood has bands, glass is hollow, rubber is flat."""
+    """Computes the texture: metal has a highlight at the upper left, wood has bands, glass a rim only, rubber is flat.
+
+    u, v: offsets from the centre, in radii; r: their distance from the centre.
+    """
     out = np.empty((*r.shape, 3), np.float32)
     for index, name in enumerate(MATERIALS):
         rows = material == index
@@ -75,21 +78,21 @@ def _shade(colour: np.ndarray, material: np.ndarray, u: np.ndarray, v: np.ndarra
     return np.clip(out, 0, 1)
 
 
-def _metal(colour, u, v, r):
+def _metal(colour: np.ndarray, u: np.ndarray, v: np.ndarray, r: np.ndarray) -> np.ndarray:
     shine = np.exp(-((u + 0.35) ** 2 + (v + 0.35) ** 2) / 0.16)
     return colour * (1.0 - 0.45 * np.clip(r, 0, 1) ** 2) + 0.85 * shine
 
 
-def _wood(colour, u, v, r):
+def _wood(colour: np.ndarray, u: np.ndarray, v: np.ndarray, r: np.ndarray) -> np.ndarray:
     return colour * (0.72 + 0.28 * np.sin(2 * np.pi * 1.1 * (v + 0.1)))
 
 
-def _glass(colour, u, v, r):
+def _glass(colour: np.ndarray, u: np.ndarray, v: np.ndarray, r: np.ndarray) -> np.ndarray:
     rim = np.clip((r - 0.55) / 0.3, 0, 1)
     return BACKGROUND + 0.06 + (colour - BACKGROUND) * (0.25 + 0.75 * rim)
 
 
-def _rubber(colour, u, v, r):
+def _rubber(colour: np.ndarray, u: np.ndarray, v: np.ndarray, r: np.ndarray) -> np.ndarray:
     return colour * 0.85 + 0 * r
 
 

@@ -1,4 +1,7 @@
-"""Bounce, the sound: each contact strikes a resonator. Material sets partials and decay, size pitch, speed gain."""
+"""Renders the audio of Bounce clips: each contact excites a resonator.
+
+The material sets the partials and their decay, the radius sets the pitch, and the impact speed sets the gain.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,11 @@ SAMPLE_RATE = 16_000
 
 @dataclass(frozen=True)
 class Resonator:
-    """A struck body: `pitch` in Hz at 5.5/64 radius, partials as (ratio, amplitude, decay in seconds), a noisy click."""
+    """The sound of a material.
+
+    pitch: in Hz, at a radius of 5.5/64 frame widths. partials: (frequency ratio, amplitude, decay time in seconds).
+    click: amplitude of the noise burst at the onset.
+    """
 
     pitch: float
     partials: tuple[tuple[float, float, float], ...]
@@ -27,13 +34,16 @@ RESONATORS = {
     "rubber": Resonator(150, ((1, 1.0, 0.075), (1.9, 0.4, 0.05)), 0.12),
 }
 LOUDEST, QUIETEST, FULL_SPEED = 0.34, 0.10, 140 * PX
-HIGHEST = 7_500
+HIGHEST = 7_500  # Hz: partials above are left out
 CLICK_SECONDS = 0.004
-INAUDIBLE = 11.5  # decay times after which a partial is 100 dB down
+INAUDIBLE = 11.5  # decay times until a partial has fallen by 100 dB
 
 
 def impulse_responses(material: np.ndarray, radius: np.ndarray, seconds: float = SECONDS) -> np.ndarray:
-    """What a unit strike of each ball sounds like, [N, samples], peak about 1."""
+    """Computes the impulse response of each ball. Returns float32 [N, samples] with a peak of about 1.
+
+    material: [N], indices into MATERIALS. radius: [N], in frame widths.
+    """
     t = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     out = np.zeros((len(material), len(t)), np.float32)
     noise = np.random.Generator(np.random.Philox(7)).standard_normal(len(t)) * np.exp(-t / CLICK_SECONDS)
@@ -52,12 +62,12 @@ def impulse_responses(material: np.ndarray, radius: np.ndarray, seconds: float =
 
 
 def gain(speed: np.ndarray) -> np.ndarray:
-    """Loudness of a contact by its impact speed (widths per second)."""
+    """Returns the amplitude of a contact with the given impact speed (frame widths per second)."""
     return QUIETEST + (LOUDEST - QUIETEST) * np.clip(speed / FULL_SPEED, 0, 1)
 
 
 def render_sound(worlds: Worlds) -> np.ndarray:
-    """Waveform of every clip, [N, samples] float32 in −1..1, 16 kHz mono, two seconds."""
+    """Renders the waveforms of all clips. Returns float32 [N, samples] in −1..1: two seconds, mono, 16 kHz."""
     n = len(worlds)
     samples = round(SECONDS * SAMPLE_RATE)
     out = np.zeros((n, samples), np.float32)

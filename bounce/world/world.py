@@ -1,7 +1,7 @@
-"""Bounce, the world: balls that fall under gravity and bounce off a floor and two walls.
+"""The simulator of Bounce: balls that fall under gravity and bounce off a floor and two walls.
 
-Lengths are fractions of the frame's width (frames are square, y points down), times are seconds. Everything is
-closed-form between contacts, so a trajectory is exact, and vectorised over clips.
+Lengths are fractions of the frame width (frames are square, y points down) and times are in seconds. Motion between
+contacts is computed in closed form, so trajectories are exact. All computations are vectorised over clips.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ GRAVITY = 250 * PX
 RADII = {"small": (4.0 * PX, 4.8 * PX), "large": (7.0 * PX, 8.0 * PX)}
 RESTITUTION = {"metal": 0.72, "wood": 0.62, "glass": 0.76, "rubber": 0.84}
 
-LOWEST_REBOUND = 6 * PX  # a rebound that rises less ends the bouncing: at 16 fps it could not be seen
+LOWEST_REBOUND = 6 * PX  # the ball comes to rest where a rebound would rise less: too small to see at 16 fps
 SLOWEST_CONTACT = 24 * PX
 FIRST_CONTACT, LAST_CONTACT = 2.5 / FPS, 29.0 / FPS
 CONTACT_GAP = 2.5 / FPS
@@ -42,16 +42,18 @@ HELD_OUT = frozenset(
     }
 )  # fmt: skip
 _HELD_OUT_SHARE_OF_TEST = 1 / 3
-_BLOCK = 2048
+_BLOCK = 2048  # random worlds that are simulated together
 
 
 @dataclass(frozen=True)
 class Worlds:
-    """N clips of at most two balls. Arrays over balls are [N, 2]; `exists` says which balls are there.
+    """N clips with one or two balls each.
 
-    `position`: [N, 2, frames, 2], x and y of each ball's centre in every frame.
-    `contact_time`, `contact_speed`, `contact_ball`, `contact_wall`: [N, 7], sorted by time, `inf` where unused;
-    speed is that of the impact, along the normal, in widths per second.
+    exists: bool [N, 2], which balls are present. colour, size, material: [N, 2], indices into the names above.
+    radius: [N, 2], in frame widths.
+    position: [N, 2, frames, 2], x and y of the centre of each ball in every frame.
+    contact_time, contact_speed, contact_ball, contact_wall: [N, 7], sorted by time; time is `inf` in unused entries.
+        Speed is the impact speed along the normal in frame widths per second. contact_wall is True for walls, False for the floor.
     """
 
     exists: np.ndarray
@@ -68,7 +70,7 @@ class Worlds:
     def __len__(self) -> int:
         return len(self.exists)
 
-    def __getitem__(self, rows) -> Worlds:
+    def __getitem__(self, rows: slice | np.ndarray) -> Worlds:
         return Worlds(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
     @property
@@ -76,7 +78,7 @@ class Worlds:
         return self.exists.sum(1)
 
     def held_out(self) -> np.ndarray:
-        """[N], True where some ball's (colour, size, material) is never trained on."""
+        """Bool [N]: True where the (colour, size, material) of a ball is excluded from training."""
         return (_held_out(self.colour, self.size, self.material) & self.exists).any(1)
 
     @staticmethod
@@ -85,12 +87,16 @@ class Worlds:
 
 
 def simulate(n: int, split: str, seed: int = 0, balls: int | None = None, frames: int = FRAMES + 1) -> Worlds:
-    """`n` clips of `split` ("train", "val", "test"), with one or two `balls` (both kinds where None).
+    """Simulates `n` random clips.
 
-    A larger `n` begins with the same clips. `frames` beyond the clip's 32 let a codec that needs 4k + 1 have them.
+    split: "train", "val" or "test". Splits share no clips; test also contains attribute combinations excluded from training.
+    seed: random seed. The first clips are the same for every `n`.
+    balls: 1 or 2 balls in every clip; None mixes both.
+    frames: simulated frames per clip. The default is one more than the clip length of 32, for codecs that need 4k + 1 frames.
+    Raises ValueError if `split` is unknown.
     """
     if split not in SPLITS:
-        raise ValueError(f"split is {split!r}; give one of {', '.join(SPLITS)}")
+        raise ValueError(f"split is {split!r}; use one of {', '.join(SPLITS)}")
     parts, have, block = [], 0, 0
     while have < n:
         rng = np.random.Generator(np.random.Philox([SPLITS[split], seed, balls or 0, block]))
@@ -101,7 +107,7 @@ def simulate(n: int, split: str, seed: int = 0, balls: int | None = None, frames
 
 
 def _block(rng: np.random.Generator, split: str, balls: int | None, frames: int) -> Worlds:
-    """The acceptable ones among a block of random worlds."""
+    """Simulates a block of random worlds and returns the valid ones."""
     n = _BLOCK
     colour, size, material = (_draw(rng, n, len(names)) for names in (COLOURS, SIZES, MATERIALS))
     colour[:, 1] = (colour[:, 0] + 1 + rng.integers(0, len(COLOURS) - 1, n)) % len(COLOURS)
@@ -111,30 +117,31 @@ def _block(rng: np.random.Generator, split: str, balls: int | None, frames: int)
         colour[same, 1] = (colour[same, 1] + 1) % len(COLOURS)
     low, high = (np.array([RADII[s][end] for s in SIZES])[size] for end in (0, 1))
     radius = low + rng.random((n, 2)) * (high - low)
-    count = np.full(n, balls) if balls else 1 + (rng.random(n) < 0.95)  # two-ball worlds are refused more often
+    count = np.full(n, balls) if balls else 1 + (rng.random(n) < 0.95)  # two-ball worlds are rejected more often
     exists = np.arange(2) < count[:, None]
     restitution = np.array([RESTITUTION[m] for m in MATERIALS])[material]
 
     left, right = WALLS[0] + radius, WALLS[1] - radius
-    x = left + _lane(rng.random((n, 2)), count) * (right - left)
+    x = left + _separate_starts(rng.random((n, 2)), count) * (right - left)
     y = (6 * PX + radius) + rng.random((n, 2)) * (38 * PX - radius)
     vx = rng.uniform(3, 70, (n, 2)) * PX * rng.choice([-1, 1], (n, 2)) / count[:, None] ** 2
     vy = rng.uniform(-70, 60, (n, 2)) * PX
     times = np.arange(frames) / FPS
-    ys, floor_time, floor_speed = _fall(y, vy, radius, restitution, times)
-    xs, wall_time, wall_speed = _cross(x, vx, left, right, restitution, times)
+    ys, floor_time, floor_speed = _simulate_falls(y, vy, radius, restitution, times)
+    xs, wall_time, wall_speed = _simulate_crossings(x, vx, (left, right), restitution, times)
 
-    worlds = _with_contacts(
-        exists, colour, size, material, radius, np.stack([xs, ys], -1), floor_time, floor_speed, wall_time, wall_speed
-    )
+    position = np.stack([xs, ys], -1)
+    contact_times, contact_speeds = np.concatenate([floor_time, wall_time], -1), np.concatenate([floor_speed, wall_speed], -1)
+    contacts = _sort_contacts(exists, frames, contact_times, contact_speeds)
+    worlds = Worlds(exists, colour, size, material, radius, position, *contacts)
     ok = _acceptable(worlds, ys)
     if split != "test":
         ok &= ~worlds.held_out()
     return worlds[ok]
 
 
-def _lane(place: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """Two balls begin in the left and the right part, so that few worlds are refused for balls that touch."""
+def _separate_starts(place: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Moves the starts of two balls into the left and right part of the frame, so that fewer worlds are rejected."""
     return np.where(count[:, None] == 2, 0.55 * np.array([0, 1]) + 0.45 * place, place)
 
 
@@ -155,8 +162,10 @@ def _force_held_out(rng: np.random.Generator, colour: np.ndarray, size: np.ndarr
     colour[rows, 0], size[rows, 0], material[rows, 0] = combos[rng.integers(0, len(combos), len(rows))].T
 
 
-def _fall(y, vy, radius, restitution, times):
-    """Vertical motion: heights [N, 2, F], and the floor contacts' times and speeds [N, 2, 8]."""
+def _simulate_falls(
+    y: np.ndarray, vy: np.ndarray, radius: np.ndarray, restitution: np.ndarray, times: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Simulates vertical motion. Returns heights [N, 2, F], and the times and speeds of floor contacts [N, 2, 8]."""
     rest = FLOOR - radius
     start, moving = np.zeros_like(y), np.ones_like(y, bool)
     ys = np.broadcast_to(y[..., None], (*y.shape, len(times))).copy()
@@ -176,8 +185,11 @@ def _fall(y, vy, radius, restitution, times):
     return ys, np.stack(contact_times, -1), np.stack(speeds, -1)
 
 
-def _cross(x, vx, left, right, restitution, times):
-    """Horizontal motion: places [N, 2, F], and the wall contacts' times and speeds [N, 2, 4]."""
+def _simulate_crossings(
+    x: np.ndarray, vx: np.ndarray, walls: tuple[np.ndarray, np.ndarray], restitution: np.ndarray, times: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Simulates horizontal motion. Returns positions [N, 2, F], and the times and speeds of wall contacts [N, 2, 4]."""
+    left, right = walls
     start = np.zeros_like(x)
     xs = np.empty((*x.shape, len(times)))
     contact_times, speeds = [], []
@@ -192,21 +204,22 @@ def _cross(x, vx, left, right, restitution, times):
     return xs, np.stack(contact_times[:-1], -1), np.stack(speeds[:-1], -1)
 
 
-def _with_contacts(exists, colour, size, material, radius, position, floor_time, floor_speed, wall_time, wall_speed) -> Worlds:
+def _sort_contacts(exists: np.ndarray, frames: int, time: np.ndarray, speed: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Sorts the contacts of each clip by time.
+
+    time, speed: [N, 2, contacts], floor contacts first. Returns contact_time, contact_speed, contact_ball and contact_wall.
+    """
     n = len(exists)
-    time = np.concatenate([floor_time, wall_time], -1)
-    time = np.where(exists[..., None] & (time < position.shape[2] / FPS), time, np.inf)
+    time = np.where(exists[..., None] & (time < frames / FPS), time, np.inf)
     ball = np.broadcast_to(np.arange(2)[None, :, None], time.shape)
     wall = np.broadcast_to(np.arange(time.shape[-1]) >= FLOOR_CONTACTS, time.shape)
-    speed = np.concatenate([floor_speed, wall_speed], -1)
     flat = [a.reshape(n, -1) for a in (time, speed, ball, wall)]
     order = np.argsort(flat[0], axis=1, kind="stable")[:, : CONTACTS_PER_CLIP[1] + 1]
-    time, speed, ball, wall = (np.take_along_axis(a, order, 1) for a in flat)
-    return Worlds(exists, colour, size, material, radius, position, time, speed, ball, wall)
+    return tuple(np.take_along_axis(a, order, 1) for a in flat)
 
 
 def _acceptable(w: Worlds, ys: np.ndarray) -> np.ndarray:
-    """Worlds whose every contact can be seen and heard apart, and whose balls never touch."""
+    """Bool [N]: True where all contacts are distinct to sight and hearing, and the balls never touch."""
     real = np.isfinite(w.contact_time)
     contacts = real.sum(1)
     lowest, highest = CONTACTS_PER_CLIP
