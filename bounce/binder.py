@@ -85,15 +85,19 @@ class BounceBind(nn.Module):
         self.temperature = nn.Parameter(torch.tensor(0.07).log())
 
     def embed_video(self, frames: Tensor, fps: float) -> Tensor:
+        """Embeds frames [B, F, H, W, 3] in 0..1; `fps` has no effect."""
         return F.normalize(self.picture(frames), dim=-1)
 
     def embed_image(self, image: Tensor) -> Tensor:
+        """Embeds images [B, H, W, 3] in 0..1."""
         return self.embed_video(image[:, None], 1.0)
 
     def embed_audio(self, waveform: Tensor, sample_rate: int) -> Tensor:
+        """Embeds waveforms [B, C, samples] in −1..1; `sample_rate` in Hz."""
         return F.normalize(self.sound(waveform, sample_rate), dim=-1)
 
     def embed_text(self, texts: list[str]) -> Tensor:
+        """Embeds captions."""
         encoded = self.words(texts)
         mean = encoded.tokens.sum(1) / encoded.mask.sum(1, keepdim=True).clamp_min(1)
         return F.normalize(self.of_words(mean), dim=-1)

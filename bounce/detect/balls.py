@@ -41,6 +41,7 @@ class Track:
 
     @property
     def seen(self) -> np.ndarray:
+        """Bool [F]: the frames in which the ball is visible."""
         return np.isfinite(self.radius)
 
 

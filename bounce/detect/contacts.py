@@ -37,9 +37,11 @@ class Piece:
     acceleration: float
 
     def at(self, t: Time) -> Time:
+        """Returns the position at time `t`."""
         return self.place + self.velocity * t + 0.5 * self.acceleration * t * t
 
     def speed(self, t: Time) -> Time:
+        """Returns the velocity at time `t`."""
         return self.velocity + self.acceleration * t
 
 

@@ -88,10 +88,12 @@ class Arm:
 
     @property
     def prompt(self) -> str:
+        """The prompt for both the video and the audio."""
         return BOUNCE_PROMPT if self.kind == "joint" else PROMPT
 
     @property
     def first_seed(self) -> int:
+        """The random seed of the first clip."""
         return (FIRST_SEED if self.kind == "joint" else EXPERTS_FIRST_SEED)[self.split]
 
     def key(self, settings: ByTask) -> str:

@@ -146,6 +146,7 @@ class BounceJointDiTStage(JointDiTStage):
         self.features[name] = out[stream]
 
     def alignment(self, rows: Tensor) -> Tensor | None:
+        """Computes the loss of the heads on the features of the last forward pass; None without heads."""
         if ALIGNMENT not in self.model:
             return None
         path, strike, device = self.features.pop("path"), self.features.pop("strike"), device_of(self.model)
@@ -154,6 +155,7 @@ class BounceJointDiTStage(JointDiTStage):
         return heads["path"](path.tokens, path.frames, paths) + self.weight * heads["strike"](strike.tokens, strikes)
 
     def condition(self, rows: Tensor, clean: Tensor, given: Tensor) -> AVCondition:
+        """Encodes the first latent frame of `clean`; rows whose `given` [B] is 0 get the null condition."""
         return self.conditioner.of_latent(clean[:, :, :1], given)
 
     def finish(self, model: nn.Module, run: dict[str, Any]) -> None:

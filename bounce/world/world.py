@@ -75,6 +75,7 @@ class Worlds:
 
     @property
     def count(self) -> np.ndarray:
+        """The number of balls in each clip, [N]."""
         return self.exists.sum(1)
 
     def held_out(self) -> np.ndarray:
@@ -83,6 +84,7 @@ class Worlds:
 
     @staticmethod
     def cat(parts: list[Worlds]) -> Worlds:
+        """Concatenates clips."""
         return Worlds(**{f.name: np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Worlds)})
 
 
