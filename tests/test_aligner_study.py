@@ -20,7 +20,7 @@ WORKFLOWS = Path(__file__).parent.parent / "workflows" / "api"
 METAL, WOOD = frozenset({("large", "metal")}), frozenset({("small", "wood")})
 
 
-def test_true_clips_agree_and_shuffled_ones_do_as_chance_has_it():
+def test_simulated_clips_agree_and_shuffled_ones_rarely_do():
     worlds = simulate(24, "val", 5)
     clips = list(true_clips(worlds))
     seen = [video_kinds(frames) for frames, _, _ in clips]
@@ -36,18 +36,18 @@ def test_agreement_counts_each_attribute():
     assert {name: each["share"] for name, each in found["shares"].items()} == {
         "material": pytest.approx(2 / 3, abs=1e-4), "size": pytest.approx(2 / 3, abs=1e-4), "number": 1.0,
     }  # fmt: skip
-    # material of the six shuffled pairs: only the first picture and the second sound tell the same
+    # of the six shuffled pairs, only the first video and the second audio agree in material
     assert found["chance"] == {"material": pytest.approx(1 / 6, abs=1e-4), "size": pytest.approx(1 / 6, abs=1e-4), "number": 0.3333}
 
 
-def test_nothing_seen_and_nothing_heard_is_no_agreement():
+def test_a_clip_without_balls_does_not_agree():
     nothing = frozenset()
     found = agreement([nothing, nothing, METAL], [nothing, METAL, METAL])
     assert found["mean"]["share"] == pytest.approx(1 / 3, abs=1e-4)
     assert all(each["share"] == pytest.approx(1 / 3, abs=1e-4) for each in found["shares"].values())
 
 
-def test_a_task_can_have_a_second_binder_of_its_own():
+def test_a_task_can_have_a_second_binder():
     joint, alone = SETTINGS["joint"], {**SETTINGS, "joint": {k: v for k, v in SETTINGS["joint"].items() if k != "second_binder"}}
     arm, model, worlds = Arm("joint", "aligned", "val", 1), load_untrained_bounce(), simulate(1, "val")
     binder = load_bounce_bind(BOUNCE_BIND_ROBUST)
@@ -69,7 +69,7 @@ def test_templates_have_the_settings_that_were_measured(task):
     assert told["guidance"] == ("cfg" if guided else "none") and {name: told[name] for name in guided} == guided
 
 
-def test_other_seeds_measure_an_arm_anew(monkeypatch):
+def test_other_seeds_measure_an_arm_again(monkeypatch):
     arm = Arm("v2a", "aligned", "test", 1)
     before = arm.key(SETTINGS)
     monkeypatch.setitem(aligner_study.EXPERTS_FIRST_SEED, "test", 5)
@@ -103,14 +103,14 @@ def test_a_study_measures_every_arm_once(measured, tmp_path):
     assert len(lines) == 2 + len(measured) and sum("| 50% |" in line for line in lines) == 3  # I2A has no joint model
 
 
-def test_other_settings_measure_aligned_arms_anew(measured, tmp_path):
+def test_other_settings_measure_aligned_arms_again(measured, tmp_path):
     study(None, None, None, tmp_path, 3, lambda *_: None)
     del measured[:]
     study(None, None, None, tmp_path, 3, lambda *_: None, settings=dict.fromkeys(GIVEN, {"audio_rate": 9.0}))
     assert {arm.kind for arm in measured} == {"aligned"}
 
 
-def test_a_sound_that_is_ahead_measures_that_task_anew_and_bounce_not(measured, tmp_path, monkeypatch):
+def test_another_audio_shift_measures_the_experts_again_but_not_bounce(measured, tmp_path, monkeypatch):
     monkeypatch.setitem(EXPERTS, "joint", EXPERTS["joint"] | {"audio_shift": 8.0})
     study(None, None, None, tmp_path, 3, lambda *_: None)
     del measured[:]

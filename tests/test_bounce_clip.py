@@ -18,14 +18,14 @@ def test_the_same_seed_gives_the_same_clip_and_another_seed_another():
     assert first[2:] == again[2:] and not torch.equal(first[0], other[0])
 
 
-def test_it_is_a_picture_its_sound_and_words_that_bounce_knows():
+def test_it_returns_frames_audio_and_captions_from_the_vocabulary():
     images, audio, video_caption, audio_caption, fps, _ = clip()
     assert images.shape == (32, 64, 64, 3) and 0 <= images.min() and images.max() <= 1 and fps == 16.0
     assert audio["waveform"].shape == (1, 1, 32_000) and audio["sample_rate"] == 16_000
     assert set(f"{video_caption} {audio_caption}".split()) <= set(VOCABULARY)
 
 
-def test_contacts_are_seen_and_heard_when_it_says():
+def test_contact_times_match_the_frames_and_the_audio():
     images, audio, _, _, fps, times = clip(balls="1")
     seen = observe(images, audio["waveform"][0], audio["sample_rate"], fps)
     assert json.loads(times) == pytest.approx(seen.contacts, abs=0.06)

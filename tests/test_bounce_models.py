@@ -1,4 +1,4 @@
-"""The shipped models: there, whole, small, and honest."""
+"""The shipped models: files, sizes, cards, and sampling."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ from duet_av.tests.sample_with import sample_with
 
 ROOT = Path(__file__).parent.parent
 MODELS = sorted((ROOT / "bounce" / "models").glob("*.safetensors"))
-BUDGET = 35_000_000  # bytes, of all without a budget of their own
+BUDGET = 35_000_000  # bytes, of all models that are not in BUDGETS
 BUDGETS = {
     "bind": 5_000_000, "bind_robust": 5_000_000, "jointdit": 20_000_000, "hearing_t2av": 13_000_000, "hearing_t2v": 8_000_000,
     "video_expert_first": 8_000_000, "audio_expert_first": 5_000_000,
@@ -90,7 +90,7 @@ def test_the_same_seeds_make_the_same_clip(bounce):
     assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
 
 
-def test_with_the_picture_deaf_another_audio_seed_leaves_every_pixel(bounce):
+def test_without_audio_to_video_coupling_the_audio_seed_does_not_change_the_video(bounce):
     frames, sound = _sampled(bounce, video_seed=1, audio_seed=2, a_to_v=0.0)
     others, other_sound = _sampled(bounce, video_seed=1, audio_seed=3, a_to_v=0.0)
     assert torch.equal(frames, others) and not torch.equal(sound, other_sound)

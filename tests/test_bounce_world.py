@@ -6,7 +6,7 @@ from duet_av.bounce.world.render import render
 from duet_av.bounce.world.sound import SAMPLE_RATE, gain, render_sound
 from duet_av.bounce.world.world import FPS, FRAMES, PX, simulate
 
-FINE = 16  # steps a frame, to see what happens between frames
+FINE = 16  # steps per frame, to check the motion between frames
 
 
 @pytest.fixture(scope="module")
@@ -15,14 +15,14 @@ def worlds():
 
 
 def _contacts(worlds):
-    """(row, ball, is wall, time, speed) of every contact."""
+    """Yields (row, ball, is wall, time, speed) of each contact."""
     for row, column in np.argwhere(np.isfinite(worlds.contact_time)):
         names = ("contact_ball", "contact_wall", "contact_time", "contact_speed")
         yield (row, *(getattr(worlds, name)[row, column] for name in names))
 
 
 def _fine(balls, monkeypatch):
-    """40 worlds, the same ones with FINE positions a frame, and their times. Small blocks, since the fine ones are large."""
+    """Simulates 40 worlds, the same worlds with FINE positions per frame, and their times. Small blocks save memory."""
     kept = []
     acceptable = bounce._acceptable
     monkeypatch.setattr(bounce, "_BLOCK", 256)
@@ -50,7 +50,7 @@ def test_every_ball_is_heard(worlds):
 
 
 def test_a_ball_touches_floor_or_wall_at_its_contacts_and_turns(monkeypatch):
-    """Just before a contact the ball approaches at the stated speed; just after, it leaves at restitution times that."""
+    """Before a contact the ball has the given speed; after it, the restitution times that speed."""
     restitution = [bounce.RESTITUTION[name] for name in bounce.MATERIALS]
     for balls in (1, 2):
         coarse, fine, times = _fine(balls, monkeypatch)
@@ -80,7 +80,7 @@ def test_paths_are_continuous_and_stay_inside(monkeypatch):
     assert (y <= bounce.FLOOR - radius + 1e-9).all() and (y >= radius).all()
 
 
-def test_energy_is_kept_between_contacts_and_lost_at_them(monkeypatch):
+def test_energy_is_constant_between_contacts_and_decreases_at_contacts(monkeypatch):
     coarse, fine, times = _fine(1, monkeypatch)
     step = times[1] - times[0]
     path = fine.position[:, 0]

@@ -11,12 +11,12 @@ MOTION_WORDS = {word for forms in words.MOTIONS for word in forms} - {word for f
 SOUND_WORDS = {word for forms in words.SOUNDS.values() for form in forms for word in form}
 
 
-def test_the_words_stand_for_the_worlds_attributes():
+def test_attribute_words_match_the_simulator():
     assert (tuple(words.COLOUR_WORDS), tuple(words.SIZE_WORDS), tuple(words.MATERIAL_WORDS)) == (COLOURS, SIZES, MATERIALS)
     assert set(words.SOUNDS) == set(MATERIALS)
 
 
-def test_every_word_is_known_and_every_known_word_is_used():
+def test_captions_use_exactly_the_vocabulary():
     pictures, sounds = words.captions(simulate(3000, "train", seed=0), seed=0)
     used = {word for caption in pictures + sounds for word in caption.split(" ")}
     assert used == set(words.VOCABULARY)
@@ -24,7 +24,7 @@ def test_every_word_is_known_and_every_known_word_is_used():
     assert all(word.isalpha() and word.islower() for word in words.VOCABULARY)
 
 
-def test_no_word_stands_for_two_attributes():
+def test_no_word_names_two_attributes():
     tables = [*words.COLOUR_WORDS.values(), *words.SIZE_WORDS.values(), *words.MATERIAL_WORDS.values()]
     every = [word for synonyms in tables for word in synonyms]
     assert len(every) == len(set(every))
@@ -36,21 +36,21 @@ def test_sounds_name_no_colour_and_pictures_no_sound():
     assert not any(set(caption.split()) & SOUND_WORDS for caption in pictures)
 
 
-def test_what_is_said_is_true():
+def test_named_attributes_are_true():
     for captions, tables in zip(words.captions(WORLDS, seed=2), ((0, 1, 2), (1, 2))):
         for row, caption in enumerate(captions):
             for which in tables:
                 assert _named(caption, which) <= _true(row, which), caption
 
 
-def test_nothing_is_left_unsaid_without_drop():
+def test_without_drop_all_attributes_are_named():
     pictures, sounds = words.captions(WORLDS, seed=3, drop=0)
     for row, (picture, sound) in enumerate(zip(pictures, sounds)):
         assert all(_named(picture, which) == _true(row, which) for which in (0, 1, 2)), picture
         assert all(_named(sound, which) == _true(row, which) for which in (1, 2)), sound
 
 
-def test_some_attributes_are_left_unsaid():
+def test_some_attributes_are_omitted():
     pictures, _ = words.captions(WORLDS[WORLDS.count == 1], seed=4)
     silent = np.mean([not _named(picture, 0) for picture in pictures])
     assert 0.05 < silent < 0.2
@@ -62,7 +62,7 @@ def test_more_clips_begin_with_the_same_captions():
     assert words.captions(WORLDS, seed=5) != words.captions(WORLDS, seed=6)
 
 
-def test_one_caption_is_keyed_by_its_generator():
+def test_one_caption_depends_on_its_generator_only():
     first, second = (words.picture_caption(np.random.default_rng(7), [0, 4], [0, 1], [0, 1]) for _ in range(2))
     assert first == second
     assert words.sound_caption(np.random.default_rng(7), [0], [0]).split()

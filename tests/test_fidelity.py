@@ -1,4 +1,4 @@
-"""True clips look like Bounce, damaged ones less; and the Fréchet distance of normal distributions is the closed form."""
+"""Fidelity is high for simulated clips and lower for damaged ones; the Fréchet distance matches its closed form."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def clips() -> np.ndarray:
     return render(simulate(6, "val", seed=8), 64)[:, :FRAMES] / np.float32(255)
 
 
-def test_true_clips_look_like_the_world(clips):
+def test_simulated_clips_have_high_fidelity(clips):
     assert all(fidelity(clip) > 20 for clip in clips)
 
 
-def test_blurred_faded_and_doubled_balls_look_less_like_it(clips):
+def test_blurred_faded_and_doubled_balls_have_lower_fidelity(clips):
     for clip in clips:
         blurred = sum(np.roll(clip, (dy, dx), (1, 2)) for dy in (-2, 0, 2) for dx in (-2, 0, 2)) / 9
         faded = 0.6 * clip + 0.4 * clip.mean((1, 2), keepdims=True)
@@ -28,7 +28,7 @@ def test_blurred_faded_and_doubled_balls_look_less_like_it(clips):
         assert max(map(fidelity, (blurred, faded, ghost))) < fidelity(clip) - 2
 
 
-def test_without_a_ball_there_is_no_likeness():
+def test_without_a_ball_fidelity_is_zero():
     assert fidelity(np.full((4, 64, 64, 3), 0.3, np.float32)) == 0.0
 
 
@@ -40,6 +40,6 @@ def test_frechet_distance_of_normal_distributions():
     assert frechet(a, a) == pytest.approx(0, abs=1e-9)
 
 
-def test_frechet_distance_wants_more_rows_than_columns():
+def test_frechet_distance_needs_more_rows_than_columns():
     with pytest.raises(ValueError, match="features are 3×5; give more rows than columns"):
         frechet(np.zeros((3, 5)), np.zeros((9, 5)))

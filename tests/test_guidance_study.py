@@ -17,7 +17,7 @@ class Killed(Exception):
 
 @pytest.fixture
 def measured(monkeypatch):
-    """Every setting asked for, in order; the larger the scale the better."""
+    """Records the evaluated settings in order. A larger scale gives a better sync."""
     asked = []
 
     def run_eval(model, settings, **others):
@@ -39,7 +39,7 @@ def quiet(*_):
     pass
 
 
-def test_scales_are_chosen_on_validation_clips_and_test_clips_run_once(measured, tmp_path):
+def test_scales_are_selected_on_validation_clips_and_test_clips_run_once(measured, tmp_path):
     found = study(MODEL, tmp_path, 2, 3, quiet)
     tested = [(guidance, scale) for split, guidance, scale, *_ in measured if split == "test"]
     assert tested == [("none", 1.0), ("cfg", 6.0), ("joint_cfg", 6.0), ("joint_cfg_star", 6.0), ("apg", 6.0), ("dual_cfg", 4.0)]
@@ -47,7 +47,7 @@ def test_scales_are_chosen_on_validation_clips_and_test_clips_run_once(measured,
     assert list(found["test"]) == list(candidates(2)) and found["test"]["cfg"]["n"] == 3
 
 
-def test_a_killed_study_goes_on_and_measures_nothing_twice(measured, tmp_path):
+def test_an_interrupted_study_resumes_and_repeats_nothing(measured, tmp_path):
     def kill(done, total, key):
         if done == 7:
             raise Killed
@@ -61,14 +61,14 @@ def test_a_killed_study_goes_on_and_measures_nothing_twice(measured, tmp_path):
     assert study(MODEL, tmp_path, 2, 3, quiet) == found
 
 
-def test_another_model_is_measured_anew(measured, tmp_path):
+def test_another_model_is_measured_again(measured, tmp_path):
     study(MODEL, tmp_path, 2, 3, quiet)
     before = len(measured)
     study(OTHER, tmp_path, 2, 3, quiet)
     assert len(measured) == 2 * before
 
 
-def test_a_line_cut_by_a_kill_is_measured_again(measured, tmp_path):
+def test_an_incomplete_line_is_measured_again(measured, tmp_path):
     study(MODEL, tmp_path, 2, 3, quiet)
     results = tmp_path / RESULTS
     results.write_text(results.read_text()[:-20])
@@ -84,7 +84,7 @@ def test_every_line_of_the_results_says_what_was_measured(measured, tmp_path):
     assert {"key", "guidance", "scale", "sync_f1", "sync_ci", "split", "n"} <= set(lines[0])
 
 
-def test_the_table_has_a_row_a_strategy_with_intervals(measured, tmp_path):
+def test_the_table_has_a_row_per_strategy_with_intervals(measured, tmp_path):
     found = study(MODEL, tmp_path, 2, 3, quiet)
     rows = markdown_table(found["test"]).split("\n")
     assert len(rows) == 2 + len(found["test"]) and len({row.count("|") for row in rows}) == 1
@@ -97,6 +97,6 @@ def test_plots_are_drawn(measured, tmp_path):
     assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in ("sweep.png", "steps.png"))
 
 
-def test_too_few_clips_are_refused_in_one_line(capsys):
+def test_too_few_clips_are_rejected_in_one_line(capsys):
     assert main(["experiment", "guidance", "--test", "1"]) == 2
     assert capsys.readouterr().err == "duet: --test is 1; give at least 2\n"

@@ -1,4 +1,4 @@
-"""The pair study: arms that differ in hearing alone, measures of the picture alone, effects that are paired."""
+"""The hearing study: its training runs, measures and paired effects."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from duet_av.tests.test_training import toml
 CONFIGS = Path(__file__).parent.parent / "bounce" / "configs"
 
 
-def test_the_pair_differs_in_hearing_alone_and_comes_first():
+def test_the_pair_differs_in_audio_only_and_is_first():
     planned = all_arms(32)
     pair = planned[: 2 * len(SEEDS)]
     assert [(arm.name, arm.seed, arm.hears) for arm in pair] == [
@@ -37,7 +37,7 @@ def test_the_pair_differs_in_hearing_alone_and_comes_first():
     assert len({arm.name for arm in planned}) == len(planned)
 
 
-def test_true_clips_are_measured_as_good():
+def test_simulated_clips_have_good_measures():
     worlds = simulate(8, "test", seed=0)
     for row, clip in enumerate(render(worlds, 64)[:, :FRAMES] / np.float32(255)):
         found = measure_frames(clip, worlds, row)
@@ -45,14 +45,14 @@ def test_true_clips_are_measured_as_good():
         assert found["fidelity"] > 20 and 0.3 < found["motion"] < 8
 
 
-def test_another_prompts_clip_is_measured_as_wrong():
+def test_a_clip_of_another_prompt_has_wrong_attributes():
     worlds = simulate(8, "test", seed=0)
     clips = render(worlds, 64)[:, :FRAMES] / np.float32(255)
     wrong = [measure_frames(clips[(row + 1) % 8], worlds, row) for row in range(8)]
     assert sum(each["colour"] for each in wrong) < 3
 
 
-def test_subsets_part_the_prompts_by_what_they_ask_for():
+def test_subsets_differ_in_contacts_and_motion():
     worlds = simulate(300, "test", seed=0)
     found = prompt_subsets(worlds)
     contacts = np.isfinite(worlds.contact_time).sum(1)
@@ -64,7 +64,7 @@ def test_subsets_part_the_prompts_by_what_they_ask_for():
 
 
 def test_an_effect_is_paired_over_prompts():
-    """Noise that both models share between prompts does not widen the interval."""
+    """Variation between prompts that both models share does not widen the interval."""
     rng = np.random.default_rng(0)
     hard = rng.normal(0, 1, 500)
     deaf = 4 + hard + rng.normal(0, 0.1, (3, 500))
@@ -76,20 +76,20 @@ def test_an_effect_is_paired_over_prompts():
 
 
 @pytest.mark.parametrize("coupling", ["tight", "delayed", "absent"])
-def test_a_looser_world_sounds_the_same_at_other_times(coupling):
+def test_changed_audio_keeps_the_sounds_at_other_times(coupling):
     audio = torch.randn(50, 3, 16)
     clips = LatentSet(torch.zeros(50, 1), audio, [], [], None).with_sound(coupling, seed=1)
     again = LatentSet(torch.zeros(50, 1), audio, [], [], None).with_sound(coupling, seed=1)
     assert torch.equal(clips.audio, again.audio)
     same_time = (clips.audio == audio).all(1).float().mean()
     assert same_time == 1 if coupling == "tight" else same_time < 0.1
-    if coupling == "delayed":  # each sound is its own, turned round
+    if coupling == "delayed":  # each sound is rotated in time
         torch.testing.assert_close(clips.audio.sort(-1).values, audio.sort(-1).values)
     if coupling == "absent":
         assert {tuple(x) for x in clips.audio[:, 0].tolist()} == {tuple(x) for x in audio[:, 0].tolist()}
 
 
-def test_a_coupling_that_is_none_is_named():
+def test_an_unknown_sound_is_rejected():
     with pytest.raises(ValueError, match="sound is 'late'; give 'tight', 'delayed' or 'absent'"):
         LatentSet(None, torch.zeros(1, 1, 8), [], [], None).with_sound("late", 0)
 
@@ -103,7 +103,7 @@ SMALL = {
 
 @pytest.fixture
 def small_config(tmp_path):
-    """The study's own config, with next to no training."""
+    """The config of the study with one training step."""
     config = tomllib.loads((CONFIGS / "hearing.toml").read_text())
     for name, part in SMALL.items():
         config[name] |= part
@@ -116,7 +116,7 @@ def small_config(tmp_path):
 
 @pytest.fixture
 def small_study(monkeypatch):
-    """One seed of the pair, sampled in a step, few clips, and features of four numbers."""
+    """A study with one seed of the pair, one sampler step, few clips, and embeddings of size four."""
     binder = BounceBind(list(VOCABULARY), width=32, out=4)
     monkeypatch.setattr(hearing_study, "load_bounce_bind", lambda: binder)
     monkeypatch.setattr(hearing_loss, "CLIPS", 2)
@@ -126,7 +126,7 @@ def small_study(monkeypatch):
     monkeypatch.setattr(hearing_clips, "REFERENCE_CLIPS", 6)
 
 
-def test_the_study_trains_measures_and_reports_and_does_nothing_twice(small_config, small_study, tmp_path, capsys):
+def test_the_study_trains_measures_and_reports_and_repeats_nothing(small_config, small_study, tmp_path, capsys):
     out = tmp_path / "study"
     command = ["experiment", "hearing", "--pair", "--config", str(small_config), "--test", "6", "--out", str(out)]
     assert main(command) == 0
@@ -139,7 +139,7 @@ def test_the_study_trains_measures_and_reports_and_does_nothing_twice(small_conf
     assert main(command) == 0
     assert {path: path.stat().st_mtime_ns for path in out.glob("models/*.safetensors")} == checkpoints
     assert json.loads((out / "results.json").read_text()) == found
-    shutil.rmtree(out / "features")  # as in a clone, which has measures and no features
+    shutil.rmtree(out / "features")  # as in a fresh clone of the repository
     (out / "figures.jsonl").unlink()
     assert main(command) == 0
     assert json.loads((out / "results.json").read_text()) == found
@@ -157,7 +157,7 @@ def test_a_run_of_one_seed_is_compared_with_the_pair_of_that_seed():
     assert against_deaf["effect"] == pytest.approx(100 * 0.5 / 2.95) and against_deaf["interval"][0] > 0
 
 
-def test_bounces_picture_goes_by_the_sound(monkeypatch):
+def test_the_video_of_bounce_depends_on_the_audio(monkeypatch):
     monkeypatch.setattr(hearing_loss, "CLIPS", 16)
     found = hearing_loss.measure_audio_use(load_joint_model(BOUNCE))
     assert 0 < found["interval"][0] < found["use"] < found["interval"][1]

@@ -1,4 +1,4 @@
-"""JointDiT's ablations: guidances on the shipped model, other Joint Blocks trained by the same config."""
+"""The JointDiT study: guidance strategies on the shipped model, and ablations trained with the same config."""
 
 from types import SimpleNamespace
 
@@ -15,14 +15,14 @@ MEAN = {"mean": 0.5, "ci": [0.4, 0.6]}
 
 @pytest.fixture
 def measured(monkeypatch):
-    """What was trained and measured, in order; each strategy is best at 2.5, and JointCFG is the best of them."""
+    """Records what is trained and measured. Each strategy is best at 2.5, and JointCFG is the best strategy."""
     asked, trained = [], []
 
     def run_eval(model, settings, **others):
         guidance, scale = settings.guidance, settings.scale
         asked.append((model.name, guidance, scale, settings.split, settings.n))
         sync = 0.8 - abs(scale - 2.5) / 10 + (guidance == "joint_cfg") / 20
-        distance = {"frechet": 0.1} if guidance == "joint_cfg_star" else {}  # too few clips give none
+        distance = {"frechet": 0.1} if guidance == "joint_cfg_star" else {}  # missing with too few clips
         shares = dict.fromkeys(("colour", "material_heard"), 0.9)
         return {
             "scale": scale, "sync_f1": sync, "sync_ci": [0.4, 0.9], "sync_normalised": sync, "sync_normalised_ci": [0.3, 0.9],
@@ -35,7 +35,7 @@ def measured(monkeypatch):
         return name
 
     def load(name):
-        run = {"seed": 1, "steps": 2, "seconds": 3}  # the same for all, as of models trained side by side
+        run = {"seed": 1, "steps": 2, "seconds": 3}  # equal for all models
         return SimpleNamespace(name=name, card={"run": run})
 
     monkeypatch.setattr(eval_runner, "run_eval", run_eval)
@@ -44,7 +44,7 @@ def measured(monkeypatch):
     return asked, trained
 
 
-def test_scales_are_chosen_on_validation_clips_and_arms_sampled_like_the_best(measured, tmp_path, capsys):
+def test_scales_are_selected_on_validation_clips_and_arms_use_the_best(measured, tmp_path, capsys):
     assert main(["experiment", "jointdit", "--val", "2", "--test", "3", "--out", str(tmp_path)]) == 0
     asked, trained = measured
     tested = [each for each in asked if each[3] == "test"]
@@ -60,14 +60,14 @@ def test_scales_are_chosen_on_validation_clips_and_arms_sampled_like_the_best(me
     assert (tmp_path / "table.md").read_text() in said + "\n"
 
 
-def test_an_arm_changes_its_own_settings_alone():
+def test_an_arm_does_not_change_the_common_config():
     settings = {"stage_config": {"joint": {"joint_blocks": 3, "heads": 4}, "align": {"path": 1}}}
     standard, without = (arm_config(settings, joint)["stage_config"] for joint in ARMS.values())
     assert settings == {"stage_config": {"joint": {"joint_blocks": 3, "heads": 4}, "align": {"path": 1}}}
     assert standard["align"] == {"path": 1} and "align" not in without
 
 
-def test_the_table_has_a_row_for_each_that_is_compared(measured, tmp_path):
+def test_the_table_has_a_row_for_each_model(measured, tmp_path):
     rows = jointdit_study.study(CONFIGS / "jointdit.toml", tmp_path, 2, 3, lambda *_: None)["test"]
     assert list(rows) == [*GUIDANCES, *ARMS]
     table = markdown_table(rows).splitlines()
