@@ -27,7 +27,7 @@ from ..av_models.branch_runner import PromptedModel
 from ..av_models.contract import AVCondition, AVLatent, AVTime, CouplingKind
 from ..av_models.experts.base import QKV
 from ..av_models.guidance import make_guidance
-from ..av_models.joint.avfulldit import couple, full_attention
+from ..av_models.joint.avfulldit import coupled_attention, full_attention
 from ..av_models.noise import NoiseSource
 from ..av_models.path import FLOW
 from ..av_models.sampling import sample
@@ -97,7 +97,7 @@ def random_heads(tokens: int, count: int) -> QKV:
 
 
 def two_attentions(parts: tuple[QKV, QKV, QKV]) -> tuple:
-    return couple(*parts, text=0, full=0, meet=full_attention)
+    return coupled_attention(*parts, text=0, full=0, attend_both=full_attention)
 
 
 def dense_mask(parts: tuple[QKV, QKV, QKV]) -> torch.Tensor:
