@@ -38,7 +38,7 @@ def evaluate(
     """
     made = [observe(*clip, fps) for clip in clips]
     if len(made) != len(wanted):
-        raise ValueError(f"{len(made)} clips for {len(wanted)} prompts; give one clip per prompt")
+        raise ValueError(f"{len(made)} clips for {len(wanted)} prompts; use one clip per prompt")
     figures = {
         "n": len(made),
         **measure_sync(made),

@@ -93,14 +93,12 @@ def run_eval(
     Raises ValueError if a setting is invalid, or for `nearest` if the card of the model names no training clips.
     """
     if nearest and "training_clips" not in model.card.get("data", {}):
-        raise ValueError(f"the card of {model.name} names no training clips; leave out the nearest training clip")
+        raise ValueError(f"the card of {model.name} names no training clips to compare with; leave nearest out")
     worlds = simulate(settings.n, settings.split, settings.seed, settings.balls)
     prompts, fps = _make_prompts(model, worlds, settings.seed), float(model.clip.fps)
-    guidance, schedule = (
-        _make_guidance(settings, model, bad_model),
-        SamplingSchedule(settings.steps, settings.shift, eta=settings.eta),
-    )
-    cost, first_seed = sampling_cost(guidance, schedule), 1_000_000 * (settings.seed + 1)
+    guidance = _make_guidance(settings, model, bad_model)
+    schedule, first_seed = SamplingSchedule(settings.steps, settings.shift, eta=settings.eta), 1_000_000 * (settings.seed + 1)
+    cost = sampling_cost(guidance, schedule)
     inputs = SampleInputs(task_known_parts(settings.task, model, worlds, settings.known_mode), bad_model=bad_model)
     stopwatch = _Stopwatch()
     made = stopwatch.time_items(generate(model, prompts, guidance, schedule, seed=first_seed, inputs=inputs, on_clip=on_clip))
