@@ -141,7 +141,7 @@ class TestContacts:
         assert count_balls(spots, 32).tolist() == [0] * 32
 
     def test_other_shapes_are_refused(self):
-        with pytest.raises(ValueError, match="frames are"):
+        with pytest.raises(ValueError, match="frames have shape"):
             find_spots(np.zeros((64, 64, 3)))
 
 
