@@ -4,10 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from duet_av.bounce.checkout import ROOT
 from duet_av.bounce.studies import eval_runner, jointdit_study
 from duet_av.bounce.studies.jointdit_study import ARMS, GUIDANCES, arm_config, markdown_table
 from duet_av.commands import main
-from duet_av.commands.experiment import CONFIGS
 
 SHARE = {"share": 0.9, "ci": [0.8, 1.0]}
 MEAN = {"mean": 0.5, "ci": [0.4, 0.6]}
@@ -68,7 +68,7 @@ def test_an_arm_does_not_change_the_common_config():
 
 
 def test_the_table_has_a_row_for_each_model(measured, tmp_path):
-    rows = jointdit_study.study(CONFIGS / "jointdit.toml", tmp_path, 2, 3, lambda *_: None)["test"]
+    rows = jointdit_study.study(ROOT / "bounce" / "configs" / "jointdit.toml", tmp_path, 2, 3, lambda *_: None)["test"]
     assert list(rows) == [*GUIDANCES, *ARMS]
     table = markdown_table(rows).splitlines()
     assert len(table) == 2 + len(rows) and len({line.count("|") for line in table}) == 1
