@@ -30,7 +30,7 @@ WITHOUT_SIMULATOR = """
 import sys
 class Deleted:
     def find_spec(self, name, path=None, target=None):
-        if name.startswith("duet_av.bounce.") and name != "duet_av.bounce.shipped":
+        if name.startswith("duet_av.bounce.") and name not in ("duet_av.bounce.shipped", "duet_av.bounce.checkout"):
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Deleted())
 from duet_av.commands import main
