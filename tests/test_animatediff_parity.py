@@ -53,7 +53,7 @@ def by_pipelines(video, audio, noise, scale: float) -> AVLatent:
     sounds: list[Tensor] = []  # AudioLDM's pipeline gives waveforms, and its latents to a callback alone
     audio(
         WORDS, SECONDS, STEPS, guidance_scale=scale, negative_prompt=NEGATIVE, latents=noise.audio,
-        on_step=lambda step, t, latents: sounds.append(latents),
+        callback=lambda step, t, latents: sounds.append(latents),
     )  # fmt: skip
     return AVLatent(picture, sounds[-1])
 

@@ -481,7 +481,7 @@ def test_out_of_memory_falls_back_to_branches_in_turn():
     result = run(model=Small())
     assert equal(result.latent, run(batch_branches=False).latent)
     assert result.forwards_per_step == 2 and result.branches_per_step == 2
-    assert result.warnings == ("out of memory with 2 network rows at once: from step 1 of 4 on, branches ran in turn",)
+    assert result.warnings == ("out of memory with 2 network rows at once: from step 1 of 4 on, branches ran one by one",)
     with pytest.raises(torch.OutOfMemoryError):
         run(model=Small(), start=PAIR)
 
@@ -559,7 +559,7 @@ def test_parity_refuses_a_scheduler_that_is_no_flow():
 
 
 def test_prompts_that_do_not_fit_the_latents_are_named():
-    with pytest.raises(ValueError, match="^the prompts have 3 rows and the latents 2; give one prompt, or one"):
+    with pytest.raises(ValueError, match="^the prompts have 3 rows and the latents 2; use one prompt, or one"):
         sample_with(ToyJoint(), PAIR, toy_condition(1, rows=3), NEGATIVE, JOINT, steps=1)
 
 
