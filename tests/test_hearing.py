@@ -90,7 +90,7 @@ def test_changed_audio_keeps_the_sounds_at_other_times(coupling):
 
 
 def test_an_unknown_sound_is_rejected():
-    with pytest.raises(ValueError, match="sound is 'late'; give 'tight', 'delayed' or 'absent'"):
+    with pytest.raises(ValueError, match="sound is 'late'; use 'tight', 'delayed' or 'absent'"):
         LatentSet(None, torch.zeros(1, 1, 8), [], [], None).with_sound("late", 0)
 
 

@@ -104,7 +104,7 @@ def test_coupled_it_hears_the_picture_and_removed_its_sound_is_no_other_networks
 def test_what_an_expert_is_told_of_a_first_frame_is_kept_beside_the_latents(folder, model):
     stage = make_stage(read_config(folder / "train.toml"), folder, 1, folder / "other.safetensors")
     rows, given = torch.tensor([0, 1, 2, 3]), torch.tensor([1.0, 0.0, 1.0, 1.0])
-    cond = stage.condition(rows, stage.video(rows), given)
+    cond = stage.make_condition(stage.data.video[rows].float(), given, stage.gather_extra(rows))
     assert cond.video.image.shape == (4, 4, 1, 8, 8) and cond.audio.vector.shape == (4, 12)
     assert not cond.video.tokens[1].any() and not cond.video.image[1].any() and not cond.audio.vector[1].any()
     assert cond.video.tokens[0].any() and not torch.equal(cond.video.tokens[0], cond.video.tokens[2])
@@ -125,7 +125,7 @@ def test_the_shipped_config_is_one_of_the_published_experts(folder, tmp_path):
 
 
 @pytest.mark.parametrize("changes, said", [
-    ({"data": {"clips": 8, "size": SIZE, "seed": 3, "cache": "cache"}}, "trained on a folder of videos; give data.folder"),
+    ({"data": {"clips": 8, "size": SIZE, "seed": 3, "cache": "cache"}}, "trained on a folder of videos; add data.folder"),
     ({"audio_expert": "nowhere"}, "nowhere"),
     ({"audio_expert": "svd"}, "svd is of kind video_expert"),
 ])  # fmt: skip

@@ -11,6 +11,7 @@ from diffusers.models.downsampling import Downsample2D
 from torch.nn import functional as F
 from torch.optim import _muon
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
 
 from duet_av.av_models.binders.base import distance, require
 from duet_av.av_models.checkpoint import load_checkpoint, read_card, sub_tensors
@@ -24,10 +25,12 @@ from duet_av.av_models.parameterization import convert, to_x0
 from duet_av.av_models.schedule import SamplingSchedule
 from duet_av.av_models.training import config as training_config
 from duet_av.av_models.training import random_masks as given
-from duet_av.av_models.training.bf16 import orthogonalised_in_float32
+from duet_av.av_models.training.batched_muon import BatchedMuon, orthogonalize
+from duet_av.av_models.training.bf16 import muon_in_float32
+from duet_av.av_models.training.captured_step import CapturedStep
 from duet_av.av_models.training.coupled_rows import coupled_rows, null_rows
 from duet_av.av_models.training.curves import compare_curves, plot_curve, read_curve
-from duet_av.av_models.training.loop import CURVE, STATE, Schedule, precision
+from duet_av.av_models.training.loop import CURVE, STATE, Schedule, make_optimizers, precision
 from duet_av.av_models.training.plain_attention import attend, plain_attention
 from duet_av.bounce.binder import load_bounce_bind
 from duet_av.bounce.measure.generate import Prompt, generate
@@ -181,7 +184,7 @@ def until(step: int):
 
 
 def test_something_is_given_and_something_is_left_in_every_row():
-    known = given.draw_known(np.random.default_rng(0), 500, frames=9, steps=64)
+    known = given.draw_known_masks(np.random.default_rng(0), 500, frames=9, steps=64)
     video, audio = known.video[:, 0, :, 0, 0], known.audio[:, 0]
     every = torch.cat([video, audio], 1)
     assert every.any(1).all() and not every.all(1).any()
@@ -194,7 +197,7 @@ def test_what_is_given_counts_for_nothing_in_the_loss():
     known = torch.tensor([[True, False, False], [True, True, True]])[:, None, :, None, None]
     error = torch.zeros(2, 4, 3, 2, 2)
     error[:, :, 0], error[0, :, 1] = 100.0, 2.0
-    assert given.error_of_rest(error, known).tolist() == [1.0, 0.0]
+    assert given.mean_unknown_error(error, known).tolist() == [1.0, 0.0]
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -357,11 +360,134 @@ def test_a_processor_without_bfloat16_trains_in_float32(folder, tmp_path, proces
 @pytest.mark.parametrize("size", [(8, 24), (24, 8), (16, 16)])
 def test_gradients_are_orthogonalised_alike_in_float32(size):
     grad, settings = torch.randn(size), ((3.4445, -4.7750, 2.0315), 5, 1e-7)
-    with orthogonalised_in_float32():
+    with muon_in_float32():
         ours = _muon._zeropower_via_newtonschulz(grad, *settings)
     theirs = _muon._zeropower_via_newtonschulz(grad, *settings)
     assert ours.dtype == torch.float32 and theirs.dtype == torch.bfloat16
     assert (ours - theirs).norm() < 0.03 * ours.norm()
+
+
+# Muon in batches, and a step as a CUDA graph.
+
+
+def test_batched_muon_updates_as_torchs_muon(processor):
+    """Over three steps, with weight decay and matrices of three shapes."""
+    processor("AVX2")
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(*(torch.nn.Linear(*size, bias=False) for size in ((8, 24), (24, 8), (8, 24), (24, 24))))
+    weights = [[torch.nn.Parameter(p.detach().clone()) for p in network.parameters()] for _ in range(2)]
+    settings = {"lr": 0.02, "weight_decay": 0.1}
+    batched = BatchedMuon(weights[0], **settings)
+    plain = torch.optim.Muon(weights[1], adjust_lr_fn="match_rms_adamw", **settings)
+    for step in range(3):
+        for pair in zip(*weights):
+            grad = torch.randn_like(pair[0])
+            for weight in pair:
+                weight.grad = grad.clone()
+        batched.step()
+        with muon_in_float32():
+            plain.step()
+        for one, other in zip(*weights):
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+    assert plain.state_dict()["state"].keys() == batched.state_dict()["state"].keys()
+    for index, values in plain.state_dict()["state"].items():
+        torch.testing.assert_close(batched.state_dict()["state"][index], values, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(8, 24), (24, 8)])
+def test_a_batch_is_orthogonalized_in_bfloat16_where_the_processor_has_it(processor, size):
+    processor("AVX512")
+    matrices, coefficients = torch.randn(3, *size), (3.4445, -4.7750, 2.0315)
+    together = orthogonalize(list(matrices))
+    one_by_one = torch.stack([_muon._zeropower_via_newtonschulz(matrix, coefficients, 5, 1e-7) for matrix in matrices])
+    assert together.dtype == torch.float32
+    torch.testing.assert_close(together, one_by_one.float(), rtol=0.02, atol=0.02)
+
+
+FAST = {"steps": 3, "lr": 1e-3, "warmup": 2, "muon": True, "batched_muon": True, "cuda_graph": True}
+ALIGNED = {"align": {"path": 0, "strike": 1, "weight": 0.3}, "cut_rows": 1, "removed_rows": 1, "ahead": [1, 1]}
+
+
+@pytest.mark.parametrize("name, changes", [("jointdit", ALIGNED), ("svd_expert", {}), ("audioldm2_expert", {})])
+def test_a_captured_step_with_batched_muon_trains_as_the_plain_loop(folder, tmp_path, processor, name, changes):
+    """Three steps: the same losses, and the same weights up to rounding. Without CUDA there is no graph."""
+    processor("AVX2")
+    settings = CONFIGS[name]["stage_config"] | changes
+    losses: dict[bool, list[float]] = {}
+    for fast in (True, False):
+        schedule = FAST | {"batched_muon": fast, "cuda_graph": fast}
+        config, seen = write(folder, name, schedule=schedule, stage_config=settings), losses.setdefault(fast, [])
+        train_config(config, folder=tmp_path / str(fast), out=tmp_path / "out", on_step=lambda *at, seen=seen: seen.append(at[2]))
+    write(folder, name)
+    assert len(losses[True]) == 3 and losses[True] == pytest.approx(losses[False], rel=1e-5)
+    one, other = state(tmp_path / "True"), state(tmp_path / "False")
+    assert one.keys() == other.keys()
+    for key, value in one.items():
+        torch.testing.assert_close(value, other[key], rtol=1e-3, atol=2e-5, msg=key)
+    curves = [read_curve(tmp_path / run / CURVE) for run in ("True", "False")]
+    assert curves[0].keys() == curves[1].keys()
+
+
+def test_a_captured_run_resumes_to_the_same_bits(folder, tmp_path):
+    config = write(folder, "jointdit", schedule=FAST)
+    train_config(config, folder=tmp_path / "whole", out=tmp_path / "whole.safetensors")
+    train_config(config, folder=tmp_path / "run", out=tmp_path / "run.safetensors", steps=2)
+    assert read_card(tmp_path / "run" / STATE)["step"] == 2
+    train_config(config, folder=tmp_path / "run", out=tmp_path / "run.safetensors", resume=True)
+    write(folder, "jointdit")
+    assert same(state(tmp_path / "run"), state(tmp_path / "whole"))
+
+
+def test_a_captured_step_runs_over_the_same_buffers():
+    seen = []
+
+    def run(batch):
+        seen.append([part.data_ptr() for part in (batch[0], batch[1]["b"])])
+        return (batch[0] * batch[1]["b"]).sum(), {}
+
+    step = CapturedStep(run, torch.device("cpu"))
+    batches = [(torch.full((2,), float(n)), {"b": torch.tensor([n, n])}) for n in (1, 2, 3)]
+    assert [step(batch)[0].item() for batch in batches] == [2, 8, 18]
+    assert seen[0] == seen[1] == seen[2] and batches[0][0].tolist() == [1, 1]
+
+
+class HostWatch(TorchDispatchMode):
+    """Collects operations that read a tensor on the CPU."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        inputs = [part for part in tree_leaves((args, kwargs or {})) if isinstance(part, torch.Tensor)]
+        if any(part.device.type == "cpu" for part in inputs):
+            self.seen.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name, changes", [("jointdit", ALIGNED), ("svd_expert", {}), ("audioldm2_expert", {})])
+def test_a_step_to_capture_copies_nothing_from_the_host_and_reads_nothing_back(folder, tmp_path, name, changes):
+    """A CUDA graph cannot. On torch's meta device a copy from the CPU is visible, and a value that is read raises an error."""
+    stage = stage_of(name, folder, tmp_path, **changes)
+    batch = tree_map(lambda part: part.to("meta"), stage.draw_batch(0))
+    model = stage.model.to("meta")
+    optimizers = make_optimizers(model, Schedule(**FAST), torch.device("meta"))
+    model_of = getattr(stage, "conditioner", None)
+    if model_of is not None:
+        model_of.to("meta")
+    with HostWatch() as watch:
+        loss, _ = stage.compute_losses(batch)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizers[-1].step()
+    assert watch.seen == []
+
+
+def test_a_stage_that_cannot_be_captured_is_one_line(folder, capsys):
+    assert main(["train", str(write(folder, "joint", schedule={"steps": 1, "lr": 1e-3, "cuda_graph": True}))]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "schedule.cuda_graph is true, but JointStage cannot be captured; set it to false" in line
+    write(folder, "joint")
 
 
 @pytest.mark.parametrize("mask", [None, torch.tensor([[True, True, False]]), torch.tensor([[0.0, -1.0, -torch.inf]])])
@@ -431,8 +557,8 @@ def test_jointdit_trains_on_a_folder_of_videos(folder, tmp_path):
 
 @pytest.mark.parametrize("data, said", [
     ({"folder": "nowhere"}, "there is no folder"),
-    ({"folder": "models"}, "holds no videos"),
-    ({"folder": "models", "list": "wrong.txt"}, "names .*gone.mp4, which is not there; mend the list"),
+    ({"folder": "models"}, "has no videos"),
+    ({"folder": "models", "list": "wrong.txt"}, "lists .*gone.mp4, which does not exist; correct the list"),
 ])  # fmt: skip
 def test_a_folder_that_cannot_be_trained_on_is_one_line(folder, tmp_path, capsys, data, said):
     (folder / "wrong.txt").write_text("gone.mp4\n")
@@ -469,7 +595,7 @@ def test_the_sound_expert_is_trained_on_what_its_card_says_it_predicts(folder, t
     stage.finish(stage.model, {})
     assert read_card(tmp_path / "sound.safetensors")["prediction"] == stage.model["expert"].prediction == prediction
     assert stage.loss(0)[0] > 0.1
-    stage.model["expert"] = Knowing(stage.audio(stage.rows(0, 6)), stage.path, prediction)
+    stage.model["expert"] = Knowing(stage.data.audio[stage.draw_rows(0, 6)].float(), stage.path, prediction)
     assert stage.loss(0)[0] == pytest.approx(0, abs=1e-6)
 
 
@@ -498,11 +624,11 @@ def test_eq_7_weighs_by_what_the_clean_estimate_is_off(folder, tmp_path):
     torch.manual_seed(0)
     stage.loss(0)
     x, out = seen["out"]
-    rows = stage.rows(0, 7)
+    rows = stage.draw_rows(0, 7)
     alpha_v, sigma_v = (part.view(-1, 1, 1, 1, 1) for part in stage.model["denoiser"].paths[0].at(t))
     alpha_a, sigma_a = (part.view(-1, 1, 1) for part in stage.model["denoiser"].paths[1].at(t))
     clean_v, clean_a = to_x0(out.video, x.video, alpha_v, sigma_v, "v"), to_x0(out.audio, x.audio, alpha_a, sigma_a, "v")
-    error_v, error_a = (clean_v - stage.video(rows)).square().mean(), (clean_a - stage.audio(rows)).square().mean()
+    error_v, error_a = (clean_v - stage.data.video[rows].float()).square().mean(), (clean_a - stage.data.audio[rows].float()).square().mean()
     assert losses["x0"]["loss"] == pytest.approx((error_v + error_a).item(), rel=1e-3)
     assert losses["prediction"]["loss"] != pytest.approx(losses["x0"]["loss"], rel=0.1)
 
@@ -520,12 +646,12 @@ def jointdit_stage(folder, tmp_path, **changes):
 def test_one_clock_drives_both_but_for_rows_in_which_one_is_ahead(folder, tmp_path):
     """JointDiT, eqs. 4–5; rows 0 and 1 are ahead in the picture, row 2 in the sound, and all of them are coupled."""
     torch.manual_seed(0)
-    video, audio = jointdit_stage(folder, tmp_path).clocks()
+    video, audio = jointdit_stage(folder, tmp_path).draw_times()
     assert torch.equal(video, audio)
     torch.manual_seed(0)
-    ahead_v, ahead_a = jointdit_stage(folder, tmp_path, batch=8, ahead=[2, 1]).clocks()
+    ahead_v, ahead_a = jointdit_stage(folder, tmp_path, batch=8, ahead=[2, 1]).draw_times()
     assert (ahead_v[:2] < ahead_a[:2]).all() and ahead_a[2] < ahead_v[2] and torch.equal(ahead_v[3:], ahead_a[3:])
-    with pytest.raises(ValueError, match=r"ahead is \[2, 1\]; give \[pictures, sounds\] that fit 2"):
+    with pytest.raises(ValueError, match=r"ahead is \[2, 1\]; use \[videos, audios\] that fit 2"):
         jointdit_stage(folder, tmp_path, ahead=[2, 1])
 
 
@@ -533,23 +659,25 @@ def test_a_joint_batch_is_drawn_in_an_order_that_is_kept(folder, tmp_path):
     """Times, which are ahead, noise of picture and sound, which rows lose their picture: all on the CPU."""
     stage = jointdit_stage(folder, tmp_path, batch=8, ahead=[2, 1])
     torch.manual_seed(1)
-    batch = stage.drawn(0)
+    batch = stage.draw_batch(0)
     torch.manual_seed(1)
     torch.rand(8), torch.rand(3)
-    for noise, latents in ((batch.video, stage.data.video), (batch.audio, stage.data.audio)):
+    for noise, latents in ((batch.video_noise, stage.data.video), (batch.audio_noise, stage.data.audio)):
         assert torch.equal(noise.epsilon, torch.randn(8, *latents.shape[1:]))
     kept = (torch.rand(8) >= stage.drop).float() * ~null_rows(stage.kinds, 0)
-    assert torch.equal(batch.given, kept) and torch.equal(batch.rows, stage.rows(0, 7))
+    rows = stage.draw_rows(0, 7)
+    assert torch.equal(batch.keep_condition, kept) and torch.equal(batch.video, stage.data.video[rows])
+    assert torch.equal(batch.audio, stage.data.audio[rows])
 
 
 def test_a_batch_that_is_drawn_leaves_nothing_of_the_loss_to_chance(folder, tmp_path):
     stage = jointdit_stage(folder, tmp_path)
     torch.manual_seed(1)
-    batch = stage.drawn(0)
+    batch = stage.draw_batch(0)
     torch.manual_seed(1)
     loss, parts = stage.loss(0)
-    again, _ = stage.losses(batch)
-    assert torch.equal(again, loss) and parts["loss"] == stage.losses(batch)[1]["loss"].item()
+    again, _ = stage.compute_losses(batch)
+    assert torch.equal(again, loss) and parts["loss"] == stage.compute_losses(batch)[1]["loss"].item()
 
 
 def test_the_binder_comes_out_ready_to_use(folder):
@@ -705,6 +833,8 @@ def test_latents_are_encoded_once(folder):
     ({"schedule": {"steps": 0, "lr": 1e-3}}, "schedule.steps is 0"),
     ({"schedule": {"steps": 5, "lr": float("nan")}}, "schedule.lr is nan"),
     ({"schedule": {"steps": 5, "lr": 1e-3, "warm": 3}}, "schedule has no warm; it has steps, lr, warmup"),
+    ({"schedule": {"steps": 5, "lr": 1e-3, "batched_muon": True}}, "batched_muon is true without muon; add muon = true"),
+    ({"schedule": {"steps": 5, "lr": 1e-3, "muon": True, "cuda_graph": True}}, "add batched_muon = true"),
     ({"stage_config": {"batch": 2}}, "clips_per_pool is missing"),
     ({"stage_config": CONFIGS["audio_codec"]["stage_config"] | {"model": {"depth": 3}}}, "depth"),
 ])  # fmt: skip

@@ -1,4 +1,4 @@
-"""Regional compilation: of a network's blocks, each kind once."""
+"""Regional compilation: each kind of repeated block is compiled once."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from collections.abc import Collection
 import torch
 from torch import nn
 
-UNET_BLOCKS = ("BasicTransformerBlock", "TemporalBasicTransformerBlock")  # diffusers names one of them, and for one UNet
+UNET_BLOCKS = (
+    "BasicTransformerBlock",
+    "TemporalBasicTransformerBlock",
+)  # diffusers' `_repeated_blocks` has one of these, for one UNet
 
 
 def compile_blocks(network: nn.Module, kinds: Collection[str]) -> None:
-    """Compiles the modules whose class is called one of `kinds`: about 1.3 times as fast here on a CPU.
+    """Compile the modules of `network` whose class name is in `kinds`. Training on a CPU was about 1.3 times faster with it.
 
-    Graphs are then not split where several processes send gradients: a block is small enough, and one that is called with
-    several sizes does not compile in parts (torch 2.11).
+    Turns off dynamo's graph splitting for DistributedDataParallel, which fails for blocks with several input sizes (torch 2.11).
     """
     torch._dynamo.config.optimize_ddp = False
     for module in network.modules():

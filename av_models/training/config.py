@@ -1,4 +1,4 @@
-"""`duet train CONFIG`: from a TOML file to a stage, and through the loop. The caller says which stages there are."""
+"""`duet train CONFIG`: read a TOML file, build its stage and train it. The caller gives the stages."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ from .loop import Schedule, Stage, train
 
 @dataclass(frozen=True)
 class StageSetup:
-    """What a stage is built from: the parsed `config`, the folder `base` that its paths are relative to, the schedule's
-    `steps`, the checkpoint file `out`, and `on_clip(done, total)` for progress while clips are encoded."""
+    """What a stage is built from.
+
+    config: the parsed file. base: the folder that its paths are relative to. steps: of the schedule. out: the checkpoint to
+    write. on_clip(done, total): called while clips are encoded.
+    """
 
     config: dict[str, Any]
     base: Path
@@ -34,7 +37,7 @@ class StageSetup:
         return self.config["stage_config"]
 
     def file(self, name: str) -> Path:
-        """The file that the config calls `name`."""
+        """Return the path that the config gives for `name`. Raises KeyError if it gives none."""
         return self.base / self.config[name]
 
     def optional_file(self, name: str) -> Path | None:
@@ -42,11 +45,11 @@ class StageSetup:
 
 
 Stages = Mapping[str, Callable[[StageSetup], Stage]]
-"""What builds each stage, by the name that a config's `stage` gives."""
+"""The function that builds a stage, for each value of a config's `stage`."""
 
 
 def train_config(path: str | Path, stages: Stages, **options: Any) -> Path:
-    """Train what the TOML file at `path` describes, with the `options` of `train_settings`."""
+    """Train the stage of the TOML file `path`; `options` are those of `train_settings`. Returns the run's folder."""
     return train_settings(read_config(Path(path), stages), Path(path), stages, **options)
 
 
@@ -62,10 +65,13 @@ def train_settings(
     on_step: Callable[[int, int, float], None] | None = None,
     on_clip: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Train what a config that was read from `path` describes; returns the run's folder (curve, state).
+    """Train the stage of a parsed config; returns the run's folder (curve, state).
 
-    `steps`: halt early, with the schedule of the whole run. `folder`, `out`: where the run and the checkpoint go instead
-    of the config's `run` and `out`. Paths in the config are relative to `path`.
+    path: the file that the config was read from; paths in the config are relative to its folder.
+    steps: stop after this step, with the schedule of the whole run.
+    folder, out: replace the config's `run` and `out`.
+    on_step(done, total, loss), on_clip(done, total): called for progress.
+    Raises ValueError, in one line, if a setting is missing or wrong.
     """
     torch.manual_seed(config["seed"])
     schedule = read_schedule(config, path)
@@ -74,20 +80,20 @@ def train_settings(
         stage = stages[config["stage"]](StageSetup(config, path.parent, schedule.steps, out, on_clip))
     except KeyError as error:
         raise ValueError(f"{path}: {error.args[0]} is missing; add it (see bounce/configs for examples)") from error
-    except TypeError as error:  # a setting that the network does not have
+    except TypeError as error:  # the network does not have that setting
         raise ValueError(f"{path}: {error}") from error
     train(stage, schedule, config["seed"], folder, resume=resume, stop=steps, on_step=on_step)
     return folder
 
 
 def read_config(path: Path, stages: Stages) -> dict[str, Any]:
-    """The parsed file; FileNotFoundError or ValueError in one line where it is none."""
+    """Parse a TOML config. Raises FileNotFoundError or ValueError, in one line, if it is missing or malformed."""
     if not path.is_file():
         raise FileNotFoundError(f"there is no training config {path}; see bounce/configs for examples")
     try:
         config = tomllib.loads(path.read_text())
     except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path} is not TOML: {error}; mend that line") from error
+        raise ValueError(f"{path} is not TOML: {error}; correct that line") from error
     if config.get("stage") not in stages:
         raise ValueError(f"{path}: stage is {config.get('stage')!r}; give one of {', '.join(stages)}")
     for key in ("seed", "schedule", "run", "out", "stage_config"):
@@ -97,6 +103,7 @@ def read_config(path: Path, stages: Stages) -> dict[str, Any]:
 
 
 def read_schedule(config: dict[str, Any], path: Path) -> Schedule:
+    """Return the schedule of a parsed config. Raises ValueError, in one line, if a setting is unknown or wrong."""
     settings, known = config["schedule"], [field.name for field in fields(Schedule)]
     for name in settings:
         if name not in known:
@@ -105,4 +112,9 @@ def read_schedule(config: dict[str, Any], path: Path) -> Schedule:
         value = settings.get(name)
         if not isinstance(value, (int, float)) or not 0 < value < math.inf:
             raise ValueError(f"{path}: schedule.{name} is {value}; give a number above 0")
-    return Schedule(**settings)
+    schedule = Schedule(**settings)
+    if schedule.batched_muon and not schedule.muon:
+        raise ValueError(f"{path}: schedule.batched_muon is true without muon; add muon = true")
+    if schedule.cuda_graph and schedule.muon and not schedule.batched_muon:
+        raise ValueError(f"{path}: schedule.cuda_graph is true with muon; add batched_muon = true")
+    return schedule

@@ -1,4 +1,4 @@
-"""How the rows of a joint batch are coupled, so that every branch of every guidance is a prediction the model has learned."""
+"""Couplings of the rows of a joint training batch, so that the model learns every prediction that a guidance asks for."""
 
 from __future__ import annotations
 
@@ -11,16 +11,22 @@ from ..contract import CouplingKind
 
 
 def coupled_rows(batch: int, cut: int, removed: int) -> list[CouplingKind]:
-    """The couplings of `batch` rows, the last of them `cut` and `removed`."""
+    """Return the coupling of each of `batch` rows: the last rows are `cut` and `removed`, the others fully coupled.
+
+    Raises ValueError if the numbers do not fit the batch.
+    """
     full = batch - cut - removed
     if full < 0 or cut < 0 or removed < 0:
-        raise ValueError(f"cut_rows {cut} and removed_rows {removed} do not fit a batch of {batch}; give fewer")
+        raise ValueError(f"cut_rows {cut} and removed_rows {removed} do not fit a batch of {batch}; use fewer")
     return [CouplingKind.FULL] * full + [CouplingKind.CUT] * cut + [CouplingKind.REMOVED] * removed
 
 
 def null_rows(kinds: Sequence[CouplingKind], step: int) -> Tensor:
-    """Which rows get no condition at a step, as JointCFG's and JointCFG*'s negatives, bool [batch]: half of those that are cut
-    and half of those that are removed, of an odd number one more at every second step; none where no row is coupled."""
+    """Return which rows get no condition at a step: bool [batch].
+
+    These rows train the negatives of JointCFG and JointCFG*: half of the cut rows and half of the removed rows. Of an odd
+    number, one row more is taken at every second step. No row is taken if no row is fully coupled.
+    """
     null = torch.zeros(len(kinds), dtype=torch.bool)
     if CouplingKind.FULL in kinds:
         for uncoupled in (CouplingKind.CUT, CouplingKind.REMOVED):

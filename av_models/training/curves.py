@@ -1,15 +1,19 @@
-"""Training curves: a plot of one, and how far a new one strays from the one that was shipped."""
+"""Training curves: reading, comparing and plotting."""
 
 from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-TOLERANCE = 0.05  # how far the loss of the same config may stray on another machine; see bounce/runs/README.md
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+TOLERANCE = 0.05  # largest relative difference of the loss for the same config on another machine; see bounce/runs/README.md
 
 
 def read_curve(path: Path) -> dict[str, list[float]]:
-    """Columns of a curve.csv, by name."""
+    """Read the columns of a curve.csv by name. Raises ValueError if it has no rows."""
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     if not rows:
@@ -18,7 +22,7 @@ def read_curve(path: Path) -> dict[str, list[float]]:
 
 
 def compare_curves(shipped: Path, new: Path) -> float | None:
-    """The worst relative difference of the loss at steps that both curves have; None where they share none."""
+    """Return the largest relative difference of the loss at steps that both curves have; None if they share no step."""
     known = dict(zip(*(read_curve(shipped)[name] for name in ("step", "loss"))))
     curve = read_curve(new)
     return max(
@@ -27,25 +31,25 @@ def compare_curves(shipped: Path, new: Path) -> float | None:
     )
 
 
-def plot_curve(curve: Path, picture: Path) -> None:
-    """Draw `curve` as a PNG: one panel for the losses, one for each quantity of another unit."""
+def plot_curve(curve: Path, image: Path) -> None:
+    """Plot `curve` to a PNG file: one panel for the losses, and one for each other unit."""
     from matplotlib.figure import Figure
 
     columns = read_curve(curve)
     steps, seconds = columns.pop("step"), columns.pop("seconds")
-    panels = _panels(list(columns))
+    panels = _group_by_unit(list(columns))
     figure = Figure(figsize=(8, 1 + 2.6 * len(panels)), dpi=110, layout="constrained")
     for axes, (unit, names) in zip(figure.subplots(len(panels), sharex=True, squeeze=False)[:, 0], panels.items()):
         for name in names:
             axes.plot(steps, columns[name], label=name, linewidth=1.4)
-        _dress(axes, unit, [columns[name] for name in names])
+        _format_axes(axes, unit, [columns[name] for name in names])
     axes.set_xlabel("step")
     figure.suptitle(f"{curve.parent.name}: {steps[-1]:.0f} steps in {seconds[-1] / 60:.1f} minutes")
-    figure.savefig(picture)
+    figure.savefig(image)
 
 
-def _panels(names: list[str]) -> dict[str, list[str]]:
-    """Names by what their axis measures."""
+def _group_by_unit(names: list[str]) -> dict[str, list[str]]:
+    """Return column names grouped by the unit of their axis."""
     panels: dict[str, list[str]] = {}
     for name in names:
         unit = "dB" if name.endswith("_db") else "root mean square" if name.endswith("_rms") else "loss"
@@ -53,7 +57,7 @@ def _panels(names: list[str]) -> dict[str, list[str]]:
     return panels
 
 
-def _dress(axes, unit: str, curves: list[list[float]]) -> None:
+def _format_axes(axes: Axes, unit: str, curves: list[list[float]]) -> None:
     values = [value for curve in curves for value in curve]
     if min(values) > 0 and max(values) / min(values) > 4:
         axes.set_yscale("log")

@@ -1,4 +1,4 @@
-"""A set of training clips as latents and captions."""
+"""Training clips as latents and captions."""
 
 from __future__ import annotations
 
@@ -17,9 +17,13 @@ from ..contract import Condition
 
 @dataclass(frozen=True)
 class LatentSet:
-    """Latents of either modality, [N, …] in fp16, or None where not asked for; of clips with captions also these, and
-    of simulated clips the `truth` about each, which only their own stages read; of videos for published experts `pictures`,
-    the condition of each first frame."""
+    """N training clips.
+
+    video, audio: latents [N, C, T, H, W] and [N, C, T] (or [N, C, T, F]) in float16; None if the config names no codec for them.
+    video_captions, audio_captions: one for each clip, or empty.
+    truth: the simulation of simulated clips, for the stages that use it.
+    pictures: the condition that each clip's first frame gives for a published expert.
+    """
 
     video: Tensor | None
     audio: Tensor | None
@@ -29,28 +33,40 @@ class LatentSet:
     pictures: Condition | None = None
 
     def __len__(self) -> int:
-        return len(self.audio if self.video is None else self.video)
+        latents = self.audio if self.video is None else self.video
+        assert latents is not None
+        return len(latents)
+
+    def both(self) -> tuple[Tensor, Tensor]:
+        """Return the video and audio latents of a set that has both."""
+        assert self.video is not None and self.audio is not None
+        return self.video, self.audio
 
     def with_sound(self, coupling: str, seed: int) -> LatentSet:
-        """The same clips with their own sound ("tight"), with it turned round in time by chance, so that it tells nothing of
-        when ("delayed"), or with another clip's and its caption ("absent": what is seen is not heard)."""
+        """Return the same clips with other audio latents.
+
+        coupling: "tight" keeps each clip's audio; "delayed" shifts it in time, circularly, by a random number of steps;
+        "absent" takes audio and audio caption of another clip. Raises ValueError for another value.
+        """
         if coupling == "tight":
             return self
+        audio = self.audio
+        assert audio is not None
         rng = np.random.default_rng(seed)
         if coupling == "delayed":
-            steps = self.audio.shape[-1]
+            steps = audio.shape[-1]
             shift = torch.from_numpy(rng.integers(steps // 8, steps - steps // 8, len(self)))
             index = (torch.arange(steps)[None] - shift[:, None]) % steps
-            return replace(self, audio=self.audio.gather(2, index[:, None].expand_as(self.audio)))
+            return replace(self, audio=audio.gather(2, index[:, None].expand_as(audio)))
         if coupling == "absent":
             order = rng.permutation(len(self))
-            heard = [self.audio_captions[row] for row in order] if self.audio_captions else []
-            return replace(self, audio=self.audio[torch.from_numpy(order)], audio_captions=heard)
-        raise ValueError(f"sound is {coupling!r}; give 'tight', 'delayed' or 'absent'")
+            captions = [self.audio_captions[row] for row in order] if self.audio_captions else []
+            return replace(self, audio=audio[torch.from_numpy(order)], audio_captions=captions)
+        raise ValueError(f"sound is {coupling!r}; use 'tight', 'delayed' or 'absent'")
 
 
 def encoder_key(codec: Path) -> str:
-    """Changes with whatever latents depend on: a decoder trained on leaves them valid, and so does −0 for 0."""
+    """Return a hash of the weights that latents depend on: without the decoder's, and with −0 equal to 0."""
     tensors, _ = load_checkpoint(codec)
     kept = ((tensors[name] + 0).numpy().tobytes() for name in sorted(tensors) if "decoder" not in name)
     return hashlib.sha256(b"".join(kept)).hexdigest()[:12]

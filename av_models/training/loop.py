@@ -1,8 +1,8 @@
-"""The training loop: one plain loop for every stage, resumable to the step, on one device or many.
+"""The training loop: one loop for every stage, on one device or several, resumable at any saved step.
 
-A `Stage` knows its model, its batch for a step and its loss; the loop knows optimiser, schedule, averaging, curve and
-state. Noise is keyed by (seed, step) and batches by the step alone, so a killed run resumes as if it had never stopped, and
-runs of other seeds see the same clips in the same order.
+A `Stage` holds a model and computes the loss of each step. The loop holds the optimizers, the learning rate schedule, the
+averaged weights, the loss curve and the saved state. Noise depends on (seed, step), batches depend on the step. So a resumed
+run gives the same result as an uninterrupted one, and runs with other seeds see the same clips in the same order.
 """
 
 from __future__ import annotations
@@ -15,29 +15,36 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
 from ..checkpoint import load_checkpoint, load_into, save_checkpoint, sub_tensors
-from .bf16 import has_bf16, orthogonalised_in_float32
+from .batched_muon import BatchedMuon
+from .bf16 import has_bf16, muon_in_float32
+from .captured_step import CapturedStep
 from .plain_attention import plain_attention
 from .strided import strided_in_float32
 
 STATE = "state.safetensors"
 CURVE = "curve.csv"
-IN_A_BLOCK = re.compile(r"\.\d+\.(?!.*norm)")  # a numbered block's own weights, not those of its (adaptive) norms
+BLOCK_WEIGHT = re.compile(r"\.\d+\.(?!.*norm)")  # names of weights in a numbered block, without its (adaptive) norms
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """`steps` in all; the learning rate rises over `warmup` steps to `lr` and falls to `lr · floor` as a cosine.
+    """Length, learning rate and optimizers of a run.
 
-    `muon`: matrices inside a network's blocks are updated by Muon (arXiv 2502.16982), the rest by AdamW.
-    `bf16`: losses are computed in bfloat16 where autocast has it and the device is the faster for it; weights, averages and
-    optimisers stay in float32.
+    steps: length of the whole run.
+    lr, warmup, floor: the learning rate rises over `warmup` steps to `lr` and falls to `lr · floor` as a cosine.
+    ema: decay of the averaged weights, which are the result of the run.
+    muon: use Muon (arXiv 2502.16982) for the matrices inside a network's blocks, and AdamW for all other parameters.
+    batched_muon: update Muon's matrices of equal shape together (see `BatchedMuon`); equal up to rounding, and faster on a GPU.
+    bf16: compute losses in bfloat16 on devices that are faster with it; weights, averages and optimizers stay in float32.
+    cuda_graph: replay a step as one CUDA graph (see `CapturedStep`). Other devices run the same step without a graph. For one
+        process and a `CapturableStage`; with `muon` it needs `batched_muon`. Equal up to rounding.
     """
 
     steps: int
@@ -49,8 +56,11 @@ class Schedule:
     ema: float = 0.998
     muon: bool = False
     bf16: bool = False
+    batched_muon: bool = False
+    cuda_graph: bool = False
 
     def rate(self, step: int) -> float:
+        """Return the learning rate at `step` as a fraction of `lr`."""
         if step < self.warmup:
             return (step + 1) / self.warmup
         along = (step - self.warmup) / max(1, self.steps - self.warmup)
@@ -58,22 +68,35 @@ class Schedule:
 
 
 class Stage(Protocol):
-    """`rank`: which of the processes this is; the loop sets it, and each draws other batches."""
+    """What is trained. rank: index of this process; the loop sets it, and each process draws other batches."""
 
     model: nn.Module
     rank: int
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        """The loss of this step's batch and the parts to log. Random draws come from torch's seeded generator."""
+        """Compute the loss of this step's batch, and the values to log. Random draws use torch's global generator."""
         ...
 
     def finish(self, model: nn.Module, run: dict[str, Any]) -> None:
-        """Write the checkpoint of the averaged `model`; `run` says how it was trained."""
+        """Write the checkpoint of the averaged `model`. run: how it was trained, for the model card."""
         ...
 
 
-class Loss(nn.Module):
-    """A stage's loss as a forward pass: what a model spread over devices must be called through."""
+@runtime_checkable
+class CapturableStage(Stage, Protocol):
+    """A stage that draws a batch in one method and computes its loss in another, so that a CUDA graph can hold the second."""
+
+    def draw_batch(self, step: int) -> Any:
+        """Draw all random numbers of a step, and gather its data, on the CPU: tensors in (named) tuples or dicts."""
+        ...
+
+    def compute_losses(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compute the loss and the values to log from a batch on the model's device, by its tensors alone."""
+        ...
+
+
+class StageLoss(nn.Module):
+    """A stage's loss as a module's forward pass, as DistributedDataParallel requires."""
 
     def __init__(self, stage: Stage) -> None:
         super().__init__()
@@ -81,6 +104,54 @@ class Loss(nn.Module):
 
     def forward(self, step: int) -> tuple[Tensor, dict[str, float]]:
         return self.stage[0].loss(step)
+
+
+class TrainingStep:
+    """Computes one step's loss and gradients, and updates the weights. Call it with the step's number."""
+
+    def __init__(self, stage: Stage, schedule: Schedule, accelerator: Accelerator) -> None:
+        self.stage, self.schedule, self.accelerator = stage, schedule, accelerator
+        self.captured = CapturedStep(self._run_on_batch, accelerator.device) if schedule.cuda_graph else None
+        if self.captured:
+            check_capturable(stage, accelerator)
+        made = make_optimizers(stage.model, schedule, accelerator.device)
+        self.loss, *self.optimizers = accelerator.prepare(StageLoss(stage), *made)
+
+    def __call__(self, step: int) -> tuple[float, dict[str, float]]:
+        self._set_learning_rate(self.schedule.lr * self.schedule.rate(step))
+        if isinstance(self.stage, CapturableStage) and self.captured:
+            loss, values = self.captured(self.stage.draw_batch(step))
+            return float(loss), {name: float(value) for name, value in values.items()}
+        with precision(self.schedule, self.accelerator.device):
+            loss, logged = self.loss(step)
+        self._update_weights(loss)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        return float(loss.detach()), logged
+
+    def _run_on_batch(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """Run a whole step on `batch`; returns the loss and the values to log. Gradients stay in the same memory."""
+        assert isinstance(self.stage, CapturableStage)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=False)
+        with precision(self.schedule, self.accelerator.device):
+            loss, logged = self.stage.compute_losses(batch)
+        self._update_weights(loss)
+        return loss.detach(), logged
+
+    def _update_weights(self, loss: Tensor) -> None:
+        self.accelerator.backward(loss)
+        self.accelerator.clip_grad_norm_(self.stage.model.parameters(), self.schedule.clip)
+        with nullcontext() if has_bf16(self.accelerator.device) else muon_in_float32():
+            for optimizer in self.optimizers:
+                optimizer.step()
+
+    def _set_learning_rate(self, lr: float) -> None:
+        for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(lr)
+            else:
+                group["lr"] = lr
 
 
 def train(
@@ -95,11 +166,16 @@ def train(
     save_seconds: float = 120,
     on_step: Callable[[int, int, float], None] | None = None,
 ) -> None:
-    """Train `stage` to `schedule.steps` (or halt after step `stop`), keeping curve and state in `folder`."""
+    """Train `stage` to `schedule.steps`, or until after step `stop`, and keep the curve and the state in `folder`.
+
+    resume: continue from the state in `folder`, if there is one. on_step(done, total, loss) is called after every step.
+    Raises ValueError if the schedule has `cuda_graph` and the stage or the number of processes does not allow it.
+    """
     accelerator = Accelerator()
     model = stage.model
     stage.rank = accelerator.process_index
-    loss_of, *optimizers = accelerator.prepare(Loss(stage), *make_optimizers(model, schedule))
+    take_step = TrainingStep(stage, schedule, accelerator)
+    optimizers = take_step.optimizers
     average = {k: v.detach().clone() for k, v in model.state_dict().items()}
     first, seconds = _restore(folder, model, average, optimizers) if resume else (0, 0.0)
     if not first and accelerator.is_main_process:
@@ -111,20 +187,11 @@ def train(
     start = saved = time.monotonic()
     for step in range(first, last):
         torch.manual_seed(seed * 1_000_003 + step * 64 + accelerator.process_index)
-        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
-            group["lr"] = schedule.lr * schedule.rate(step)
-        with precision(schedule, accelerator.device):
-            loss, parts = loss_of(step)
-        accelerator.backward(loss)
-        accelerator.clip_grad_norm_(model.parameters(), schedule.clip)
-        with nullcontext() if has_bf16(accelerator.device) else orthogonalised_in_float32():
-            for optimizer in optimizers:
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
+        loss, parts = take_step(step)
         _update(average, model, min(schedule.ema, (1 + step) / (10 + step)))
         logged.append(parts)
         if on_step:
-            on_step(step + 1, last, float(loss.detach()))
+            on_step(step + 1, last, loss)
         if accelerator.is_main_process:
             elapsed = seconds + time.monotonic() - start
             if (step + 1) % log_every == 0:
@@ -143,26 +210,41 @@ def train(
         stage.finish(model.cpu(), {"steps": last, "seed": seed, "seconds": round(elapsed)})
 
 
-def make_optimizers(model: nn.Module, schedule: Schedule) -> list[torch.optim.Optimizer]:
-    """AdamW, without decay for vectors, and Muon where the schedule asks for it."""
+def check_capturable(stage: Stage, accelerator: Accelerator) -> None:
+    """Raise ValueError, in one line, if a step of `stage` cannot be captured as a CUDA graph."""
+    if not isinstance(stage, CapturableStage):
+        raise ValueError(f"schedule.cuda_graph is true, but {type(stage).__name__} cannot be captured; set it to false")
+    if accelerator.num_processes > 1:
+        raise ValueError(f"schedule.cuda_graph is true with {accelerator.num_processes} processes; set it to false, or use one")
+
+
+def make_optimizers(model: nn.Module, schedule: Schedule, device: torch.device) -> list[torch.optim.Optimizer]:
+    """Make AdamW, without weight decay for vectors, and Muon if the schedule asks for it."""
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    matrices = [name for name, p in trained.items() if schedule.muon and p.ndim == 2 and IN_A_BLOCK.search(name)]
+    matrices = [name for name, p in trained.items() if schedule.muon and p.ndim == 2 and BLOCK_WEIGHT.search(name)]
     rest = [p for name, p in trained.items() if name not in matrices]
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": [p for p in rest if p.ndim > 1]},
         {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    settings = {"lr": schedule.lr, "weight_decay": schedule.weight_decay}
-    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, betas=(0.9, 0.98), **settings)]
+    # a graph reads the learning rate from memory
+    lr: Any = torch.tensor(schedule.lr, device=device) if schedule.cuda_graph else schedule.lr
+    settings: dict[str, Any] = {"lr": lr, "weight_decay": schedule.weight_decay}
+    capturable = schedule.cuda_graph and device.type == "cuda"
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, betas=(0.9, 0.98), capturable=capturable, **settings)]
     if matrices:
-        # its updates are as large as AdamW's, so that one learning rate serves both
-        optimizers.append(torch.optim.Muon([trained[name] for name in matrices], adjust_lr_fn="match_rms_adamw", **settings))
+        muon_params = [trained[name] for name in matrices]
+        if schedule.batched_muon:
+            optimizers.append(BatchedMuon(muon_params, **settings))
+        else:
+            # its updates are as large as AdamW's, so that one learning rate serves both
+            optimizers.append(torch.optim.Muon(muon_params, adjust_lr_fn="match_rms_adamw", **settings))
     return optimizers
 
 
 @contextmanager
 def precision(schedule: Schedule, device: torch.device) -> Iterator[None]:
-    """What a schedule's losses are computed in, while this lasts."""
+    """Compute in the precision that `schedule` asks for inside the context."""
     with ExitStack() as stack:
         if schedule.bf16 and has_bf16(device):
             stack.enter_context(torch.autocast(device.type, torch.bfloat16))
@@ -219,7 +301,7 @@ def _restore(folder: Path, model: nn.Module, average: dict, optimizers: list) ->
 
 
 def _drop_later_rows(path: Path, step: int) -> None:
-    """A run killed after its last save logged steps that it will now repeat."""
+    """Remove the rows after `step`, which an interrupted run logged after its last save and will log again."""
     if path.exists():
         header, *rows = path.read_text().splitlines()
         kept = [row for row in rows if int(row.split(",", 1)[0]) <= step]

@@ -1,4 +1,4 @@
-"""A library's function in another form, for a while."""
+"""Temporary replacement of a library's function."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 
 @contextmanager
-def swapped(owner: Any, name: str, other: Callable) -> Iterator[None]:
-    """`owner.name` is `other` while this lasts."""
-    own = getattr(owner, name)
-    setattr(owner, name, other)
+def patch_function(owner: Any, name: str, replacement: Callable) -> Iterator[None]:
+    """Replace `owner.name` by `replacement` inside the context, and restore it on exit."""
+    original = getattr(owner, name)
+    setattr(owner, name, replacement)
     try:
         yield
     finally:
-        setattr(owner, name, own)
+        setattr(owner, name, original)

@@ -1,7 +1,7 @@
-"""Attention as two products and a softmax: what training in bfloat16 on a CPU is fast with.
+"""Attention as two matrix products and a softmax, for training in bfloat16 on a CPU.
 
-There the backward pass of torch's fused attention is slower than the rest of a block together; these are the same numbers,
-which a compiled block joins with their neighbours.
+On a CPU the backward pass of torch's fused attention takes longer than the rest of a block. Plain attention computes the same
+values, and a compiled block can fuse it with the operations around it.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .patched import swapped
+from .patched import patch_function
 
 
 def plain_attention() -> AbstractContextManager[None]:
-    """`torch.nn.functional.scaled_dot_product_attention` is `attend` while this lasts, diffusers' calls of it as well."""
-    return swapped(F, "scaled_dot_product_attention", attend)
+    """Replace `torch.nn.functional.scaled_dot_product_attention` by `attend` inside the context, for diffusers too."""
+    return patch_function(F, "scaled_dot_product_attention", attend)
 
 
 def attend(
@@ -30,9 +30,12 @@ def attend(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    """softmax(QKᵀ · scale + mask) V over [..., L, head size], in autocast's type where it is on."""
+    """Compute softmax(QKᵀ · scale + mask) V for tensors [..., L, head size], in autocast's dtype if autocast is enabled.
+
+    Raises NotImplementedError for dropout, a causal mask or grouped heads.
+    """
     if dropout_p or is_causal or enable_gqa:
-        raise NotImplementedError("plain attention has no dropout, no causal mask and no grouped heads; train without bf16")
+        raise NotImplementedError("plain attention has no dropout, causal mask or grouped heads; set bf16 = false")
     if torch.is_autocast_enabled(query.device.type):
         query, key, value = (x.to(torch.get_autocast_dtype(query.device.type)) for x in (query, key, value))
     with torch.autocast(query.device.type, enabled=False):

@@ -1,17 +1,18 @@
-"""JointDiT from its experts as published: what joins Stable Video Diffusion and AudioLDM2 is trained, and they stay as they are."""
+"""Training of JointDiT's joint layers between the published Stable Video Diffusion and AudioLDM2, which stay frozen."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from ..checkpoint import half, save_checkpoint
+from ..codecs.base import AudioCodec
 from ..conditioning import condition_audio_on_image
-from ..contract import AVCondition
+from ..contract import AVCondition, Condition
+from ..joint.jointdit import JointDiT
 from ..load_parts import JOINT_LAYERS
 from ..published.build_pair import build_jointdit, joint_layers
 from ..published.load_published import load_published
@@ -21,28 +22,38 @@ from .config import StageSetup
 from .flow import device_of
 from .folder import Encoders, read_folder
 from .latents import LatentSet
-from .unet_stages import Batch, JointDiTStage
+from .unet_stages import JointBatch, JointDiTStage
 
 
 class PublishedJointDiTStage(JointDiTStage):
-    """The checkpoint holds `joint_layers` alone, for *Join Experts* to put between the same two experts."""
+    """Trains the joint layers only. The checkpoint holds `joint_layers`, which *Join Experts* puts between the same two experts."""
 
     def __init__(self, config: dict[str, Any], video: LoadedExpert, audio: LoadedExpert, data: LatentSet, out: Path) -> None:
         super().__init__(config, data, out)
-        self.denoiser = build_jointdit(video, audio, VideoShape(**config["clip"]), config["joint"])
-        shape = AVShape.of_frames(**config["clip"], sample_rate=audio.codec.sample_rate, channels=audio.codec.channels)
-        self.silent = audio.conditioner.condition("", None, shape)
+        denoiser, codec = build_jointdit(video, audio, VideoShape(**config["clip"]), config["joint"]), cast(AudioCodec, audio.codec)
+        assert isinstance(denoiser, JointDiT)
+        self.denoiser = denoiser
+        shape = AVShape.of_frames(**config["clip"], sample_rate=codec.sample_rate, channels=codec.channels)
+        self.empty_prompt = audio.conditioner.condition("", None, shape)
         self.model = joint_layers(self.denoiser.requires_grad_(False)).requires_grad_(True).train()
 
-    def losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        self.denoiser.to(device_of(self.model))  # the loop moves what it trains
-        return super().losses(batch)
+    def compute_losses(self, batch: JointBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        device = device_of(self.model)
+        self.denoiser.to(device)  # the loop moves only the trained layers
+        self.empty_prompt = self.empty_prompt.to(device)
+        return super().compute_losses(batch)
 
-    def condition(self, rows: Tensor, clean: Tensor, given: Tensor) -> AVCondition:
-        seen = self.data.pictures.each(lambda part: part[rows]).to(clean.device)
-        tokens, image = (part.float() * given.view(-1, *[1] * (part.ndim - 1)) for part in (seen.tokens, seen.image))
-        seen = replace(seen, tokens=tokens, image=image, vector=seen.vector.float())
-        return condition_audio_on_image(seen, self.silent.to(clean.device).spread(self.batch))
+    def gather_extra(self, rows: Tensor) -> dict[str, Tensor]:
+        """Return the condition of the clips' first frames, by the names of `Condition`."""
+        pictures = self.data.pictures
+        assert pictures is not None and pictures.vector is not None and pictures.image is not None
+        parts = {"tokens": pictures.tokens, "mask": pictures.mask, "vector": pictures.vector, "image": pictures.image}
+        return {name: part[rows] for name, part in parts.items()}
+
+    def make_condition(self, clean_video: Tensor, keep: Tensor, extra: dict[str, Tensor]) -> AVCondition:
+        tokens, image = (part.float() * keep.view(-1, *[1] * (part.ndim - 1)) for part in (extra["tokens"], extra["image"]))
+        video = Condition(tokens, extra["mask"], extra["vector"].float(), image)
+        return condition_audio_on_image(video, self.empty_prompt.spread(self.batch))
 
     def finish(self, model: torch.nn.Module, run: dict[str, Any]) -> None:
         card = {
@@ -52,13 +63,16 @@ class PublishedJointDiTStage(JointDiTStage):
         save_checkpoint(self.out, half(model.state_dict()), card)
 
 
-def published_jointdit(setup: StageSetup) -> PublishedJointDiTStage:
-    """The stage of a config that names Stable Video Diffusion, AudioLDM2 and a folder of videos, encoded by their own codecs."""
+def make_published_stage(setup: StageSetup) -> PublishedJointDiTStage:
+    """Make the stage of a config that names Stable Video Diffusion, AudioLDM2 and a folder of videos.
+
+    The videos are encoded by the experts' own codecs. Raises ValueError if the config's [data] has no `folder`.
+    """
     of, paths = setup.config["data"], (setup.file("video_expert"), setup.file("audio_expert"))
     if "folder" not in of:
-        raise ValueError("published experts are trained on a folder of videos; give data.folder")
+        raise ValueError("published experts are trained on a folder of videos; add data.folder")
     video, audio = load_published(paths[0], "video"), load_published(paths[1], "audio")
-    data = read_folder(setup, Encoders.of_published(video, audio, *paths))
+    data = read_folder(setup, Encoders.from_experts(video, audio, *paths))
     torch.manual_seed(setup.config["seed"])
     setup.settings["data_card"] = {"videos": len(data)}
     return PublishedJointDiTStage(setup.settings, video, audio, data, setup.out)

@@ -1,4 +1,4 @@
-"""What a joint model is given clean in training, so that it learns to fit the rest to it: see `av_models/given.py`."""
+"""Random masks of known (clean) parts in training, so that a joint model learns to generate the rest: see `known_parts.py`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from torch import Tensor
 
 from ..contract import AVLatent
 
-# mode: how often. Picture → sound, sound → picture, first frame, a beginning of both, all but a stretch of one stream.
+# The share of rows with each mode. Known are: the video; the audio; the first frame; the start of both streams; all but a
+# segment of the video; all but a segment of the audio.
 MODES = {"video": 0.25, "audio": 0.25, "first_frame": 0.2, "beginning": 0.1, "video_stretch": 0.1, "audio_stretch": 0.1}
 
 
-def draw_known(rng: np.random.Generator, rows: int, frames: int, steps: int, modes: Mapping[str, float] = MODES) -> AVLatent:
-    """Masks, True where given: latent frames [rows, 1, frames, 1, 1] and sound steps [rows, 1, steps]; never all."""
+def draw_known_masks(rng: np.random.Generator, rows: int, frames: int, steps: int, modes: Mapping[str, float] = MODES) -> AVLatent:
+    """Draw masks that are True where the latent is known: video [rows, 1, frames, 1, 1] and audio [rows, 1, steps].
+
+    frames, steps: lengths of the latents. modes: the probability of each mode. No row is known as a whole.
+    """
     video, audio = np.zeros((rows, frames), bool), np.zeros((rows, steps), bool)
     for row, mode in enumerate(rng.choice(list(modes), rows, p=list(modes.values()))):
         if mode == "video":
@@ -36,7 +40,10 @@ def draw_known(rng: np.random.Generator, rows: int, frames: int, steps: int, mod
     return AVLatent(torch.from_numpy(video)[:, None, :, None, None], torch.from_numpy(audio)[:, None])
 
 
-def error_of_rest(error: Tensor, known: Tensor) -> Tensor:
-    """Mean over what is not known of each row, [B]; zero for a row that is known as a whole. error: [B, C, T, …]."""
-    rest = (~known).expand_as(error).to(error.dtype)
-    return (error * rest).flatten(1).sum(1) / rest.flatten(1).sum(1).clamp_min(1)
+def mean_unknown_error(error: Tensor, known: Tensor) -> Tensor:
+    """Return the mean error [B] over the unknown part of each row, 0 for a row without one.
+
+    error: [B, C, T, …]. known: bool, broadcastable to it.
+    """
+    unknown = (~known).expand_as(error).to(error.dtype)
+    return (error * unknown).flatten(1).sum(1) / unknown.flatten(1).sum(1).clamp_min(1)

@@ -1,14 +1,14 @@
-"""What the stages of UNets on DDPM's and EDM's noise have in common, and JointDiT's joint loss whatever its experts are."""
+"""The common part of the stages that train UNets (DDPM's and EDM's noise), and JointDiT's joint loss for any pair of experts."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from accelerate.utils import send_to_device
 from torch import Tensor, nn
 
 from ..contract import AVCondition, AVLatent, AVTime, CouplingKind, Prediction
@@ -22,11 +22,10 @@ from .latents import LatentSet
 LOSSES = ("prediction", "x0")
 
 
-@dataclass(frozen=True)
-class Noise:
-    """What one modality's clean latents become: x_t = α x_0 + σ ε, of which the network is told `time`.
+class Noise(NamedTuple):
+    """The noise of a batch of one modality: x_t = α x_0 + σ ε.
 
-    Drawn on the CPU, so that it is the same on every device. ε: as the latents; α, σ: shaped to multiply them; time: [rows].
+    epsilon: ε, shaped like the latents [B, …]. alpha, sigma: [B, 1, …]. time: [B], the network's timestep.
     """
 
     epsilon: Tensor
@@ -35,24 +34,21 @@ class Noise:
     time: Tensor
 
     @classmethod
-    def drawn(cls, shape: Sequence[int], t: Tensor, path: NoisePath) -> Noise:
-        """Of latents of `shape` [rows, …], each at its t of `t`, on the CPU."""
+    def draw(cls, shape: Sequence[int], t: Tensor, path: NoisePath) -> Noise:
+        """Draw noise for latents of `shape` [B, …] at times t [B], on the CPU, so that it is equal on every device."""
         alpha, sigma = (part.view(-1, *[1] * (len(shape) - 1)) for part in path.at(t))
         return cls(torch.randn(shape), alpha, sigma, path.network_time(t))
 
-    def to(self, device: torch.device) -> Noise:
-        return Noise(*(part.to(device) for part in (self.epsilon, self.alpha, self.sigma, self.time)))
-
-    def on(self, x0: Tensor) -> Tensor:
+    def add_to(self, x0: Tensor) -> Tensor:
         return self.alpha * x0 + self.sigma * self.epsilon
 
-    def wanted(self, x0: Tensor, kind: Prediction) -> Tensor:
-        """What of `x0` a network that predicts `kind` should say."""
+    def target(self, x0: Tensor, kind: Prediction) -> Tensor:
+        """Return the training target of a network that predicts `kind`, for clean latents x0."""
         return prediction_of(x0, self.epsilon, self.alpha, self.sigma, kind)
 
 
-class UNetStage:
-    """What the three stages have in common: a batch of clips, t_uni ~ U(0, 1), and the conditions."""
+class UNetStage(ABC):
+    """Draws batches of clips, their noise at t ~ U(0, 1), and the rows that keep their condition. A `CapturableStage`."""
 
     rank = 0
     model: nn.ModuleDict
@@ -61,37 +57,51 @@ class UNetStage:
         self.config, self.data, self.out = config, data, out
         self.batch, self.drop = config["batch"], config["condition_dropout"]
 
-    def rows(self, step: int, stream: int) -> Tensor:
+    @abstractmethod
+    def draw_batch(self, step: int) -> Any:
+        """Draw the batch of a step, on the CPU. The order of the random draws must stay: another order changes every run."""
+
+    @abstractmethod
+    def compute_losses(self, batch: Any) -> tuple[Tensor, dict[str, Tensor]]:
+        """Compute the loss and the values to log from a batch on the model's device, without random draws."""
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        loss, parts = self.compute_losses(send_to_device(self.draw_batch(step), device_of(self.model)))
+        return loss, {name: value.item() for name, value in parts.items()}
+
+    def draw_rows(self, step: int, stream: int) -> Tensor:
+        """Draw the indices [B] of a step's clips."""
         return torch.from_numpy(batch_generator(step, stream, self.rank).integers(0, len(self.data), self.batch))
 
-    def video(self, rows: Tensor) -> Tensor:
-        return self.data.video[rows].to(device_of(self.model)).float()
-
-    def audio(self, rows: Tensor) -> Tensor:
-        return self.data.audio[rows].to(device_of(self.model)).float()
-
-    def dropped(self) -> Tensor:
-        """1 for rows that keep their condition, else 0, [B], on the CPU."""
+    def draw_kept_conditions(self) -> Tensor:
+        """Draw which rows keep their condition: [B], 1 for those that do, 0 for the others."""
         return (torch.rand(self.batch) >= self.drop).float()
 
 
-@dataclass(frozen=True)
-class Batch:
-    """All that is drawn or decided for a joint step: which clips, their noise, and which keep their picture (1, else 0)."""
+class JointBatch(NamedTuple):
+    """The batch of a joint step.
 
-    rows: Tensor
-    video: Noise
-    audio: Noise
-    given: Tensor
+    video, audio: clean latents, as the data set has them (float16). keep_condition: [B], 1 for rows that keep their image,
+    else 0. extra: further data of the same clips, from `gather_extra`.
+    """
+
+    video: Tensor
+    audio: Tensor
+    video_noise: Noise
+    audio_noise: Noise
+    keep_condition: Tensor
+    extra: dict[str, Tensor]
 
 
-class JointDiTStage(UNetStage, ABC):
-    """One picture to a sounding clip: t_uni drives both worlds, L = λ1 L_v + λ2 L_a (JointDiT, eqs. 4–7).
+class JointDiTStage(UNetStage):
+    """Trains JointDiT, from one image to a clip with audio: L = λ1 L_v + λ2 L_a at one t for both modalities (eqs. 4–7).
 
-    `loss`: "x0" is eq. 7 as printed, which weighs DDPM's noisiest steps hundreds of times more than its cleanest;
-    "prediction" weighs each modality as its expert was trained. Some rows are trained `cut` and some `removed` (see
-    `coupled_rows`). `ahead` [pictures, sounds]: in so many of the coupled rows one modality has got further than the other,
-    its clock at t_uni times U(0, 1), so that each learns early to look at the other: there is more to see.
+    Settings of a config's [stage_config]:
+    loss: "x0" is eq. 7 as printed, in which DDPM's noisiest steps weigh hundreds of times more than the cleanest.
+        "prediction" weighs each modality as its expert was trained.
+    cut_rows, removed_rows: see `coupled_rows`.
+    ahead: [n_video, n_audio]. In so many of the fully coupled rows the video, or the audio, has less noise than the other
+        modality: its time is t · U(0, 1). This helps each modality to learn early to attend to the other.
     """
 
     denoiser: JointDiT
@@ -99,58 +109,63 @@ class JointDiTStage(UNetStage, ABC):
     def __init__(self, config: dict[str, Any], data: LatentSet, out: Path) -> None:
         super().__init__(config, data, out)
         if config["loss"] not in LOSSES:
-            raise ValueError(f"stage_config.loss is {config['loss']!r}; give one of {', '.join(LOSSES)}")
+            raise ValueError(f"stage_config.loss is {config['loss']!r}; use one of {', '.join(LOSSES)}")
         self.kinds = coupled_rows(self.batch, config["cut_rows"], config["removed_rows"])
         self.ahead, coupled = config.get("ahead", [0, 0]), self.kinds.count(CouplingKind.FULL)
         if len(self.ahead) != 2 or sum(self.ahead) > coupled or min(self.ahead) < 0:
-            raise ValueError(f"stage_config.ahead is {self.ahead}; give [pictures, sounds] that fit {coupled} coupled rows")
+            raise ValueError(f"stage_config.ahead is {self.ahead}; use [videos, audios] that fit {coupled} coupled rows")
 
     @abstractmethod
-    def condition(self, rows: Tensor, clean: Tensor, given: Tensor) -> AVCondition:
-        """Of clips `rows`, whose pictures are `clean`; where `given` [B] is 0 instead of 1, that of no picture."""
+    def make_condition(self, clean_video: Tensor, keep: Tensor, extra: dict[str, Tensor]) -> AVCondition:
+        """Make the condition of a batch from its clean video latents [B, C, T, H, W] and the clips' `extra` data.
 
-    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        loss, parts = self.losses(self.drawn(step))
-        return loss, {key: value.item() for key, value in parts.items()}
+        keep: [B], 1 for rows with an image, 0 for rows with the null condition.
+        """
 
-    def drawn(self, step: int) -> Batch:
-        """The batch of a step. The order of its draws is kept: another would change every run."""
-        rows, (t_video, t_audio) = self.rows(step, 7), self.clocks()
-        video = Noise.drawn((self.batch, *self.data.video.shape[1:]), t_video, self.denoiser.paths[0])
-        audio = Noise.drawn((self.batch, *self.data.audio.shape[1:]), t_audio, self.denoiser.paths[1])
-        return Batch(rows, video, audio, self.dropped() * ~null_rows(self.kinds, step))
+    def gather_extra(self, rows: Tensor) -> dict[str, Tensor]:
+        """Return further data of the clips `rows`, on the CPU, for `make_condition` and `alignment_loss`."""
+        return {}
 
-    def losses(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """What is trained on, and the parts to log; of a batch alone, with nothing left to chance."""
-        clean, device = AVLatent(self.video(batch.rows), self.audio(batch.rows)), device_of(self.model)
-        noise = batch.video.to(device), batch.audio.to(device)
-        cond = self.condition(batch.rows, clean.video, batch.given.to(device))
-        noisy = AVLatent(noise[0].on(clean.video), noise[1].on(clean.audio))
-        out = self.denoiser.predict(noisy, AVTime(*(part.time for part in noise)), cond, self.kinds)
-        each = zip((out.video, out.audio), (clean.video, clean.audio), (noisy.video, noisy.audio), noise, self.denoiser.prediction)
-        error_v, error_a = (self.error(*stream).flatten(1).mean(1) for stream in each)
+    def draw_batch(self, step: int) -> JointBatch:
+        rows, (t_video, t_audio) = self.draw_rows(step, 7), self.draw_times()
+        clean_video, clean_audio = self.data.both()
+        video, audio = clean_video[rows], clean_audio[rows]
+        video_noise = Noise.draw(video.shape, t_video, self.denoiser.paths[0])
+        audio_noise = Noise.draw(audio.shape, t_audio, self.denoiser.paths[1])
+        keep = self.draw_kept_conditions() * ~null_rows(self.kinds, step)
+        return JointBatch(video, audio, video_noise, audio_noise, keep, self.gather_extra(rows))
+
+    def compute_losses(self, batch: JointBatch) -> tuple[Tensor, dict[str, Tensor]]:
+        clean = AVLatent(batch.video.float(), batch.audio.float())
+        noise = batch.video_noise, batch.audio_noise
+        cond = self.make_condition(clean.video, batch.keep_condition, batch.extra)
+        noisy = AVLatent(noise[0].add_to(clean.video), noise[1].add_to(clean.audio))
+        out = self.denoiser.predict(noisy, AVTime(noise[0].time, noise[1].time), cond, self.kinds)
+        kind_v, kind_a = self.denoiser.prediction
+        error_v = self.squared_error(out.video, clean.video, noisy.video, noise[0], kind_v).flatten(1).mean(1)
+        error_a = self.squared_error(out.audio, clean.audio, noisy.audio, noise[1], kind_a).flatten(1).mean(1)
         loss = self.config["lambda_v"] * error_v.mean() + self.config["lambda_a"] * error_a.mean()
         coupled = self.kinds.count(CouplingKind.FULL)
         joint, apart = slice(0, coupled), slice(coupled, None)
         logged = {"video": error_v[joint], "audio": error_a[joint], "video_cut": error_v[apart], "audio_cut": error_a[apart]}
         parts = {"loss": loss} | {name: error.mean() for name, error in logged.items() if len(error)}
-        if (alignment := self.alignment(batch.rows)) is not None:
+        if (alignment := self.alignment_loss(batch.extra)) is not None:
             parts["alignment"], loss = alignment, loss + alignment
         return loss, {name: part.detach() for name, part in parts.items()}
 
-    def clocks(self) -> tuple[Tensor, Tensor]:
-        """t of every row for picture and sound: t_uni for both (eqs. 4–5), but for the rows in which one is ahead."""
-        t, (pictures, sounds) = torch.rand(self.batch), self.ahead
-        share, video, audio = torch.rand(pictures + sounds), t.clone(), t.clone()
-        video[:pictures] *= share[:pictures]
-        audio[pictures : pictures + sounds] *= share[pictures:]
+    def draw_times(self) -> tuple[Tensor, Tensor]:
+        """Draw t [B] of video and audio: equal (eqs. 4–5), except in rows in which one modality is ahead."""
+        t, (videos, audios) = torch.rand(self.batch), self.ahead
+        share, video, audio = torch.rand(videos + audios), t.clone(), t.clone()
+        video[:videos] *= share[:videos]
+        audio[videos : videos + audios] *= share[videos:]
         return video, audio
 
-    def alignment(self, rows: Tensor) -> Tensor | None:
-        """What features of clips `rows` in the pass just made are off what they are drawn towards, where they are."""
+    def alignment_loss(self, extra: dict[str, Tensor]) -> Tensor | None:
+        """Return an additional loss of the features of the pass just made, if the stage has one."""
 
-    def error(self, out: Tensor, x0: Tensor, x_t: Tensor, noise: Noise, kind: Prediction) -> Tensor:
-        """Squared error of each value of a modality's prediction, or of its clean estimate."""
+    def squared_error(self, out: Tensor, x0: Tensor, x_t: Tensor, noise: Noise, kind: Prediction) -> Tensor:
+        """Return the squared error of a modality's prediction, or of its estimate of x0 (see `loss`), shaped like the latents."""
         if self.config["loss"] == "x0":
             return (to_x0(out, x_t, noise.alpha, noise.sigma, kind) - x0).square()
-        return (out - noise.wanted(x0, kind)).square()
+        return (out - noise.target(x0, kind)).square()

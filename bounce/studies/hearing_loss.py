@@ -11,7 +11,7 @@ from torch import Tensor
 from ...av_models.contract import AVCondition, AVLatent, AVTime, CouplingKind
 from ...av_models.joint_model import JointModel
 from ...av_models.metrics.intervals import bootstrap
-from ...av_models.training.flow import noised
+from ...av_models.training.flow import add_noise
 from ..world.captions import captions
 from ..world.render import render
 from ..world.sound import render_sound
@@ -54,7 +54,7 @@ def _errors(model: JointModel, clean: AVLatent, kind: CouplingKind) -> np.ndarra
     for number, t in enumerate(TIMES):
         torch.manual_seed(number)
         times = torch.full((clean.rows,), t)
-        (x_v, velocity), (x_a, _) = noised(clean.video, times), noised(clean.audio, times)
+        (x_v, velocity), (x_a, _) = add_noise(clean.video, times), add_noise(clean.audio, times)
         out = model.denoiser.predict(AVLatent(x_v, x_a), AVTime(times, times), asked, [kind] * clean.rows)
         errors.append((out.video - velocity).square().flatten(1).mean(1))
     return torch.stack(errors, 1).double().numpy()

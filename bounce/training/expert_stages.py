@@ -13,7 +13,7 @@ from ...av_models.contract import Condition
 from ...av_models.load_parts import build_audio_expert, build_video_expert, prefixed
 from ...av_models.text import WordEncoder
 from ...av_models.training.compiled import compile_blocks
-from ...av_models.training.flow import batch_generator, device_of, draw_time, noised
+from ...av_models.training.flow import add_noise, batch_generator, device_of, draw_time
 from ...av_models.training.latents import LatentSet
 from ..world.captions import JUST_BOUNCING, VOCABULARY
 
@@ -50,7 +50,7 @@ class ExpertStage:
         rows = torch.from_numpy(batch_generator(step, 3, self.rank).integers(0, len(self.data), self.batch))
         text = self.model["text"].encode(self._replace_captions(self.words[rows]).to(device))
         t = draw_time(self.batch, **self.time, device=device)
-        x_t, velocity = noised(self.data[rows].to(device).float(), t)
+        x_t, velocity = add_noise(self.data[rows].to(device).float(), t)
         loss = (self.model["expert"](x_t, t, drop_text(text, self.drop)) - velocity).square().mean()
         return loss, {"loss": loss.item()}
 

@@ -17,9 +17,9 @@ from ...av_models.known_parts import KnownParts
 from ...av_models.load_parts import load_expert
 from ...av_models.training.compiled import compile_blocks
 from ...av_models.training.coupled_rows import coupled_rows, null_rows
-from ...av_models.training.flow import batch_generator, device_of, draw_time, noised
+from ...av_models.training.flow import add_noise, batch_generator, device_of, draw_time
 from ...av_models.training.latents import LatentSet
-from ...av_models.training.random_masks import MODES, draw_known, error_of_rest
+from ...av_models.training.random_masks import MODES, draw_known_masks, mean_unknown_error
 from .expert_stages import drop_text
 from .feature_alignment import ALIGNMENT, PathAlignment, drop_heads, path_targets
 
@@ -107,14 +107,14 @@ class JointStage:
         rows = torch.from_numpy(batch_generator(step, 4, self.rank).integers(0, len(self.data), self.batch))
         t = draw_time(self.batch, **self.time, device=device)
         clean = AVLatent(self.data.video[rows].to(device).float(), self.data.audio[rows].to(device).float())
-        x_v, velocity_v = noised(clean.video, t)
-        x_a, velocity_a = noised(clean.audio, t)
+        x_v, velocity_v = add_noise(clean.video, t)
+        x_a, velocity_a = add_noise(clean.audio, t)
         given = KnownParts(clean, self.draw_masks(step), "clean")
         noisy, times = given.restored(AVLatent(x_v, x_a)), given.times(AVTime(t, t))
         network = SingleStream(self.model["denoiser"], "video") if self.video_only else self.model["denoiser"]
         out = network.predict(noisy, times, self.condition(rows, step), self.kinds)
-        error_v = error_of_rest((out.video - velocity_v).square(), given.known.video)
-        error_a = error_of_rest((out.audio - velocity_a).square(), given.known.audio)
+        error_v = mean_unknown_error((out.video - velocity_v).square(), given.known.video)
+        error_a = mean_unknown_error((out.audio - velocity_a).square(), given.known.audio)
         loss = error_v.mean() + self.weight * error_a.mean() if self.weight else error_v.mean()
         joint = slice(self.given_rows, self.kinds.count(CouplingKind.FULL))
         apart = slice(joint.stop, None)
@@ -131,7 +131,7 @@ class JointStage:
     def draw_masks(self, step: int) -> AVLatent:
         """Draws the masks of the known parts of a batch."""
         frames, steps = self.data.video.shape[2], self.data.audio.shape[2]
-        drawn = draw_known(batch_generator(step, 5, self.rank), self.given_rows, frames, steps, self.modes)
+        drawn = draw_known_masks(batch_generator(step, 5, self.rank), self.given_rows, frames, steps, self.modes)
         rest = self.batch - self.given_rows
         masks = (torch.cat([d, d.new_zeros(rest, *d.shape[1:])]) for d in (drawn.video, drawn.audio))
         return AVLatent(*(mask.to(device_of(self.model)) for mask in masks))

@@ -11,18 +11,16 @@ from torch import Tensor, nn
 
 from ...av_models.checkpoint import half, load_checkpoint, load_into, save_checkpoint, sub_tensors
 from ...av_models.conditioning import ImageEncoder, JointImageConditioner
-from ...av_models.contract import AVCondition
+from ...av_models.contract import AVCondition, Condition
 from ...av_models.experts.unet import UNetState
 from ...av_models.joint.jointdit import JointDiT
 from ...av_models.load_parts import build_audioldm2, build_svd, expect
 from ...av_models.path import DDPM
 from ...av_models.text import WordEncoder
 from ...av_models.training.compiled import UNET_BLOCKS, compile_blocks
-from ...av_models.training.flow import device_of
 from ...av_models.training.latents import LatentSet
 from ...av_models.training.unet_stages import JointDiTStage, Noise, UNetStage
 from ..world.captions import VOCABULARY
-from .expert_stages import drop_text
 from .feature_alignment import ALIGNMENT, PathAlignment, StrikeAlignment, drop_heads, path_targets, strike_targets
 
 SVD_EXPERT, AUDIOLDM2_EXPERT = "svd_expert", "audioldm2_expert"
@@ -44,13 +42,16 @@ class SVDStage(UNetStage):
         if config.get("compile"):
             compile_blocks(expert, UNET_BLOCKS)
 
-    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        x0 = self.video(self.rows(step, 6))
-        noise = Noise.drawn(x0.shape, torch.rand(self.batch), self.path).to(x0.device)
-        cond = self.conditioner.of_latent(x0[:, :, :1], self.dropped().to(x0.device)).video
-        out = self.model["expert"](noise.on(x0), noise.time, cond)
-        loss = (out - noise.wanted(x0, "v")).square().mean()
-        return loss, {"loss": loss.item()}
+    def draw_batch(self, step: int) -> tuple[Tensor, Noise, Tensor]:
+        x0 = self.data.video[self.draw_rows(step, 6)]
+        return x0, Noise.draw(x0.shape, torch.rand(self.batch), self.path), self.draw_kept_conditions()
+
+    def compute_losses(self, batch: tuple[Tensor, Noise, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        x0, noise, keep = batch[0].float(), *batch[1:]
+        cond = self.conditioner.to(x0.device).of_latent(x0[:, :, :1], keep).video
+        out = self.model["expert"](noise.add_to(x0), noise.time, cond)
+        loss = (out - noise.target(x0, "v")).square().mean()
+        return loss, {"loss": loss.detach()}
 
     def finish(self, model: nn.Module, run: dict[str, Any]) -> None:
         card = {
@@ -79,14 +80,18 @@ class AudioLDM2Stage(UNetStage):
         self.words, self.path = text.indices(data.audio_captions), DDPM()
         self.model = nn.ModuleDict({"expert": build_audioldm2(config["model"], config["prediction"]), "text": text})
 
-    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        rows = self.rows(step, 6)
-        x0 = self.audio(rows)
-        noise = Noise.drawn(x0.shape, torch.rand(self.batch), self.path).to(x0.device)
-        text = drop_text(self.model["text"].encode(self.words[rows].to(x0.device)), self.drop)
-        expert = self.model["expert"]
-        loss = (expert(noise.on(x0), noise.time, text) - noise.wanted(x0, expert.prediction)).square().mean()
-        return loss, {"loss": loss.item()}
+    def draw_batch(self, step: int) -> tuple[Tensor, Noise, Tensor, Tensor]:
+        rows = self.draw_rows(step, 6)
+        x0 = self.data.audio[rows]
+        noise = Noise.draw(x0.shape, torch.rand(self.batch), self.path)
+        return x0, noise, self.words[rows], self.draw_kept_conditions()
+
+    def compute_losses(self, batch: tuple[Tensor, Noise, Tensor, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        x0, noise, words, keep = batch[0].float(), *batch[1:]
+        text, expert = self.model["text"].encode(words), self.model["expert"]
+        text = Condition(text.tokens * keep[:, None, None], text.mask & keep[:, None].bool())
+        loss = (expert(noise.add_to(x0), noise.time, text) - noise.target(x0, expert.prediction)).square().mean()
+        return loss, {"loss": loss.detach()}
 
     def finish(self, model: nn.Module, run: dict[str, Any]) -> None:
         card = {
@@ -145,18 +150,24 @@ class BounceJointDiTStage(JointDiTStage):
     def _store_features(self, name: str, stream: int, _block: nn.Module, _args: Any, out: tuple[UNetState, UNetState]) -> None:
         self.features[name] = out[stream]
 
-    def alignment(self, rows: Tensor) -> Tensor | None:
+    def gather_extra(self, rows: Tensor) -> dict[str, Tensor]:
+        """Gathers the targets of the alignment heads for the clips `rows`."""
+        if ALIGNMENT not in self.model:
+            return {}
+        targets = dict(zip(("places", "kinds", "exists"), self.paths)) | {"strikes": self.strikes}
+        return {name: part[rows] for name, part in targets.items()}
+
+    def alignment_loss(self, extra: dict[str, Tensor]) -> Tensor | None:
         """Computes the loss of the heads on the features of the last forward pass; None without heads."""
         if ALIGNMENT not in self.model:
             return None
-        path, strike, device = self.features.pop("path"), self.features.pop("strike"), device_of(self.model)
-        paths, strikes = tuple(part[rows].to(device) for part in self.paths), self.strikes[rows].to(device)
-        heads = self.model[ALIGNMENT]
-        return heads["path"](path.tokens, path.frames, paths) + self.weight * heads["strike"](strike.tokens, strikes)
+        path, strike, heads = self.features.pop("path"), self.features.pop("strike"), self.model[ALIGNMENT]
+        path_loss = heads["path"](path.tokens, path.frames, (extra["places"], extra["kinds"], extra["exists"]))
+        return path_loss + self.weight * heads["strike"](strike.tokens, extra["strikes"])
 
-    def condition(self, rows: Tensor, clean: Tensor, given: Tensor) -> AVCondition:
-        """Encodes the first latent frame of `clean`; rows whose `given` [B] is 0 get the null condition."""
-        return self.conditioner.of_latent(clean[:, :, :1], given)
+    def make_condition(self, clean_video: Tensor, keep: Tensor, extra: dict[str, Tensor]) -> AVCondition:
+        """Encodes the first latent frame of `clean_video`; rows whose `keep` [B] is 0 get the null condition."""
+        return self.conditioner.to(clean_video.device).of_latent(clean_video[:, :, :1], keep)
 
     def finish(self, model: nn.Module, run: dict[str, Any]) -> None:
         card = {

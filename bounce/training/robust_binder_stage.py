@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from ...av_models.contract import Condition
 from ...av_models.latent_moves import rms
 from ...av_models.load_parts import load_codec, load_expert
-from ...av_models.training.flow import noised
+from ...av_models.training.flow import add_noise
 from ..binder import RATE, load_bounce_bind
 from ..measure.agreement import true_kinds
 from ..world.captions import A_BALL_BOUNCING
@@ -88,7 +88,7 @@ class RobustBinderStage(BinderStage):
         if not rows:
             return latent
         t = self.noise * torch.rand(rows, device=latent.device)
-        x, _ = noised(latent, t)
+        x, _ = add_noise(latent, t)
         condition: Condition = self.words([A_BALL_BOUNCING]).spread(rows)
         for left in range(ESTIMATE_STEPS, 0, -1):
             step = t / left

@@ -60,9 +60,9 @@ def _joint(setup: StageSetup) -> Stage:
 
 def _jointdit(setup: StageSetup) -> Stage:
     if any(map(is_published, _experts(setup))):
-        from ...av_models.training.published_jointdit import published_jointdit
+        from ...av_models.training.published_jointdit import make_published_stage
 
-        return published_jointdit(setup)
+        return make_published_stage(setup)
     from .jointdit_stages import BounceJointDiTStage
 
     return BounceJointDiTStage(setup.settings, *_experts(setup), _joint_data(setup), setup.out)
@@ -122,7 +122,7 @@ def _read_data(setup: StageSetup) -> LatentSet:
             )
         from ...av_models.training.folder import Encoders, read_folder
 
-        return read_folder(setup, Encoders.of_files(*codecs))
+        return read_folder(setup, Encoders.from_files(*codecs))
     from .bounce_latents import latent_set
 
     clips = latent_set(*codecs, of["clips"], of["size"], of["seed"], base / of["cache"], setup.on_clip)
