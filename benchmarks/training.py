@@ -1,9 +1,9 @@
-"""What bfloat16 saves a training step on a CPU, as ratios of medians of interleaved runs.
+"""Time of a training step on a CPU in bfloat16 relative to float32: ratios of medians of interleaved runs.
 
 python -m duet_av.benchmarks.training [--runs N] [--threads N]
 
-A joint step of the hearing study (loss and gradients), blocks compiled: in bfloat16 with torch's fused attention, and with
-plain attention as `bf16 = true` has it, each against float32.
+Times a joint step of the hearing study (loss and gradients) with compiled blocks: in bfloat16 with torch's fused attention, and
+in bfloat16 with plain attention, which `bf16 = true` uses on a CPU.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ WAYS: dict[str, Callable[[], AbstractContextManager]] = {
 
 
 def step_of(way: Callable[[], AbstractContextManager], cache: Path) -> Callable[[], None]:
-    """One loss and its gradients, on a stage of its own: what is compiled is compiled for one precision."""
+    """Return a function that computes a loss and its gradients. Each way has its own stage, compiled for its precision."""
     config = read_config(CONFIG)
     config["data"] |= {"clips": CLIPS, "cache": str(cache)}
     stage = make_stage(config, CONFIG.parent, 1, cache / "unused")
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    torch._dynamo.config.recompile_limit = 64  # every way compiles the same code anew
+    torch._dynamo.config.recompile_limit = 64  # every way compiles the same code again
     with TemporaryDirectory() as cache:
         took = interleaved({name: step_of(way, Path(cache)) for name, way in WAYS.items()}, args.runs, "training")
     ratios = {name: round(each / took["float32"], 3) for name, each in took.items()}
