@@ -30,7 +30,7 @@ from duet_av.av_models.training.bf16 import muon_in_float32
 from duet_av.av_models.training.captured_step import CapturedStep
 from duet_av.av_models.training.coupled_rows import coupled_rows, null_rows
 from duet_av.av_models.training.curves import compare_curves, plot_curve, read_curve
-from duet_av.av_models.training.loop import CURVE, STATE, Schedule, precision
+from duet_av.av_models.training.loop import CURVE, STATE, Intervals, Schedule, precision
 from duet_av.av_models.training.plain_attention import attend, plain_attention
 from duet_av.bounce.binder import load_bounce_bind
 from duet_av.bounce.measure.generate import Prompt, generate
@@ -154,7 +154,7 @@ def toml(value) -> str:
 def eager():
     """The loop logs every second step and saves after each."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training_config, "train", partial(training_config.train, log_every=2, save_seconds=-1))
+        patch.setattr(training_config, "train", partial(training_config.train, intervals=Intervals(2, -1)))
         yield
 
 

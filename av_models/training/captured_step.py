@@ -17,8 +17,8 @@ WARM_UP = 3  # first calls, which run without a graph: libraries and optimizers 
 class CapturedStep:
     """Calls `run` with batches that are copied into the same buffers: on CUDA as one graph, on other devices directly.
 
-    run: takes a batch on `device` and returns a loss and values to log. It has to launch the same kernels at every call, and must not
-    copy from the host, synchronize with it, or replace tensors that it reads at the next call (torch.cuda.graphs,
+    run: takes a batch on `device` and returns a loss and the values to log. It launches the same kernels at every call. It must
+    not copy from the host, synchronize with it, or replace tensors that its next call reads (torch's notes on CUDA graphs,
     "Constraints"). Batches are tensors in (named) tuples or dicts, of the same shapes at every call.
 
     On CUDA the first `WARM_UP` calls run on a side stream without a graph. The next call captures the graph and replays it, as

@@ -58,19 +58,19 @@ def train_settings(
     path: Path,
     stages: Stages,
     *,
-    resume: bool = False,
     steps: int | None = None,
     folder: Path | None = None,
     out: Path | None = None,
-    on_step: Callable[[int, int, float], None] | None = None,
     on_clip: Callable[[int, int], None] | None = None,
+    **options: Any,
 ) -> Path:
     """Train the stage of a parsed config; returns the run's folder (curve, state).
 
     path: the file that the config was read from; paths in the config are relative to its folder.
     steps: stop after this step, with the schedule of the whole run.
     folder, out: replace the config's `run` and `out`.
-    on_step(done, total, loss), on_clip(done, total): called for progress.
+    on_clip(done, total): called while clips are encoded.
+    options: `resume` and `on_step` of `train`.
     Raises ValueError, in one line, if a setting is missing or wrong.
     """
     torch.manual_seed(config["seed"])
@@ -82,7 +82,7 @@ def train_settings(
         raise ValueError(f"{path}: {error.args[0]} is missing; add it (see bounce/configs for examples)") from error
     except TypeError as error:  # the network does not have that setting
         raise ValueError(f"{path}: {error}") from error
-    train(stage, schedule, config["seed"], folder, resume=resume, stop=steps, on_step=on_step)
+    train(stage, schedule, config["seed"], folder, stop=steps, **options)
     return folder
 
 

@@ -67,6 +67,14 @@ class Schedule:
         return self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, along)))
 
 
+@dataclass(frozen=True)
+class Intervals:
+    """How often a run adds a row to its curve, in steps, and how often it saves its state, in seconds."""
+
+    log_steps: int = 25
+    save_seconds: float = 120
+
+
 class Stage(Protocol):
     """What is trained. rank: index of this process; the loop sets it, and each process draws other batches."""
 
@@ -162,8 +170,7 @@ def train(
     *,
     resume: bool = False,
     stop: int | None = None,
-    log_every: int = 25,
-    save_seconds: float = 120,
+    intervals: Intervals = Intervals(),
     on_step: Callable[[int, int, float], None] | None = None,
 ) -> None:
     """Train `stage` to `schedule.steps`, or until after step `stop`, and keep the curve and the state in `folder`.
@@ -194,10 +201,10 @@ def train(
             on_step(step + 1, last, loss)
         if accelerator.is_main_process:
             elapsed = seconds + time.monotonic() - start
-            if (step + 1) % log_every == 0:
+            if (step + 1) % intervals.log_steps == 0:
                 _log(folder / CURVE, step + 1, elapsed, logged)
                 logged = []
-            if time.monotonic() - saved > save_seconds:
+            if time.monotonic() - saved > intervals.save_seconds:
                 _save(folder, step + 1, elapsed, model, average, optimizers)
                 saved = time.monotonic()
     accelerator.wait_for_everyone()
