@@ -1,4 +1,4 @@
-"""What joins Stable Video Diffusion and AudioLDM2 is trained on a folder of videos, and goes between the same two again."""
+"""Training of JointDiT's joint layers between Stable Video Diffusion and AudioLDM2 on a folder of videos, and loading them."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ def denoised(model, cond, kind):
     return denoise(model.denoiser, noise, AVTime(torch.tensor([0.2]), torch.tensor([500.0])), cond, [kind])
 
 
-def test_the_file_holds_what_jointdit_adds_and_nothing_of_its_experts(folder):
+def test_the_checkpoint_holds_the_joint_layers_only(folder):
     tensors, card = load_checkpoint(folder / "layers.safetensors")
     assert {name.split(".")[0] for name in tensors} == {"blocks", "image"}
     assert (card["kind"], card["trained"], card["data"]) == ("joint_layers", True, {"videos": 4})
     assert tensors["image.weight"].any() and tensors["blocks.0.after_attention.0.modulation.1.weight"].any()
 
 
-def test_between_its_experts_it_is_a_trained_model_that_goes_by_a_picture(model):
+def test_joined_with_its_experts_it_is_a_trained_image_to_video_model(model):
     assert model.trained and model.takes_image and model.clip.fps == FPS
     assert [line.split(":")[0] for line in model.ignored_prompts("a ball", "metal")] == ["video_prompt", "audio_prompt"]
     asked, empty = (model.encode("", "", picture, model.shape()) for picture in (torch.rand(20, 24, 3), None))
@@ -89,8 +89,8 @@ def test_between_its_experts_it_is_a_trained_model_that_goes_by_a_picture(model)
     assert frames.shape == (1, FRAMES, SIZE, SIZE, 3) and sound.shape == (1, 1, 9600) and sound.isfinite().all()
 
 
-def test_coupled_it_hears_the_picture_and_removed_its_sound_is_no_other_networks(folder, model):
-    """Joint Blocks keep their feed-forward in removed rows, so only an untrained pair gives the experts' own there."""
+def test_coupling_changes_the_audio_of_a_trained_model_only(folder, model):
+    """Joint Blocks keep their feed-forward in removed rows, so only untrained layers give the experts' own output there."""
     picture = torch.rand(20, 24, 3)
     asked, fresh = model.encode("", "", picture, model.shape()), join(folder)
     assert not torch.allclose(denoised(model, asked, FULL).audio, denoised(model, asked, REMOVED).audio, atol=1e-6)
@@ -101,7 +101,7 @@ def test_coupled_it_hears_the_picture_and_removed_its_sound_is_no_other_networks
         assert all(torch.equal(trained[key], published[key]) for key in published)
 
 
-def test_what_an_expert_is_told_of_a_first_frame_is_kept_beside_the_latents(folder, model):
+def test_the_condition_of_a_first_frame_is_cached_with_the_latents(folder, model):
     stage = make_stage(read_config(folder / "train.toml"), folder, 1, folder / "other.safetensors")
     rows, given = torch.tensor([0, 1, 2, 3]), torch.tensor([1.0, 0.0, 1.0, 1.0])
     cond = stage.make_condition(stage.data.video[rows].float(), given, stage.gather_extra(rows))
@@ -113,8 +113,8 @@ def test_what_an_expert_is_told_of_a_first_frame_is_kept_beside_the_latents(fold
     assert torch.equal(cond.audio.tokens[:1], silent.tokens) and torch.equal(cond.audio.second.tokens[3:], silent.second.tokens)
 
 
-def test_the_shipped_config_is_one_of_the_published_experts(folder, tmp_path):
-    """Its own paths changed to small experts and clips, it trains."""
+def test_the_shipped_config_trains_with_small_experts(folder, tmp_path):
+    """Its paths and sizes are replaced by those of small experts and clips."""
     config = read_config(SHIPPED)
     config |= {"video_expert": str(folder / "svd"), "audio_expert": str(folder / "audioldm2")}
     config["data"] = CONFIG["data"] | {"list": "list.txt"}
@@ -129,14 +129,14 @@ def test_the_shipped_config_is_one_of_the_published_experts(folder, tmp_path):
     ({"audio_expert": "nowhere"}, "nowhere"),
     ({"audio_expert": "svd"}, "svd is of kind video_expert"),
 ])  # fmt: skip
-def test_experts_that_cannot_be_trained_are_one_line(folder, capsys, changes, said):
+def test_wrong_experts_or_data_are_refused_in_one_line(folder, capsys, changes, said):
     assert main(["train", str(write(folder, **changes))]) == 2
     line = capsys.readouterr().err
     assert said in line and line.count("\n") == 1
     write(folder)
 
 
-def test_layers_between_other_experts_or_of_another_kind_are_one_line(folder, tmp_path):
+def test_layers_of_other_experts_or_another_kind_are_refused_in_one_line(folder, tmp_path):
     tensors, card = load_checkpoint(folder / "layers.safetensors")
     save_checkpoint(tmp_path / "other.safetensors", tensors, card | {"kind": "joint"})
     with pytest.raises(ValueError, match="has kind 'joint'; use a file with joint_layers"):

@@ -160,7 +160,7 @@ def eager():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Every stage trained, in the order that they need each other."""
+    """All stages trained, in the order of their dependencies."""
     folder = tmp_path_factory.mktemp("bounce")
     for name in CONFIGS:
         train_config(write(folder, name))
@@ -183,7 +183,7 @@ def until(step: int):
     return on_step
 
 
-def test_something_is_given_and_something_is_left_in_every_row():
+def test_every_row_has_a_known_and_an_unknown_part():
     known = given.draw_known_masks(np.random.default_rng(0), 500, frames=9, steps=64)
     video, audio = known.video[:, 0, :, 0, 0], known.audio[:, 0]
     every = torch.cat([video, audio], 1)
@@ -193,7 +193,7 @@ def test_something_is_given_and_something_is_left_in_every_row():
     assert first_frame.any()
 
 
-def test_what_is_given_counts_for_nothing_in_the_loss():
+def test_known_parts_have_no_weight_in_the_loss():
     known = torch.tensor([[True, False, False], [True, True, True]])[:, None, :, None, None]
     error = torch.zeros(2, 4, 3, 2, 2)
     error[:, :, 0], error[0, :, 1] = 100.0, 2.0
@@ -201,7 +201,7 @@ def test_what_is_given_counts_for_nothing_in_the_loss():
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_a_curve_of_finite_losses_grows(folder, name):
+def test_the_curve_has_a_row_per_interval_and_finite_losses(folder, name):
     with (folder / "runs" / name / CURVE).open() as file:
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows] == ["2", "4", "6"]
@@ -230,7 +230,7 @@ def test_rows_logged_after_the_last_save_are_not_logged_twice(folder, tmp_path):
     assert 9 not in read_curve(run / CURVE)["loss"]
 
 
-def test_steps_halts_early_on_the_schedule_of_the_whole_run(folder, tmp_path):
+def test_steps_stops_early_with_the_schedule_of_the_whole_run(folder, tmp_path):
     run, out = tmp_path / "run", tmp_path / "m.safetensors"
     train_config(folder / "audio_codec.toml", folder=run, out=out, steps=4)
     assert not out.exists() and read_card(run / STATE)["step"] == 4
@@ -240,17 +240,17 @@ def test_steps_halts_early_on_the_schedule_of_the_whole_run(folder, tmp_path):
     assert read_card(run / STATE)["step"] == 4, "a state keeps its step when asked for fewer"
 
 
-def test_the_rate_rises_then_falls_to_its_floor():
+def test_the_learning_rate_rises_then_falls_to_its_floor():
     schedule = Schedule(steps=100, lr=1.0, warmup=10, floor=0.02)
     rates = [schedule.rate(step) for step in range(101)]
     assert rates[0] == 0.1 and max(rates) == rates[9] == rates[10] == 1 and rates[100] == pytest.approx(0.02)
     assert rates[:10] == sorted(rates[:10]) and rates[10:] == sorted(rates[10:], reverse=True)
 
 
-# What training leaves.
+# Checkpoints.
 
 
-def test_codecs_come_out_with_cards_and_latents_of_unit_scale(folder):
+def test_codec_checkpoints_have_cards_and_latents_of_unit_scale(folder):
     for name, kind in (("video_codec", "video_codec"), ("audio_codec", "audio_codec")):
         tensors, card = load_checkpoint(folder / CONFIGS[name]["out"])
         assert card["kind"] == kind and card["trained"] is True and card["licence"]
@@ -259,34 +259,34 @@ def test_codecs_come_out_with_cards_and_latents_of_unit_scale(folder):
         assert bool((load_codec(folder / CONFIGS[name]["out"]).latent_std != 1).all())
 
 
-def test_a_decoder_trained_on_leaves_the_encoder_as_it_was(folder):
+def test_training_a_decoder_does_not_change_the_encoder(folder):
     before, after = (load_checkpoint(folder / CONFIGS[n]["out"])[0] for n in ("video_codec", "video_decoder"))
     changed = {key.split(".")[0] for key in before if not torch.equal(before[key], after[key])}
     assert changed == {"group_decoder", "frame_decoder"}
 
 
-def test_experts_come_out_with_their_text_encoders(folder):
+def test_expert_checkpoints_hold_their_text_encoders(folder):
     for name in ("video_expert", "audio_expert"):
         expert, text, card = load_expert(folder / CONFIGS[name]["out"])
         assert card["kind"] == name and text.config["length"] == 20 and not expert.training
     assert expert.rope_scale == small.ROPE_SCALE
 
 
-def test_the_joint_model_comes_out_ready_to_use(folder):
+def test_the_joint_checkpoint_loads_as_a_trained_model(folder):
     model = load_joint_model(folder / CONFIGS["joint"]["out"])
     assert model.trained and model.name == "joint" and model.denoiser.joint_blocks == 2
     assert model.ignored_prompts("a red ball", "") == []
     assert any(bool(new.to_out.weight.any()) for new in model.denoiser.new_heads)
 
 
-def test_text_encoders_are_trained_along_in_joint_training(folder):
+def test_joint_training_changes_the_text_encoders(folder):
     joint = load_joint_model(folder / CONFIGS["joint"]["out"])
     for modality in ("video", "audio"):
         _, text, _ = load_expert(folder / CONFIGS[f"{modality}_expert"]["out"])
         assert not same(getattr(joint.conditioner, f"{modality}_text").state_dict(), text.state_dict())
 
 
-def test_text_encoders_can_stay_as_the_experts_have_them(folder, tmp_path):
+def test_frozen_text_keeps_the_experts_text_encoders(folder, tmp_path):
     settings = CONFIGS["joint"]["stage_config"] | {"frozen_text": True}
     config = write(folder, "joint", out="models/frozen.safetensors", stage_config=settings)
     train_config(config, folder=tmp_path, out=folder / "models/frozen.safetensors")
@@ -296,7 +296,7 @@ def test_text_encoders_can_stay_as_the_experts_have_them(folder, tmp_path):
 
 
 @pytest.mark.parametrize("rope, stride, scale", [("vanilla", 1, 1.0), ("expand_video", 8, 1.0)])
-def test_the_papers_ablations_are_options_that_the_card_keeps(folder, tmp_path, rope, stride, scale):
+def test_ablation_options_are_written_to_the_card(folder, tmp_path, rope, stride, scale):
     settings = CONFIGS["joint"]["stage_config"] | {"rope": rope, "attention": "cross"}
     train_config(write(folder, "joint", stage_config=settings), folder=tmp_path, out=folder / "models/ablated.safetensors")
     denoiser = load_joint_model(folder / "models/ablated.safetensors").denoiser
@@ -304,8 +304,8 @@ def test_the_papers_ablations_are_options_that_the_card_keeps(folder, tmp_path, 
     assert denoiser.attend_both is added_cross_attention
 
 
-def test_a_model_that_does_not_hear_learns_the_picture_alone(folder, tmp_path):
-    """λ_a = 0 and every row removed: the sound's tower and the new heads stay as they were."""
+def test_video_only_training_leaves_the_audio_tower_unchanged(folder, tmp_path):
+    """With λ_a = 0 and every row removed, the audio tower and the new heads do not change."""
     settings = CONFIGS["joint"]["stage_config"] | DEAF
     out = folder / "models/deaf.safetensors"
     train_config(write(folder, "joint", stage_config=settings), folder=tmp_path, out=out)
@@ -315,7 +315,7 @@ def test_a_model_that_does_not_hear_learns_the_picture_alone(folder, tmp_path):
     assert not same(sub_tensors(after, "denoiser.video"), {k: v.half() for k, v in video.state_dict().items()})
 
 
-def test_a_model_that_does_not_hear_runs_the_picture_alone(folder, tmp_path, monkeypatch):
+def test_video_only_training_does_not_run_the_audio_tower(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(FluxExpert, "embed", None)
     settings = CONFIGS["joint"]["stage_config"] | DEAF
     train_config(write(folder, "joint", stage_config=settings), folder=tmp_path, out=folder / "models/deaf.safetensors")
@@ -324,11 +324,11 @@ def test_a_model_that_does_not_hear_runs_the_picture_alone(folder, tmp_path, mon
 
 @pytest.fixture
 def processor(monkeypatch):
-    """A CPU that is what it is set to, as far as torch says."""
+    """Sets the CPU capability that torch reports."""
     return lambda kind: monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: kind)
 
 
-def test_bfloat16_follows_the_same_curve_to_weights_in_float32(folder, tmp_path, processor):
+def test_bfloat16_follows_the_float32_curve_with_weights_in_float32(folder, tmp_path, processor):
     processor("AVX512")
     schedule = {"steps": STEPS, "lr": 1e-3, "warmup": 2}
     whole, half = tmp_path / "whole", tmp_path / "half"
@@ -340,7 +340,7 @@ def test_bfloat16_follows_the_same_curve_to_weights_in_float32(folder, tmp_path,
 
 
 def test_a_processor_without_bfloat16_trains_in_float32(folder, tmp_path, processor):
-    """It would be emulated: the losses' products, and those that torch's Muon makes of gradients."""
+    """Both the losses and the Newton–Schulz iterations of Muon."""
     seen = []
 
     class Watch(TorchDispatchMode):
@@ -358,7 +358,7 @@ def test_a_processor_without_bfloat16_trains_in_float32(folder, tmp_path, proces
 
 
 @pytest.mark.parametrize("size", [(8, 24), (24, 8), (16, 16)])
-def test_gradients_are_orthogonalised_alike_in_float32(size):
+def test_newton_schulz_in_float32_equals_torchs_in_bfloat16(size):
     grad, settings = torch.randn(size), ((3.4445, -4.7750, 2.0315), 5, 1e-7)
     with muon_in_float32():
         ours = _muon._zeropower_via_newtonschulz(grad, *settings)
@@ -370,7 +370,7 @@ def test_gradients_are_orthogonalised_alike_in_float32(size):
 # Muon in batches, and a step as a CUDA graph.
 
 
-def test_batched_muon_updates_as_torchs_muon(processor):
+def test_batched_muon_equals_torchs_muon(processor):
     """Over three steps, with weight decay and matrices of three shapes."""
     processor("AVX2")
     torch.manual_seed(0)
@@ -395,7 +395,7 @@ def test_batched_muon_updates_as_torchs_muon(processor):
 
 
 @pytest.mark.parametrize("size", [(8, 24), (24, 8)])
-def test_a_batch_is_orthogonalized_in_bfloat16_where_the_processor_has_it(processor, size):
+def test_batched_newton_schulz_uses_bfloat16_on_a_cpu_with_it(processor, size):
     processor("AVX512")
     matrices, coefficients = torch.randn(3, *size), (3.4445, -4.7750, 2.0315)
     together = orthogonalize(list(matrices))
@@ -412,7 +412,7 @@ ALIGNED = {"align": {"path": 0, "strike": 1, "weight": 0.3}, "cut_rows": 1, "rem
 
 
 @pytest.mark.parametrize("name, changes", [("jointdit", ALIGNED), ("svd_expert", {}), ("audioldm2_expert", {})])
-def test_a_captured_step_with_batched_muon_trains_as_the_plain_loop(folder, tmp_path, processor, name, changes):
+def test_a_captured_step_with_batched_muon_equals_the_plain_loop(folder, tmp_path, processor, name, changes):
     """Three steps: the same losses, and the same weights up to rounding. Without CUDA there is no graph."""
     processor("AVX2")
     settings = CONFIGS[name]["stage_config"] | changes
@@ -441,7 +441,7 @@ def test_a_captured_run_resumes_to_the_same_bits(folder, tmp_path):
     assert same(state(tmp_path / "run"), state(tmp_path / "whole"))
 
 
-def test_a_captured_step_runs_over_the_same_buffers():
+def test_a_captured_step_reuses_its_buffers():
     seen = []
 
     def run(batch):
@@ -469,8 +469,8 @@ class HostWatch(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("name, changes", [("jointdit", ALIGNED), ("svd_expert", {}), ("audioldm2_expert", {})])
-def test_a_step_to_capture_copies_nothing_from_the_host_and_reads_nothing_back(folder, tmp_path, name, changes):
-    """A CUDA graph cannot. On torch's meta device a copy from the CPU is visible, and a value that is read raises an error."""
+def test_a_captured_step_neither_copies_from_the_host_nor_reads_back(folder, tmp_path, name, changes):
+    """A CUDA graph allows neither. On torch's meta device an operation on a CPU tensor is seen, and reading a value is an error."""
     stage = stage_of(name, folder, tmp_path, **changes)
     batch = tree_map(lambda part: part.to("meta"), stage.draw_batch(0))
     model = stage.model.to("meta")
@@ -502,8 +502,8 @@ def test_plain_attention_is_attention(mask, scale):
     assert F.scaled_dot_product_attention is not attend
 
 
-def test_a_joint_run_goes_on_from_another(folder, tmp_path):
-    """It starts where the other ended, so that a run with no rate to speak of leaves its weights."""
+def test_a_joint_run_continues_from_a_checkpoint(folder, tmp_path):
+    """With a learning rate near 0 the weights are those of the checkpoint."""
     first = folder / CONFIGS["joint"]["out"]
     still = {"steps": 1, "lr": 1e-12, "warmup": 1}
     train_config(write(folder, "joint", start=str(first), schedule=still), folder=tmp_path, out=folder / "models/next.safetensors")
@@ -511,7 +511,7 @@ def test_a_joint_run_goes_on_from_another(folder, tmp_path):
     assert same(after, before)
 
 
-def test_jointdit_comes_out_ready_to_use(folder):
+def test_the_jointdit_checkpoint_loads_and_generates(folder):
     model = load_joint_model(folder / CONFIGS["jointdit"]["out"])
     assert model.trained and model.takes_image and model.name == "Bounce JointDiT"
     assert model.denoiser.paths[0].mean == 1.0 and len(model.denoiser.blocks) == 2
@@ -522,7 +522,7 @@ def test_jointdit_comes_out_ready_to_use(folder):
 
 
 def test_jointdit_starts_as_its_two_experts(folder, tmp_path):
-    """With no rate to speak of, both towers are what the experts' files say, and no Joint Block adds anything."""
+    """With a learning rate near 0 both towers equal the experts' files, and the gates of the Joint Blocks are 0."""
     still = {"steps": 1, "lr": 1e-12, "warmup": 1}
     out = folder / "models/still.safetensors"
     train_config(write(folder, "jointdit", schedule=still), folder=tmp_path, out=out)
@@ -535,7 +535,7 @@ def test_jointdit_starts_as_its_two_experts(folder, tmp_path):
 
 
 def test_jointdit_trains_on_a_folder_of_videos(folder, tmp_path):
-    """As AVSync15 comes: videos in folders of their class and a list of those to train on; no text, no truth."""
+    """Laid out as AVSync15: a folder per class and a list of training videos, without captions and ground truth."""
     videos = folder / "videos"
     for name, frames in (("dog/one.mp4", 40), ("dog/short.mp4", 3), ("rain/two.mp4", 20), ("rain/held_out.mp4", 40)):
         (videos / name).parent.mkdir(parents=True, exist_ok=True)
@@ -576,8 +576,8 @@ def test_a_stage_that_needs_captions_cannot_have_a_folder(folder, capsys):
     write(folder, "joint")
 
 
-class Knowing(torch.nn.Module):
-    """Says what `prediction` is, of the clean latents that it was told."""
+class Oracle(torch.nn.Module):
+    """Returns the exact prediction for the clean latents that it was made with."""
 
     def __init__(self, x0, path, prediction):
         super().__init__()
@@ -589,22 +589,22 @@ class Knowing(torch.nn.Module):
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v"])
-def test_the_sound_expert_is_trained_on_what_its_card_says_it_predicts(folder, tmp_path, prediction):
+def test_the_audio_experts_loss_uses_the_prediction_of_its_card(folder, tmp_path, prediction):
     config = training.read_config(write(folder, "audioldm2_expert"))
     config["stage_config"]["prediction"] = prediction
     stage = training.make_stage(config, folder, STEPS, tmp_path / "sound.safetensors")
     stage.finish(stage.model, {})
     assert read_card(tmp_path / "sound.safetensors")["prediction"] == stage.model["expert"].prediction == prediction
     assert stage.loss(0)[0] > 0.1
-    stage.model["expert"] = Knowing(stage.data.audio[stage.draw_rows(0, 6)].float(), stage.path, prediction)
+    stage.model["expert"] = Oracle(stage.data.audio[stage.draw_rows(0, 6)].float(), stage.path, prediction)
     assert stage.loss(0)[0] == pytest.approx(0, abs=1e-6)
 
 
-def test_the_joint_model_predicts_what_its_experts_do(folder):
+def test_the_joint_model_has_its_experts_predictions(folder):
     assert load_joint_model(folder / CONFIGS["jointdit"]["out"]).denoiser.prediction == ("v", "v")
 
 
-def test_eq_7_weighs_by_what_the_clean_estimate_is_off(folder, tmp_path):
+def test_loss_x0_is_eq_7(folder, tmp_path):
     """L = λ1 ‖v_0 − v̂_0‖² + λ2 ‖a_0 − â_0‖², from the networks' v and ε (JointDiT, eq. 7)."""
     stages = {}
     for loss in ("prediction", "x0"):
@@ -647,8 +647,8 @@ def jointdit_stage(folder, tmp_path, **changes):
     return stage_of("jointdit", folder, tmp_path, **changes)
 
 
-def test_one_clock_drives_both_but_for_rows_in_which_one_is_ahead(folder, tmp_path):
-    """JointDiT, eqs. 4–5; rows 0 and 1 are ahead in the picture, row 2 in the sound, and all of them are coupled."""
+def test_both_modalities_have_one_time_except_in_rows_with_one_ahead(folder, tmp_path):
+    """JointDiT, eqs. 4–5. The video is ahead in rows 0 and 1, the audio in row 2; all three are fully coupled."""
     torch.manual_seed(0)
     video, audio = jointdit_stage(folder, tmp_path).draw_times()
     assert torch.equal(video, audio)
@@ -659,8 +659,8 @@ def test_one_clock_drives_both_but_for_rows_in_which_one_is_ahead(folder, tmp_pa
         jointdit_stage(folder, tmp_path, ahead=[2, 1])
 
 
-def test_a_joint_batch_is_drawn_in_an_order_that_is_kept(folder, tmp_path):
-    """Times, which are ahead, noise of picture and sound, which rows lose their picture: all on the CPU."""
+def test_the_order_of_a_joint_batchs_random_draws_is_fixed(folder, tmp_path):
+    """Times, shares of rows with one ahead, noise of video and audio, rows without an image: all on the CPU."""
     stage = jointdit_stage(folder, tmp_path, batch=8, ahead=[2, 1])
     torch.manual_seed(1)
     batch = stage.draw_batch(0)
@@ -674,7 +674,7 @@ def test_a_joint_batch_is_drawn_in_an_order_that_is_kept(folder, tmp_path):
     assert torch.equal(batch.audio, stage.data.audio[rows])
 
 
-def test_a_batch_that_is_drawn_leaves_nothing_of_the_loss_to_chance(folder, tmp_path):
+def test_a_drawn_batch_determines_the_loss(folder, tmp_path):
     stage = jointdit_stage(folder, tmp_path)
     torch.manual_seed(1)
     batch = stage.draw_batch(0)
@@ -684,7 +684,7 @@ def test_a_batch_that_is_drawn_leaves_nothing_of_the_loss_to_chance(folder, tmp_
     assert torch.equal(again, loss) and parts["loss"] == stage.compute_losses(batch)[1]["loss"].item()
 
 
-def test_the_binder_comes_out_ready_to_use(folder):
+def test_the_binder_checkpoint_loads_and_embeds(folder):
     binder = load_bounce_bind(folder / CONFIGS["binder"]["out"])
     require(binder, "video", "image", "audio", "text")
     frames, wave = torch.rand(2, 10, 40, 48, 3, requires_grad=True), torch.rand(2, 2, 9000, requires_grad=True)
@@ -695,14 +695,14 @@ def test_the_binder_comes_out_ready_to_use(folder):
     assert frames.grad.abs().sum() > 0 and wave.grad.abs().sum() > 0
 
 
-def test_an_expert_is_told_no_more_than_what_happens_as_often_as_asked(folder, tmp_path):
+def test_neutral_is_the_share_of_captions_that_say_only_bouncing(folder, tmp_path):
     stage = stage_of("audio_expert", folder, tmp_path, neutral=0.25)
     torch.manual_seed(0)
     told = stage._replace_captions(stage.words[:1].expand(4000, -1))
     assert (told == stage.plain).all(1).float().mean().item() == pytest.approx(0.25, abs=0.03)
 
 
-def test_attacked_sounds_are_further_from_their_picture_and_not_too_far_from_themselves(folder, tmp_path):
+def test_attacks_move_audio_away_from_its_video_within_a_limit(folder, tmp_path):
     stage = stage_of("robust_binder", folder, tmp_path)
     torch.manual_seed(0)
     latent, picture = torch.randn(16, small.AUDIO_CHANNELS, 64), F.normalize(torch.randn(16, 8), dim=-1)
@@ -716,7 +716,7 @@ def test_attacked_sounds_are_further_from_their_picture_and_not_too_far_from_the
     assert all(p.requires_grad for p in stage.model.parameters())
 
 
-def test_a_spliced_sound_holds_two_clips_of_other_balls():
+def test_spliced_audio_joins_two_clips_with_other_balls():
     kinds = torch.tensor([0, 0, 1, 1])
     waves = torch.tensor([1.0, 2.0, 3.0, 4.0])[:, None, None].expand(4, 1, 1000)
     torch.manual_seed(0)
@@ -727,13 +727,13 @@ def test_a_spliced_sound_holds_two_clips_of_other_balls():
         assert all(kinds[end - 1] != kinds[row] for end in ends - {row + 1})
 
 
-def test_clips_of_the_same_balls_are_not_told_apart():
+def test_clips_with_the_same_balls_are_no_negatives():
     a = torch.eye(4)
     alike = torch.ones(4, 4, dtype=torch.bool)
     assert contrastive_loss(a, a.roll(1, 0), torch.tensor(0.1), same=alike) == pytest.approx(0, abs=1e-6)
 
 
-def test_what_belongs_together_costs_least():
+def test_matching_rows_have_the_lowest_contrastive_loss():
     a = torch.eye(4)
     low = contrastive_loss(a, a, torch.tensor(0.1))
     assert low < 0.01 < contrastive_loss(a, a.roll(1, 0), torch.tensor(0.1))
@@ -754,7 +754,7 @@ def test_alignment_trains_the_towers_and_stays_out_of_the_checkpoint(folder, tmp
         assert float(next(csv.DictReader(file))["alignment"]) > 0
 
 
-def test_struck_is_what_the_worlds_strike():
+def test_strikes_have_the_times_and_materials_of_the_contacts():
     worlds = simulate(50, "train", seed=1)
     struck = strike_targets(worlds, 64)
     for clip in range(50):
@@ -765,18 +765,18 @@ def test_struck_is_what_the_worlds_strike():
 
 
 @pytest.mark.parametrize("cut, removed", [(4, 2), (2, 1), (1, 1)])
-def test_half_of_what_is_cut_and_of_what_is_removed_learns_the_negatives(cut, removed):
+def test_half_of_the_cut_and_removed_rows_have_no_condition(cut, removed):
     kinds = coupled_rows(16, cut, removed)
     null = torch.stack([null_rows(kinds, step) for step in range(10)]).float().mean(0)
     for kind, wanted in ((CouplingKind.FULL, 0), (CouplingKind.CUT, cut / 2), (CouplingKind.REMOVED, removed / 2)):
         assert null[[row for row, each in enumerate(kinds) if each is kind]].sum() == pytest.approx(wanted)
 
 
-def test_where_nothing_is_coupled_conditions_stay():
+def test_rows_keep_their_condition_if_no_row_is_coupled():
     assert not null_rows(coupled_rows(6, 0, 6), 1).any()
 
 
-def test_what_has_no_joint_block_is_trained_and_sampled_without_alignment(folder, tmp_path):
+def test_alignment_needs_joint_blocks(folder, tmp_path):
     aligned = CONFIGS["jointdit"]["stage_config"] | {"align": {"path": 0, "strike": 1, "weight": 0.3}}
     none = jointdit_study.ARMS["without Joint Block"]
     out = folder / "models/apart.safetensors"
@@ -788,8 +788,8 @@ def test_what_has_no_joint_block_is_trained_and_sampled_without_alignment(folder
         train_config(config, folder=tmp_path / "aligned")
 
 
-def test_alignment_is_with_the_worlds_own_paths():
-    """Told the truth, a head that reads it has no error but the attributes'; told another clip's, it has."""
+def test_path_alignment_compares_with_the_simulated_paths():
+    """A head that returns the true paths has no path error; one that returns another clip's paths has."""
     worlds = simulate(3, "train", seed=1)
     places, kinds, exists = path_targets(worlds)
     assert places.shape == (3, 9, 2, 4, 2)
@@ -803,8 +803,8 @@ def test_alignment_is_with_the_worlds_own_paths():
     assert head(places.flatten(2), 9, (places.roll(1, 0), kinds, exists)) > 0.01
 
 
-def test_strided_convolutions_learn_from_one_column_in_bfloat16(processor):
-    """Where oneDNN's own gradient is a third off, or NaN."""
+def test_strided_convolutions_of_one_column_have_correct_gradients_in_bfloat16(processor):
+    """oneDNN's own gradient is wrong by a third, or NaN."""
     processor("AVX512")
     torch.manual_seed(0)
     down = Downsample2D(64, use_conv=True)
@@ -820,7 +820,7 @@ def test_strided_convolutions_learn_from_one_column_in_bfloat16(processor):
 
 
 def test_latents_are_encoded_once(folder):
-    """And whether they were encoded or read makes no difference to the run."""
+    """A second run reads them from the cache."""
     seen = []
     before = sorted(os.listdir(folder / "cache"))
     train_config(folder / "video_expert.toml", folder=folder / "runs" / "cached", steps=1, on_clip=lambda *a: seen.append(a))
@@ -863,7 +863,7 @@ def test_a_missing_codec_is_one_line(tmp_path, capsys):
     assert "no model file" in capsys.readouterr().err
 
 
-def test_a_run_that_goes_on_from_what_is_not_there_says_so_before_it_encodes(folder, tmp_path, capsys):
+def test_a_missing_start_checkpoint_is_reported_before_encoding(folder, tmp_path, capsys):
     path = write(folder, "joint", start="models/never.safetensors", data=CONFIGS["joint"]["data"] | {"cache": "new"})
     assert main(["train", str(path)]) == 2
     said = capsys.readouterr().err.splitlines()
@@ -873,7 +873,7 @@ def test_a_run_that_goes_on_from_what_is_not_there_says_so_before_it_encodes(fol
 
 
 @pytest.mark.parametrize("stage", ["joint", "jointdit"])
-def test_a_missing_expert_is_named_before_anything_is_encoded(folder, capsys, stage):
+def test_a_missing_expert_is_reported_before_encoding(folder, capsys, stage):
     path = write(folder, stage, audio_expert="models/never.safetensors", data=CONFIGS[stage]["data"] | {"cache": "new"})
     assert main(["train", str(path)]) == 2
     assert "never.safetensors" in capsys.readouterr().err.splitlines()[-1] and not (folder / "new").exists()
@@ -881,7 +881,7 @@ def test_a_missing_expert_is_named_before_anything_is_encoded(folder, capsys, st
 
 
 @pytest.mark.parametrize("steps", ["0", "-5"])
-def test_steps_that_are_none_are_one_line(tmp_path, capsys, steps):
+def test_steps_below_1_are_refused_in_one_line(tmp_path, capsys, steps):
     assert main(["train", str(write(tmp_path, "audio_codec")), "--steps", steps]) == 2
     assert f"--steps is {steps}; give at least 1" in capsys.readouterr().err
 
@@ -911,7 +911,7 @@ def test_a_second_run_goes_beside_the_first_and_resumes_where_it_halted(tmp_path
     assert "no unfinished run to resume" in capsys.readouterr().err
 
 
-def test_an_interrupted_run_says_how_to_go_on(tmp_path, capsys, monkeypatch):
+def test_an_interrupted_run_says_how_to_resume(tmp_path, capsys, monkeypatch):
     def interrupt(*args, **options):
         raise KeyboardInterrupt
 
@@ -932,7 +932,7 @@ def curve(path: Path, losses: dict[int, float]) -> Path:
     return path
 
 
-def test_curves_are_compared_where_they_meet(tmp_path):
+def test_curves_are_compared_at_their_common_steps(tmp_path):
     shipped = curve(tmp_path / "a.csv", {25: 2.0, 50: 1.0, 75: 0.5})
     assert compare_curves(shipped, curve(tmp_path / "b.csv", {25: 2.1, 50: 0.9})) == pytest.approx(0.1)
     assert compare_curves(shipped, shipped) == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from accelerate.utils import send_to_device
@@ -141,7 +141,7 @@ class JointDiTStage(UNetStage):
         cond = self.make_condition(clean.video, batch.keep_condition, batch.extra)
         noisy = AVLatent(noise[0].add_to(clean.video), noise[1].add_to(clean.audio))
         out = self.denoiser.predict(noisy, AVTime(noise[0].time, noise[1].time), cond, self.kinds)
-        kind_v, kind_a = self.denoiser.prediction
+        kind_v, kind_a = cast(tuple[Prediction, Prediction], self.denoiser.prediction)
         error_v = self.squared_error(out.video, clean.video, noisy.video, noise[0], kind_v).flatten(1).mean(1)
         error_a = self.squared_error(out.audio, clean.audio, noisy.audio, noise[1], kind_a).flatten(1).mean(1)
         loss = self.config["lambda_v"] * error_v.mean() + self.config["lambda_a"] * error_a.mean()
