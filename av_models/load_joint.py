@@ -81,7 +81,9 @@ def check_codecs(model: JointModel, video: str | Path, audio: str | Path) -> Non
 def check_codec(path: str | Path, card: dict[str, Any], modality: StreamName, codec: VideoCodec | AudioCodec, name: str) -> None:
     """Raises ValueError unless `codec`, called `name`, fits the network of `modality` that `card` describes."""
     if not isinstance(codec.stride, {"video": VideoStride, "audio": AudioStride}[modality]):
-        raise ValueError(f"{path}: {name} is a {type(codec).__name__}, which is not for {modality}; use the codec it was trained with")
+        raise ValueError(
+            f"{path}: {name} is a {type(codec).__name__}, which is not for {modality}; use the codec it was trained with"
+        )
     wanted = card["config"].get("out_channels") or card["config"]["in_channels"]
     if codec.stride.channels != wanted:
         raise ValueError(
