@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from .contract import AVCondition, AVLatent, AVTime, Condition, JointDenoiser, denoise
-from .guidance import Branch, Step, Text, rows_of
+from .guidance import Branch, PromptKind, Step, count_rows
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class PromptedModel:
     positive: AVCondition
     negative: AVCondition
 
-    def condition(self, text: Text) -> AVCondition:
+    def condition(self, text: PromptKind) -> AVCondition:
         """The positive or the negative prompt."""
         return self.positive if text == "positive" else self.negative
 
@@ -55,7 +55,7 @@ class BranchRunner:
                 return self._together(branches, latent, t)
             except torch.OutOfMemoryError:
                 self.batched = False
-            self.warnings.append(f"out of memory with {rows_of(branches) * self.rows} network rows at once: from step "
+            self.warnings.append(f"out of memory with {count_rows(branches) * self.rows} network rows at once: from step "
                                  f"{step.index + 1} of {step.count} on, branches ran one by one")  # fmt: skip
         predictions: dict[Branch, AVLatent] = {}
         for branch in branches:
@@ -83,7 +83,7 @@ class BranchRunner:
         skip = [branch.skip_block for branch in branches for _ in range(self.rows)]
         model = self.models[branches[0].model].denoiser
         out = denoise(model, x, times, self._condition(branches), coupling, skip if any(s is not None for s in skip) else None)
-        self.branches += rows_of(branches)
+        self.branches += count_rows(branches)
         self.forwards += 1
         out = AVLatent(out.video.to(latent.video.dtype), out.audio.to(latent.audio.dtype))
         return {branch: out[i * self.rows : (i + 1) * self.rows] for i, branch in enumerate(branches)}

@@ -1,4 +1,4 @@
-"""From what a user asks for, words or a picture, to the condition of a joint denoiser."""
+"""Conditioners: from prompts and an image to the condition of a joint denoiser."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from .media.fit import extend_frames
 from .shapes import AVShape
 from .text import WordEncoder
 
-NO_IMAGE_INPUT = "this model goes by words alone; give the picture to Encode Picture + Sound"
-NO_TEXT_INPUT = "this model goes by the picture; the words are left out"
+NO_IMAGE_INPUT = "this model takes text prompts, not an image; to start from an image, use Encode Picture + Sound"
+NO_TEXT_INPUT = "this model takes an image and ignores text prompts"
 
 
 class JointTextConditioner(nn.Module):
-    """A text for each modality, as AVFullDiT takes them; an empty one is ∅."""
+    """Encodes one text prompt per modality, for AVFullDiT. The encoding of an empty prompt is the null condition ∅.
+
+    video_text, audio_text: the text encoders of video and audio.
+    """
 
     takes_image = False
 
@@ -28,20 +31,24 @@ class JointTextConditioner(nn.Module):
         self.video_text, self.audio_text = video_text, audio_text
 
     def condition(
-        self, video_prompt: str, audio_prompt: str, picture: Tensor | None, shape: AVShape, codec: VideoCodec
+        self, video_prompt: str, audio_prompt: str, image: Tensor | None, shape: AVShape, codec: VideoCodec
     ) -> AVCondition:
-        if picture is not None:
+        """Return the condition of both prompts, with one batch row. Raises ValueError if an image is given."""
+        if image is not None:
             raise ValueError(NO_IMAGE_INPUT)
         return AVCondition(self.video_text([video_prompt]), self.audio_text([audio_prompt]))
 
-    def ignored(self, video_prompt: str, audio_prompt: str) -> list[str]:
-        """One line for each word that the model never learned."""
-        lines = [f"video_prompt: {line}" for line in self.video_text.unknown(video_prompt)]
-        return lines + [f"audio_prompt: {line}" for line in self.audio_text.unknown(audio_prompt)]
+    def ignored_prompts(self, video_prompt: str, audio_prompt: str) -> list[str]:
+        """Return one message per word that the text encoders do not know."""
+        lines = [f"video_prompt: {line}" for line in self.video_text.unknown_words(video_prompt)]
+        return lines + [f"audio_prompt: {line}" for line in self.audio_text.unknown_words(audio_prompt)]
 
 
 class ImageEncoder(nn.Module):
-    """One embedding [B, 1, width] of a picture's latent [B, C, 1, h, w]: what CLIP is to Stable Video Diffusion."""
+    """Encodes an image's latent [B, C, 1, h, w] to an embedding [B, 1, width], in the role of Stable Video Diffusion's CLIP.
+
+    channels: latent channels. width: size of the embedding.
+    """
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
@@ -54,64 +61,71 @@ class ImageEncoder(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, latent: Tensor) -> Tensor:
+        """Return the embedding [B, 1, width] of a latent [B, C, 1, h, w]."""
         return self.out(self.layers(latent[:, :, 0]).mean((2, 3)))[:, None]
 
 
 class JointImageConditioner(nn.Module):
-    """One picture for both modalities, as JointDiT takes it; no picture is ∅, and words are left out.
+    """Encodes one image for both modalities, for JointDiT. Without an image the condition is ∅. Text prompts are ignored.
 
-    fps and `motion_bucket` are told as Stable Video Diffusion is told them. The sound's text is always AudioLDM2's null.
+    text_width: size of AudioLDM2's text embeddings; the audio's text is always the null text.
+    fps, motion_bucket: the added time ids of Stable Video Diffusion; fps in frames per second.
     """
 
     takes_image = True
+    added_time_ids: Tensor
 
     def __init__(self, encoder: ImageEncoder, text_width: int, fps: float, motion_bucket: float = 127) -> None:
         super().__init__()
         self.encoder, self.text_width = encoder, text_width
-        self.register_buffer("ids", torch.tensor([[fps - 1, motion_bucket, 0.0]]), persistent=False)
+        self.register_buffer("added_time_ids", torch.tensor([[fps - 1, motion_bucket, 0.0]]), persistent=False)
 
     def condition(
-        self, video_prompt: str, audio_prompt: str, picture: Tensor | None, shape: AVShape, codec: VideoCodec
+        self, video_prompt: str, audio_prompt: str, image: Tensor | None, shape: AVShape, codec: VideoCodec
     ) -> AVCondition:
-        """`picture`: [1, height, width, 3], of the clip's size; None for ∅."""
-        device = self.ids.device
-        if picture is None:
+        """Return the condition of an image [1, height, width, 3] in 0..1, of the size of the clip, or of no image (∅)."""
+        device = self.added_time_ids.device
+        if image is None:
             channels, _, height, width = codec.stride.latent_shape(shape.video)
-            return self.of_latent(torch.zeros(1, channels, 1, height, width, device=device), torch.zeros(1, device=device))
-        whole = extend_frames(picture, codec.stride.representable(replace(shape.video, frames=1)))
-        return self.of_latent(codec.encode(whole[None].to(device)), torch.ones(1, device=device))
+            zeros = torch.zeros(1, channels, 1, height, width, device=device)
+            return self.condition_from_latent(zeros, torch.zeros(1, device=device))
+        padded = extend_frames(image, codec.stride.representable(replace(shape.video, frames=1)))
+        return self.condition_from_latent(codec.encode(padded[None].to(device)), torch.ones(1, device=device))
 
-    def of_latent(self, latent: Tensor, given: Tensor) -> AVCondition:
-        """The condition of latents [B, C, 1, h, w]; where `given` [B] is 0 instead of 1, that of no picture."""
+    def condition_from_latent(self, latent: Tensor, given: Tensor) -> AVCondition:
+        """Return the condition of image latents [B, C, 1, h, w]; rows whose `given` [B] is 0 instead of 1 get ∅."""
         rows = len(latent)
         latent = latent * given.view(-1, 1, 1, 1, 1)
         tokens = self.encoder(latent) * given.view(-1, 1, 1)
-        one = torch.ones(rows, 1, dtype=torch.bool, device=latent.device)
-        null = latent.new_zeros(rows, 1, self.text_width)
-        ids = self.ids.to(latent.device).expand(rows, -1)
-        return AVCondition(Condition(tokens, one, vector=ids, image=latent), Condition(null, one, vector=tokens[:, 0]))
+        mask = torch.ones(rows, 1, dtype=torch.bool, device=latent.device)
+        null_text = latent.new_zeros(rows, 1, self.text_width)
+        ids = self.added_time_ids.to(latent.device).expand(rows, -1)
+        return AVCondition(Condition(tokens, mask, vector=ids, image=latent), Condition(null_text, mask, vector=tokens[:, 0]))
 
-    def ignored(self, video_prompt: str, audio_prompt: str) -> list[str]:
-        prompts = {"video_prompt": video_prompt, "audio_prompt": audio_prompt}
-        return [f"{name}: {NO_TEXT_INPUT}" for name, text in prompts.items() if text.strip()]
+    def ignored_prompts(self, video_prompt: str, audio_prompt: str) -> list[str]:
+        """Return one message per prompt that is not empty: the model takes no text."""
+        return _ignored_texts(video_prompt, audio_prompt)
 
 
 class StreamConditioner(Protocol):
-    """What one stream's expert is told, of words or of a picture."""
+    """The conditioner of one modality's expert, for a text prompt or an image."""
 
     takes_image: bool
 
-    def condition(self, words: str, picture: Tensor | None, shape: AVShape) -> Condition:
-        """picture: [1, height, width, 3] in 0..1, of the clip's size. No words, or no picture, are ∅."""
+    def condition(self, prompt: str, image: Tensor | None, shape: AVShape) -> Condition:
+        """Return the condition, with one batch row.
+
+        image: [1, height, width, 3] in 0..1, of the size of the clip. An empty prompt, or no image, gives ∅.
+        """
         ...
 
-    def unknown(self, words: str) -> list[str]:
-        """One line for each of the words that it does not go by."""
+    def unknown_words(self, prompt: str) -> list[str]:
+        """Return one message per part of the prompt that the conditioner ignores."""
         ...
 
 
 class TextConditioner(nn.Module):
-    """Words, as an expert's own encoder of them has it."""
+    """Encodes a text prompt with the text encoder of an expert."""
 
     takes_image = False
 
@@ -119,16 +133,21 @@ class TextConditioner(nn.Module):
         super().__init__()
         self.encoder = encoder
 
-    def condition(self, words: str, picture: Tensor | None, shape: AVShape) -> Condition:
-        return self.encoder([words])
+    def condition(self, prompt: str, image: Tensor | None, shape: AVShape) -> Condition:
+        """Return the encoded prompt; the image is not used."""
+        return self.encoder([prompt])
 
-    def unknown(self, words: str) -> list[str]:
-        return self.encoder.unknown(words)
+    def unknown_words(self, prompt: str) -> list[str]:
+        """Return one message per word that the text encoder does not know."""
+        return self.encoder.unknown_words(prompt)
 
 
 class SharedImageConditioner(nn.Module):
-    """One picture for both streams of a JointDiT of published experts: its embedding joins AudioLDM2's time embedding, whose
-    text is the null one (JointDiT, section 3.2). Words are left out."""
+    """Encodes one image for both modalities of a JointDiT of published experts. Text prompts are ignored.
+
+    The image's embedding is added to AudioLDM2's time embedding, and the audio's text is the null text (JointDiT, section 3.2).
+    video, audio: the conditioners of the two experts.
+    """
 
     takes_image = True
 
@@ -137,22 +156,32 @@ class SharedImageConditioner(nn.Module):
         self.video, self.audio = video, audio
 
     def condition(
-        self, video_prompt: str, audio_prompt: str, picture: Tensor | None, shape: AVShape, codec: VideoCodec
+        self, video_prompt: str, audio_prompt: str, image: Tensor | None, shape: AVShape, codec: VideoCodec
     ) -> AVCondition:
-        seen, silent = self.video.condition("", picture, shape), self.audio.condition("", None, shape)
-        return condition_audio_on_image(seen, silent)
+        """Return the condition of an image [1, height, width, 3] in 0..1, of the size of the clip, or of no image (∅)."""
+        return condition_audio_on_image(self.video.condition("", image, shape), self.audio.condition("", None, shape))
 
-    ignored = JointImageConditioner.ignored
+    def ignored_prompts(self, video_prompt: str, audio_prompt: str) -> list[str]:
+        """Return one message per prompt that is not empty: the model takes no text."""
+        return _ignored_texts(video_prompt, audio_prompt)
 
 
-def condition_audio_on_image(seen: Condition, silent: Condition) -> AVCondition:
-    """The picture's condition, and the null text's with the picture's embedding."""
-    return AVCondition(seen, replace(silent, vector=seen.tokens[:, 0]))
+def condition_audio_on_image(image: Condition, null_text: Condition) -> AVCondition:
+    """Return the image's condition for video, and the null text's with the image's embedding for audio."""
+    return AVCondition(image, replace(null_text, vector=image.tokens[:, 0]))
+
+
+def _ignored_texts(video_prompt: str, audio_prompt: str) -> list[str]:
+    prompts = {"video_prompt": video_prompt, "audio_prompt": audio_prompt}
+    return [f"{name}: {NO_TEXT_INPUT}" for name, text in prompts.items() if text.strip()]
 
 
 class SeparateConditioner(nn.Module):
-    """Either stream by its expert's own conditioner: of an image-to-video and a text-to-audio model, say, the picture's by a
-    picture and the sound's by words."""
+    """Encodes the inputs of each modality with the conditioner of its expert.
+
+    For example, an image for an image-to-video expert and a text prompt for a text-to-audio expert.
+    video, audio: the conditioners of the two experts.
+    """
 
     def __init__(self, video: StreamConditioner, audio: StreamConditioner) -> None:
         super().__init__()
@@ -160,12 +189,17 @@ class SeparateConditioner(nn.Module):
         self.takes_image = video.takes_image or audio.takes_image
 
     def condition(
-        self, video_prompt: str, audio_prompt: str, picture: Tensor | None, shape: AVShape, codec: VideoCodec
+        self, video_prompt: str, audio_prompt: str, image: Tensor | None, shape: AVShape, codec: VideoCodec
     ) -> AVCondition:
-        if picture is not None and not self.takes_image:
-            raise ValueError(NO_IMAGE_INPUT)
-        return AVCondition(self.video.condition(video_prompt, picture, shape), self.audio.condition(audio_prompt, picture, shape))
+        """Return the condition of the prompts and the image [1, height, width, 3] in 0..1, with one batch row.
 
-    def ignored(self, video_prompt: str, audio_prompt: str) -> list[str]:
-        lines = [f"video_prompt: {line}" for line in self.video.unknown(video_prompt)]
-        return lines + [f"audio_prompt: {line}" for line in self.audio.unknown(audio_prompt)]
+        Raises ValueError if an image is given and neither expert takes one.
+        """
+        if image is not None and not self.takes_image:
+            raise ValueError(NO_IMAGE_INPUT)
+        return AVCondition(self.video.condition(video_prompt, image, shape), self.audio.condition(audio_prompt, image, shape))
+
+    def ignored_prompts(self, video_prompt: str, audio_prompt: str) -> list[str]:
+        """Return one message per word or prompt that the experts ignore."""
+        lines = [f"video_prompt: {line}" for line in self.video.unknown_words(video_prompt)]
+        return lines + [f"audio_prompt: {line}" for line in self.audio.unknown_words(audio_prompt)]

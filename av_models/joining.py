@@ -33,7 +33,7 @@ def join_experts(  # noqa: PLR0913 (four files and their settings)
     joint_blocks: int,
     name: str,
     clip: dict[str, Any] | None = None,
-    own_precision: bool = False,
+    keep_dtype: bool = False,
     layers: str | Path | None = None,
 ) -> JointModel:
     """One joint model from two experts that were not trained as a pair: `trained` is False, and samplers remove its coupling.
@@ -43,7 +43,7 @@ def join_experts(  # noqa: PLR0913 (four files and their settings)
     `video_codec` and `audio_codec` are for Duet's files.
 
     joint_blocks: how many blocks are joint. clip: frames, height, width and fps of a clip; None: the video expert's, or
-    FALLBACK_CLIP. own_precision: keep the stored precision of published networks (for a GPU) instead of float32. layers: the
+    FALLBACK_CLIP. keep_dtype: keep the stored precision of published networks (for a GPU) instead of float32. layers: the
     joint layers that `duet train` made for Stable Video Diffusion and AudioLDM2; the model is then trained, and takes an image
     and ignores text prompts.
 
@@ -51,9 +51,9 @@ def join_experts(  # noqa: PLR0913 (four files and their settings)
     """
     files = video, audio, video_codec, audio_codec
     if layers is not None:
-        return _join_trained(video, audio, layers, name, own_precision)
+        return _join_trained(video, audio, layers, name, keep_dtype)
     if is_published(video) or is_published(audio):
-        return _join_published(files, joint_blocks, name, clip, own_precision)
+        return _join_published(files, joint_blocks, name, clip, keep_dtype)
     return _join_own(files, joint_blocks, name, clip)
 
 
@@ -78,20 +78,20 @@ def _join_own(files: Files, joint_blocks: int, name: str, clip: dict[str, Any] |
     return model
 
 
-def _join_published(files: Files, joint_blocks: int, name: str, clip: dict[str, Any] | None, own_precision: bool) -> JointModel:
+def _join_published(files: Files, joint_blocks: int, name: str, clip: dict[str, Any] | None, keep_dtype: bool) -> JointModel:
     video, audio, video_codec, audio_codec = files
-    v = _stream(video, "video", video_codec, own_precision)
-    a = _stream(audio, "audio", audio_codec, own_precision)
+    v = _stream(video, "video", video_codec, keep_dtype)
+    a = _stream(audio, "audio", audio_codec, keep_dtype)
     shape = VideoShape(**(clip or v.clip or FALLBACK_CLIP))
     denoiser = build_pair(v, a, joint_blocks, shape).eval().requires_grad_(False)
     card = {"kind": "joint", "architecture": type(denoiser).__name__, "name": name, "trained": False}
     return JointModel(card, denoiser, v.codec, a.codec, SeparateConditioner(v.conditioner, a.conditioner), clip=shape)
 
 
-def _join_trained(video: str | Path, audio: str | Path, layers: str | Path, name: str, own_precision: bool) -> JointModel:
+def _join_trained(video: str | Path, audio: str | Path, layers: str | Path, name: str, keep_dtype: bool) -> JointModel:
     tensors, card = load_checkpoint(layers)
     expect(card, "kind", (JOINT_LAYERS,), layers)
-    v, a = load_published(video, "video", own_precision), load_published(audio, "audio", own_precision)
+    v, a = load_published(video, "video", keep_dtype), load_published(audio, "audio", keep_dtype)
     clip = VideoShape(**card["clip"])
     denoiser = build_jointdit(v, a, clip, card["joint"])
     load_into(joint_layers(denoiser), tensors, layers)
@@ -101,10 +101,10 @@ def _join_trained(video: str | Path, audio: str | Path, layers: str | Path, name
     )  # fmt: skip
 
 
-def _stream(path: str | Path, stream: StreamName, codec: str | Path, own_precision: bool) -> LoadedExpert:
+def _stream(path: str | Path, stream: StreamName, codec: str | Path, keep_dtype: bool) -> LoadedExpert:
     """One stream: from a published checkpoint, or from an expert file and the codec it was trained with."""
     if is_published(path):
-        return load_published(path, stream, own_precision)
+        return load_published(path, stream, keep_dtype)
     expert, text, card = load_expert(path, (KINDS[stream],))
     own = load_codec(codec)
     check_codec(path, card, stream, own, Path(codec).name)

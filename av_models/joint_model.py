@@ -132,7 +132,7 @@ class JointModel:
 
     def ignored_prompts(self, video_prompt: str, audio_prompt: str) -> list[str]:
         """One line for each word that the text encoder does not know, or for each prompt that the model ignores."""
-        return self.conditioner.ignored(video_prompt, audio_prompt)
+        return self.conditioner.ignored_prompts(video_prompt, audio_prompt)
 
     def decode(self, latent: AVLatent, shape: AVShape) -> tuple[Tensor, Tensor]:
         """Frames [B, F, H, W, 3] in 0..1 and waveform [B, C, samples] in −1..1, trimmed to `shape`."""
@@ -145,11 +145,11 @@ class JointModel:
 
     def render_video(self, latent: Tensor, shape: AVShape) -> Tensor:
         """Frames [B, F, H, W, 3], as `decode_video` but differentiable."""
-        return _trimmed(self.video_codec.render(latent), shape)
+        return _trimmed(self.video_codec.decode_with_grad(latent), shape)
 
     def render_audio(self, latent: Tensor, shape: AVShape) -> Tensor:
         """Waveform [B, C, samples], trimmed to `shape`, differentiable."""
-        return self.audio_codec.render(latent)[..., : shape.audio.samples]
+        return self.audio_codec.decode_with_grad(latent)[..., : shape.audio.samples]
 
 
 def _trimmed(frames: Tensor, shape: AVShape) -> Tensor:

@@ -11,7 +11,7 @@ from .aligned_steps import AlignedSteps, Alignment, extra_steps
 from .branch_runner import BranchRunner, PromptedModel
 from .contract import AVLatent
 from .denoising import Denoising
-from .guidance import Cost, Guidance, cost_of, require_able
+from .guidance import Cost, Guidance, check_supported, estimate_cost
 from .joint.single_stream import skip_known_streams
 from .known_parts import KnownParts
 from .noise import NoiseSource
@@ -61,7 +61,7 @@ def sampling_cost(
     """What `sample` will run with these settings, known beforehand (for schedulers with one evaluation per step)."""
     plan = schedule.plan()
     looks = extra_steps(plan, alignment) if alignment else ()
-    return replace(cost_of(_guidance(guidance, schedule), [*plan, *looks], batch_branches), steps=len(plan))
+    return replace(estimate_cost(_guidance(guidance, schedule), [*plan, *looks], batch_branches), steps=len(plan))
 
 
 @torch.no_grad()
@@ -95,7 +95,7 @@ def sample(
     video, audio = schedule.clocks(model.denoiser.paths, noise)
     plan = plan_of(video.times, audio.times)
     models = _models(model, bad_model)
-    require_able(guidance, plan, {name: each.denoiser for name, each in models.items()})
+    check_supported(guidance, plan, {name: each.denoiser for name, each in models.items()})
     initial = noise.initial(model.positive.video.tokens.device)
     known = known or KnownParts.nothing(initial)
     known.require_fits(initial, model.denoiser.paths)

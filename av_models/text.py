@@ -1,6 +1,6 @@
-"""A word-level text encoder for experts whose captions use a small vocabulary.
+"""A word-level text encoder for experts whose captions have a small vocabulary.
 
-Large experts bring their own (UMT5, T5); Bounce's are trained with each expert and frozen when the two are joined.
+Large experts have their own text encoders (UMT5, T5). The word-level encoder is trained together with its expert.
 """
 
 from __future__ import annotations
@@ -17,9 +17,13 @@ PAD = 0
 
 
 class WordEncoder(nn.Module):
-    """Prompts → tokens [B, length, width]; places beyond the prompt's last word are zero, as Wan pads its text.
+    """Encodes prompts to embeddings [B, length, width] with a small transformer.
 
-    An empty prompt is all zeros: the null condition ∅.
+    Positions after the last word are zero, as in Wan's padding. The encoding of an empty prompt is all zeros: the null
+    condition ∅.
+
+    vocabulary: the known words, in lower case. length: maximum number of words. width: size of the embeddings.
+    layers, heads: of the transformer.
     """
 
     def __init__(self, vocabulary: list[str], length: int = 20, width: int = 96, layers: int = 2, heads: int = 4) -> None:
@@ -34,41 +38,44 @@ class WordEncoder(nn.Module):
         )
         self.layers = nn.TransformerEncoder(layer, layers, nn.LayerNorm(width), enable_nested_tensor=False)
 
-    def known(self, prompt: str) -> list[int]:
-        """Indices of the prompt's known words, at most `length` of them."""
-        return [self._index[word] for word in words_of(prompt) if word in self._index][: self.length]
+    def token_ids(self, prompt: str) -> list[int]:
+        """Return the ids of the prompt's known words, from 1, at most `length` of them. Unknown words are left out."""
+        return [self._index[word] for word in split_words(prompt) if word in self._index][: self.length]
 
-    def unknown(self, prompt: str) -> list[str]:
-        """One line for every word that is not in the vocabulary, with the nearest that are."""
-        lines = []
-        for word in dict.fromkeys(words_of(prompt)):
+    def unknown_words(self, prompt: str) -> list[str]:
+        """Return one message per word that is not in the vocabulary, and one if the prompt is too long."""
+        messages = []
+        for word in dict.fromkeys(split_words(prompt)):
             if word not in self._index:
-                near = difflib.get_close_matches(word, self.vocabulary, n=3, cutoff=0.5)
-                hint = f"nearest known: {', '.join(near)}" if near else "no known word is near"
-                lines.append(f"unknown word {word!r} ignored ({hint})")
-        extra = sum(word in self._index for word in words_of(prompt)) - self.length
+                similar = difflib.get_close_matches(word, self.vocabulary, n=3, cutoff=0.5)
+                hint = f"similar known words: {', '.join(similar)}" if similar else "no known word is similar"
+                messages.append(f"unknown word {word!r} ignored ({hint})")
+        extra = sum(word in self._index for word in split_words(prompt)) - self.length
         if extra > 0:
-            lines.append(f"the prompt has {extra} words too many and was cut after {self.length}; shorten it")
-        return lines
+            messages.append(f"the prompt is {extra} words too long and was cut after {self.length}; shorten it")
+        return messages
 
-    def indices(self, prompts: list[str]) -> Tensor:
-        """[B, length] int64, 0 where there is no word."""
+    def tokenize(self, prompts: list[str]) -> Tensor:
+        """Return the ids of the prompts' words, [B, length] int64, padded with 0."""
         out = torch.zeros(len(prompts), self.length, dtype=torch.long)
         for row, prompt in enumerate(prompts):
-            known = self.known(prompt)
-            out[row, : len(known)] = torch.tensor(known, dtype=torch.long)
+            ids = self.token_ids(prompt)
+            out[row, : len(ids)] = torch.tensor(ids, dtype=torch.long)
         return out
 
-    def encode(self, indices: Tensor) -> Condition:
-        mask = indices != PAD
+    def encode(self, token_ids: Tensor) -> Condition:
+        """Encode ids [B, length], as `tokenize` returns them, to a condition with tokens [B, length, width] and their mask."""
+        mask = token_ids != PAD
         readable = mask.clone()
-        readable[:, 0] = True  # a row of padding alone has no softmax; its output is zeroed below
-        tokens = self.layers(self.words(indices) + self.places, src_key_padding_mask=~readable)
+        readable[:, 0] = True  # softmax is undefined for a row of padding alone; the row's output is zeroed below
+        tokens = self.layers(self.words(token_ids) + self.places, src_key_padding_mask=~readable)
         return Condition(tokens * mask[..., None], mask)
 
     def forward(self, prompts: list[str]) -> Condition:
-        return self.encode(self.indices(prompts).to(self.places.device))
+        """Encode prompts to a condition with tokens [B, length, width] and their mask [B, length]."""
+        return self.encode(self.tokenize(prompts).to(self.places.device))
 
 
-def words_of(prompt: str) -> list[str]:
+def split_words(prompt: str) -> list[str]:
+    """Split a prompt into its words, in lower case. Everything but the letters a to z separates words."""
     return re.findall(r"[a-z]+", prompt.lower())

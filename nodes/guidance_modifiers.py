@@ -86,4 +86,4 @@ def _parse_curve(name: str, drawn: Any) -> Curve | None:
         raise ValueError(f"{name} is {drawn!r}; use points such as [[0, 1], [1, 0]]") from None
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
-    return None if curve.flat == 1 else curve
+    return None if curve.constant == 1 else curve

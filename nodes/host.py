@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from ..av_models.published.folder import folders_below, outside
+from ..av_models.published.folder import files_outside, find_diffusers_folders
 
 MODELS = "duet"  # the folder of Duet's model files in ComfyUI's `models`
 DIFFUSERS, CHECKPOINTS = "diffusers", "checkpoints"  # folders shared with other nodes
@@ -45,7 +45,7 @@ if "comfy_api" in sys.modules:  # ComfyUI imports it before any custom node
 
     def model_files() -> list[str]:
         """Returns the names of the model files in models/duet."""
-        return outside(_files(MODELS), diffusers_folders())
+        return files_outside(_files(MODELS), diffusers_folders())
 
     def find_model(name: str) -> Path:
         """Returns the model file called `name`. Raises FileNotFoundError if it does not exist."""
@@ -57,7 +57,7 @@ if "comfy_api" in sys.modules:  # ComfyUI imports it before any custom node
 
     def diffusers_folders() -> dict[str, Path]:
         """Returns the folders of diffusers pipelines by name."""
-        return folders_below(Path(root) for kind in (MODELS, DIFFUSERS) for root in folder_paths.get_folder_paths(kind))
+        return find_diffusers_folders(Path(root) for kind in (MODELS, DIFFUSERS) for root in folder_paths.get_folder_paths(kind))
 
     def checkpoints() -> dict[str, Path]:
         """Returns the single-file checkpoints by name."""
@@ -113,13 +113,13 @@ else:
 
     def model_files() -> list[str]:
         folders = session.get().folders
-        return outside(folders.list(folders.models / MODELS, (SUFFIX,)), diffusers_folders())
+        return files_outside(folders.list(folders.models / MODELS, (SUFFIX,)), diffusers_folders())
 
     def find_model(name: str) -> Path:
         return session.get().folders.find_model(MODELS, name)
 
     def diffusers_folders() -> dict[str, Path]:
-        return folders_below(session.get().folders.models / kind for kind in (MODELS, DIFFUSERS))
+        return find_diffusers_folders(session.get().folders.models / kind for kind in (MODELS, DIFFUSERS))
 
     def checkpoints() -> dict[str, Path]:
         folders = session.get().folders

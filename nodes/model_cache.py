@@ -47,7 +47,7 @@ def join(video: ExpertFile, audio: ExpertFile, video_codec: Path, audio_codec: P
     files = video.path, audio.path, video_codec, audio_codec
     name = f"{title(video.path)} + {title(audio.path)}"
     key = (*map(stamp, files), joint_blocks, layers and stamp(layers))
-    options = {"joint_blocks": joint_blocks, "name": name, "own_precision": on_gpu(), "layers": layers}
+    options = {"joint_blocks": joint_blocks, "name": name, "keep_dtype": on_gpu(), "layers": layers}
     return _cached(key, lambda: join_experts(*files, **options))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..av_models.guidance import Guidance, Step, cost_of
+from ..av_models.guidance import Guidance, Step, estimate_cost
 
 
 def report(*lines: str, **facts: Any) -> dict[str, list]:
@@ -15,7 +15,7 @@ def report(*lines: str, **facts: Any) -> dict[str, list]:
 def guidance_report(strategy: Guidance) -> dict[str, list]:
     """Returns the report of a guidance: the cost of one step, when the number of steps is not known yet."""
     sampled_steps = [Step(i, 1000, 1 - i / 1000, 1 - i / 1000) for i in range(1000)]
-    costs = [cost_of(strategy, [step], batched=True) for step in sampled_steps]
+    costs = [estimate_cost(strategy, [step], batched=True) for step in sampled_steps]
     branches, calls = ({getattr(cost, name) for cost in costs} for name in ("branches", "forwards"))
     rows, network_calls = _range(branches, "branch", "branches"), _range(calls, "network call", "network calls")
     line = f"{strategy.name}: {rows} per step in {network_calls}"

@@ -118,4 +118,4 @@ def pair(video: AnimateDiffPipeline, audio: AudioLDMPipeline) -> JointModel:
 
 
 def asked(video: AnimateDiffPipeline, audio: AudioLDMPipeline, words: str) -> AVCondition:
-    return AVCondition(animatediff_text.text_condition(video, words), audioldm_text.text_condition(audio, words))
+    return AVCondition(animatediff_text.encode_prompt(video, words), audioldm_text.encode_prompt(audio, words))

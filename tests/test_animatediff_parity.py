@@ -86,7 +86,7 @@ def test_an_aligner_without_strength_leaves_them_as_they_are(video, audio, noise
 
 def test_more_frames_than_the_motion_modules_know_are_refused_in_one_line(video, audio, noise):
     longer = AVLatent(torch.randn(1, 4, MOST_FRAMES + 1, 8, 8), noise.audio)
-    with pytest.raises(ValueError, match="^the clip has 7 frames and the motion modules know 6; give fewer$"):
+    with pytest.raises(ValueError, match="^the clip has 7 frames; use at most 6, the limit of the motion modules$"):
         by_sampler(video, audio, longer, 1.0, False)
 
 

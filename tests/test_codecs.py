@@ -66,13 +66,13 @@ def test_latents_are_scaled_by_the_codec_s_statistics_and_back():
 
 @pytest.mark.parametrize("count", [2, 4, 8, 32])
 def test_a_frame_count_that_does_not_fit_is_named(count):
-    with pytest.raises(ValueError, match=f"^the clip has {count} frames; this codec takes 1 \\+ 4·n$"):
+    with pytest.raises(ValueError, match=f"^the clip has {count} frames; use 1 \\+ 4·n frames$"):
         small.video_codec().encode(frames(count))
 
 
 @pytest.mark.parametrize("height, width", [(12, 16), (16, 20), (15, 15)])
 def test_a_size_that_does_not_fit_is_named(height, width):
-    with pytest.raises(ValueError, match=f"^the frames are {width}×{height}; this codec takes multiples of 8$"):
+    with pytest.raises(ValueError, match=f"^the frames are {width}×{height}; use a width and height that are multiples of 8$"):
         small.video_codec().encode(frames(1, height, width))
 
 
@@ -136,7 +136,7 @@ def test_a_column_of_the_spectrogram_stands_at_its_time():
 
 
 def test_stereo_is_refused_rather_than_half_heard():
-    with pytest.raises(ValueError, match="^the sound has 2 channels; this codec takes 1: mix it down$"):
+    with pytest.raises(ValueError, match="^the audio has 2 channels, this codec takes 1; mix it down$"):
         small.audio_codec().encode(sound().expand(-1, 2, -1))
 
 
@@ -146,7 +146,7 @@ def test_stereo_is_refused_rather_than_half_heard():
 def test_a_picture_is_rendered_as_it_is_decoded_and_with_a_gradient():
     codec = small.video_codec()
     latent = codec.encode(frames(5)).requires_grad_()
-    rendered = codec.render(latent)
+    rendered = codec.decode_with_grad(latent)
     assert torch.equal(rendered, codec.decode(latent)) and not codec.decode(latent).requires_grad
     rendered[:, 2].sum().backward()
     assert latent.grad[:, :, 1].abs().sum() > 0 and not latent.grad[:, :, 0].any()
@@ -156,10 +156,10 @@ def test_a_sound_is_rendered_with_the_magnitudes_that_it_is_decoded_with():
     """Nearly: its phases are rougher. They are held constant, so that a step against the gradient does what it says."""
     codec = small.audio_codec()
     latent = codec.encode(sound()).requires_grad_()
-    rendered = codec.render(latent)
+    rendered = codec.decode_with_grad(latent)
     loud, decoded = (codec.stft(x[:, 0]).abs() for x in (rendered, codec.decode(latent)))
     assert (loud - decoded).norm() < 0.25 * decoded.norm()
     energy = rendered.square().sum()
     (gradient,) = torch.autograd.grad(energy, latent)
-    quieter = codec.render(latent.detach() - 1e-3 * gradient / gradient.norm()).square().sum()
+    quieter = codec.decode_with_grad(latent.detach() - 1e-3 * gradient / gradient.norm()).square().sum()
     assert gradient.isfinite().all() and quieter < energy

@@ -10,7 +10,17 @@ from diffusers.guiders.guider_utils import rescale_noise_cfg
 from diffusers.guiders.ltx2_guidance import LTX2Guidance
 
 from duet_av.av_models.contract import CUT, FULL, REMOVED, AVLatent, Coupling, CouplingKind
-from duet_av.av_models.guidance import GUIDANCE, AffineGuidance, Branch, Cost, Curve, Step, cost_of, make_guidance, require_able
+from duet_av.av_models.guidance import (
+    GUIDANCE,
+    AffineGuidance,
+    Branch,
+    Cost,
+    Curve,
+    Step,
+    check_supported,
+    estimate_cost,
+    make_guidance,
+)
 
 STEP = Step(0, 1, 1.0, 1.0)
 SCALES = [(1, 1, 1, 1), (2, 2, 2, 2), (3, 1, 1, 1), (0, 2, 2, 0)]
@@ -142,7 +152,7 @@ def test_removed_makes_every_strategy_plain_cfg_of_the_experts(name):
 )
 def test_cost_counts_rows_and_calls(settings, rows, batched, in_turn):
     guidance, steps = make_guidance("joint_cfg", **settings), [Step(i, 4, 1 - i / 4, 1 - i / 4) for i in range(4)]
-    costs = cost_of(guidance, steps, True), cost_of(guidance, steps, False)
+    costs = estimate_cost(guidance, steps, True), estimate_cost(guidance, steps, False)
     assert [(c.branches_per_step, c.forwards_per_step) for c in costs] == [(rows, batched), (rows, in_turn)]
 
 
@@ -158,7 +168,7 @@ def test_an_unknown_name_gets_one_line_with_those_there_are():
 
 
 def test_an_unknown_setting_gets_one_line():
-    with pytest.raises(ValueError, match="^guidance cfg has no setting strength; it has .*video_scale, audio_scale$"):
+    with pytest.raises(ValueError, match="^guidance cfg has no setting strength; choose from .*video_scale, audio_scale$"):
         make_guidance("cfg", strength=3.0)
 
 
@@ -170,16 +180,16 @@ def test_one_scale_is_short_for_both():
 @pytest.mark.parametrize("field", ["video_scale", "audio_scale", "a_to_v", "v_to_a"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), "3", None])
 def test_a_scale_that_is_no_finite_number_is_named(field, value):
-    with pytest.raises(ValueError, match=f"^{field} is {value}; give a finite number$"):
+    with pytest.raises(ValueError, match=f"^{field} is {value}; use a finite number$"):
         make_guidance("joint_cfg", **{field: value})
 
 
 def test_a_strategy_that_the_model_cannot_do_is_named_with_what_it_can():
     guidance = make_guidance("joint_cfg", video_scale=2.0, audio_scale=2.0)
     with pytest.raises(ValueError) as error:
-        require_able(guidance, [STEP], {"main": Able(kinds=frozenset({CouplingKind.FULL, CouplingKind.REMOVED}))})
+        check_supported(guidance, [STEP], {"main": Able(kinds=frozenset({CouplingKind.FULL, CouplingKind.REMOVED}))})
     assert str(error.value) == (
-        "guidance joint_cfg needs coupling cut, which this model cannot do; choose a guidance that does with full, removed"
+        "guidance joint_cfg needs coupling cut, which this model does not support; choose a guidance that needs only full, removed"
     )
 
 
@@ -240,7 +250,7 @@ def test_cfg_zero_star_runs_nothing_in_its_first_steps():
     guidance = make_guidance("cfg_zero_star", zero_steps=2)
     counts = [len(guidance.branches(Step(i, 4, 1 - i / 4, 1 - i / 4))) for i in range(4)]
     assert counts == [0, 0, 2, 2]
-    with pytest.raises(ValueError, match="^zero_steps is 4 of 4 steps: all of them; give fewer$"):
+    with pytest.raises(ValueError, match="^zero_steps is 4, but the run has 4 steps; use fewer zero_steps$"):
         make_guidance("cfg_zero_star", zero_steps=4).branches(Step(0, 4, 1.0, 1.0))
 
 
@@ -357,12 +367,15 @@ def test_a_curve_meets_its_points_and_never_overshoots(interpolation):
 @pytest.mark.parametrize(
     "settings, line",
     [
-        (dict(interval_low=0.7, interval_high=0.3), "the interval is 0.7 to 0.3; give two numbers from 0 to 1, the lower first"),
-        (dict(interval_high=1.5), "the interval is 0.0 to 1.5; give two numbers from 0 to 1, the lower first"),
-        (dict(interval_low=math.nan), "interval_low is nan; give a finite number"),
-        (dict(rescale=1.2), "rescale is 1.2; give a number from 0 \\(off\\) to 1"),
-        (dict(frame_ramp=-0.5), "frame_ramp is -0.5; give a number from 0 \\(none at the first frame\\) to 1 \\(off\\)"),
-        (dict(scale_curve=0.5), "scale_curve is 0.5; give a curve"),
+        (
+            dict(interval_low=0.7, interval_high=0.3),
+            "the guidance interval is 0.7 to 0.3; use two numbers from 0 to 1, the lower one first",
+        ),
+        (dict(interval_high=1.5), "the guidance interval is 0.0 to 1.5; use two numbers from 0 to 1, the lower one first"),
+        (dict(interval_low=math.nan), "interval_low is nan; use a finite number"),
+        (dict(rescale=1.2), "rescale is 1.2; use a number from 0 \\(off\\) to 1"),
+        (dict(frame_ramp=-0.5), "frame_ramp is -0.5; use a number from 0 \\(first frame unguided\\) to 1 \\(off\\)"),
+        (dict(scale_curve=0.5), "scale_curve is 0.5; use a curve"),
     ],
 )
 def test_a_modifier_that_makes_no_sense_is_named(settings, line):
@@ -373,9 +386,9 @@ def test_a_modifier_that_makes_no_sense_is_named(settings, line):
 @pytest.mark.parametrize(
     "points, line",
     [
-        ((), "the curve is empty; give it at least one point"),
-        (((0.0, math.inf),), r"the curve's point \(0.0, inf\) is not finite or not between 0 and 1 in x; move it"),
-        (((1.5, 0.0),), r"the curve's point \(1.5, 0.0\) is not finite or not between 0 and 1 in x; move it"),
+        ((), "the curve has no points; add at least one"),
+        (((0.0, math.inf),), r"the curve's point \(0.0, inf\) is not finite or its x is outside 0 to 1; move the point"),
+        (((1.5, 0.0),), r"the curve's point \(1.5, 0.0\) is not finite or its x is outside 0 to 1; move the point"),
     ],
 )
 def test_a_curve_that_is_none_is_named(points, line):
@@ -387,18 +400,20 @@ def test_an_interval_that_never_applies_is_named():
     guidance = make_guidance("cfg", interval_low=0.41, interval_high=0.49)
     steps = [Step(i, 10, 1 - i / 10, 1 - i / 10) for i in range(10)]
     with pytest.raises(ValueError) as error:
-        require_able(guidance, steps, {"main": Able()})
-    assert str(error.value) == "the guidance interval 0.41 to 0.49 never applies: this run's times go from 1 to 0.1; widen it"
+        check_supported(guidance, steps, {"main": Able()})
+    assert str(error.value) == (
+        "no step lies in the guidance interval 0.41 to 0.49: the times of this run are 1 to 0.1; widen the interval"
+    )
 
 
 @pytest.mark.parametrize(
     "name, model, line",
     [
-        ("stg", Able(skippable=0), "guidance stg skips a block, which this model cannot do; choose another guidance"),
-        ("stg", Able(skippable=3), "skip_block is 3; this model has blocks 0 to 2"),
-        ("autoguidance", Able(), "guidance autoguidance needs a second, weaker model; give one as bad_model"),
+        ("stg", Able(skippable=0), "guidance stg skips a block, which this model does not support; choose another guidance"),
+        ("stg", Able(skippable=3), "skip_block is 3; use a block of this model, 0 to 2"),
+        ("autoguidance", Able(), "guidance autoguidance needs a second, weaker model; pass one as bad_model"),
     ],
 )
 def test_a_model_that_cannot_is_named_with_what_it_can(name, model, line):
     with pytest.raises(ValueError, match=f"^{line}$"):
-        require_able(make_guidance(name), [STEP], {"main": model})
+        check_supported(make_guidance(name), [STEP], {"main": model})

@@ -39,7 +39,7 @@ def test_a_gradient_goes_a_few_frames_at_a_time_through_the_vae(vae, monkeypatch
 
     def gradient(codec: ImageCodec) -> torch.Tensor:
         x = latent.clone().requires_grad_()
-        codec.render(x).square().sum().backward()
+        codec.decode_with_grad(x).square().sum().backward()
         return x.grad
 
     whole = gradient(ImageCodec(vae, 5))
@@ -49,5 +49,5 @@ def test_a_gradient_goes_a_few_frames_at_a_time_through_the_vae(vae, monkeypatch
 
 
 def test_no_frame_at_once_is_refused(vae):
-    with pytest.raises(ValueError, match="^frames_at_once is 0; give at least 1$"):
+    with pytest.raises(ValueError, match="^chunk_size is 0; use at least 1$"):
         ImageCodec(vae, 0)

@@ -88,8 +88,8 @@ def test_it_encodes_one_row_for_each_prompt(model):
 def test_unknown_words_are_named_by_prompt_with_the_nearest(model):
     assert model.ignored_prompts("a red ball", "metal bounces") == []
     assert model.ignored_prompts("a reed ball", "metall bounces") == [
-        "video_prompt: unknown word 'reed' ignored (nearest known: red)",
-        "audio_prompt: unknown word 'metall' ignored (nearest known: metal, ball)",
+        "video_prompt: unknown word 'reed' ignored (similar known words: red)",
+        "audio_prompt: unknown word 'metall' ignored (similar known words: metal, ball)",
     ]
 
 

@@ -235,7 +235,7 @@ def test_a_picture_that_cannot_be_used_is_one_line(picture_model, picture, said)
 
 def test_words_for_a_model_that_goes_by_a_picture_are_said_to_be_left_out(picture_model):
     output = DuetEncodePrompts.execute(picture_model, "a ball", "", "", "", picture=torch.rand(1, 16, 16, 3))
-    assert output.shown["text"] == ["video_prompt: this model goes by the picture; the words are left out"]
+    assert output.shown["text"] == ["video_prompt: this model takes an image and ignores text prompts"]
 
 
 def test_prompts_of_another_kind_of_model_are_named(model, picture_model):

@@ -12,7 +12,7 @@ from diffusers import AudioLDM2Pipeline, AutoencoderKL
 from safetensors.torch import load_file, save_file
 
 from duet_av.av_models.contract import REMOVED, AVLatent, AVTime, denoise
-from duet_av.av_models.experts.svd_image import no_picture
+from duet_av.av_models.experts.svd_image import drop_image
 from duet_av.av_models.guidance import make_guidance
 from duet_av.av_models.joining import join_experts
 from duet_av.av_models.joint.jointdit import JointDiT
@@ -73,20 +73,20 @@ def test_encoders_are_loaded_when_first_needed(folders, picture):
     fresh = joined(folders)
     video, audio = fresh.conditioner.video, fresh.conditioner.audio
     fresh.conditioner.video.condition("", None, clip(fresh))
-    assert "vision" not in vars(video) and "pipeline" not in vars(audio)
+    assert "image_encoder" not in vars(video) and "pipeline" not in vars(audio)
     fresh.encode("", "ball", picture, clip(fresh))
-    assert "vision" in vars(video) and "pipeline" in vars(audio)
+    assert "image_encoder" in vars(video) and "pipeline" in vars(audio)
     assert not any("conditioner" in name for name, _ in fresh.networks.named_parameters())
 
 
 def test_no_picture_is_the_null_condition_of_any(model, picture):
     shown, empty = (model.encode("", "", image, clip(model)).video for image in (picture, None))
-    expected = no_picture(shown)
+    expected = drop_image(shown)
     assert shown.tokens.any() and all(torch.equal(getattr(empty, n), getattr(expected, n)) for n in ("tokens", "vector", "image"))
 
 
 def test_words_for_the_picture_are_named_as_left_out(model):
-    assert model.ignored_prompts("a ball", "metal") == ["video_prompt: this model goes by the picture; the words are left out"]
+    assert model.ignored_prompts("a ball", "metal") == ["video_prompt: this model takes an image and ignores text prompts"]
 
 
 @torch.no_grad()
@@ -136,7 +136,7 @@ def test_the_sound_is_the_pipelines_from_words_to_waveform(model, picture):
 def test_a_model_in_its_own_precision_takes_and_gives_float32(folders, tmp_path, picture):
     saved(svd_pipeline().to(torch.bfloat16), tmp_path / "svd")
     (tmp_path / "audioldm2").symlink_to(folders / "audioldm2")
-    half, full = (joined(tmp_path, own_precision=own) for own in (True, False))
+    half, full = (joined(tmp_path, keep_dtype=own) for own in (True, False))
     assert half.denoiser.video.unet.dtype == half.video_codec.vae.dtype == torch.bfloat16
     assert half.denoiser.audio.unet.dtype == full.denoiser.video.unet.dtype == torch.float32
     for model in (half, full):
@@ -149,7 +149,7 @@ def test_a_model_in_its_own_precision_takes_and_gives_float32(folders, tmp_path,
 def test_a_pair_apart_in_its_own_precision_takes_and_gives_float32(tmp_path):
     for name in ("animatediff", "audioldm"):
         saved(getattr(pipelines, name)().to(torch.bfloat16), tmp_path / name)
-    model = joined(tmp_path, "animatediff", "audioldm", own_precision=True)
+    model = joined(tmp_path, "animatediff", "audioldm", keep_dtype=True)
     assert model.denoiser.video.unet.dtype == model.audio_codec.vae.dtype == torch.bfloat16
     noise = AVLatent(torch.ones(1, 4, FRAMES, 8, 8), torch.ones(1, 4, 8, 4))
     out = denoise(model.denoiser, noise, AVTime(torch.ones(1), torch.ones(1)), model.encode("a ball", "rattle"), [REMOVED])
@@ -227,11 +227,11 @@ def test_a_part_that_is_missing_cut_short_or_of_another_class_is_named(broken):
     file.write_bytes(whole)
     tensors = load_file(file)
     save_file({name: value for name, value in tensors.items() if name != "decoder.conv_in.weight"}, file)
-    refused(lambda: load_published(folder, "video"), "vae lacks 1 tensors of AutoencoderKLTemporalDecoder, as decoder.conv_in")
+    refused(lambda: load_published(folder, "video"), "vae lacks 1 tensors of AutoencoderKLTemporalDecoder, such as decoder.conv_in")
     save_file(tensors | {"decoder.conv_in.weight": torch.zeros(3)}, file)
-    refused(lambda: load_published(folder, "video"), "vae does not load as AutoencoderKLTemporalDecoder")
+    refused(lambda: load_published(folder, "video"), "vae cannot be loaded as AutoencoderKLTemporalDecoder")
     AutoencoderKL().save_pretrained(folder / "vae")
-    refused(lambda: load_published(folder, "video"), "vae holds AutoencoderKL; this place takes AutoencoderKLTemporalDecoder")
+    refused(lambda: load_published(folder, "video"), "vae holds AutoencoderKL; use a folder with AutoencoderKLTemporalDecoder")
     (folder / "unet").rename(folder / "other")
     refused(lambda: load_published(folder, "video"), "svd has no folder unet", kind=FileNotFoundError)
 
@@ -240,9 +240,13 @@ def test_a_folder_of_another_pipeline_is_refused(broken):
     folder = broken("svd")
     index = json.loads((folder / "model_index.json").read_text())
     (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": "StableDiffusionPipeline"}))
-    refused(lambda: load_published(folder, "video"), "svd holds StableDiffusionPipeline; Duet takes StableVideoDiffusionPipeline")
+    refused(lambda: load_published(folder, "video"), "svd holds StableDiffusionPipeline; use one of StableVideoDiffusionPipeline")
 
 
 def test_two_video_experts_and_too_many_joint_blocks_are_refused(folders):
-    refused(lambda: joined(folders, audio="svd"), "of kind video_expert (StableVideoDiffusionPipeline)", "takes audio_expert")
-    refused(lambda: joined(folders, joint_blocks=5), "5 joint blocks leave -1 output layers of the video UNet's 5")
+    refused(
+        lambda: joined(folders, audio="svd"), "of kind video_expert (StableVideoDiffusionPipeline)", "use one of kind audio_expert"
+    )
+    refused(
+        lambda: joined(folders, joint_blocks=5), "joint_blocks is 5, but the video UNet has 5 layers, which leaves -1 output layers"
+    )

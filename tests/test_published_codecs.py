@@ -61,9 +61,9 @@ def test_a_sound_becomes_bands_over_time_and_its_latent_has_a_gradient(audioldm2
     raw = codec.vae.encode(codec.spectrogram(sound[:, 0])[:, None]).latent_dist.mode()
     assert torch.allclose(latent, 0.41 * raw)
     latent.requires_grad_(True)
-    codec.render(latent).square().sum().backward()
+    codec.decode_with_grad(latent).square().sum().backward()
     assert latent.grad.abs().sum() > 0
-    with pytest.raises(ValueError, match="the sound has 2 channels; this codec takes 1: mix it down"):
+    with pytest.raises(ValueError, match="the audio has 2 channels, this codec takes 1; mix it down"):
         codec.encode(torch.zeros(1, 2, 1024))
 
 
@@ -95,7 +95,7 @@ def test_frames_become_a_latent_each_and_latents_have_a_gradient(svd):
     raw = svd.vae.encode(frames[0].movedim(-1, 1) * 2 - 1).latent_dist.mode()
     assert torch.allclose(latent[0].transpose(0, 1), raw * svd.vae.config.scaling_factor, atol=1e-5)
     latent.requires_grad_(True)
-    codec.render(latent).square().sum().backward()
+    codec.decode_with_grad(latent).square().sum().backward()
     assert latent.grad.abs().sum() > 0
 
 

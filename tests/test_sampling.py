@@ -499,7 +499,7 @@ def test_a_second_model_answers_its_branches():
     mean = float((out.latent.video - 0.5 * video_noise(SHAPE.video, 0)).mean())
     assert mean == pytest.approx(2 * 1.0 + 0.5, abs=0.02)  # each model is asked in its own words
     assert out.forwards_per_step == 2 and len(good.calls) == len(bad.calls) == 200
-    with pytest.raises(ValueError, match="^guidance both needs a second, weaker model; give one as bad_model$"):
+    with pytest.raises(ValueError, match="^guidance both needs a second, weaker model; pass one as bad_model$"):
         sample_with(good, *args, steps=2)
 
 
@@ -566,7 +566,7 @@ def test_prompts_that_do_not_fit_the_latents_are_named():
 def test_a_model_without_the_coupling_is_refused_before_anything_runs():
     model = ToyJoint()
     model.kinds = frozenset({CouplingKind.FULL})
-    with pytest.raises(ValueError, match="^guidance joint_cfg needs coupling cut, which this model cannot do"):
+    with pytest.raises(ValueError, match="^guidance joint_cfg needs coupling cut, which this model does not support"):
         run(model=model)
     assert model.calls == []
     assert run(NONE, model).latent.rows == 1

@@ -82,7 +82,7 @@ def test_every_tensor_of_the_full_size_has_its_published_name():
 
 def test_the_single_file_is_the_folder_bit_for_bit(pipeline, small, file, tmp_path):
     one, folder = from_single_file(file, architecture=small), load_published(saved(pipeline, tmp_path / "svd"), "video")
-    for part in (lambda p: p.expert.unet, lambda p: p.codec.vae, lambda p: p.conditioner.vision):
+    for part in (lambda p: p.expert.unet, lambda p: p.codec.vae, lambda p: p.conditioner.image_encoder):
         ours, theirs = part(one).state_dict(), part(folder).state_dict()
         assert ours.keys() == theirs.keys() and all(torch.equal(value, theirs[key]) for key, value in ours.items())
     noise = torch.randn(1, 4, 3, 8, 8)
@@ -103,9 +103,9 @@ def test_the_file_is_known_by_its_names(file):
      "missing model.diffusion_model.middle_block.1.time_pos_embed.2.bias, unexpected none"),
     (lambda t: t.update({"model.diffusion_model.extra": torch.zeros(1)}), "missing none, unexpected model.diffusion_model.extra"),
     (lambda t: t.update({"first_stage_model.decoder.conv_in.bias": torch.zeros(3)}),
-     "first_stage_model.decoder.conv_in.bias is 3, decoder.conv_in.bias takes 64"),
+     "first_stage_model.decoder.conv_in.bias has shape 3, expected 64 (decoder.conv_in.bias)"),
     (lambda t: [t.pop(f"first_stage_model.decoder.conv_out.time_mix_conv.{part}") for part in ("weight", "bias")],
-     "decodes every frame by itself; give svd.safetensors"),
+     "has the image decoder, not the temporal decoder; use svd.safetensors"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_one_line(small, file, change, words):
     changed(file, change)
@@ -117,4 +117,6 @@ def test_what_does_not_fit_is_one_line(small, file, change, words):
 def test_the_precision_is_the_files_own_where_it_is_wanted(small, file):
     changed(file, lambda tensors: tensors.update({name: value.half() for name, value in tensors.items()}))
     half, full = (from_single_file(file, own, small) for own in (True, False))
-    assert half.expert.unet.dtype == half.conditioner.vision.dtype == torch.float16 and full.expert.unet.dtype == torch.float32
+    assert (
+        half.expert.unet.dtype == half.conditioner.image_encoder.dtype == torch.float16 and full.expert.unet.dtype == torch.float32
+    )

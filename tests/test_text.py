@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from duet_av.av_models.text import WordEncoder, words_of
+from duet_av.av_models.text import WordEncoder, split_words
 from duet_av.bounce.world.captions import VOCABULARY
 from duet_av.tests.small import VOCABULARY as WORDS
 
@@ -37,28 +37,28 @@ def test_order_matters_and_padding_does_not():
 
 
 def test_case_and_punctuation_do_not_matter():
-    assert words_of("A RED, red-ish ball!") == ["a", "red", "red", "ish", "ball"]
-    assert encoder().known("A RED, ball!") == encoder().known("a red ball")
+    assert split_words("A RED, red-ish ball!") == ["a", "red", "red", "ish", "ball"]
+    assert encoder().token_ids("A RED, ball!") == encoder().token_ids("a red ball")
 
 
 def test_unknown_words_are_named_with_the_nearest_and_left_out():
-    lines = encoder().unknown("a reed zzzzzz ball reed")
+    lines = encoder().unknown_words("a reed zzzzzz ball reed")
     assert lines == [
-        "unknown word 'reed' ignored (nearest known: red)", "unknown word 'zzzzzz' ignored (no known word is near)"
+        "unknown word 'reed' ignored (similar known words: red)", "unknown word 'zzzzzz' ignored (no known word is similar)"
     ]  # fmt: skip
-    assert encoder().known("a reed ball") == encoder().known("a ball")
-    assert encoder().unknown("a red ball") == [] == encoder().unknown("")
+    assert encoder().token_ids("a reed ball") == encoder().token_ids("a ball")
+    assert encoder().unknown_words("a red ball") == [] == encoder().unknown_words("")
 
 
 def test_a_prompt_too_long_is_cut_and_said_so():
     model = encoder(length=3)
-    assert len(model.known("a red ball of metal")) == 3
-    assert model.unknown("a red ball of metal") == ["the prompt has 2 words too many and was cut after 3; shorten it"]
+    assert len(model.token_ids("a red ball of metal")) == 3
+    assert model.unknown_words("a red ball of metal") == ["the prompt is 2 words too long and was cut after 3; shorten it"]
 
 
 def test_vocabulary_begins_at_one_and_the_config_rebuilds_it():
     model = encoder()
-    assert model.indices(["a red"]).tolist() == [[1, 2, 0, 0, 0, 0, 0]]
+    assert model.tokenize(["a red"]).tolist() == [[1, 2, 0, 0, 0, 0, 0]]
     again = WordEncoder(**model.config)
     again.load_state_dict(model.state_dict())
     with torch.no_grad():
@@ -67,4 +67,4 @@ def test_vocabulary_begins_at_one_and_the_config_rebuilds_it():
 
 def test_bounce_s_words_are_words():
     assert len(set(VOCABULARY)) == len(VOCABULARY)
-    assert all(words_of(word) == [word] for word in VOCABULARY)
+    assert all(split_words(word) == [word] for word in VOCABULARY)

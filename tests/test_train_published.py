@@ -146,6 +146,6 @@ def test_layers_of_other_experts_or_another_kind_are_refused_in_one_line(folder,
     with pytest.raises(ValueError, match=re.escape("wide.safetensors: blocks.0.attention")):
         join(folder, layers=tmp_path / "wide.safetensors")
     saved(audioldm(), tmp_path / "audioldm")
-    with pytest.raises(ValueError, match="woven of Stable Video Diffusion and AudioLDM2, not of SVD and AudioLDM;"):
+    with pytest.raises(ValueError, match="the experts are SVD and AudioLDM; a JointDiT needs Stable Video Diffusion and AudioLDM2"):
         join_experts(folder / "svd", tmp_path / "audioldm", "none", "none", joint_blocks=2, name="Pair",
                      layers=folder / "layers.safetensors")  # fmt: skip

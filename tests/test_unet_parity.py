@@ -15,7 +15,7 @@ from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWi
 
 from duet_av.av_models.branch_runner import PromptedModel
 from duet_av.av_models.contract import AVCondition, AVLatent, Condition
-from duet_av.av_models.experts.svd_image import no_picture, picture_condition
+from duet_av.av_models.experts.svd_image import drop_image, encode_image
 from duet_av.av_models.guidance import make_guidance
 from duet_av.av_models.known_parts import KnownParts
 from duet_av.tests.sample_with import sample_with
@@ -74,13 +74,13 @@ def init(svd, video):
 
 
 def by_sampler(model, svd, image, noise, guidance, batched: bool, audio_scheduler=None):
-    positive = picture_condition(
+    positive = encode_image(
         svd, image, height=SIZE, width=SIZE, fps=7, motion_bucket=90, noise_augmentation=0.1,
         generator=torch.Generator().manual_seed(3),
     )  # fmt: skip
     sound = condition(1).audio
     return sample_with(
-        model, noise, AVCondition(positive, sound), AVCondition(no_picture(positive), condition(1, seed=8).audio), guidance,
+        model, noise, AVCondition(positive, sound), AVCondition(drop_image(positive), condition(1, seed=8).audio), guidance,
         steps=STEPS, parity=True, batch_branches=batched, video_scheduler=svd.scheduler,
         audio_scheduler=audio_scheduler or DDIMScheduler(**AUDIOLDM2_BETAS, clip_sample=False, steps_offset=1),
     ).latent  # fmt: skip

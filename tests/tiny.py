@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool3d, pad
 
-from duet_av.av_models.codecs.base import Decoding
+from duet_av.av_models.codecs.base import Codec
 from duet_av.av_models.conditioning import JointTextConditioner
 from duet_av.av_models.contract import Condition
 from duet_av.av_models.joint_model import JointModel
@@ -19,20 +19,20 @@ from duet_av.tests.toy import AUDIO_CHANNELS, TEXT_WIDTH, VIDEO_CHANNELS, ToyJoi
 WORDS = ["a", "ball", "bouncing", "metal", "red"]
 
 
-class TinyVideoCodec(Decoding):
+class TinyVideoCodec(Codec):
     stride = VideoStride(time=4, space=8, channels=VIDEO_CHANNELS)
 
     def encode(self, frames: Tensor) -> Tensor:
         small = avg_pool3d(frames.movedim(-1, 1), (1, 8, 8))[:, :, ::4]
         return torch.cat([small, small[:, :1]], 1)
 
-    def render(self, latent: Tensor) -> Tensor:
+    def decode_with_grad(self, latent: Tensor) -> Tensor:
         frames = torch.sigmoid(latent[:, :3]).permute(0, 2, 3, 4, 1)
         frames = frames.repeat_interleave(8, 2).repeat_interleave(8, 3)
         return torch.cat([frames[:, :1], frames[:, 1:].repeat_interleave(4, 1)], dim=1)
 
 
-class TinyAudioCodec(Decoding):
+class TinyAudioCodec(Codec):
     stride = AudioStride(samples=250, channels=AUDIO_CHANNELS)
     sample_rate, channels = 8000, 1
 
@@ -41,7 +41,7 @@ class TinyAudioCodec(Decoding):
         padded = pad(waveform, (0, length - waveform.shape[-1]))
         return padded.unflatten(-1, (-1, self.stride.samples)).mean(-1).expand(-1, AUDIO_CHANNELS, -1)
 
-    def render(self, latent: Tensor) -> Tensor:
+    def decode_with_grad(self, latent: Tensor) -> Tensor:
         return torch.tanh(latent[:, :1]).repeat_interleave(250, -1)
 
 

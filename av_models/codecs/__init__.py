@@ -1,0 +1,1 @@
+"""Codecs: autoencoders between video frames or waveforms and latents."""

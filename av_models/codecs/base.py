@@ -1,4 +1,4 @@
-"""The contract of a codec: pictures or sound to latents of unit scale, and back."""
+"""The interface of codecs: autoencoders between video frames or waveforms and latents of about unit variance."""
 
 from __future__ import annotations
 
@@ -10,46 +10,55 @@ from torch import Tensor, nn
 from ..shapes import AudioStride, VideoStride
 
 
-class Decoding(nn.Module):
-    """What every codec has: `render` is `decode` with a gradient from what comes out to the latent."""
+class Codec(nn.Module):
+    """Base class of codecs. A subclass implements `encode` and `decode_with_grad`."""
 
     @torch.no_grad()
     def decode(self, latent: Tensor) -> Tensor:
-        return self.render(latent)
+        """Decode latents to frames or a waveform, without a gradient."""
+        return self.decode_with_grad(latent)
 
-    def render(self, latent: Tensor) -> Tensor:
+    def decode_with_grad(self, latent: Tensor) -> Tensor:
+        """Decode latents as `decode` does, with a gradient from the output to the latents."""
         raise NotImplementedError
 
 
 class VideoCodec(Protocol):
+    """A codec for video. stride: how frames and pixels map to latent cells."""
+
     stride: VideoStride
 
     def encode(self, frames: Tensor) -> Tensor:
-        """Frames [B, F, H, W, 3] in 0..1, of a representable shape, to latents [B, C, T, h, w] of about unit variance."""
+        """Encode frames [B, F, H, W, 3] in 0..1 to latents [B, C, T, h, w] of about unit variance.
+
+        F, H and W must be representable (see `VideoStride.representable`).
+        """
         ...
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Latents [B, C, T, h, w] to frames [B, F, H, W, 3] in 0..1."""
+        """Decode latents [B, C, T, h, w] to frames [B, F, H, W, 3] in 0..1, without a gradient."""
         ...
 
-    def render(self, latent: Tensor) -> Tensor:
-        """As `decode`, differentiable."""
+    def decode_with_grad(self, latent: Tensor) -> Tensor:
+        """Decode latents as `decode` does, with a gradient."""
         ...
 
 
 class AudioCodec(Protocol):
+    """A codec for audio. stride: samples per latent step; sample_rate: in Hz; channels: of the waveform."""
+
     stride: AudioStride
     sample_rate: int
     channels: int
 
     def encode(self, waveform: Tensor) -> Tensor:
-        """Waveform [B, channels, samples] in −1..1 to latents [B, C, T], or [B, C, T, F], of about unit variance."""
+        """Encode a waveform [B, channels, samples] in −1..1 to latents [B, C, T] or [B, C, T, F] of about unit variance."""
         ...
 
     def decode(self, latent: Tensor) -> Tensor:
-        """Latents [B, C, T], or [B, C, T, F], to a waveform [B, channels, T · stride.samples]."""
+        """Decode latents [B, C, T] or [B, C, T, F] to a waveform [B, channels, T · stride.samples], without a gradient."""
         ...
 
-    def render(self, latent: Tensor) -> Tensor:
-        """As `decode`, differentiable."""
+    def decode_with_grad(self, latent: Tensor) -> Tensor:
+        """Decode latents as `decode` does, with a gradient."""
         ...

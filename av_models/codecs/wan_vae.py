@@ -1,4 +1,4 @@
-"""Wan's video VAE (diffusers' AutoencoderKLWan) as a codec: 1 + 4n frames, 8 × 8 or 16 × 16 pixels a cell."""
+"""Wan's video VAE (diffusers' AutoencoderKLWan) as a codec: 1 + 4n frames, 8 × 8 or 16 × 16 pixels per cell."""
 
 from __future__ import annotations
 
@@ -9,27 +9,36 @@ from diffusers import AutoencoderKLWan
 from torch import Tensor
 
 from ..shapes import VideoStride
-from .base import Decoding
+from .base import Codec
 
 
-class WanCodec(Decoding):
-    """`config`: AutoencoderKLWan's. Latents are the distribution's mode, normed as Wan's pipelines do it."""
+class WanCodec(Codec):
+    """A codec between frames and latents [B, C, T, h, w].
+
+    config: the arguments of AutoencoderKLWan. Latents are the mode of the VAE's distribution, normalized by the mean and
+    standard deviation in its config, as in Wan's pipelines.
+    """
+
+    latent_mean: Tensor
+    latent_std: Tensor
 
     def __init__(self, **config: Any) -> None:
         super().__init__()
         self.config = config
         self.vae = AutoencoderKLWan(**config)
-        known = self.vae.config
-        self.stride = VideoStride(known.scale_factor_temporal, known.scale_factor_spatial, known.z_dim)
-        shape = (known.z_dim, 1, 1, 1)
-        self.register_buffer("latent_mean", torch.tensor(known.latents_mean).view(shape), persistent=False)
-        self.register_buffer("latent_std", torch.tensor(known.latents_std).view(shape), persistent=False)
+        full_config = self.vae.config
+        self.stride = VideoStride(full_config.scale_factor_temporal, full_config.scale_factor_spatial, full_config.z_dim)
+        shape = (full_config.z_dim, 1, 1, 1)
+        self.register_buffer("latent_mean", torch.tensor(full_config.latents_mean).view(shape), persistent=False)
+        self.register_buffer("latent_std", torch.tensor(full_config.latents_std).view(shape), persistent=False)
 
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Tensor:
+        """Encode frames [B, 1 + 4n, H, W, 3] in 0..1 to latents [B, C, 1 + n, h, w]."""
         z = self.vae.encode(frames.movedim(-1, 1) * 2 - 1).latent_dist.mode()
         return (z - self.latent_mean) / self.latent_std
 
-    def render(self, latent: Tensor) -> Tensor:
+    def decode_with_grad(self, latent: Tensor) -> Tensor:
+        """Decode latents [B, C, 1 + n, h, w] to frames [B, 1 + 4n, H, W, 3] in 0..1."""
         frames = self.vae.decode(latent * self.latent_std + self.latent_mean, return_dict=False)[0]
         return (frames.movedim(1, -1) * 0.5 + 0.5).clamp(0, 1)

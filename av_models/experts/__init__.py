@@ -1,0 +1,1 @@
+"""Experts: pretrained diffusers networks of one modality, behind a common interface."""

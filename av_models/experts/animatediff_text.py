@@ -1,4 +1,4 @@
-"""What AnimateDiff is told of a text, by diffusers' own pipeline: Stable Diffusion's CLIP tokens of it."""
+"""Encodes prompts for AnimateDiff with the text encoder of diffusers' pipeline."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..contract import Condition
 
 
 @torch.no_grad()
-def text_condition(pipeline: AnimateDiffPipeline, prompt: str) -> Condition:
-    """The condition of one prompt, as `tokens` [1, L, D]. ∅ is the empty prompt's, as the pipeline has it."""
+def encode_prompt(pipeline: AnimateDiffPipeline, prompt: str) -> Condition:
+    """Encode a prompt to `tokens` [1, L, D] with CLIP. As in the pipeline, ∅ is the encoding of the empty prompt."""
     tokens, _ = pipeline.encode_prompt(prompt, pipeline.unet.device, 1, False)
     return Condition(tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device))

@@ -1,7 +1,10 @@
-"""The T2A expert of Seeing and Hearing (CVPR 2024): diffusers' UNet2DConditionModel as AudioLDM uses it.
+"""The text-to-audio expert of Seeing and Hearing (CVPR 2024): diffusers' UNet2DConditionModel as AudioLDM uses it.
 
-From a pipeline's folder: `pipeline = AudioLDMPipeline.from_pretrained(folder, use_safetensors=True)` holds all of it. The
-expert is `AudioLDMExpert(pipeline.unet)`; what it is told of a prompt is `audioldm_text.text_condition(pipeline, prompt)`.
+How to make one from the folder of a pipeline:
+
+    pipeline = AudioLDMPipeline.from_pretrained(folder, use_safetensors=True)
+    expert = AudioLDMExpert(pipeline.unet)
+    condition = audioldm_text.encode_prompt(pipeline, prompt)
 """
 
 from __future__ import annotations
@@ -9,24 +12,26 @@ from __future__ import annotations
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from ..contract import Condition
+from ..contract import Condition, Prediction
 from ..path import DDPM
 
 
 class AudioLDMExpert(nn.Module):
-    """Predicts ε of [B, C, T, F] under DDPM noise, told the step.
+    """Predicts ε of audio latents [B, C, T, F] under DDPM noise.
 
-    Its condition: `vector` [B, D], CLAP's embedding of the prompt, joins the time embedding as a class. It takes no tokens.
+    Its condition has `vector` [B, D], CLAP's embedding of the prompt, which is added to the time embedding as class labels.
+    The UNet has no text cross-attention: `tokens` are not used.
     """
 
     path = DDPM()
-    prediction = "epsilon"
+    prediction: Prediction = "epsilon"
 
     def __init__(self, unet: UNet2DConditionModel) -> None:
         super().__init__()
         self.unet = unet
 
     def forward(self, latent: Tensor, t: Tensor, cond: Condition) -> Tensor:
-        """[B, C, T, F], step t [B] → ε of the same shape, in float32 whatever the UNet's own precision."""
+        """Predict ε, in float32 and shaped as `latent` [B, C, T, F]; t: DDPM timesteps [B]."""
+        assert cond.vector is not None, "AudioLDM needs the prompt's embedding"
         x, clap = latent.to(self.unet.dtype), cond.vector.to(self.unet.dtype)
         return self.unet(x, t, encoder_hidden_states=None, class_labels=clap, return_dict=False)[0].float()

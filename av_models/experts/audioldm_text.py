@@ -1,4 +1,4 @@
-"""What AudioLDM is told of a text, by diffusers' own pipeline: CLAP's embedding of it, of unit length."""
+"""Encodes prompts for AudioLDM with the text encoder of diffusers' pipeline."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from ..contract import Condition
 
 
 @torch.no_grad()
-def text_condition(pipeline: AudioLDMPipeline, prompt: str) -> Condition:
-    """The condition of one prompt, as `vector` [1, D] with no tokens. ∅ is the empty prompt's, as the pipeline has it."""
+def encode_prompt(pipeline: AudioLDMPipeline, prompt: str) -> Condition:
+    """Encode a prompt to `vector` [1, D], CLAP's embedding of unit length, with no tokens.
+
+    As in the pipeline, ∅ is the encoding of the empty prompt.
+    """
     vector = pipeline._encode_prompt(prompt, pipeline.unet.device, 1, False)
     return Condition(vector[:, None][:, :0], torch.ones(1, 0, dtype=torch.bool, device=vector.device), vector=vector)

@@ -1,4 +1,4 @@
-"""The I2V expert of JointDiT: diffusers' UNetSpatioTemporalConditionModel (Stable Video Diffusion)."""
+"""The image-to-video expert of JointDiT: diffusers' UNetSpatioTemporalConditionModel (Stable Video Diffusion)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from diffusers import UNetSpatioTemporalConditionModel
 from torch import Tensor
 
-from ..contract import Condition
+from ..contract import Condition, Prediction
 from ..path import EDM
 from .unet import UNetExpert, UNetState
 
@@ -14,14 +14,16 @@ SVD_NOISE = EDM()
 
 
 class SVDExpert(UNetExpert):
-    """Predicts v of [B, C, T, H, W] under EDM noise, told ¼ log σ.
+    """Predicts v of video latents [B, C, T, H, W] under EDM noise; its timestep is ¼ log σ.
 
-    Its condition: `image` [B, C, 1, H, W], the picture's latent, joins every frame on channels; `tokens` [B, 1, D] is
-    the picture's embedding; `vector` [B, 3] holds fps − 1, motion bucket and noise augmentation. Both are zero for ∅.
-    `path`: the noise it was trained with.
+    path: the noise distribution of its training.
+
+    Its condition has `image` [B, C, 1, H, W], the image's latent, which is concatenated with every frame on the channel axis;
+    `tokens` [B, 1, D], the image's embedding; and `vector` [B, 3], the added time ids: fps − 1, motion bucket, and noise
+    augmentation strength. For ∅, `image` and `tokens` are zero.
     """
 
-    prediction = "v"
+    prediction: Prediction = "v"
     unet: UNetSpatioTemporalConditionModel
 
     def __init__(self, unet: UNetSpatioTemporalConditionModel, path: EDM = SVD_NOISE) -> None:
@@ -29,20 +31,23 @@ class SVDExpert(UNetExpert):
         self.path = path
 
     def embed(self, latent: Tensor, t: Tensor, cond: Condition) -> UNetState:
+        """Prepare the state of the first layer; latent: [B, C, T, H, W], t: ¼ log σ [B]."""
         unet = self.unet
-        latent, cond = self.in_own_precision(latent, cond)
+        latent, cond = self.cast_inputs(latent, cond)
+        assert cond.vector is not None and cond.image is not None, "Stable Video Diffusion needs an image condition"
         rows, _, frames, height, width = latent.shape
         time = unet.time_embedding(unet.time_proj(t).to(latent.dtype))
         ids = unet.add_time_proj(cond.vector.flatten()).reshape(rows, -1).to(time.dtype)
         time = (time + unet.add_embedding(ids)).repeat_interleave(frames, dim=0)
-        seen = torch.cat([latent, cond.image.expand(-1, -1, frames, -1, -1)], 1)
-        hidden = unet.conv_in(seen.transpose(1, 2).flatten(0, 1).contiguous())
+        with_image = torch.cat([latent, cond.image.expand(-1, -1, frames, -1, -1)], 1)
+        hidden = unet.conv_in(with_image.transpose(1, 2).flatten(0, 1).contiguous())
         return UNetState(
             hidden, time, (hidden,),
             options={"image_only_indicator": torch.zeros(rows, frames, dtype=hidden.dtype, device=hidden.device)},
             text_options={"encoder_hidden_states": cond.tokens.repeat_interleave(frames, dim=0)},
-            frames=frames, shape=latent.shape, uneven=self.is_uneven(height, width),
+            frames=frames, shape=latent.shape, forward_upsample_size=self.needs_upsample_size(height, width),
         )  # fmt: skip
 
-    def unpacked(self, hidden: Tensor, stream: UNetState) -> Tensor:
-        return hidden.unflatten(0, (-1, stream.frames)).transpose(1, 2)
+    def unpack(self, hidden: Tensor, state: UNetState) -> Tensor:
+        """Reshape the UNet's output [B · T, C, H, W] to [B, C, T, H, W]."""
+        return hidden.unflatten(0, (-1, state.frames)).transpose(1, 2)

@@ -1,6 +1,6 @@
-"""A diffusers UNet as an expert: its blocks in a row, each a layer, with the skips between them kept in the stream.
+"""A diffusers UNet as an expert, split into layers: its blocks run one at a time, and its skip connections are in the state.
 
-Running every layer in order equals the UNet's own forward, bit for bit.
+Running all layers in order gives the same result as the UNet's own forward, bit for bit.
 """
 
 from __future__ import annotations
@@ -16,11 +16,16 @@ from ..contract import Condition
 
 @dataclass(frozen=True)
 class UNetState:
-    """One modality on its way through a UNet.
+    """The intermediate state of one modality between two layers of a UNet. N = rows · frames.
 
-    `hidden`: [N, C, height, width], N a row of the batch, or one frame of it; `time`: [N, 4·C0], what its blocks are
-    modulated by; `skips`: what later layers take from earlier ones; `options`: what else each block is called with;
-    `frames`: how many N make a row; `shape`: the latent's; `uneven`: whether upsampling must be told the size.
+    hidden: [N, C, height, width], the hidden state.
+    time: [N, 4·C0], the time embedding, where C0 is the width of the first layer.
+    skips: the outputs of earlier layers that later layers take.
+    options: further arguments of every block.
+    text_options: further arguments of blocks with cross-attention.
+    frames: number of frames per row; 1 for audio.
+    shape: shape of the latent.
+    forward_upsample_size: whether upsampling needs an explicit size (as in diffusers).
     """
 
     hidden: Tensor
@@ -30,34 +35,39 @@ class UNetState:
     text_options: dict[str, Any]
     frames: int
     shape: tuple[int, ...]
-    uneven: bool
+    forward_upsample_size: bool
 
     def with_(self, **changes: Any) -> UNetState:
+        """Return a copy with the fields in `changes` replaced."""
         return replace(self, **changes)
 
     @property
     def tokens(self) -> Tensor:
-        """The hidden state as [rows, frames · height · width, C], in float32: a UNet's own precision may be lower."""
+        """The hidden state as tokens [rows, frames · height · width, C], in float32 for UNets of lower precision too."""
         return self.hidden.unflatten(0, (-1, self.frames)).movedim(2, -1).flatten(1, 3).float()
 
     def with_tokens(self, tokens: Tensor) -> UNetState:
+        """Return a copy with the hidden state replaced by `tokens` [rows, frames · height · width, C]."""
         _, _, height, width = self.hidden.shape
         hidden = tokens.unflatten(1, (self.frames, height, width)).flatten(0, 1).movedim(-1, 1)
         return self.with_(hidden=hidden.contiguous().to(self.hidden.dtype))
 
     @property
     def row_time(self) -> Tensor:
-        """`time` of each row: [rows, 4·C0], in float32."""
+        """The time embedding of each row, [rows, 4·C0] in float32."""
         return self.time[:: self.frames].float()
 
     @property
     def grid(self) -> tuple[int, int, int]:
-        """Frames, height and width of the tokens."""
-        return self.frames, *self.hidden.shape[-2:]
+        """Number of tokens along frames, height and width."""
+        height, width = self.hidden.shape[-2:]
+        return self.frames, height, width
 
 
 class UNetExpert(nn.Module):
-    """What diffusers' UNets have in common: `down_blocks`, a `mid_block` and `up_blocks`, counted as layers from 0."""
+    """Base class of UNet experts. A UNet's down blocks, mid block and up blocks are its layers, numbered from 0."""
+
+    unet: Any  # a diffusers UNet; they have no common typed base class
 
     def __init__(self, unet: nn.Module) -> None:
         super().__init__()
@@ -65,6 +75,7 @@ class UNetExpert(nn.Module):
 
     @property
     def depth(self) -> int:
+        """Number of layers."""
         return len(self.unet.down_blocks) + 1 + len(self.unet.up_blocks)
 
     @property
@@ -75,51 +86,54 @@ class UNetExpert(nn.Module):
 
     @property
     def time_width(self) -> int:
-        """Of the embedded time."""
+        """Size of the time embedding."""
         return self.unet.time_embedding.linear_2.out_features
 
-    def in_own_precision(self, latent: Tensor, cond: Condition) -> tuple[Tensor, Condition]:
-        """What the UNet is given, as its weights are."""
+    def cast_inputs(self, latent: Tensor, cond: Condition) -> tuple[Tensor, Condition]:
+        """Return the latent and the condition in the dtype of the UNet's weights."""
         dtype = self.unet.conv_in.weight.dtype
         return latent.to(dtype), cond.each(lambda part: part.to(dtype) if part.is_floating_point() else part)
 
     @abstractmethod
-    def embed(self, latent: Tensor, t: Tensor, cond: Condition) -> UNetState: ...
+    def embed(self, latent: Tensor, t: Tensor, cond: Condition) -> UNetState:
+        """Prepare the state of the first layer from a noisy latent, the network's timesteps t [B] and a condition."""
 
     @abstractmethod
-    def unpacked(self, hidden: Tensor, stream: UNetState) -> Tensor:
-        """The head's output, shaped as the latent was."""
+    def unpack(self, hidden: Tensor, state: UNetState) -> Tensor:
+        """Reshape the UNet's output to the shape of the latent."""
 
     def forward(self, latent: Tensor, t: Tensor, cond: Condition) -> Tensor:
-        """The expert alone: its prediction, shaped as the latent."""
-        stream = self.embed(latent, t, cond)
+        """Run the whole UNet and return its prediction, in float32 and shaped as `latent`; t: the network's timesteps [B]."""
+        state = self.embed(latent, t, cond)
         for number in range(self.depth):
-            stream = self.run(number, stream)
-        return self.head(stream)
+            state = self.run(number, state)
+        return self.head(state)
 
-    def run(self, number: int, stream: UNetState) -> UNetState:
-        """One layer."""
+    def run(self, number: int, state: UNetState) -> UNetState:
+        """Run layer `number`."""
         unet, downs = self.unet, len(self.unet.down_blocks)
         if number < downs:
-            hidden, skips = self._call(unet.down_blocks[number], stream)
-            return stream.with_(hidden=hidden, skips=stream.skips + tuple(skips))
+            hidden, skips = self._call(unet.down_blocks[number], state)
+            return state.with_(hidden=hidden, skips=state.skips + tuple(skips))
         if number == downs:
-            return stream.with_(hidden=self._call(unet.mid_block, stream))
+            return state.with_(hidden=self._call(unet.mid_block, state))
         block = unet.up_blocks[number - downs - 1]
         count = len(block.resnets)
-        taken, left = stream.skips[-count:], stream.skips[:-count]
-        size = left[-1].shape[2:] if stream.uneven and left else None
-        hidden = self._call(block, stream, res_hidden_states_tuple=taken, upsample_size=size)
-        return stream.with_(hidden=hidden, skips=left)
+        taken, left = state.skips[-count:], state.skips[:-count]
+        size = left[-1].shape[2:] if state.forward_upsample_size and left else None
+        hidden = self._call(block, state, res_hidden_states_tuple=taken, upsample_size=size)
+        return state.with_(hidden=hidden, skips=left)
 
-    def _call(self, block: nn.Module, stream: UNetState, **more: Any) -> Any:
-        text = stream.text_options if getattr(block, "has_cross_attention", False) else {}
-        return block(hidden_states=stream.hidden, temb=stream.time, **stream.options, **text, **more)
+    def _call(self, block: nn.Module, state: UNetState, **more: Any) -> Any:
+        text = state.text_options if getattr(block, "has_cross_attention", False) else {}
+        return block(hidden_states=state.hidden, temb=state.time, **state.options, **text, **more)
 
-    def head(self, stream: UNetState) -> Tensor:
+    def head(self, state: UNetState) -> Tensor:
+        """Compute the prediction from the state after the last layer, in float32 and shaped as the latent."""
         unet = self.unet
-        return self.unpacked(unet.conv_out(unet.conv_act(unet.conv_norm_out(stream.hidden))), stream).float()
+        return self.unpack(unet.conv_out(unet.conv_act(unet.conv_norm_out(state.hidden))), state).float()
 
-    def is_uneven(self, height: int, width: int) -> bool:
+    def needs_upsample_size(self, height: int, width: int) -> bool:
+        """Return whether a latent size is not divisible by the UNet's downsampling factor, so that upsampling needs its size."""
         factor = 2 ** (len(self.unet.up_blocks) - 1)
         return height % factor != 0 or width % factor != 0

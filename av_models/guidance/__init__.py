@@ -1,15 +1,16 @@
-"""Guidance strategies by name."""
+"""Guidance strategies by name, and what is needed to run and to price them."""
 
 from __future__ import annotations
 
 from dataclasses import fields
+from typing import Any
 
 from .apg import APG
 from .autoguidance import Autoguidance
-from .base import AffineGuidance, Branch, Guidance, Text, Weight
+from .base import AffineGuidance, Branch, Guidance, PromptKind, Weight
 from .cfg import CFG, NoGuidance
 from .cfg_zero_star import CFGZeroStar
-from .cost import Cost, cost_of, require_able, rows_of
+from .cost import Cost, check_supported, count_rows, estimate_cost
 from .curve import Curve
 from .dual_cfg import DualCFG
 from .joint_cfg import JointCFG, JointCFGStar
@@ -18,19 +19,20 @@ from .step import Step
 from .stg import STG
 
 __all__ = [
-    "GUIDANCE", "AffineGuidance", "Branch", "Cost", "Curve", "Guidance", "Step", "Text", "Weight",
-    "cost_of", "make_guidance", "require_able", "rows_of",
+    "GUIDANCE", "AffineGuidance", "Branch", "Cost", "Curve", "Guidance", "PromptKind", "Step", "Weight",
+    "check_supported", "count_rows", "estimate_cost", "make_guidance",
 ]  # fmt: skip
 
 STRATEGIES = (NoGuidance, CFG, JointCFG, JointCFGStar, DualCFG, ModalityCFG, Autoguidance, CFGZeroStar, APG, STG)
 GUIDANCE: dict[str, type[Guidance]] = {cls.name: cls for cls in STRATEGIES}
 
 
-def make_guidance(name: str, scale: float | None = None, **settings: float | Curve) -> Guidance:
-    """The guidance strategy called `name`, with the default value of each setting that is not given.
+def make_guidance(name: str, scale: float | None = None, **settings: Any) -> Guidance:
+    """Make the guidance strategy `name` ("cfg", "joint_cfg", …; GUIDANCE lists the names).
 
-    scale: short for `video_scale` and `audio_scale`. Raises ValueError for an unknown name or setting, or a NaN or
-    infinite value.
+    scale: the guidance scale of both modalities, short for `video_scale` and `audio_scale`.
+    settings: the strategy's settings, such as `video_scale=3.0` or `rescale=0.7`. Those left out have their defaults.
+    Raises ValueError for an unknown name, an unknown setting, or a value that is not a finite number or not in its range.
     """
     if name not in GUIDANCE:
         raise ValueError(f"guidance is {name!r}; choose one of {', '.join(GUIDANCE)}")
@@ -39,5 +41,5 @@ def make_guidance(name: str, scale: float | None = None, **settings: float | Cur
     known = [field.name for field in fields(GUIDANCE[name])]
     unknown = ", ".join(key for key in settings if key not in known)
     if unknown:
-        raise ValueError(f"guidance {name} has no setting {unknown}; it has {', '.join(known)}")
+        raise ValueError(f"guidance {name} has no setting {unknown}; choose from {', '.join(known)}")
     return GUIDANCE[name](**settings)

@@ -1,4 +1,4 @@
-"""Adaptive projected guidance (Sadat et al., arXiv 2410.02416): high scales without over-saturation."""
+"""Adaptive projected guidance (APG; Sadat et al., arXiv 2410.02416): high guidance scales without over-saturation."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from .base import TwoBranchGuidance, dot
 
 @dataclass(frozen=True, kw_only=True)
 class APG(TwoBranchGuidance):
-    """c + (s−1) [Δ⊥ + η Δ∥], in x0 space: the part of Δ = c − u along c, which over-saturates, weighs η (section 4).
+    """Compute c + (s−1) [Δ⊥ + η Δ∥] in x0 space, with Δ = c − u split into parts orthogonal and parallel to c (section 4).
 
-    Δ first gets reverse momentum, Δ ← Δ + β Δ_before (eq. 10 there), then at most the norm `norm_threshold` (eq. 9).
-    Defaults: the paper's η = 0 and β = −0.5, CFG's scales; the paper's thresholds (2.5 to 15) are for latents of its
-    models' sizes, so that there is none (0) until one is given.
+    The parallel part causes over-saturation; `eta` (η) is its weight. Before the split, Δ gets reverse momentum,
+    Δ ← Δ + β Δ_previous (eq. 10), and its norm is limited to `norm_threshold` (eq. 9; 0 turns the limit off).
+
+    The defaults of η and β are the paper's, 0 and −0.5. There is no norm limit by default: the paper's thresholds, 2.5 to
+    15, depend on the latent size of its models.
     """
 
     name = "apg"
@@ -26,10 +28,11 @@ class APG(TwoBranchGuidance):
     momentum: float = -0.5
     norm_threshold: float = 0.0
 
-    def guided(self, c: Tensor, u: Tensor, scale: float | Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
-        moving = c - u if state is None else c - u + self.momentum * state
-        delta = moving
+    def guide(self, c: Tensor, u: Tensor, scale: float | Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the guided prediction, and Δ with momentum as the state for the next step."""
+        with_momentum = c - u if state is None else c - u + self.momentum * state
+        delta = with_momentum
         if self.norm_threshold > 0:
             delta = delta * (self.norm_threshold / dot(delta, delta).sqrt().clamp_min(1e-12)).clamp_max(1)
         parallel = dot(delta, c) / dot(c, c).clamp_min(1e-12) * c
-        return c + (scale - 1) * (delta - parallel + self.eta * parallel), moving
+        return c + (scale - 1) * (delta - parallel + self.eta * parallel), with_momentum

@@ -1,4 +1,4 @@
-"""Autoguidance (Karras et al., arXiv 2406.02507): away from a worse version of the same model."""
+"""Autoguidance (Karras et al., arXiv 2406.02507): guidance by a weaker version of the same model."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 from ..contract import FULL, REMOVED
 from .base import AffineGuidance, Branch, Weight
-from .cfg import against
+from .cfg import cfg_weights
 
 
 @dataclass(frozen=True, kw_only=True)
 class Autoguidance(AffineGuidance):
-    """P_bad(c,1) + s [P(c,1) − P_bad(c,1)] (eq. 3 there, w = s).
+    """Compute P_bad(c,1) + s [P(c,1) − P_bad(c,1)] (eq. 3, w = s), where P_bad is the weaker model's prediction.
 
-    `bad_removed`: the bad model runs with its joint parameters dropped, which one that was never trained as a pair
-    needs. Default scales: 2, near the paper's best for EDM2.
+    bad_removed: run the weaker model without its joint layers. Use this if its joint layers are untrained.
+    The default scales, 2, are close to the paper's best for EDM2.
     """
 
     name = "autoguidance"
@@ -23,5 +23,6 @@ class Autoguidance(AffineGuidance):
     bad_removed: bool = False
 
     def weights(self) -> list[tuple[Branch, Weight]]:
+        """Return both models' branches; the weaker model's is the reference."""
         bad = Branch(model="bad", coupling=REMOVED if self.bad_removed else FULL)
-        return against(bad, self.video_scale, self.audio_scale)
+        return cfg_weights(bad, self.video_scale, self.audio_scale)

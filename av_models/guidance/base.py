@@ -1,8 +1,10 @@
-"""What a guidance strategy is: the branches it needs at a step, and how their predictions combine.
+"""The base classes of guidance strategies.
 
-A strategy never calls a network. The caller runs the branches as it likes (one batch, in turn, another host) and
-hands the predictions back. P(c, x): the joint model's prediction with condition c (∅: the negative prompt) and
-cross-modal interaction x (1: on, 0: cut or removed). Scales are conventional, s = 1 + ω: 1 is no guidance.
+A strategy lists the branches (predictions) that it needs at a step, and combines them into one guided prediction. It does
+not call a network: the caller runs the branches, in one batch or one after another, and passes their predictions back.
+
+Notation: P(c, x) is the joint model's prediction with condition c (∅ is the negative prompt) and cross-modal interaction x
+(1: on, 0: cut or removed). Guidance scales are s = 1 + ω; a scale of 1 means no guidance.
 """
 
 from __future__ import annotations
@@ -18,21 +20,24 @@ from torch import Tensor
 
 from ..contract import CUT, FULL, REMOVED, AVLatent, Coupling, CouplingKind, Prediction
 from .curve import Curve
-from .modifiers import over_frames, rescaled, scales_at, strengths_at
+from .modifiers import ramp_over_frames, rescale_prediction, scales_at_step, strengths_at_step
 from .step import Step
 
-Text = Literal["positive", "negative"]
+PromptKind = Literal["positive", "negative"]
 
 
 @dataclass(frozen=True)
 class Branch:
-    """One prediction that a strategy asks for: which prompt for each modality, how coupled, by which model.
+    """One prediction that a strategy needs.
 
-    `skip_block`: a block of the model that this branch does without (spatiotemporal skip guidance).
+    video, audio: the prompt of each modality.
+    coupling: how the two modalities interact.
+    model: the sampled model ("main"), or the weaker model of autoguidance ("bad").
+    skip_block: the number of a block to skip (spatiotemporal skip guidance), or None.
     """
 
-    video: Text = "positive"
-    audio: Text = "positive"
+    video: PromptKind = "positive"
+    audio: PromptKind = "positive"
     coupling: Coupling = FULL
     model: Literal["main", "bad"] = "main"
     skip_block: int | None = None
@@ -44,7 +49,7 @@ NEGATIVE = Branch("negative", "negative")
 
 @dataclass(frozen=True)
 class Weight:
-    """How much of a branch goes into each modality."""
+    """The weight of a branch in the guided prediction of each modality."""
 
     video: float
     audio: float
@@ -53,29 +58,31 @@ class Weight:
         return Weight(self.video + other.video, self.audio + other.audio)
 
 
-NOTHING = Weight(0.0, 0.0)
+ZERO_WEIGHT = Weight(0.0, 0.0)
 Predictions = Mapping[Branch, AVLatent]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Guidance(ABC):
-    """A strategy with its settings, and the modifiers that every strategy takes.
+    """A guidance strategy: its scales, and the modifiers that all strategies have.
 
-    a_to_v, v_to_a: directional strengths of the branches that are fully coupled, times their curves over the steps.
-    removed: every branch runs without what joins the modalities (see `CouplingKind`).
-    scale_curve: how much of the guidance, s − 1, is left at each step.
-    interval_low, interval_high: guided where low ≤ t ≤ high only, elsewhere the prompt alone: guidance in a limited
-        interval (arXiv 2404.07724), whose σ is t/(1 − t).
-    rescale: φ of arXiv 2305.08891, section 3.4: how far the guided prediction's std goes back to the prompt's own.
-    frame_ramp: the part of the picture's guidance, s − 1, that its first frame gets, rising evenly to all of it at the
-        last; Stable Video Diffusion, which is given its first frame, has 0.
+    a_to_v, v_to_a: directional coupling strengths of the fully coupled branches (see `Coupling`).
+    removed: run every branch without the joint layers (see `CouplingKind`).
+    scale_curve: a factor for s − 1 at each step, for all scales.
+    a_to_v_curve, v_to_a_curve: a factor for the directional strength at each step.
+    interval_low, interval_high: guidance is applied where low ≤ t ≤ high; at other times the prediction with the prompt is
+        used. This is guidance in a limited interval (arXiv 2404.07724), whose σ is t/(1 − t).
+    rescale: φ of arXiv 2305.08891, section 3.4, from 0 (off) to 1: how much the standard deviation of the guided
+        prediction is moved back to that of the prediction with the prompt.
+    frame_ramp: the part of the video's s − 1 that its first frame gets, from 0 to 1 (off). It rises linearly to all of
+        s − 1 at the last frame. Stable Video Diffusion's pipeline has such a ramp, because its first frame is given.
 
-    Every setting is a finite number or a curve; ValueError names the one that is not.
+    Raises ValueError if a setting is not a finite number (a curve, for the curves) or not in its range.
     """
 
     name: ClassVar[str]
     space: ClassVar[Prediction | None] = None
-    """What predictions must be to be combined: as the strategy's paper has it, or None where any will do."""
+    """The kind of prediction ("flow", "epsilon", "v", "x0") that `combine` needs, or None for any kind."""
 
     a_to_v: float = 1.0
     v_to_a: float = 1.0
@@ -93,49 +100,52 @@ class Guidance(ABC):
             value = getattr(self, field.name)
             if field.name.endswith("_curve"):
                 if not (value is None or isinstance(value, Curve)):
-                    raise ValueError(f"{field.name} is {value}; give a curve")
+                    raise ValueError(f"{field.name} is {value}; use a curve")
             elif not isinstance(value, numbers.Real) or not math.isfinite(value):
-                raise ValueError(f"{field.name} is {value}; give a finite number")
+                raise ValueError(f"{field.name} is {value}; use a finite number")
         if not 0 <= self.interval_low <= self.interval_high <= 1:
-            raise ValueError(f"the interval is {self.interval_low} to {self.interval_high}; "
-                             "give two numbers from 0 to 1, the lower first")  # fmt: skip
+            raise ValueError(f"the guidance interval is {self.interval_low} to {self.interval_high}; "
+                             "use two numbers from 0 to 1, the lower one first")  # fmt: skip
         if not 0 <= self.rescale <= 1:
-            raise ValueError(f"rescale is {self.rescale}; give a number from 0 (off) to 1")
+            raise ValueError(f"rescale is {self.rescale}; use a number from 0 (off) to 1")
         if not 0 <= self.frame_ramp <= 1:
-            raise ValueError(f"frame_ramp is {self.frame_ramp}; give a number from 0 (none at the first frame) to 1 (off)")
+            raise ValueError(f"frame_ramp is {self.frame_ramp}; use a number from 0 (first frame unguided) to 1 (off)")
 
     @abstractmethod
     def formula_branches(self, step: Step) -> Sequence[Branch]:
-        """The branches of the formula at `step`, none of them of weight zero."""
+        """Return the branches of the strategy's formula at `step` whose weight is not zero."""
 
     @abstractmethod
-    def formula(self, predictions: Predictions, step: Step, state: Any) -> tuple[AVLatent, Any]:
-        """The formula at `step`."""
+    def apply_formula(self, predictions: Predictions, step: Step, state: Any) -> tuple[AVLatent, Any]:
+        """Return the result of the strategy's formula at `step`, and its state for the next step."""
 
     def branches(self, step: Step) -> tuple[Branch, ...]:
-        """The branches needed at `step`; where there are none, the step stands still (velocity zero)."""
-        return tuple(self.at(step).formula_branches(step))
+        """Return the branches to run at `step`. If there are none, the step is skipped (zero velocity)."""
+        return tuple(self.at_step(step).formula_branches(step))
 
     def combine(self, predictions: Predictions, step: Step, state: Any = None) -> tuple[AVLatent, Any]:
-        """The guided prediction, and the state to hand in at the next step (None at the first).
+        """Combine the branches' predictions into the guided prediction.
 
-        Predictions are of kind `space`, and so is what comes out.
+        predictions: one prediction per branch of `branches(step)`, of kind `space`.
+        state: the state that the previous step returned; None at the first step.
+        Returns the guided prediction, of kind `space`, and the state for the next step.
         """
-        now = self.at(step)
-        guided, state = now.formula(predictions, step, state)
-        return rescaled(guided, predictions.get(now.coupled(POSITIVE)), self.rescale), state
+        current = self.at_step(step)
+        guided, state = current.apply_formula(predictions, step, state)
+        return rescale_prediction(guided, predictions.get(current.apply_coupling(POSITIVE)), self.rescale), state
 
-    def at(self, step: Step) -> Self:
-        """This strategy with the scales and strengths that it has at `step`."""
-        return replace(self, **scales_at(self, step), **strengths_at(self, step))
+    def at_step(self, step: Step) -> Self:
+        """Return this strategy with the scales and directional strengths that apply at `step`."""
+        changes: dict[str, Any] = {**scales_at_step(self, step), **strengths_at_step(self, step)}
+        return replace(self, **changes)
 
     @property
     def scales(self) -> dict[str, float]:
-        """Its scales by name, each of one modality: `video_…` or `audio_…`."""
+        """The guidance scales by name; names begin with "video_" or "audio_"."""
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name.endswith("_scale")}
 
-    def coupled(self, branch: Branch) -> Branch:
-        """`branch` under this strategy's directional strengths."""
+    def apply_coupling(self, branch: Branch) -> Branch:
+        """Return `branch` with the coupling that `removed`, `a_to_v` and `v_to_a` give it."""
         if self.removed:
             return replace(branch, coupling=REMOVED)
         if branch.coupling.kind is not CouplingKind.FULL:
@@ -145,38 +155,40 @@ class Guidance(ABC):
 
 
 class AffineGuidance(Guidance):
-    """A strategy that is a weighted sum of branches, the weights summing to one.
+    """A strategy that is a weighted sum of branches whose weights sum to 1.
 
-    Such a sum is the same for predictions of any kind (flow velocity, ε, v, x0) and needs no state.
+    The sum is valid for predictions of any kind (flow velocity, ε, v, x0). The strategy has no state.
     """
 
     @abstractmethod
     def weights(self) -> Sequence[tuple[Branch, Weight]]:
-        """The formula: branches and their weights, the one that the others are compared with first."""
+        """Return the branches of the formula with their weights. The first one is the reference of the sum."""
 
     def formula_branches(self, step: Step) -> Sequence[Branch]:
-        return list(self._needed())
+        """Return the branches whose weight is not zero, each once."""
+        return list(self._nonzero_weights())
 
-    def formula(self, predictions: Predictions, step: Step, state: Any) -> tuple[AVLatent, Any]:
-        needed = self._needed()
-        prompt = self.coupled(POSITIVE)
+    def apply_formula(self, predictions: Predictions, step: Step, state: Any) -> tuple[AVLatent, Any]:
+        """Return the weighted sum of the predictions, and `state` unchanged."""
+        needed = self._nonzero_weights()
+        prompt = self.apply_coupling(POSITIVE)
         video = _affine_sum([
-            (over_frames(w.video, float(b == prompt), self.frame_ramp, predictions[b].video), predictions[b].video)
+            (ramp_over_frames(w.video, float(b == prompt), self.frame_ramp, predictions[b].video), predictions[b].video)
             for b, w in needed.items() if w.video
         ])  # fmt: skip
         audio = _affine_sum([(w.audio, predictions[b].audio) for b, w in needed.items() if w.audio])
         return AVLatent(video, audio), state
 
-    def _needed(self) -> dict[Branch, Weight]:
+    def _nonzero_weights(self) -> dict[Branch, Weight]:
         total: dict[Branch, Weight] = {}
         for branch, weight in self.weights():
-            branch = self.coupled(branch)
-            total[branch] = total.get(branch, NOTHING) + weight
-        return {branch: weight for branch, weight in total.items() if weight != NOTHING}
+            branch = self.apply_coupling(branch)
+            total[branch] = total.get(branch, ZERO_WEIGHT) + weight
+        return {branch: weight for branch, weight in total.items() if weight != ZERO_WEIGHT}
 
 
 def _affine_sum(terms: Sequence[tuple[float | Tensor, Tensor]]) -> Tensor:
-    """Σ wᵢ xᵢ with Σ wᵢ = 1, as x₀ + Σ wᵢ (xᵢ − x₀): the order of operations of diffusers' pipelines."""
+    """Compute Σ wᵢ xᵢ with Σ wᵢ = 1 as x₀ + Σ wᵢ (xᵢ − x₀), in the order of operations of diffusers' pipelines."""
     (_, first), *others = terms
     total = first
     for weight, x in others:
@@ -185,34 +197,36 @@ def _affine_sum(terms: Sequence[tuple[float | Tensor, Tensor]]) -> Tensor:
 
 
 class TwoBranchGuidance(Guidance):
-    """A strategy that compares P(c,1) with P(∅,1) by a formula that is no weighted sum."""
+    """A strategy that combines c = P(c,1) and u = P(∅,1) by a formula other than a weighted sum."""
 
     video_scale: float
     audio_scale: float
 
     @abstractmethod
-    def guided(self, c: Tensor, u: Tensor, scale: float | Tensor, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """The formula for one modality."""
+    def guide(self, c: Tensor, u: Tensor, scale: float | Tensor, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Return the guided prediction of one modality, and its state for the next step."""
 
     def formula_branches(self, step: Step) -> Sequence[Branch]:
+        """Return the branches of the negative prompt and of the prompt; the prompt's alone if both scales are 1."""
         if self.video_scale == self.audio_scale == 1:
-            return [self.coupled(POSITIVE)]
-        return [self.coupled(NEGATIVE), self.coupled(POSITIVE)]
+            return [self.apply_coupling(POSITIVE)]
+        return [self.apply_coupling(NEGATIVE), self.apply_coupling(POSITIVE)]
 
-    def formula(self, predictions: Predictions, step: Step, state: Any) -> tuple[AVLatent, Any]:
-        c = predictions[self.coupled(POSITIVE)]
-        u = predictions.get(self.coupled(NEGATIVE), c)
-        before = state or (None, None)
-        scale = over_frames(self.video_scale, 1.0, self.frame_ramp, c.video)
-        video, of_video = self._one(c.video, u.video, scale, before[0])
-        audio, of_audio = self._one(c.audio, u.audio, self.audio_scale, before[1])
-        return AVLatent(video, audio), (of_video, of_audio)
+    def apply_formula(self, predictions: Predictions, step: Step, state: Any) -> tuple[AVLatent, Any]:
+        """Return the guided prediction, and the states of video and audio."""
+        c = predictions[self.apply_coupling(POSITIVE)]
+        u = predictions.get(self.apply_coupling(NEGATIVE), c)
+        video_state, audio_state = state or (None, None)
+        scale = ramp_over_frames(self.video_scale, 1.0, self.frame_ramp, c.video)
+        video, video_state = self._guide_if_scaled(c.video, u.video, scale, video_state)
+        audio, audio_state = self._guide_if_scaled(c.audio, u.audio, self.audio_scale, audio_state)
+        return AVLatent(video, audio), (video_state, audio_state)
 
-    def _one(self, c: Tensor, u: Tensor, scale: float | Tensor, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        return (c, state) if isinstance(scale, float | int) and scale == 1 else self.guided(c, u, scale, state)
+    def _guide_if_scaled(self, c: Tensor, u: Tensor, scale: float | Tensor, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        return (c, state) if isinstance(scale, float | int) and scale == 1 else self.guide(c, u, scale, state)
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
-    """⟨a, b⟩ of each row, shaped to multiply it."""
+    """Compute ⟨a, b⟩ of each batch row in float32, shaped [B, 1, …] so that it can multiply `a` or `b`."""
     product = (a.float() * b.float()).flatten(1).sum(1)
     return product.view(-1, *[1] * (a.ndim - 1)).to(a.dtype)

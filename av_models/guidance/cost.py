@@ -1,4 +1,4 @@
-"""What a guidance costs, known before anything runs, and whether a model can do it."""
+"""The cost of a guidance strategy, computed before anything runs, and the check that a model supports the strategy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from .step import Step
 
 @dataclass(frozen=True)
 class Cost:
-    """What a whole run costs: `branches` network rows per sample and `forwards` network calls over `steps` steps."""
+    """The cost of a whole run.
+
+    steps: number of sampling steps.
+    branches: total network rows per sample. A row is one latent in the batch of a network call.
+    forwards: total network calls.
+    """
 
     steps: int
     branches: int
@@ -21,10 +26,12 @@ class Cost:
 
     @property
     def branches_per_step(self) -> float:
+        """Mean number of network rows per sample and step; an int where the mean is whole."""
         return _mean(self.branches, self.steps)
 
     @property
     def forwards_per_step(self) -> float:
+        """Mean number of network calls per step; an int where the mean is whole."""
         return _mean(self.forwards, self.steps)
 
 
@@ -32,54 +39,61 @@ def _mean(total: int, count: int) -> float:
     return total // count if total % count == 0 else total / count
 
 
-def cost_of(guidance: Guidance, steps: Sequence[Step], batched: bool) -> Cost:
-    """The cost of `guidance` before anything runs. `batched`: one call per model and step, not one per branch."""
-    asked = [guidance.branches(step) for step in steps]
-    rows = sum(rows_of(branches) for branches in asked)
-    calls = sum(len({b.model for b in branches}) if batched else len(branches) for branches in asked)
-    return Cost(len(asked), rows, calls)
+def estimate_cost(guidance: Guidance, steps: Sequence[Step], batched: bool) -> Cost:
+    """Compute the cost of `guidance` over `steps` without running a network.
+
+    batched: all branches of one model share one network call per step; if False, each branch has its own call.
+    """
+    per_step = [guidance.branches(step) for step in steps]
+    rows = sum(count_rows(branches) for branches in per_step)
+    calls = sum(len({b.model for b in branches}) if batched else len(branches) for branches in per_step)
+    return Cost(len(per_step), rows, calls)
 
 
-def rows_of(branches: Iterable[Branch]) -> int:
-    """Network rows per sample: one a branch, two where a directional coupling mixes full and cut."""
+def count_rows(branches: Iterable[Branch]) -> int:
+    """Count the network rows per sample: one per branch, two if its directional coupling mixes full and cut rows."""
     return sum(len(branch.coupling.kinds) for branch in branches)
 
 
-def require_able(guidance: Guidance, steps: Sequence[Step], models: Mapping[str, JointDenoiser]) -> None:
-    """Raises ValueError where `guidance` needs what `models` ("main", "bad") cannot do, or would never apply."""
-    asked = {branch for step in steps for branch in guidance.branches(step)}
-    if any(branch.model not in models for branch in asked):
-        raise ValueError(f"guidance {guidance.name} needs a second, weaker model; give one as bad_model")
+def check_supported(guidance: Guidance, steps: Sequence[Step], models: Mapping[str, JointDenoiser]) -> None:
+    """Check that `models` (by the names "main" and "bad") can run `guidance` at `steps`.
+
+    Raises ValueError if a second model is missing, if a model does not support a coupling or a skipped block, or if no
+    step lies in the guidance interval.
+    """
+    branches = {branch for step in steps for branch in guidance.branches(step)}
+    if any(branch.model not in models for branch in branches):
+        raise ValueError(f"guidance {guidance.name} needs a second, weaker model; pass one as bad_model")
     for name, model in models.items():
-        own = [branch for branch in asked if branch.model == name]
-        _require_kinds(guidance, {kind for branch in own for kind in branch.coupling.kinds}, model)
-        _require_blocks(guidance, {branch.skip_block for branch in own} - {None}, model)
-    _require_interval(guidance, steps)
+        own = [branch for branch in branches if branch.model == name]
+        _check_coupling(guidance, {kind for branch in own for kind in branch.coupling.kinds}, model)
+        _check_skipped_blocks(guidance, {branch.skip_block for branch in own if branch.skip_block is not None}, model)
+    _check_interval(guidance, steps)
 
 
-def _require_kinds(guidance: Guidance, needed: set[CouplingKind], model: JointDenoiser) -> None:
+def _check_coupling(guidance: Guidance, needed: set[CouplingKind], model: JointDenoiser) -> None:
     missing = _names(needed - set(model.kinds))
     if missing:
         raise ValueError(
-            f"guidance {guidance.name} needs coupling {missing}, which this model cannot do; "
-            f"choose a guidance that does with {_names(model.kinds)}"
+            f"guidance {guidance.name} needs coupling {missing}, which this model does not support; "
+            f"choose a guidance that needs only {_names(model.kinds)}"
         )
 
 
-def _require_blocks(guidance: Guidance, needed: set, model: JointDenoiser) -> None:
-    for block in needed:
+def _check_skipped_blocks(guidance: Guidance, blocks: set[int], model: JointDenoiser) -> None:
+    for block in blocks:
         if not model.skippable:
-            raise ValueError(f"guidance {guidance.name} skips a block, which this model cannot do; choose another guidance")
+            raise ValueError(f"guidance {guidance.name} skips a block, which this model does not support; choose another guidance")
         if block not in range(model.skippable):
-            raise ValueError(f"skip_block is {block}; this model has blocks 0 to {model.skippable - 1}")
+            raise ValueError(f"skip_block is {block}; use a block of this model, 0 to {model.skippable - 1}")
 
 
-def _require_interval(guidance: Guidance, steps: Sequence[Step]) -> None:
+def _check_interval(guidance: Guidance, steps: Sequence[Step]) -> None:
     low, high = guidance.interval_low, guidance.interval_high
     times = [t for step in steps for t in (step.t_video, step.t_audio)]
     if not any(in_interval(guidance, t) for t in times):
-        raise ValueError(f"the guidance interval {low:g} to {high:g} never applies: this run's times go from "
-                         f"{max(times):.3g} to {min(times):.3g}; widen it")  # fmt: skip
+        raise ValueError(f"no step lies in the guidance interval {low:g} to {high:g}: the times of this run are "
+                         f"{max(times):.3g} to {min(times):.3g}; widen the interval")  # fmt: skip
 
 
 def _names(kinds: Iterable[CouplingKind]) -> str:

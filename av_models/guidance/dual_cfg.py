@@ -1,4 +1,4 @@
-"""Dual guidance of MOVA (arXiv 2602.08794): one scale for the other modality, one for the prompt."""
+"""Dual CFG of MOVA (arXiv 2602.08794): one scale for the prompt and one for the cross-modal interaction."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from .base import NEGATIVE, POSITIVE, AffineGuidance, Branch, Weight
 
 @dataclass(frozen=True, kw_only=True)
 class DualCFG(AffineGuidance):
-    """P(∅,0) + s_x [P(∅,1) − P(∅,0)] + s_c [P(c,1) − P(∅,1)].
+    """Compute P(∅,0) + s_x [P(∅,1) − P(∅,0)] + s_c [P(c,1) − P(∅,1)].
 
-    `*_scale` is s_c, `*_cross_scale` is s_x. Equal, they are JointCFG, and P(∅,1) is not run.
+    `*_scale` is s_c and `*_cross_scale` is s_x. If both are equal, the formula is that of JointCFG and P(∅,1) is not run.
     """
 
     name = "dual_cfg"
@@ -22,6 +22,7 @@ class DualCFG(AffineGuidance):
     audio_cross_scale: float = 2.5
 
     def weights(self) -> list[tuple[Branch, Weight]]:
+        """Return the branches of P(∅,0), P(∅,1) and P(c,1)."""
         s_c = Weight(self.video_scale, self.audio_scale)
         s_x = Weight(self.video_cross_scale, self.audio_cross_scale)
         return [

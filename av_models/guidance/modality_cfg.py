@@ -1,4 +1,4 @@
-"""Multimodal guidance of LTX-2 (arXiv 2601.03233): prompt, other modality and skipped block, a scale for each."""
+"""Multimodal guidance of LTX-2 (arXiv 2601.03233): a scale each for the prompt, the other modality and a skipped block."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from .base import NEGATIVE, POSITIVE, AffineGuidance, Branch, Weight
 
 @dataclass(frozen=True, kw_only=True)
 class ModalityCFG(AffineGuidance):
-    """P(c,1) + (s_c−1) [P(c,1) − P(∅,1)] + (s_x−1) [P(c,1) − P(c,0)] + (s_g−1) [P(c,1) − P_skip].
+    """Compute P(c,1) + (s_c−1) [P(c,1) − P(∅,1)] + (s_x−1) [P(c,1) − P(c,0)] + (s_g−1) [P(c,1) − P_skip] in x0 space.
 
-    `*_scale` is s_c, `*_cross_scale` s_x, `*_skip_scale` s_g, which LTX-2 counts from 0 and we from 1, as every scale;
-    P_skip does without the whole of block `skip_block` (LTX-2: without its self-attention alone). In x0 space, where its
-    rescaling happens. LTX-2 samples video with s_c = 3 and audio with 7, s_x = 3, s_g = 2 by this count, and rescales by 0.7.
+    `*_scale` is s_c, `*_cross_scale` is s_x, and `*_skip_scale` is s_g. All scales are 1 for no guidance; LTX-2 counts its
+    skip scale from 0. P_skip is a prediction that skips the whole block `skip_block` (LTX-2 skips its self-attention only).
+    x0 space is the space in which LTX-2 rescales. LTX-2 samples with s_c = 3 for video and 7 for audio, s_x = 3, s_g = 2 (1 as
+    LTX-2 counts), and rescale 0.7.
     """
 
     name = "modality_cfg"
@@ -28,6 +29,7 @@ class ModalityCFG(AffineGuidance):
     skip_block: int = 3
 
     def weights(self) -> list[tuple[Branch, Weight]]:
+        """Return the branches of P(c,1), P(∅,1), P(c,0) and P_skip."""
         prompt = Weight(1 - self.video_scale, 1 - self.audio_scale)
         cross = Weight(1 - self.video_cross_scale, 1 - self.audio_cross_scale)
         skip = Weight(1 - self.video_skip_scale, 1 - self.audio_skip_scale)

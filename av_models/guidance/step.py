@@ -1,4 +1,4 @@
-"""Where sampling is."""
+"""One step of a sampling run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Step:
-    """Step `index` of `count`, at diffusion times in [0, 1] (1 is noise)."""
+    """A sampling step.
+
+    index: number of the step, from 0. count: number of steps of the run.
+    t_video, t_audio: diffusion time of each modality before the step, from 0 (clean) to 1 (noise).
+    """
 
     index: int
     count: int

@@ -1,4 +1,4 @@
-"""Spatiotemporal skip guidance (Hyung et al., arXiv 2411.18664): away from a prediction that skips a block."""
+"""Spatiotemporal skip guidance (STG; Hyung et al., arXiv 2411.18664): guidance by a prediction that skips a block."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from .base import NEGATIVE, POSITIVE, AffineGuidance, Branch, Weight
 
 @dataclass(frozen=True, kw_only=True)
 class STG(AffineGuidance):
-    """P(∅,1) + s [P(c,1) − P(∅,1)] + (s_g−1) [P(c,1) − P_skip].
+    """Compute P(∅,1) + s [P(c,1) − P(∅,1)] + (s_g−1) [P(c,1) − P_skip].
 
-    `*_scale` is s, `*_skip_scale` s_g. P_skip leaves block `skip_block` out by its residual (STG-R of the paper). Default
-    scales: CFG off and s_g − 1 = 1. LTX-2 skips block 28 or 29.
+    `*_scale` is s and `*_skip_scale` is s_g. P_skip skips block `skip_block`: its residual branch is dropped (STG-R in the
+    paper). By default CFG is off and s_g − 1 = 1. LTX-2 skips block 28 or 29.
     """
 
     name = "stg"
@@ -23,6 +23,7 @@ class STG(AffineGuidance):
     skip_block: int = 3
 
     def weights(self) -> list[tuple[Branch, Weight]]:
+        """Return the branches of P(∅,1), P(c,1) and P_skip."""
         prompt = Weight(1 - self.video_scale, 1 - self.audio_scale)
         skip = Weight(1 - self.video_skip_scale, 1 - self.audio_skip_scale)
         rest = prompt + skip

@@ -1,0 +1,1 @@
+"""Joint denoisers: networks that predict video and audio together."""

@@ -1,11 +1,12 @@
-"""Full attention over a picture's and a sound's tokens (JointDiT, CVPR 2025, section 3.3): Perceiver's, and the standard one.
+"""Full attention over video and audio tokens (JointDiT, CVPR 2025, section 3.3): the Perceiver variant and the standard one.
 
-Both take tokens [rows, L, C] of each modality and give as much of each; the first `full` rows see both modalities, the
-rest their own alone.
+Both variants map tokens [rows, L, C] of each modality to tokens of the same shape. In the first `full` rows the two modalities
+attend to each other; in the other rows each attends to itself only.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -16,13 +17,17 @@ from torch import Tensor, nn
 from ..experts.base import QKV
 from ..experts.wan import rotate
 
-Grid = tuple[int, int, int]  # frames, height and width of the tokens; a sound has (1, time, bands)
+Grid = tuple[int, int, int]  # tokens along frames, height and width; for audio (1, time, bands)
 
 
 class JointAttention(nn.Module):
-    """What both have in common. `widths`: of picture and sound; `qk_width`, `v_width`: of all heads together.
+    """Base class of both variants.
 
-    Queries and keys are rotated by place: the picture's by (t, h, w), the sound's by (t, f), t in latent frames for both.
+    Queries and keys have rotary position embeddings: of (t, h, w) for video and (t, f) for audio, with t in latent frames of
+    the video for both.
+    qk_width, v_width: total width of the queries and keys, and of the values, of all heads.
+
+    Raises ValueError if the widths cannot be divided into heads.
     """
 
     def __init__(self, qk_width: int, v_width: int, heads: int) -> None:
@@ -30,29 +35,46 @@ class JointAttention(nn.Module):
         size = qk_width // heads
         if qk_width % heads or v_width % heads or size % 8:
             raise ValueError(
-                f"qk_width {qk_width} and v_width {v_width} do not make {heads} heads; give widths that {heads} divides, "
-                "qk_width into heads of a multiple of 8"
+                f"qk_width {qk_width} and v_width {v_width} do not fit {heads} heads; use multiples of {heads} for both, "
+                f"and of {8 * heads} for qk_width"
             )
         self.heads, self.axes = heads, (size // 2, size // 4, size // 4)
 
     def forward(self, v: Tensor, a: Tensor, grids: Sequence[Grid], rates: Sequence[float], full: int) -> tuple[Tensor, Tensor]:
-        """`grids`: of either modality's tokens; `rates`: latent frames from one picture, one sound step to the next."""
+        """Return the attention outputs of video tokens v [rows, L_v, C_v] and audio tokens a [rows, L_a, C_a].
+
+        grids: token grids of video and audio. rates: time between two video frames and two audio steps, in latent frames of
+            the video. full: number of rows, from the first, in which the modalities attend to each other.
+        """
         video, audio = self.project(v, a)
-        video = _rotated(video, self.rotary(_video_places(grids[0], rates[0], v.device)))
-        audio = _rotated(audio, self.rotary(_audio_places(grids[1], rates[1], a.device)))
-        return self.out(*_couple(video, audio, full))
+        video = _rotate(video, self.rotary(_video_positions(grids[0], rates[0], v.device)))
+        audio = _rotate(audio, self.rotary(_audio_positions(grids[1], rates[1], a.device)))
+        return self.project_out(*_attend(video, audio, full))
 
-    def rotary(self, places: Tensor) -> tuple[Tensor, Tensor]:
-        """cos and sin [1, L, 1, head size] of places [L, 3]."""
-        parts = [get_1d_rotary_pos_embed(n, places[:, i], use_real=True) for i, n in enumerate(self.axes)]
-        return tuple(torch.cat([part[k] for part in parts], -1)[None, :, None] for k in (0, 1))
+    @abstractmethod
+    def project(self, v: Tensor, a: Tensor) -> tuple[QKV, QKV]:
+        """Return the queries, keys and values of both modalities, without position embeddings."""
 
-    def split(self, x: Tensor) -> Tensor:
+    @abstractmethod
+    def project_out(self, v: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+        """Project the attention outputs [rows, L, v_width] back to the widths of the modalities."""
+
+    def rotary(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Return cos and sin [1, L, 1, head size] for positions [L, 3]."""
+        parts = [get_1d_rotary_pos_embed(n, positions[:, i], use_real=True) for i, n in enumerate(self.axes)]
+        cos, sin = (torch.cat([part[k] for part in parts], -1)[None, :, None] for k in (0, 1))
+        return cos, sin
+
+    def split_heads(self, x: Tensor) -> Tensor:
+        """Reshape [rows, L, width] to [rows, L, heads, head size]."""
         return x.unflatten(-1, (self.heads, -1))
 
 
 class PerceiverJointAttention(JointAttention):
-    """Queries, keys and values of each modality by projections of its own; values of another width than the rest."""
+    """Perceiver joint attention: each modality has its own projections, and values may have a different width than queries.
+
+    widths: token widths of video and audio.
+    """
 
     def __init__(self, widths: tuple[int, int], qk_width: int, v_width: int, heads: int) -> None:
         super().__init__(qk_width, v_width, heads)
@@ -60,15 +82,24 @@ class PerceiverJointAttention(JointAttention):
         self.to_v = nn.ModuleList(nn.Linear(c, v_width) for c in widths)
         self.to_out = nn.ModuleList(nn.Linear(v_width, c) for c in widths)
 
-    def project(self, v: Tensor, a: Tensor) -> list[QKV]:
-        return [QKV(*(self.split(layer[i](x)) for layer in (self.to_q, self.to_k, self.to_v))) for i, x in enumerate((v, a))]
+    def project(self, v: Tensor, a: Tensor) -> tuple[QKV, QKV]:
+        """Return the queries, keys and values of both modalities by their own projections."""
+        video, audio = (
+            QKV(*(self.split_heads(layer[i](x)) for layer in (self.to_q, self.to_k, self.to_v))) for i, x in enumerate((v, a))
+        )
+        return video, audio
 
-    def out(self, v: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+    def project_out(self, v: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+        """Project both attention outputs by their own projections."""
         return self.to_out[0](v), self.to_out[1](a)
 
 
 class StandardJointAttention(JointAttention):
-    """What the paper's ablation compares with: each modality brought to one width, then one attention's projections."""
+    """Standard joint attention, the baseline of the paper's ablation: both modalities are projected to one width and share the
+    attention's projections.
+
+    widths: token widths of video and audio.
+    """
 
     def __init__(self, widths: tuple[int, int], qk_width: int, v_width: int, heads: int) -> None:
         super().__init__(qk_width, v_width, heads)
@@ -77,44 +108,48 @@ class StandardJointAttention(JointAttention):
         self.to_v, self.to_out = nn.Linear(v_width, v_width), nn.Linear(v_width, v_width)
         self.leave = nn.ModuleList(nn.Linear(v_width, c) for c in widths)
 
-    def project(self, v: Tensor, a: Tensor) -> list[QKV]:
+    def project(self, v: Tensor, a: Tensor) -> tuple[QKV, QKV]:
+        """Return the queries, keys and values of both modalities by the shared projections."""
         tokens = (self.enter[0](v), self.enter[1](a))
-        return [QKV(*(self.split(layer(x)) for layer in (self.to_q, self.to_k, self.to_v))) for x in tokens]
+        video, audio = (QKV(*(self.split_heads(layer(x)) for layer in (self.to_q, self.to_k, self.to_v))) for x in tokens)
+        return video, audio
 
-    def out(self, v: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+    def project_out(self, v: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
+        """Project both attention outputs by the shared projection, then to their own widths."""
         return self.leave[0](self.to_out(v)), self.leave[1](self.to_out(a))
 
 
 ATTENTIONS = {"perceiver": PerceiverJointAttention, "standard": StandardJointAttention}
 
 
-def _couple(video: QKV, audio: QKV, full: int) -> tuple[Tensor, Tensor]:
-    """Attention outputs [rows, L, v_width]: the first `full` rows over both modalities, the rest over their own."""
+def _attend(video: QKV, audio: QKV, full: int) -> tuple[Tensor, Tensor]:
+    """Return attention outputs [rows, L, v_width]: over both modalities in the first `full` rows, else over one's own."""
     lengths = [video.q.shape[1], audio.q.shape[1]]
     outs: list[list[Tensor]] = [[], []]
     if full:
-        both = [torch.cat([getattr(video[:full], part), getattr(audio[:full], part)], 1) for part in ("q", "k", "v")]
-        for out, part in zip(outs, dispatch_attention_fn(*both).split(lengths, 1)):
+        q, k, v = (torch.cat([getattr(video[:full], part), getattr(audio[:full], part)], 1) for part in ("q", "k", "v"))
+        for out, part in zip(outs, dispatch_attention_fn(q, k, v).split(lengths, 1)):
             out.append(part)
     if full < len(video.q):
         for out, heads in zip(outs, (video[full:], audio[full:])):
             out.append(dispatch_attention_fn(heads.q, heads.k, heads.v))
-    return tuple(torch.cat(out).flatten(2) for out in outs)
+    return torch.cat(outs[0]).flatten(2), torch.cat(outs[1]).flatten(2)
 
 
-def _rotated(heads: QKV, rotary: tuple[Tensor, Tensor]) -> QKV:
+def _rotate(heads: QKV, rotary: tuple[Tensor, Tensor]) -> QKV:
     return QKV(rotate(heads.q, rotary), rotate(heads.k, rotary), heads.v)
 
 
-def _video_places(grid: Grid, rate: float, device: torch.device) -> Tensor:
+def _video_positions(grid: Grid, rate: float, device: torch.device) -> Tensor:
+    """Return positions (t, h, w) [L, 3]."""
     frames, height, width = grid
     axes = [torch.arange(n, dtype=torch.float32, device=device) for n in (frames, height, width)]
     return torch.stack(torch.meshgrid(axes[0] * rate, *axes[1:], indexing="ij"), -1).flatten(0, 2)
 
 
-def _audio_places(grid: Grid, rate: float, device: torch.device) -> Tensor:
-    """(t, f, 0): a sound's steps lie on the UNet's height."""
+def _audio_positions(grid: Grid, rate: float, device: torch.device) -> Tensor:
+    """Return positions (t, f, 0) [L, 3]. The audio UNet has its time axis on the height."""
     _, steps, bands = grid
     axes = [torch.arange(n, dtype=torch.float32, device=device) for n in (steps, bands)]
-    places = torch.stack(torch.meshgrid(axes[0] * rate, axes[1], indexing="ij"), -1).flatten(0, 1)
-    return torch.cat([places, torch.zeros_like(places[:, :1])], -1)
+    positions = torch.stack(torch.meshgrid(axes[0] * rate, axes[1], indexing="ij"), -1).flatten(0, 1)
+    return torch.cat([positions, torch.zeros_like(positions[:, :1])], -1)

@@ -1,6 +1,7 @@
-"""Two experts side by side that were never woven: the joint denoiser of a pair with nothing in common.
+"""The joint denoiser of two experts without joint layers.
 
-Picture and sound meet in the sampler's clock and in an aligner alone (Seeing and Hearing, CVPR 2024, arXiv 2402.17723).
+Video and audio share only the sampler's time grid and, where one is used, the latent aligner (Seeing and Hearing, CVPR 2024,
+arXiv 2402.17723).
 """
 
 from __future__ import annotations
@@ -15,19 +16,28 @@ from ..path import Path
 
 
 class SingleExpert(Protocol):
-    """An expert that predicts one modality: `path` is its noise world, `prediction` what it predicts."""
+    """An expert of one modality.
 
-    path: Path
-    prediction: Prediction
+    path: its noise schedule. prediction: the kind of its prediction ("flow", "epsilon", "v" or "x0").
+    """
 
-    def __call__(self, latent: Tensor, t: Tensor, cond: Condition) -> Tensor: ...
+    @property
+    def path(self) -> Path: ...
+    @property
+    def prediction(self) -> Prediction: ...
+
+    def __call__(self, latent: Tensor, t: Tensor, cond: Condition) -> Tensor:
+        """Return the prediction, shaped as `latent` [B, C, …]; t: the network's timesteps [B]."""
+        ...
 
 
 class SeparateExperts(nn.Module):
-    """The joint denoiser of any two experts. There are no joint parameters, so `REMOVED` is all it can do."""
+    """The joint denoiser of any two experts. It has no joint layers, so `REMOVED` is its only coupling."""
 
     kinds = frozenset({CouplingKind.REMOVED})
     skippable = 0
+    video: SingleExpert
+    audio: SingleExpert
 
     def __init__(self, video: SingleExpert, audio: SingleExpert) -> None:
         super().__init__()
@@ -37,9 +47,9 @@ class SeparateExperts(nn.Module):
     def predict(
         self, latent: AVLatent, t: AVTime, cond: AVCondition, kinds: Sequence[CouplingKind], skip: Skip | None = None
     ) -> AVLatent:
-        """Each expert's own prediction, each of its own kind."""
+        """Return the predictions of both experts, each of its own kind."""
         return AVLatent(self.video(latent.video, t.video, cond.video), self.audio(latent.audio, t.audio, cond.audio))
 
     def alone(self, latent: Tensor, t: Tensor, cond: Condition, stream: StreamName) -> Tensor:
-        """One expert's prediction, the other left alone."""
+        """Return the prediction of one expert without running the other."""
         return {"video": self.video, "audio": self.audio}[stream](latent, t, cond)

@@ -1,18 +1,20 @@
-"""Half of a joint denoiser: what runs where one stream is given as a whole and the other takes nothing from it."""
+"""Runs only one modality's network of a joint denoiser, where the other modality is fully known and the rows are removed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from ..contract import AVCondition, AVLatent, AVTime, CouplingKind, JointDenoiser, Skip, StreamName
+from ..contract import AVCondition, AVLatent, AVTime, Condition, CouplingKind, JointDenoiser, Skip, StreamName
 from ..known_parts import KnownParts
 
 
 class SingleStream:
-    """`model` in removed rows, of which only the network of `stream` runs; zeros stand for the other's prediction."""
+    """A joint denoiser that predicts only `stream` of `model`, in removed rows. The other prediction is zero."""
 
     kinds = frozenset({CouplingKind.REMOVED})
 
@@ -23,16 +25,21 @@ class SingleStream:
     def predict(
         self, latent: AVLatent, t: AVTime, cond: AVCondition, kinds: Sequence[CouplingKind], skip: Skip | None = None
     ) -> AVLatent:
-        x, time, asked = (getattr(pair, self.stream) for pair in (latent, t, cond))
-        made = self.model.alone(x, time, asked, self.stream, **({} if skip is None else {"skip": skip}))
-        none = AVLatent(torch.zeros_like(latent.video), torch.zeros_like(latent.audio))
-        return replace(none, **{self.stream: made})
+        """Return the prediction of `stream`, and zeros for the other modality."""
+        x, time, condition = (getattr(pair, self.stream) for pair in (latent, t, cond))
+        zeros = AVLatent(torch.zeros_like(latent.video), torch.zeros_like(latent.audio))
+        return replace(zeros, **{self.stream: self.alone(x, time, condition, self.stream, skip)})
+
+    def alone(self, latent: Tensor, t: Tensor, cond: Condition, stream: StreamName, skip: Skip | None = None) -> Tensor:
+        """Return the model's prediction for one modality."""
+        options: dict[str, Any] = {} if skip is None else {"skip": skip}
+        return self.model.alone(latent, t, cond, stream, **options)
 
 
-def skip_known_streams(model: JointDenoiser, given: KnownParts) -> JointDenoiser:
-    """What has to run of `model` in removed rows: all of it, or one stream where the other is `given` as a whole."""
-    if bool(given.known.video.all()):
+def skip_known_streams(model: JointDenoiser, known_parts: KnownParts) -> JointDenoiser:
+    """Return the part of `model` to run in removed rows: one modality if the other is fully known, else all of it."""
+    if bool(known_parts.known.video.all()):
         return SingleStream(model, "audio")
-    if bool(given.known.audio.all()):
+    if bool(known_parts.known.audio.all()):
         return SingleStream(model, "video")
     return model

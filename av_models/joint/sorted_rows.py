@@ -1,4 +1,4 @@
-"""Rows of a batch sorted by their coupling, so that a joint attention splits where their kinds change."""
+"""Sorts the rows of a batch by their coupling, so that a joint attention can split the batch into contiguous parts."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ def predict_sorted_by_coupling(
     t: AVTime,
     cond: AVCondition,
     kinds: Sequence[CouplingKind],
-    *each: Sequence[Any],
+    *row_args: Sequence[Any],
 ) -> AVLatent:
-    """What `network(latent, t, cond, counts, *each)` makes of the rows, in their own order.
+    """Call `network(latent, t, cond, counts, *row_args)` with sorted rows, and return its prediction in the original order.
 
-    It is called with rows sorted by coupling, `counts` of them full, cut, removed. `each`: more that rows have one of.
+    kinds: the coupling of each row. Rows are sorted as full, cut, removed; `counts` is the number of rows of each.
+    row_args: further arguments, sequences with one entry per row.
     """
     order = sorted(range(len(kinds)), key=lambda row: ORDER.index(kinds[row]))
     counts = tuple(kinds.count(kind) for kind in ORDER)
     if order == list(range(len(kinds))):
-        return network(latent, t, cond, counts, *each)
+        return network(latent, t, cond, counts, *row_args)
     index = torch.tensor(order, device=latent.video.device)
-    out = network(*take_rows(latent, t, cond, index), counts, *([part[row] for row in order] for part in each))
-    back = index.argsort()
-    return AVLatent(out.video[back], out.audio[back])
+    out = network(*take_rows(latent, t, cond, index), counts, *([arg[row] for row in order] for arg in row_args))
+    original = index.argsort()
+    return AVLatent(out.video[original], out.audio[original])

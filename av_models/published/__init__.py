@@ -1,1 +1,1 @@
-"""Published checkpoints as they are: folders that diffusers saved, and Stable Video Diffusion's single file."""
+"""Loads published checkpoints: folders saved by diffusers, and the single file of Stable Video Diffusion."""

@@ -1,4 +1,4 @@
-"""AnimateDiff as a joint model's picture, from a folder that diffusers' pipeline saved with its motion in the UNet."""
+"""Loads AnimateDiff as a video expert, from a folder that diffusers' AnimateDiffPipeline saved with its motion adapter."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from ..codecs.image_vae import ImageCodec
 from ..experts.animatediff import AnimateDiffExpert
-from ..experts.animatediff_text import text_condition
+from ..experts.animatediff_text import encode_prompt
 from .folder import DiffusersFolder
 from .loaded_expert import LoadedExpert
 from .text_conditioner import PipelineTextConditioner
@@ -18,8 +18,10 @@ TRAINED_CLIP = {"frames": 16, "height": 512, "width": 512, "fps": 8}  # arXiv 23
 
 
 def from_folder(folder: DiffusersFolder) -> LoadedExpert:
+    """Load the UNet and the VAE. The text encoder is loaded with the first prompt."""
     unet = folder.load("unet", UNetMotionModel)
     codec = ImageCodec(folder.load("vae", AutoencoderKL)).eval()
-    pipeline = partial(AnimateDiffPipeline, unet=unet, vae=None, motion_adapter=None, scheduler=None)
-    words = PipelineTextConditioner(folder, {"text_encoder": CLIPTextModel}, {"tokenizer": CLIPTokenizer}, pipeline, text_condition)
-    return LoadedExpert("video", AnimateDiffExpert(unet).eval(), codec, words, TRAINED_CLIP)
+    make_pipeline = partial(AnimateDiffPipeline, unet=unet, vae=None, motion_adapter=None, scheduler=None)
+    encoders, tokenizers = {"text_encoder": CLIPTextModel}, {"tokenizer": CLIPTokenizer}
+    conditioner = PipelineTextConditioner(folder, encoders, tokenizers, make_pipeline, encode_prompt)
+    return LoadedExpert("video", AnimateDiffExpert(unet).eval(), codec, conditioner, TRAINED_CLIP)

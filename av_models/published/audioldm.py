@@ -1,4 +1,4 @@
-"""AudioLDM as a joint model's sound, from a folder of diffusers."""
+"""Loads AudioLDM as an audio expert, from a diffusers folder."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from transformers import ClapTextModelWithProjection, RobertaTokenizerFast, Spee
 
 from ..codecs.mel_vae import MelCodec
 from ..experts.audioldm import AudioLDMExpert
-from ..experts.audioldm_text import text_condition
+from ..experts.audioldm_text import encode_prompt
 from .folder import DiffusersFolder
 from .loaded_expert import LoadedExpert
 from .text_conditioner import PipelineTextConditioner
 
 
 def from_folder(folder: DiffusersFolder) -> LoadedExpert:
+    """Load the UNet, the VAE and the vocoder. The text encoder is loaded with the first prompt."""
     unet = folder.load("unet", UNet2DConditionModel)
     codec = MelCodec(folder.load("vae", AutoencoderKL), folder.load("vocoder", SpeechT5HifiGan)).eval()
-    pipeline = partial(AudioLDMPipeline, unet=unet, vae=None, vocoder=None, scheduler=None)
+    make_pipeline = partial(AudioLDMPipeline, unet=unet, vae=None, vocoder=None, scheduler=None)
     encoders, tokenizers = {"text_encoder": ClapTextModelWithProjection}, {"tokenizer": RobertaTokenizerFast}
-    words = PipelineTextConditioner(folder, encoders, tokenizers, pipeline, text_condition)
-    return LoadedExpert("audio", AudioLDMExpert(unet).eval(), codec, words)
+    conditioner = PipelineTextConditioner(folder, encoders, tokenizers, make_pipeline, encode_prompt)
+    return LoadedExpert("audio", AudioLDMExpert(unet).eval(), codec, conditioner)

@@ -1,56 +1,81 @@
-"""A joint denoiser of two streams: woven where they are the pair that a joint model was made of, else side by side."""
+"""Makes a joint denoiser of two experts: a JointDiT of Stable Video Diffusion and AudioLDM2, else separate experts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
 
+from ..codecs.base import AudioCodec, VideoCodec
 from ..shapes import VideoShape, sync_ratio
 from .loaded_expert import LoadedExpert
 
-WIDTHS = {"qk_width": 512, "v_width": 512, "heads": 8}  # of the joint attention: JointDiT does not say
+if TYPE_CHECKING:
+    from ..experts.audioldm2 import AudioLDM2Expert
+    from ..experts.svd import SVDExpert
+    from ..joint.jointdit import JointDiT
+    from ..joint.separate_experts import SeparateExperts, SingleExpert
+
+WIDTHS = {"qk_width": 512, "v_width": 512, "heads": 8}  # of the joint attention; the JointDiT paper does not give them
 
 
-def build_pair(video: LoadedExpert, audio: LoadedExpert, joint_blocks: int, clip: VideoShape) -> nn.Module:
-    """A JointDiT of Stable Video Diffusion and AudioLDM2, its joint parameters untrained; `SeparateExperts` for any other pair.
+def build_pair(video: LoadedExpert, audio: LoadedExpert, joint_blocks: int, clip: VideoShape) -> JointDiT | SeparateExperts:
+    """Make the joint denoiser of two experts, with untrained joint layers.
 
-    Of the layers that get no Joint Block one in four is Input and the rest Output, as in JointDiT's figure 2 (1 | 2–3 | 4–6).
-    Raises ValueError where `joint_blocks` leave a UNet no input or no output layer.
+    Stable Video Diffusion and AudioLDM2 make a JointDiT, any other pair makes `SeparateExperts`. Of the UNet layers without a
+    Joint Block, a quarter are Input layers and the others Output layers, as in JointDiT's figure 2 (1 | 2–3 | 4–6).
+    Raises ValueError if `joint_blocks` leaves a UNet no Input or no Output layer.
     """
     from ..joint.separate_experts import SeparateExperts
 
-    if not is_jointdit_pair(video, audio):
-        return SeparateExperts(video.expert, audio.expert)
-    inputs = tuple(max(1, (part.expert.depth - joint_blocks) // 4) for part in (video, audio))
+    experts = _jointdit_experts(video, audio)
+    if experts is None:
+        return SeparateExperts(cast("SingleExpert", video.expert), cast("SingleExpert", audio.expert))
+    inputs = tuple(max(1, (expert.depth - joint_blocks) // 4) for expert in experts)
     return build_jointdit(video, audio, clip, {"inputs": inputs, "joint_blocks": joint_blocks} | WIDTHS)
 
 
 def is_jointdit_pair(video: LoadedExpert, audio: LoadedExpert) -> bool:
+    """Return whether these are Stable Video Diffusion and AudioLDM2."""
+    return _jointdit_experts(video, audio) is not None
+
+
+def _jointdit_experts(video: LoadedExpert, audio: LoadedExpert) -> tuple[SVDExpert, AudioLDM2Expert] | None:
     from ..experts.audioldm2 import AudioLDM2Expert
     from ..experts.svd import SVDExpert
 
-    return isinstance(video.expert, SVDExpert) and isinstance(audio.expert, AudioLDM2Expert)
+    if isinstance(video.expert, SVDExpert) and isinstance(audio.expert, AudioLDM2Expert):
+        return video.expert, audio.expert
+    return None
 
 
-def build_jointdit(video: LoadedExpert, audio: LoadedExpert, clip: VideoShape, joint: Mapping[str, Any]) -> nn.Module:
-    """A JointDiT of Stable Video Diffusion and AudioLDM2 with the settings `joint` that JointDiT takes (`inputs`,
-    `joint_blocks`, `qk_width`, `v_width`, `heads`, `attention`), its joint parameters untrained. ValueError for others."""
+def build_jointdit(video: LoadedExpert, audio: LoadedExpert, clip: VideoShape, joint: Mapping[str, Any]) -> JointDiT:
+    """Make a JointDiT of Stable Video Diffusion and AudioLDM2 with untrained joint layers.
+
+    clip: the clip size that the model is used for; its frame rate aligns video and audio positions.
+    joint: JointDiT's settings `inputs`, `joint_blocks`, `qk_width`, `v_width`, `heads` and `attention`.
+    Raises ValueError for other experts.
+    """
     from ..experts.audioldm2 import AudioLDM2Expert
     from ..joint.jointdit import JointDiT
 
-    if not is_jointdit_pair(video, audio):
+    experts = _jointdit_experts(video, audio)
+    if experts is None:
         names = " and ".join(type(part.expert).__name__.removesuffix("Expert") for part in (video, audio))
-        raise ValueError(f"a JointDiT is woven of Stable Video Diffusion and AudioLDM2, not of {names}; give these two")
-    sound = AudioLDM2Expert(audio.expert.unet, image_width=video.expert.unet.config.cross_attention_dim)
-    audio_rate = 1 / sync_ratio(video.codec.stride, clip.fps, audio.codec.stride, audio.codec.sample_rate)
+        raise ValueError(f"the experts are {names}; a JointDiT needs Stable Video Diffusion and AudioLDM2")
+    video_codec, audio_codec = cast(VideoCodec, video.codec), cast(AudioCodec, audio.codec)
+    svd, audioldm2 = experts
+    audio_expert = AudioLDM2Expert(audioldm2.unet, image_width=svd.unet.config.cross_attention_dim)
+    audio_rate = 1 / sync_ratio(video_codec.stride, clip.fps, audio_codec.stride, audio_codec.sample_rate)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return JointDiT(video.expert, sound, audio_rate=audio_rate, **joint)
+        return JointDiT(svd, audio_expert, audio_rate=audio_rate, **joint)
 
 
-def joint_layers(denoiser: nn.Module) -> nn.ModuleDict:
-    """What JointDiT adds to its two experts: the Joint Blocks, and the picture's way into the sound's time embedding."""
-    return nn.ModuleDict({"blocks": denoiser.blocks, "image": denoiser.audio.image})
+def joint_layers(denoiser: JointDiT) -> nn.ModuleDict:
+    """Return the layers that JointDiT adds to its two experts: the Joint Blocks, and the projection of the image embedding."""
+    image = denoiser.audio.image
+    assert image is not None, "the audio expert has no image projection"
+    return nn.ModuleDict({"blocks": denoiser.blocks, "image": image})

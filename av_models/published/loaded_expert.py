@@ -1,4 +1,4 @@
-"""What a joint model takes of a published checkpoint, whatever its family."""
+"""The parts of a published checkpoint that a joint model uses, the same for all families."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ from ..contract import StreamName
 
 @dataclass(frozen=True)
 class LoadedExpert:
-    """One stream: its expert, its codec and what conditions it, and for a picture the size of clip it was trained on."""
+    """One modality of a joint model.
+
+    stream: "video" or "audio".
+    expert: predicts its latents (see `SingleExpert`).
+    codec: encodes and decodes them (see `VideoCodec` and `AudioCodec`).
+    conditioner: encodes its prompt or image.
+    clip: for video, the size of the clips of its training: {"frames", "height", "width", "fps"}.
+    """
 
     stream: StreamName
     expert: nn.Module
@@ -27,7 +34,10 @@ class LoadedExpert:
 
 @contextmanager
 def on_device_while_used(encoders: Sequence[nn.Module], device: torch.device) -> Iterator[None]:
-    """Encoders of text or pictures on `device` while they run: they are large, and wanted only before sampling."""
+    """Move text or image encoders to `device` inside the `with` block, and to the CPU after it.
+
+    They are large and not needed during sampling.
+    """
     for encoder in encoders:
         encoder.to(device)
     try:

@@ -1,4 +1,4 @@
-"""Stable Video Diffusion's single file, as Stability AI publishes it: svd.safetensors, svd_xt.safetensors and their like."""
+"""Loads Stability AI's single-file checkpoints of Stable Video Diffusion, such as svd.safetensors and svd_xt.safetensors."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWi
 
 from ..checkpoint import open_tensors, some
 from .loaded_expert import LoadedExpert
-from .svd import assembled
+from .svd import build_expert
 from .svd_names import DECODER, UNUSED, VISION, unet_name, vae_name, vision_name
 
-IMAGE_DECODER = f"{DECODER}decoder.conv_out.bias"  # of svd_image_decoder.safetensors, which has no layer over time after it
+IMAGE_DECODER = f"{DECODER}decoder.conv_out.bias"  # in svd_image_decoder.safetensors too, which lacks the temporal layer
 TEMPORAL_DECODER = f"{DECODER}decoder.conv_out.time_mix_conv.bias"
 FRAMES, XT_FRAMES = 14, 25
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """The configurations of the published networks, which the file does not hold. Both models differ in frames alone."""
+    """The configs of the published networks, which are not in the file. The two models differ in their number of frames only.
 
-    unet: dict[str, Any] = field(default_factory=dict)  # diffusers' defaults are Stable Video Diffusion's
+    unet, vae, vision: arguments of UNetSpatioTemporalConditionModel, AutoencoderKLTemporalDecoder and CLIPVisionConfig.
+    """
+
+    unet: dict[str, Any] = field(default_factory=dict)  # the defaults of diffusers
     vae: dict[str, Any] = field(default_factory=lambda: {
         "block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "down_block_types": ("DownEncoderBlock2D",) * 4,
     })  # fmt: skip
@@ -39,38 +42,44 @@ class Architecture:
 SVD = Architecture()
 
 
-def from_single_file(path: str | Path, own_precision: bool = False, architecture: Architecture = SVD) -> LoadedExpert:
-    """`own_precision`: as it is stored; else float32. Raises ValueError, in one line, where names or sizes do not fit."""
+def from_single_file(path: str | Path, keep_dtype: bool = False, architecture: Architecture = SVD) -> LoadedExpert:
+    """Load the UNet and the VAE of a single-file checkpoint. The image encoder is loaded with the first image.
+
+    keep_dtype: keep the dtype of the stored weights; else convert them to float32.
+    Raises FileNotFoundError for a missing file, and ValueError, with one line, if tensor names or shapes do not match.
+    """
     path = Path(path)
     with open_tensors(path) as file:
         names = set(file.keys())
     if IMAGE_DECODER in names and TEMPORAL_DECODER not in names:
-        raise ValueError(f"{path} decodes every frame by itself; give svd.safetensors or svd_xt.safetensors")
+        raise ValueError(f"{path} has the image decoder, not the temporal decoder; use svd.safetensors or svd_xt.safetensors")
     frames = XT_FRAMES if "xt" in path.stem.lower() else FRAMES
     with torch.device("meta"):
         unet = UNetSpatioTemporalConditionModel(**{"num_frames": frames} | architecture.unet)
         vae = AutoencoderKLTemporalDecoder(**architecture.vae)
         vision = CLIPVisionModelWithProjection(CLIPVisionConfig(**architecture.vision))
     named = {unet: _unet_names(unet), vae: _vae_names(vae), vision: {name: vision_name(name) for name in vision.state_dict()}}
-    _check_names(path, names, {published for of in named.values() for published in of.values()})
+    _check_names(path, names, {published for names_of in named.values() for published in names_of.values()})
 
     def tensors(network: nn.Module) -> dict[str, Tensor]:
-        return _tensors(path, network, named[network], own_precision)
+        return _read_tensors(path, network, named[network], keep_dtype)
 
     for network in (unet, vae):
         network.load_state_dict(tensors(network), assign=True)
 
-    def load_vision() -> nn.Module:
-        made = CLIPVisionModelWithProjection.from_pretrained(None, config=vision.config, state_dict=tensors(vision))
-        return made.eval().requires_grad_(False)
+    def load_image_encoder() -> nn.Module:
+        image_encoder = CLIPVisionModelWithProjection.from_pretrained(None, config=vision.config, state_dict=tensors(vision))
+        return image_encoder.eval().requires_grad_(False)
 
-    return assembled(unet.eval().requires_grad_(False), vae.eval().requires_grad_(False), load_vision, CLIPImageProcessor())
+    for network in (unet, vae):
+        network.eval().requires_grad_(False)
+    return build_expert(unet, vae, load_image_encoder, CLIPImageProcessor())
 
 
 def _unet_names(unet: UNetSpatioTemporalConditionModel) -> dict[str, str]:
-    attended = {i for i, block in enumerate(unet.up_blocks) if hasattr(block, "attentions")}
+    with_attention = {i for i, block in enumerate(unet.up_blocks) if hasattr(block, "attentions")}
     layers = len(unet.down_blocks[0].resnets)
-    return {name: unet_name(name, layers, attended) for name in unet.state_dict()}
+    return {name: unet_name(name, layers, with_attention) for name in unet.state_dict()}
 
 
 def _vae_names(vae: AutoencoderKLTemporalDecoder) -> dict[str, str]:
@@ -78,35 +87,35 @@ def _vae_names(vae: AutoencoderKLTemporalDecoder) -> dict[str, str]:
 
 
 def _check_names(path: Path, found: set[str], wanted: set[str]) -> None:
-    """Raises ValueError where the file lacks a name, or has one that is neither wanted nor known to be of no use."""
+    """Raise ValueError if the file lacks a wanted name, or has a name that is neither wanted nor in UNUSED."""
     missing = sorted(wanted - found)
     unexpected = sorted(name for name in found - wanted if name.startswith(VISION) or not name.startswith(UNUSED))
     if missing or unexpected:
         raise ValueError(
-            f"{path} is no Stable Video Diffusion: missing {some(missing)}, unexpected {some(unexpected)}; "
-            "give svd.safetensors or svd_xt.safetensors as published"
+            f"{path} is not a Stable Video Diffusion checkpoint: missing {some(missing)}, unexpected {some(unexpected)}; "
+            "use svd.safetensors or svd_xt.safetensors as published"
         )
 
 
-def _tensors(path: Path, network: nn.Module, names: dict[str, str], own_precision: bool) -> dict[str, Tensor]:
-    """The file's tensors as `network` has them."""
+def _read_tensors(path: Path, network: nn.Module, names: dict[str, str], keep_dtype: bool) -> dict[str, Tensor]:
+    """Read the tensors of `network`, by its own names; names: the file's name of each."""
     tensors = {}
     with open_tensors(path) as file:
         for name, empty in network.state_dict().items():
-            value = _laid_out(name, file.get_tensor(names[name]), empty.ndim)
+            value = _convert_layout(name, file.get_tensor(names[name]), empty.ndim)
             if value.shape != empty.shape:
                 found, expected = ("×".join(map(str, x.shape)) for x in (value, empty))
-                raise ValueError(f"{path}: {names[name]} is {found}, {name} takes {expected}; get the file again")
-            tensors[name] = value if own_precision else value.float()
+                raise ValueError(f"{path}: {names[name]} has shape {found}, expected {expected} ({name}); download the file again")
+            tensors[name] = value if keep_dtype else value.float()
     return tensors
 
 
-def _laid_out(name: str, value: Tensor, dimensions: int) -> Tensor:
-    """A published tensor as diffusers and transformers lay it out."""
+def _convert_layout(name: str, value: Tensor, dimensions: int) -> Tensor:
+    """Convert a published tensor to the layout of diffusers and transformers."""
     if fused := re.search(r"self_attn\.([qkv])_proj", name):
         return value.chunk(3)["qkv".index(fused[1])].clone()
     if name == "visual_projection.weight":
         return value.T.contiguous()
-    if value.ndim == 4 and dimensions == 2:  # attention by convolutions of 1 × 1
+    if value.ndim == 4 and dimensions == 2:  # attention projections stored as 1 × 1 convolutions
         return value[:, :, 0, 0]
     return value

@@ -1,8 +1,9 @@
-"""What Stability AI's single file calls each parameter of Stable Video Diffusion, by its name in diffusers.
+"""Maps the parameter names of Stable Video Diffusion in diffusers to those in Stability AI's single file.
 
-Left are names of UNetSpatioTemporalConditionModel, AutoencoderKLTemporalDecoder and CLIPVisionModelWithProjection; right
-those of Stability-AI/generative-models: sgm's VideoUNet (modules/diffusionmodules/video_model.py), Encoder (model.py),
-VideoDecoder (modules/autoencoding/temporal_ae.py), and open_clip's VisionTransformer.
+In the rules, names on the left are those of UNetSpatioTemporalConditionModel, AutoencoderKLTemporalDecoder and
+CLIPVisionModelWithProjection. Names on the right are those of Stability-AI/generative-models: sgm's VideoUNet
+(modules/diffusionmodules/video_model.py), Encoder (model.py), VideoDecoder (modules/autoencoding/temporal_ae.py), and
+open_clip's VisionTransformer.
 """
 
 from __future__ import annotations
@@ -12,15 +13,15 @@ from collections.abc import Callable
 
 UNET = "model.diffusion_model."
 DECODER = "first_stage_model."
-ENCODER = "conditioner.embedders.3.encoder."  # the first stage's own has no quantising convolution
+ENCODER = "conditioner.embedders.3.encoder."  # the encoder of the first stage lacks the quantization convolution
 VISION = "conditioner.embedders.0.open_clip.model.visual."
 
-# What the file holds besides, and no pipeline uses.
+# Prefixes of tensors in the file that pipelines do not use.
 UNUSED = (
-    "first_stage_model.encoder.",  # pictures are encoded by the conditioner's
+    "first_stage_model.encoder.",  # images are encoded by the conditioner's encoder
     "conditioner.embedders.3.encoder.decoder.",
     "conditioner.embedders.3.encoder.post_quant_conv.",
-    "conditioner.embedders.0.open_clip.model.",  # the text tower, once the vision tower is taken
+    "conditioner.embedders.0.open_clip.model.",  # the text tower; the vision tower is used
     "model_ema.",
     "denoiser.",
 )
@@ -74,39 +75,50 @@ CLIP: tuple[Rule, ...] = (
 )
 
 
-def unet_name(name: str, layers: int, attended: set[int]) -> str:
-    """layers: residual blocks on a level going down. attended: the up blocks that have attention."""
-    return UNET + _renamed(name, (*UNET_ENDS, *_unet_blocks(layers, attended), *UNET_LAYERS))
+def unet_name(name: str, layers: int, with_attention: set[int]) -> str:
+    """Return the published name of a UNet parameter.
+
+    layers: number of residual blocks per down block. with_attention: numbers of the up blocks that have attention.
+    """
+    return UNET + _rename(name, (*UNET_ENDS, *_unet_blocks(layers, with_attention), *UNET_LAYERS))
 
 
 def vae_name(name: str, levels: int) -> str:
-    """levels: resolutions; published decoders count them from the finest."""
+    """Return the published name of a VAE parameter.
+
+    levels: number of resolutions, which published decoders count from the finest.
+    """
     if not name.startswith("decoder."):
-        return ENCODER + _renamed(name, VAE)
+        return ENCODER + _rename(name, VAE)
     finest_first = (r"up_blocks\.(\d)", lambda m: f"up_blocks.{levels - 1 - int(m[1])}")
-    return DECODER + _renamed(name, (finest_first, *VAE))
+    return DECODER + _rename(name, (finest_first, *VAE))
 
 
 def vision_name(name: str) -> str:
-    """Queries, keys and values have one published name: they are thirds of one matrix. `proj` is published transposed."""
-    return VISION + _renamed(name, CLIP)
+    """Return the published name of a CLIP vision parameter.
+
+    Queries, keys and values are thirds of one published matrix and have one name. `proj` is published transposed.
+    """
+    return VISION + _rename(name, CLIP)
 
 
-def _unet_blocks(layers: int, attended: set[int]) -> tuple[Rule, ...]:
-    """VideoUNet counts blocks through all levels: going down, a level is `layers` of them and a downsampler; going up, one
-    more than that, the upsampler in the last."""
+def _unet_blocks(layers: int, with_attention: set[int]) -> tuple[Rule, ...]:
+    """Return the rules for block numbers. VideoUNet numbers its blocks through all levels.
+
+    A down level is `layers` blocks and a downsampler. An up level has one block more, and its upsampler is in the last one.
+    """
 
     def down(m: re.Match) -> str:
-        return f"input_blocks.{1 + int(m[1]) * (layers + 1) + int(m[3])}.{_PLACE[m[2]]}"
+        return f"input_blocks.{1 + int(m[1]) * (layers + 1) + int(m[3])}.{_INDEX[m[2]]}"
 
     def downsampler(m: re.Match) -> str:
         return f"input_blocks.{(int(m[1]) + 1) * (layers + 1)}.0.op"
 
     def up(m: re.Match) -> str:
-        return f"output_blocks.{int(m[1]) * (layers + 1) + int(m[3])}.{_PLACE[m[2]]}"
+        return f"output_blocks.{int(m[1]) * (layers + 1) + int(m[3])}.{_INDEX[m[2]]}"
 
     def upsampler(m: re.Match) -> str:
-        return f"output_blocks.{int(m[1]) * (layers + 1) + layers}.{1 + (int(m[1]) in attended)}.conv"
+        return f"output_blocks.{int(m[1]) * (layers + 1) + layers}.{1 + (int(m[1]) in with_attention)}.conv"
 
     return (
         (r"^down_blocks\.(\d+)\.(resnets|attentions)\.(\d+)", down),
@@ -118,10 +130,10 @@ def _unet_blocks(layers: int, attended: set[int]) -> tuple[Rule, ...]:
     )
 
 
-_PLACE = {"resnets": 0, "attentions": 1}
+_INDEX = {"resnets": 0, "attentions": 1}
 
 
-def _renamed(name: str, rules: tuple[Rule, ...]) -> str:
+def _rename(name: str, rules: tuple[Rule, ...]) -> str:
     for pattern, published in rules:
         name = re.sub(pattern, published, name)
     return name

@@ -1,9 +1,10 @@
-"""Words for an expert from a diffusers folder, by the text encoders that lie in it."""
+"""Encodes prompts for an expert with the text encoders in its diffusers folder."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from typing import Any
 
 from diffusers import DiffusionPipeline
 from torch import Tensor
@@ -15,31 +16,39 @@ from .loaded_expert import on_device_while_used
 
 
 class PipelineTextConditioner:
-    """`encoders`, `tokenizers`: their classes by the names of their folders, loaded with the first prompt; `pipeline` makes
-    the family's pipeline of them, and `encode` a prompt's condition with it.
+    """Encodes text prompts with a diffusers pipeline, whose text encoders are loaded with the first prompt.
 
-    Raises FileNotFoundError where an encoder has no safetensors.
+    encoders, tokenizers: classes by component name (the names of the folder's subfolders).
+    make_pipeline: makes the pipeline from these components, passed by name.
+    encode_prompt: encodes a prompt with the pipeline.
+
+    Raises FileNotFoundError if a text encoder has no safetensors file.
     """
 
     takes_image = False
 
     def __init__(
         self, folder: DiffusersFolder, encoders: Mapping[str, type], tokenizers: Mapping[str, type],
-        pipeline: Callable[..., DiffusionPipeline], encode: Callable[[DiffusionPipeline, str], Condition],
+        make_pipeline: Callable[..., DiffusionPipeline], encode_prompt: Callable[[Any, str], Condition],
     ) -> None:  # fmt: skip
         self.folder, self.encoders, self.tokenizers = folder, encoders, tokenizers
-        self._make, self._encode = pipeline, encode
-        for part in encoders:
-            folder.safetensors(part)
+        self._make_pipeline, self._encode_prompt = make_pipeline, encode_prompt
+        for component in encoders:
+            folder.safetensors_files(component)  # raises an error now instead of with the first prompt
 
     @cached_property
     def pipeline(self) -> DiffusionPipeline:
-        loaded = {part: self.folder.load(part, kind) for part, kind in self.encoders.items()}
-        return self._make(**loaded, **{part: self.folder.read(part, kind) for part, kind in self.tokenizers.items()})
+        """The pipeline with its text encoders, loaded when first used."""
+        encoders = {component: self.folder.load(component, cls) for component, cls in self.encoders.items()}
+        tokenizers = {component: self.folder.load_processor(component, cls) for component, cls in self.tokenizers.items()}
+        return self._make_pipeline(**encoders, **tokenizers)
 
-    def condition(self, words: str, picture: Tensor | None, shape: AVShape) -> Condition:
-        with on_device_while_used([getattr(self.pipeline, part) for part in self.encoders], self.pipeline.unet.device):
-            return self._encode(self.pipeline, words)
+    def condition(self, prompt: str, image: Tensor | None, shape: AVShape) -> Condition:
+        """Return the encoded prompt; the image is not used. The text encoders are on the UNet's device only meanwhile."""
+        encoders = [getattr(self.pipeline, component) for component in self.encoders]
+        with on_device_while_used(encoders, self.pipeline.unet.device):
+            return self._encode_prompt(self.pipeline, prompt)
 
-    def unknown(self, words: str) -> list[str]:
+    def unknown_words(self, prompt: str) -> list[str]:
+        """Return no messages: the tokenizers accept every word."""
         return []

@@ -40,7 +40,7 @@ class ExpertStage:
         else:
             expert = build_audio_expert(config["model"], config["rope_scale"])
             self.data, captions = data.audio, data.audio_captions
-        self.words, self.plain = text.indices(captions), text.indices([JUST_BOUNCING])
+        self.words, self.plain = text.tokenize(captions), text.tokenize([JUST_BOUNCING])
         self.model = nn.ModuleDict({"expert": expert, "text": text})
         if config.get("compile"):
             compile_blocks(expert.transformer, expert.transformer._repeated_blocks)

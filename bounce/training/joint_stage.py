@@ -75,8 +75,8 @@ class JointStage:
             for transformer in (v.transformer, a.transformer):
                 compile_blocks(transformer, transformer._repeated_blocks)
             denoiser.joint_block = torch.compile(denoiser.joint_block)
-        self.video_words = video_text.indices(data.video_captions)
-        self.audio_words = audio_text.indices(data.audio_captions)
+        self.video_words = video_text.tokenize(data.video_captions)
+        self.audio_words = audio_text.tokenize(data.audio_captions)
         self.modes = config.get("modes", MODES)
         if align := config.get("align"):
             self.add_alignment(denoiser, **align)

@@ -48,7 +48,7 @@ class SVDStage(UNetStage):
 
     def compute_losses(self, batch: tuple[Tensor, Noise, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         x0, noise, keep = batch[0].float(), *batch[1:]
-        cond = self.conditioner.to(x0.device).of_latent(x0[:, :, :1], keep).video
+        cond = self.conditioner.to(x0.device).condition_from_latent(x0[:, :, :1], keep).video
         out = self.model["expert"](noise.add_to(x0), noise.time, cond)
         loss = (out - noise.target(x0, "v")).square().mean()
         return loss, {"loss": loss.detach()}
@@ -77,7 +77,7 @@ class AudioLDM2Stage(UNetStage):
         text = WordEncoder(list(VOCABULARY), **config["text"])
         of_levels = config["model"]["cross_attention_dim"]  # TOML has no null
         config["model"]["cross_attention_dim"] = [[width or None for width in level] for level in of_levels]
-        self.words, self.path = text.indices(data.audio_captions), DDPM()
+        self.words, self.path = text.tokenize(data.audio_captions), DDPM()
         self.model = nn.ModuleDict({"expert": build_audioldm2(config["model"], config["prediction"]), "text": text})
 
     def draw_batch(self, step: int) -> tuple[Tensor, Noise, Tensor, Tensor]:

@@ -114,7 +114,7 @@ class RobustBinderStage(BinderStage):
             offset = offset.detach() + far * STEP_SIZE * gradient / rms(gradient)
             offset = offset * (far / rms(offset)).clamp(max=1)
         self.model.requires_grad_(True)
-        return self.codec.render(latent + offset).detach()
+        return self.codec.decode_with_grad(latent + offset).detach()
 
 
 def splice_sounds(waves: Tensor, kinds: Tensor) -> Tensor:

@@ -16,14 +16,14 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...av_models.contract import AVLatent
-from ...av_models.guidance import Branch, Guidance, Step, Text, require_able
+from ...av_models.guidance import Branch, Guidance, Step, PromptKind, check_supported
 from ...av_models.guidance.base import NEGATIVE, POSITIVE
 from ..latents import split_streams
 from .models import native_model, pass_options, separate_weights
 from .noise import LATENT_ERROR
 from .passes import MIN_SIGMA, Pass, collect_passes, convert_streams, find_step, plan_steps, predict_branches
 
-TEXTS: tuple[Text, ...] = ("positive", "negative")  # in ComfyUI's order: patches of other nodes identify a prompt by its index
+TEXTS: tuple[PromptKind, ...] = ("positive", "negative")  # in ComfyUI's order: patches of other nodes identify a prompt by its index
 BAD_MODEL_KEY = "duet_bad_model"
 
 
@@ -58,7 +58,7 @@ class JointGuider(comfy.samplers.CFGGuider):
         self.plan = plan_steps(sigmas.tolist(), self.audio_time, highest)
         if self.plan:
             whole = replace(self.strategy, interval_low=0.0, interval_high=1.0)  # another sampler may run the other steps
-            require_able(whole, self.plan, self.native_models)
+            check_supported(whole, self.plan, self.native_models)
         used = {branch.model for step in self.plan for branch in self.strategy.branches(step)}
         self.model_patcher.set_additional_models(BAD_MODEL_KEY, [self.bad_patcher] if "bad" in used else [])  # loaded together
         try:
@@ -128,7 +128,7 @@ class JointGuider(comfy.samplers.CFGGuider):
         return convert_streams(guided, latent, sigmas, space, "x0")
 
     def run_pass(
-        self, one: Pass, texts: Sequence[Text], x: Tensor, sigma: Tensor, options: dict[str, Any], is_first: bool
+        self, one: Pass, texts: Sequence[PromptKind], x: Tensor, sigma: Tensor, options: dict[str, Any], is_first: bool
     ) -> list[AVLatent]:
         """Returns the clean estimates for each prompt of a pass. ComfyUI runs them in one call if there is enough memory."""
         model, bad = self.native_models[one.model], one.model == "bad"
@@ -137,7 +137,7 @@ class JointGuider(comfy.samplers.CFGGuider):
         made = comfy.samplers.calc_cond_batch(self.bad_patcher.model if bad else self.inner_model, conds, x, sigma, changed)
         return [self.unpack(made[TEXTS.index(text)], 1 / model.audio_scale()) for text in texts]
 
-    def conditioning(self, one: Pass, text: Text) -> list[dict[str, Any]]:
+    def conditioning(self, one: Pass, text: PromptKind) -> list[dict[str, Any]]:
         """Returns the prompt for a pass. Each pass has its own UUIDs, because caches of model outputs use them as keys."""
         conds = self.model_conds.get(one.model, self.conds)[text]
         if one == Pass():
@@ -150,8 +150,8 @@ class JointGuider(comfy.samplers.CFGGuider):
         self, guided: Tensor, found: Mapping, step: Step, x: Tensor, sigma: Tensor, options: dict[str, Any]
     ) -> Tensor:
         """Runs the post-CFG functions that other nodes and samplers have added to the model."""
-        now = self.strategy.at(step)
-        cond, uncond = (found.get(now.coupled(branch), found.get(branch)) for branch in (POSITIVE, NEGATIVE))
+        now = self.strategy.at_step(step)
+        cond, uncond = (found.get(now.apply_coupling(branch), found.get(branch)) for branch in (POSITIVE, NEGATIVE))
         for change in options.get("sampler_post_cfg_function", []):
             guided = change({
                 "denoised": guided, "cond": self.conds["positive"], "uncond": self.conds["negative"], "cond_scale": self.cfg,

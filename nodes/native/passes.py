@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from ...av_models.contract import AVLatent, CouplingKind, Prediction, mixed
-from ...av_models.guidance import Branch, Step, Text
+from ...av_models.guidance import Branch, PromptKind, Step
 from ...av_models.parameterization import convert
 
 MIN_SIGMA = 1e-6  # the smallest σ for which a velocity is defined
@@ -22,9 +22,9 @@ class Pass:
     skip_block: int | None = None
 
 
-def collect_passes(branches: Iterable[Branch]) -> dict[Pass, list[Text]]:
+def collect_passes(branches: Iterable[Branch]) -> dict[Pass, list[PromptKind]]:
     """Returns the passes that `branches` need, in order, and the prompts to run in each."""
-    passes: dict[Pass, list[Text]] = {}
+    passes: dict[Pass, list[PromptKind]] = {}
     for branch in branches:
         for kind in branch.coupling.kinds:
             texts = passes.setdefault(Pass(branch.model, kind, branch.skip_block), [])
@@ -34,7 +34,7 @@ def collect_passes(branches: Iterable[Branch]) -> dict[Pass, list[Text]]:
 
 
 def predict_branches(
-    branches: Sequence[Branch], run: Callable[[Pass, Sequence[Text]], Sequence[AVLatent]]
+    branches: Sequence[Branch], run: Callable[[Pass, Sequence[PromptKind]], Sequence[AVLatent]]
 ) -> dict[Branch, AVLatent]:
     """Returns the prediction of every branch. Directional coupling strengths mix the predictions of two passes.
 

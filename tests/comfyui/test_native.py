@@ -136,7 +136,7 @@ def test_a_worse_model_of_the_same_loader_has_weights_of_its_own(native, kind):
 def test_every_strategy_samples(native, kind, name):
     graph = sampled(kind, {"guidance": guidance(name)}, {"guidance": guidance("none")})
     if (kind, name) == ("h3", "joint_cfg_star"):
-        assert "joint_cfg_star needs coupling removed, which this model cannot do" in native.run(graph).error
+        assert "joint_cfg_star needs coupling removed, which this model does not support" in native.run(graph).error
         return
     video, audio, *spread = told(native, graph)
     assert all(0.1 < each < 10 for each in spread)

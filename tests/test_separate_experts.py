@@ -53,7 +53,7 @@ def test_a_coupling_is_refused_in_one_line():
     with pytest.raises(ValueError) as error:
         sample_with(model, latent, positive, negative, make_guidance("joint_cfg"), steps=2)
     assert str(error.value) == (
-        "guidance joint_cfg needs coupling full, cut, which this model cannot do; choose a guidance that does with removed"
+        "guidance joint_cfg needs coupling full, cut, which this model does not support; choose a guidance that needs only removed"
     )
 
 
