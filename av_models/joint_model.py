@@ -29,7 +29,7 @@ class Conditioner(Protocol):
         """The condition of one clip of `shape`. image: [1, height, width, 3] in 0..1, of the clip's size."""
         ...
 
-    def ignored(self, video_prompt: str, audio_prompt: str) -> list[str]:
+    def ignored_prompts(self, video_prompt: str, audio_prompt: str) -> list[str]:
         """One line for each part of the prompts that has no effect."""
         ...
 

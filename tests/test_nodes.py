@@ -319,8 +319,8 @@ def test_modifiers_follow_each_other():
 @pytest.mark.parametrize(
     "drawn, line",
     [
-        ({"points": []}, "scale_curve: the curve is empty; give it at least one point"),
-        ({"points": [[2, 1]]}, r"scale_curve: the curve's point \(2.0, 1.0\) is not finite or not between 0 and 1 in x; move it"),
+        ({"points": []}, "scale_curve: the curve has no points; add at least one"),
+        ({"points": [[2, 1]]}, r"scale_curve: the curve's point \(2.0, 1.0\) is not finite or its x is outside 0 to 1; move"),
         (0.5, r"scale_curve is 0.5; use points such as \[\[0, 1\], \[1, 0\]\]"),
     ],
 )

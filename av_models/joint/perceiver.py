@@ -7,7 +7,7 @@ attend to each other; in the other rows each attends to itself only.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from diffusers.models.attention_dispatch import dispatch_attention_fn
@@ -119,7 +119,10 @@ class StandardJointAttention(JointAttention):
         return self.leave[0](self.to_out(v)), self.leave[1](self.to_out(a))
 
 
-ATTENTIONS = {"perceiver": PerceiverJointAttention, "standard": StandardJointAttention}
+ATTENTIONS: dict[str, Callable[[tuple[int, int], int, int, int], JointAttention]] = {
+    "perceiver": PerceiverJointAttention,
+    "standard": StandardJointAttention,
+}
 
 
 def _attend(video: QKV, audio: QKV, full: int) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from diffusers import AudioLDM2Pipeline, AudioLDM2ProjectionModel, AudioLDM2UNet2DConditionModel, AutoencoderKL
-from transformers import (  # type: ignore[attr-defined]  # T5TokenizerFast is not in transformers' stubs
+from transformers import (
     ClapModel,
     GPT2LMHeadModel,
     RobertaTokenizerFast,

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import nn
 
-from ..codecs.base import AudioCodec, VideoCodec
 from ..shapes import VideoShape, sync_ratio
 from .loaded_expert import LoadedExpert
 
@@ -65,10 +64,9 @@ def build_jointdit(video: LoadedExpert, audio: LoadedExpert, clip: VideoShape, j
     if experts is None:
         names = " and ".join(type(part.expert).__name__.removesuffix("Expert") for part in (video, audio))
         raise ValueError(f"the experts are {names}; a JointDiT needs Stable Video Diffusion and AudioLDM2")
-    video_codec, audio_codec = cast(VideoCodec, video.codec), cast(AudioCodec, audio.codec)
     svd, audioldm2 = experts
     audio_expert = AudioLDM2Expert(audioldm2.unet, image_width=svd.unet.config.cross_attention_dim)
-    audio_rate = 1 / sync_ratio(video_codec.stride, clip.fps, audio_codec.stride, audio_codec.sample_rate)
+    audio_rate = 1 / sync_ratio(video.codec.stride, clip.fps, audio.codec.stride, audio.codec.sample_rate)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return JointDiT(svd, audio_expert, audio_rate=audio_rate, **joint)

@@ -20,14 +20,14 @@ class LoadedExpert:
 
     stream: "video" or "audio".
     expert: predicts its latents (see `SingleExpert`).
-    codec: encodes and decodes them (see `VideoCodec` and `AudioCodec`).
+    codec: encodes and decodes them; a `VideoCodec` or an `AudioCodec`.
     conditioner: encodes its prompt or image.
     clip: for video, the size of the clips of its training: {"frames", "height", "width", "fps"}.
     """
 
     stream: StreamName
     expert: nn.Module
-    codec: nn.Module
+    codec: Any
     conditioner: StreamConditioner
     clip: dict[str, Any] | None = None
 

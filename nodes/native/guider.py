@@ -16,14 +16,17 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...av_models.contract import AVLatent
-from ...av_models.guidance import Branch, Guidance, Step, PromptKind, check_supported
+from ...av_models.guidance import Branch, Guidance, PromptKind, Step, check_supported
 from ...av_models.guidance.base import NEGATIVE, POSITIVE
 from ..latents import split_streams
 from .models import native_model, pass_options, separate_weights
 from .noise import LATENT_ERROR
 from .passes import MIN_SIGMA, Pass, collect_passes, convert_streams, find_step, plan_steps, predict_branches
 
-TEXTS: tuple[PromptKind, ...] = ("positive", "negative")  # in ComfyUI's order: patches of other nodes identify a prompt by its index
+TEXTS: tuple[PromptKind, ...] = (
+    "positive",
+    "negative",
+)  # in ComfyUI's order: patches of other nodes identify a prompt by its index
 BAD_MODEL_KEY = "duet_bad_model"
 
 
