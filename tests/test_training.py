@@ -516,7 +516,7 @@ def test_the_jointdit_checkpoint_loads_and_generates(folder):
     assert model.trained and model.takes_image and model.name == "Bounce JointDiT"
     assert model.denoiser.paths[0].mean == 1.0 and len(model.denoiser.blocks) == 2
     assert any(bool(after.modulation[1].weight.any()) for block in model.denoiser.blocks for after in block.after_attention)
-    assert model.ignored_prompts("a ball", "") == ["video_prompt: this model goes by the picture; the words are left out"]
+    assert model.ignored_prompts("a ball", "") == ["video_prompt: this model takes an image and ignores text prompts"]
     [clip] = generate(model, [Prompt("", "", torch.rand(40, 50, 3))], make_guidance("joint_cfg"), SamplingSchedule(2), seed=0)
     assert clip[0].shape == (8, SIZE, SIZE, 3) and clip[1].shape == (1, 8000)
 
@@ -706,8 +706,8 @@ def test_attacks_move_audio_away_from_its_video_within_a_limit(folder, tmp_path)
     stage = stage_of("robust_binder", folder, tmp_path)
     torch.manual_seed(0)
     latent, picture = torch.randn(16, small.AUDIO_CHANNELS, 64), F.normalize(torch.randn(16, 8), dim=-1)
-    offsets, render = [], stage.codec.render
-    stage.codec.render = lambda z: offsets.append(z.detach() - latent) or render(z)
+    offsets, render = [], stage.codec.decode_with_grad
+    stage.codec.decode_with_grad = lambda z: offsets.append(z.detach() - latent) or render(z)
     attacked = stage._attack(latent, picture, torch.tensor(0.1))
     assert max(float(offset.square().mean((1, 2)).sqrt().max()) for offset in offsets) <= stage.far * 1.001
     embed = partial(stage.model.embed_audio, sample_rate=16_000)

@@ -167,7 +167,7 @@ class BounceJointDiTStage(JointDiTStage):
 
     def make_condition(self, clean_video: Tensor, keep: Tensor, extra: dict[str, Tensor]) -> AVCondition:
         """Encodes the first latent frame of `clean_video`; rows whose `keep` [B] is 0 get the null condition."""
-        return self.conditioner.to(clean_video.device).of_latent(clean_video[:, :, :1], keep)
+        return self.conditioner.to(clean_video.device).condition_from_latent(clean_video[:, :, :1], keep)
 
     def finish(self, model: nn.Module, run: dict[str, Any]) -> None:
         card = {

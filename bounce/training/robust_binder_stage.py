@@ -70,7 +70,7 @@ class RobustBinderStage(BinderStage):
         latent = torch.cat([self._estimate_clean(latent[:half]), latent[half:]])
         attacked = model.embed_audio(self._attack(latent, video.detach(), temperature.detach()), RATE)
         audio = model.embed_audio(self._add_noise(waves, self.sound_noise), RATE)
-        spliced = self.codec.render(self.codec.encode(splice_sounds(waves, kinds)))
+        spliced = self.codec.decode_with_grad(self.codec.encode(splice_sounds(waves, kinds)))
         negatives = torch.cat([model.embed_audio(overdrive(waves), RATE), model.embed_audio(spliced, RATE)])
         losses = {
             "picture_sound": contrastive_loss(video, audio, temperature, negatives, same),
@@ -108,7 +108,7 @@ class RobustBinderStage(BinderStage):
         self.model.requires_grad_(False)
         for _ in range(self.moves):
             offset.requires_grad_()
-            logits = self.model.embed_audio(self.codec.render(latent + offset), RATE) @ video.T / temperature
+            logits = self.model.embed_audio(self.codec.decode_with_grad(latent + offset), RATE) @ video.T / temperature
             away, other = (F.cross_entropy(logits, target, reduction="none") for target in (own, own.roll(1)))
             (gradient,) = torch.autograd.grad(torch.where(towards[:, 0, 0] < 0.5, -other, away).sum(), offset)
             offset = offset.detach() + far * STEP_SIZE * gradient / rms(gradient)
