@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from .binders.base import Modality, distance
+from .binders.base import Modality, cosine_distance
 from .contract import AVCondition, AVLatent, Condition
 from .guidance import Step
 from .joint_model import JointModel
@@ -131,7 +131,7 @@ class Alignment:
             weight = self.aligner.prompt_weight(a) if b == "text" else self.aligner.other
             other = self.known.get(f"{a}_text") if b == "text" else made.get(b, self.known.get(b))
             if weight and other is not None:
-                total = total + weight * distance(made[a], other)
+                total = total + weight * cosine_distance(made[a], other)
         return total
 
     def _embeddings(self, clean: AVLatent) -> dict[Modality, Tensor]:

@@ -54,7 +54,7 @@ def load_into(module: nn.Module, tensors: Mapping[str, Tensor], path: str | Path
     missing, unexpected = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     if missing or unexpected:
         raise ValueError(
-            f"{path} does not hold a {type(module).__name__}: missing {some(missing)}, unexpected {some(unexpected)}; "
+            f"{path} does not hold a {type(module).__name__}: missing {format_keys(missing)}, unexpected {format_keys(unexpected)}; "
             "give the file that was saved for this architecture"
         )
     for key, value in own.items():
@@ -97,7 +97,7 @@ def _card(path: Path, file) -> dict[str, Any]:
         raise ValueError(f"{path} has a model card that is no JSON ({error}); download or copy it again") from error
 
 
-def some(keys: list[str], most: int = 4) -> str:
+def format_keys(keys: list[str], most: int = 4) -> str:
     if not keys:
         return "none"
     return ", ".join(keys[:most]) + (f" and {len(keys) - most} more" if len(keys) > most else "")

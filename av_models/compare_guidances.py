@@ -29,7 +29,7 @@ class Variant:
     warnings: tuple[str, ...] = ()
 
 
-def compare(
+def compare_guidances(
     names: Sequence[str],
     sample_with: Callable[[int], SampleResult],
     decode: Callable[[AVLatent], tuple[Tensor, Tensor]],
@@ -46,40 +46,40 @@ def compare(
         yield Variant(label, frames, waveform, score, *cost, seconds, result.warnings)
 
 
-def labels(strategies: Sequence[Guidance]) -> list[str]:
+def label_guidances(strategies: Sequence[Guidance]) -> list[str]:
     """Each strategy's name, what it has of its own where it shares that, and a number where that tells nothing apart."""
     found = []
     for strategy in strategies:
         alike = [other for other in strategies if other.name == strategy.name]
-        own = (f" {name} {short(values[alike.index(strategy)])}" for name, values in differences(alike).items())
+        own = (f" {name} {format_setting(values[alike.index(strategy)])}" for name, values in differing_settings(alike).items())
         found.append(strategy.name + "".join(own))
-    return numbered(found)
+    return number_duplicates(found)
 
 
-def numbered(names: Sequence[str]) -> list[str]:
+def number_duplicates(names: Sequence[str]) -> list[str]:
     """Names that are the same, told apart by a number."""
     return [f"{name} ({names[: i + 1].count(name)})" if names.count(name) > 1 else name for i, name in enumerate(names)]
 
 
-def differences(strategies: Sequence[Guidance]) -> dict[str, list]:
+def differing_settings(strategies: Sequence[Guidance]) -> dict[str, list]:
     """The settings in which strategies differ, with each one's value: None where it has no such setting."""
     settings = dict.fromkeys(field.name for strategy in strategies for field in fields(strategy))
     values = {name: [getattr(strategy, name, None) for strategy in strategies] for name in settings}
     return {name: each for name, each in values.items() if any(value != each[0] for value in each[1:])}
 
 
-def difference_lines(strategies: Sequence[Guidance]) -> list[str]:
+def describe_differences(strategies: Sequence[Guidance]) -> list[str]:
     """For people: one line for each setting in which those that have it differ."""
     lines = []
-    for name, values in differences(strategies).items():
+    for name, values in differing_settings(strategies).items():
         own = [value for strategy, value in zip(strategies, values) if hasattr(strategy, name)]
         if any(value != own[0] for value in own[1:]):
-            lines.append(f"{name}: {', '.join(short(value) for value in values)}")
+            lines.append(f"{name}: {', '.join(format_setting(value) for value in values)}")
     alike = "only the strategy differs" if len({strategy.name for strategy in strategies}) > 1 else "nothing differs"
     return lines or [alike]
 
 
-def short(value) -> str:
+def format_setting(value) -> str:
     """A setting's value in few letters."""
     if value is None:
         return "–"

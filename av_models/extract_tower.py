@@ -17,7 +17,7 @@ EXPERTS: dict[StreamName, dict[str, str]] = {
 }
 
 
-def tower(path: str | Path, modality: StreamName) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def extract_tower(path: str | Path, modality: StreamName) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and the card of an expert that is the joint model's tower of `modality`, joint parameters left out.
 
     Of a model in which nothing but that tower was trained, as AVFullDiT's T2V-only counterpart, this is all there is to keep.

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .alignment import MADE, PAIRS, Alignment
-from .binders.base import MIN_SECONDS, SILENCE_RMS, Binder, require
+from .binders.base import MIN_SECONDS, SILENCE_RMS, Binder, require_modalities
 from .joint_model import JointModel
 from .latent_moves import KEEPS, UPDATES, rms
 from .shapes import AVShape
@@ -91,7 +91,7 @@ class Aligner:
             raise ValueError(f"keep is {self.keep!r}; use one of {', '.join(KEEPS)}")
         if not 0 <= self.first < self.last <= 1:
             raise ValueError(f"first is {self.first} and last is {self.last}; use two numbers from 0 to 1, the lower first")
-        require(self.binder, *{modality for pair in PAIRS[self.task] for modality in pair if modality != "text"})
+        require_modalities(self.binder, *{modality for pair in PAIRS[self.task] for modality in pair if modality != "text"})
         for name in map(self._weight_name, MADE[self.task]):
             if getattr(self, name) and "text" not in self.binder.modalities:
                 problem = f"{name} is {getattr(self, name):g}, but {self.binder.name} cannot embed text"

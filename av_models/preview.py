@@ -10,7 +10,7 @@ from PIL import Image
 
 from .contract import AVLatent
 from .joint_model import JointModel
-from .metrics.sheet import spectrogram
+from .metrics.sheet import draw_spectrogram
 
 WIDTH = 320  # pixels, at least
 SHARE = 0.03  # of the time that sampling takes
@@ -18,32 +18,32 @@ FIRST_SECONDS = 2.0  # shorter runs have none
 
 
 @torch.no_grad()
-def preview(model: JointModel, estimate: AVLatent) -> Image.Image:
+def render_preview(model: JointModel, estimate: AVLatent) -> Image.Image:
     """The first clip of `estimate`, clean latents, as far as the codecs can show it."""
     middle = estimate.video.shape[2] // 2
     frame = model.video_codec.decode(estimate.video[:1, :, middle : middle + 1])[0, -1]
     picture = Image.fromarray((frame.float().cpu().clamp(0, 1) * 255).byte().numpy())
     scale = max(1, -(-WIDTH // picture.width))
     picture = picture.resize((scale * picture.width, scale * picture.height), Image.Resampling.NEAREST)
-    sound = spectrogram(model.audio_codec.decode(estimate.audio[:1])[0].float().cpu(), picture.width, picture.width // 4)
+    sound = draw_spectrogram(model.audio_codec.decode(estimate.audio[:1])[0].float().cpu(), picture.width, picture.width // 4)
     both = Image.new("RGB", (picture.width, picture.height + sound.height))
     both.paste(picture)
     both.paste(sound, (0, picture.height))
     return both
 
 
-class Previews:
-    """Previews as often as `SHARE` of the time spent allows; None in between."""
+class Previewer:
+    """Previewer as often as `SHARE` of the time spent allows; None in between."""
 
     def __init__(self, model: JointModel, clock: Callable[[], float] = time.monotonic) -> None:
         self.model, self.clock = model, clock
         self.start, self.spent, self.last = clock(), 0.0, SHARE * FIRST_SECONDS
 
-    def of(self, estimate: AVLatent) -> Image.Image | None:
+    def render_if_due(self, estimate: AVLatent) -> Image.Image | None:
         begun = self.clock()
         if self.spent + self.last > SHARE * (begun - self.start):
             return None
-        picture = preview(self.model, estimate)
+        picture = render_preview(self.model, estimate)
         self.last = self.clock() - begun
         self.spent += self.last
         return picture

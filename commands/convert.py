@@ -21,22 +21,22 @@ def register(commands) -> None:
 
 def convert(args: argparse.Namespace) -> int:
     from ..av_models.checkpoint import save_checkpoint
-    from ..av_models.extract_tower import tower
+    from ..av_models.extract_tower import extract_tower
 
     source = find_file(args.source)
     if args.kind == "imagebind":
         tensors, card = _imagebind(source)
     else:
-        tensors, card = tower(source, args.kind.removesuffix("_expert"))
+        tensors, card = extract_tower(source, args.kind.removesuffix("_expert"))
     save_checkpoint(args.target, tensors, card)
     print(f"{args.target}\n{card.get('licence', 'no licence is named')}")
     return 0
 
 
 def _imagebind(source: Path) -> tuple[dict, dict]:
-    from ..av_models.binders.imagebind import LICENCE, converted
+    from ..av_models.binders.imagebind import LICENCE, select_used_tensors
 
-    tensors = converted(_published(source))
+    tensors = select_used_tensors(_published(source))
     if not tensors:
         raise ValueError(f"{source} holds nothing of ImageBind's; give imagebind_huge.pth")
     return tensors, {"kind": "binder", "architecture": "ImageBind", "licence": LICENCE}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..av_models.media.settings import valid_fps
+from ..av_models.media.settings import validate_fps
 from ..bounce.shipped import BINDERS
 from . import model_cache
 from .host import MODELS, io, model_files
@@ -66,7 +66,7 @@ class DuetAligner(io.ComfyNode):
         )
         reference = Reference(
             video=None if images is None else images[None],
-            fps=float(valid_fps(fps)),
+            fps=float(validate_fps(fps)),
             image=None if images is None else images[:1],
             audio=audio and audio["waveform"],
             sample_rate=audio["sample_rate"] if audio else 0,

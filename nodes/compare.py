@@ -64,8 +64,8 @@ class DuetCompare(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, prompts, latent, guidances: dict, **settings) -> io.NodeOutput:
-        from ..av_models.compare_guidances import compare, difference_lines
-        from ..av_models.metrics.grid import draw_table, table
+        from ..av_models.compare_guidances import compare_guidances, describe_differences
+        from ..av_models.metrics.grid import draw_table, format_table
 
         settings, guidances, shape = Settings(**settings), list(guidances.values()), clip_shape(latent, model)
         if unpack_latent(latent).rows != 1:
@@ -80,10 +80,10 @@ class DuetCompare(io.ComfyNode):
 
             return sample_latent(model, prompts, latent, guidances[index], settings, cls.hidden.unique_id, progress)
 
-        variants = list(compare(_labels(guidances), sample_with, lambda made: model.decode(made, shape), shape))
+        variants = list(compare_guidances(_labels(guidances), sample_with, lambda made: model.decode(made, shape), shape))
         rows = [_row(variant) for variant in variants]
-        notes = [*difference_lines([each.strategy for each in guidances]), *notes_on(model), *_warnings(variants)]
-        lines = "\n".join([table(HEAD, rows), *notes])
+        notes = [*describe_differences([each.strategy for each in guidances]), *notes_on(model), *_warnings(variants)]
+        lines = "\n".join([format_table(HEAD, rows), *notes])
         facts = {"cells": [_facts(variant) for variant in variants], "warnings": _warnings(variants)}
         facts["forwards_per_step"] = sum(variant.forwards_per_step for variant in variants)
         made = Comparison(variants, shape.video.fps, shape.audio.sample_rate)
@@ -124,24 +124,26 @@ class DuetShowComparison(io.ComfyNode):
     def execute(cls, comparison: Comparison, sound: dict) -> io.NodeOutput:
         import torch
 
-        from ..av_models.metrics.grid import grid, match_loudness
+        from ..av_models.metrics.grid import draw_grid, match_loudness
 
         variants, rate = comparison.variants, comparison.sample_rate
         if sound.get("cell", 1) > len(variants):
             raise ValueError(f"sound.cell is {sound['cell']}; use a number from 1 to {len(variants)}")
         heard = [sound["cell"] - 1] if sound["sound"] == ONE_CELL else list(range(len(variants)))
         waves = match_loudness([variant.waveform for variant in variants], rate)
-        images = grid([variant.frames for variant in variants], [variant.label for variant in variants], heard)
+        images = draw_grid([variant.frames for variant in variants], [variant.label for variant in variants], heard)
         wave = torch.cat([waves[cell] for cell in heard], -1)
         return io.NodeOutput(images, {"waveform": wave[None], "sample_rate": rate}, float(comparison.fps))
 
 
 def _labels(guidances: list[GuidedBy]) -> list[str]:
     """Returns a label for each cell, with the name of the bad model if there is one."""
-    from ..av_models.compare_guidances import labels, numbered
+    from ..av_models.compare_guidances import label_guidances, number_duplicates
 
-    plain = labels([each.strategy for each in guidances])
-    return numbered([f"{label} from {each.bad_model.name}" if each.bad_model else label for label, each in zip(plain, guidances)])
+    plain = label_guidances([each.strategy for each in guidances])
+    return number_duplicates(
+        [f"{label} from {each.bad_model.name}" if each.bad_model else label for label, each in zip(plain, guidances)]
+    )
 
 
 def _warnings(variants) -> list[str]:

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from ..av_models.media.settings import valid_fps
-from ..av_models.media.sound import check_audio
+from ..av_models.media.audio import check_audio
+from ..av_models.media.settings import validate_fps
 from .host import io, on_device
 from .latents import STORAGE_DEVICE, latent_dict
 from .reports import report
@@ -59,14 +59,14 @@ class DuetEncode(io.ComfyNode):
     @classmethod
     def execute(cls, model, fps: float, seconds: float, keep: dict, images=None, audio=None) -> io.NodeOutput:
         from ..av_models.clip_latent import encode_clip, known_where  # imports diffusers: only when the node runs
-        from ..av_models.media.fit import fit_frames, fit_sound
+        from ..av_models.media.fit import fit_frames, fit_waveform
 
         if images is None and audio is None:
             raise ValueError("neither images nor audio is connected; connect one of them, or use Empty Picture + Sound")
         sound = None if audio is None else _single_sound(audio)
         shape = model.shape(seconds=seconds or _input_seconds(images, fps, sound, model))
         frames = None if images is None else fit_frames(images, fps, shape.video)
-        waveform = None if sound is None else fit_sound(*sound, shape.audio)
+        waveform = None if sound is None else fit_waveform(*sound, shape.audio)
         if keep["keep"] == FIRST and images is None:
             raise ValueError(f"keep is {FIRST!r} and no images are connected; connect an image, or set keep to {WHOLE!r}")
         ends = _input_ends(images, fps, sound, shape.video)
@@ -102,14 +102,14 @@ def _single_sound(audio: dict) -> tuple:
 
 def _input_seconds(images, fps: float, sound, model) -> float:
     if images is not None and len(images) > 1:
-        frames = math.ceil(len(images) / valid_fps(fps) * model.clip.fps)  # rounded up, so that no image is cut off
+        frames = math.ceil(len(images) / validate_fps(fps) * model.clip.fps)  # rounded up, so that no image is cut off
         return float(frames / model.clip.fps)
     return model.clip.seconds if sound is None else sound[0].shape[-1] / sound[1]
 
 
 def _input_ends(images, fps: float, sound, clip) -> tuple[float, float]:
     """Returns the times in seconds at which images and sound end; infinity if that is within the clip's last frame or later."""
-    video_end = 0.0 if images is None else len(images) / float(valid_fps(fps))
+    video_end = 0.0 if images is None else len(images) / float(validate_fps(fps))
     audio_end = 0.0 if sound is None else sound[0].shape[-1] / sound[1]
     return tuple(math.inf if end > clip.seconds - 1 / float(clip.fps) else end for end in (video_end, audio_end))
 

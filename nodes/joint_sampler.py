@@ -59,12 +59,12 @@ class DuetJointSampler(io.ComfyNode):
 
 def _progress(model):
     """Returns a callback that reports each step, with previews if they are turned on."""
-    from ..av_models.preview import Previews
+    from ..av_models.preview import Previewer
 
-    previews = Previews(model) if wants_previews() else None
+    previews = Previewer(model) if wants_previews() else None
 
     def report_step(step: int, steps: int, x0: AVLatent) -> None:
-        report_progress(step, steps, previews and previews.of(x0))
+        report_progress(step, steps, previews and previews.render_if_due(x0))
 
     return report_step
 

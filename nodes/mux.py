@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ..av_models.media import CONTAINERS, POLICIES, MuxReport, MuxSettings, target_path, write_video
-from ..av_models.media.settings import valid_fps
+from ..av_models.media.settings import validate_fps
 from .host import InputImpl, Types, check_interrupt, io, keeps_workflow, output_folder, report_progress, ui
 from .reports import report
 from .sockets import CATEGORY
@@ -88,7 +88,7 @@ class DuetMux(io.ComfyNode):
             )
         lines = [each.summary() for each in written]
         frames, sound = clips[0]
-        video = InputImpl.VideoFromComponents(Types.VideoComponents(images=frames, audio=sound, frame_rate=valid_fps(fps)))
+        video = InputImpl.VideoFromComponents(Types.VideoComponents(images=frames, audio=sound, frame_rate=validate_fps(fps)))
         shown = ui.PreviewVideo([saved_result(each.path, root) for each in written]).as_dict()
         return io.NodeOutput(video, "\n".join(lines), ui=shown | report(*lines, files=[_facts(each) for each in written]))
 

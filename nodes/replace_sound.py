@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..av_models.media import target_path
-from ..av_models.media.replace_sound import container_for, replace_sound
+from ..av_models.media.replace_sound import choose_container, replace_sound
 from .host import InputImpl, check_interrupt, io, output_folder, report_progress, ui
 from .mux import saved_result, workflow_metadata
 from .reports import report
@@ -43,7 +43,7 @@ class DuetReplaceSound(io.ComfyNode):
     def execute(cls, video, audio, filename_prefix: str, audio_kbps: int) -> io.NodeOutput:
         source = _whole_file(video)
         root = output_folder()
-        path = target_path(root, filename_prefix, container_for(source))
+        path = target_path(root, filename_prefix, choose_container(source))
         if len(audio["waveform"]) != 1:
             raise ValueError(f"audio is a batch of {len(audio['waveform'])}; use one sound")
         metadata, waveform = workflow_metadata(cls.hidden), audio["waveform"][0]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..av_models.binders.ensemble import parts_of
+from ..av_models.binders.ensemble import list_binders
 from ..av_models.contract import AVCondition, AVLatent
 from ..av_models.shapes import AVShape
 from .host import check_interrupt, io, on_device, report_text
@@ -106,7 +106,7 @@ def sample_latent(
     strategy = model.supported(guidance.strategy, bad)
     if bad is not None:
         clip_shape(latent, bad, "bad_model: latent")
-    binders = parts_of(aligned.aligner.binder) if aligned else []
+    binders = list_binders(aligned.aligner.binder) if aligned else []
     on_device(model, *([] if bad is None else [bad]), *binders)
     alignment = aligned and _begin_alignment(aligned, model, shape, prompts, streams.to(model.device), known)
     cost = sampling_cost(strategy, settings.schedule, batch_branches=settings.batch_branches, alignment=alignment)

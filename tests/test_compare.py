@@ -3,11 +3,11 @@ import math
 import pytest
 import torch
 
-from duet_av.av_models.compare_guidances import difference_lines, differences, labels, short
+from duet_av.av_models.compare_guidances import describe_differences, differing_settings, format_setting, label_guidances
 from duet_av.av_models.contract import AVLatent
 from duet_av.av_models.guidance import Curve, make_guidance
-from duet_av.av_models.metrics.grid import GAP, NARROWEST, STRIP, draw_table, grid, match_loudness, table
-from duet_av.av_models.metrics.loudness import loudness
+from duet_av.av_models.metrics.grid import GAP, NARROWEST, STRIP, draw_grid, draw_table, format_table, match_loudness
+from duet_av.av_models.metrics.loudness import measure_loudness
 from duet_av.nodes.compare import DuetCompare, DuetShowComparison
 from duet_av.nodes.joint_sampler import DuetJointSampler
 from duet_av.nodes.sockets import GuidedBy
@@ -82,11 +82,11 @@ def test_the_table_says_what_each_cell_cost_and_what_differs():
 def test_two_of_one_strategy_are_told_apart_by_what_differs():
     curve = Curve(((0.0, 1.0), (1.0, 0.0)))
     pair = make_guidance("cfg", video_scale=2.0), make_guidance("cfg", video_scale=2.0, scale_curve=curve)
-    assert labels(pair) == ["cfg scale_curve –", "cfg scale_curve 0:1 1:0"]
-    assert difference_lines([pair[0], make_guidance("joint_cfg")]) == ["video_scale: 2, 2.5"]
-    assert difference_lines([pair[0], make_guidance("none")]) == ["only the strategy differs"]
-    assert differences(pair) == {"scale_curve": [None, curve]} and short(2.5) == "2.5"
-    assert labels([pair[0], pair[0]]) == ["cfg (1)", "cfg (2)"]
+    assert label_guidances(pair) == ["cfg scale_curve –", "cfg scale_curve 0:1 1:0"]
+    assert describe_differences([pair[0], make_guidance("joint_cfg")]) == ["video_scale: 2, 2.5"]
+    assert describe_differences([pair[0], make_guidance("none")]) == ["only the strategy differs"]
+    assert differing_settings(pair) == {"scale_curve": [None, curve]} and format_setting(2.5) == "2.5"
+    assert label_guidances([pair[0], pair[0]]) == ["cfg (1)", "cfg (2)"]
 
 
 def test_progress_goes_once_from_begin_to_end():
@@ -101,7 +101,7 @@ def test_progress_goes_once_from_begin_to_end():
 
 @pytest.mark.parametrize("clips, columns, rows", [(1, 1, 1), (2, 2, 1), (4, 2, 2), (5, 3, 2), (9, 3, 3)])
 def test_a_grid_has_room_for_all_and_even_sides(clips, columns, rows):
-    sheet = grid([torch.rand(2, 15, 257, 3) for _ in range(clips)], ["a"] * clips)
+    sheet = draw_grid([torch.rand(2, 15, 257, 3) for _ in range(clips)], ["a"] * clips)
     height, width = rows * (15 + STRIP + GAP) - GAP, columns * (257 + GAP) - GAP
     assert sheet.shape == (2, height + height % 2, width + width % 2, 3) and 0 <= float(sheet.min()) and float(sheet.max()) <= 1
 
@@ -112,7 +112,7 @@ def test_sounds_are_brought_to_one_loudness_and_none_clips():
     spiky = 0.1 * noise
     spiky[0, 100] = 0.9
     matched = match_loudness([0.3 * noise.clamp(-3, 3), spiky, torch.zeros(1, RATE)], RATE)
-    levels = [loudness(wave, RATE) for wave in matched]
+    levels = [measure_loudness(wave, RATE) for wave in matched]
     assert levels[0] == pytest.approx(levels[1], abs=0.05) and levels[2] == -math.inf
     assert max(float(wave.abs().max()) for wave in matched) <= 1 + 1e-6
 
@@ -124,7 +124,7 @@ def test_silence_alone_stays_as_it_is():
 
 def test_a_table_is_aligned():
     head, rows = ("name", "f1"), [("cfg", "0.50"), ("joint_cfg", "0.9")]
-    assert table(head, rows).split("\n") == ["name         f1", "cfg        0.50", "joint_cfg   0.9"]
+    assert format_table(head, rows).split("\n") == ["name         f1", "cfg        0.50", "joint_cfg   0.9"]
     assert draw_table(head, rows, ["note"]).shape[2] == 3
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from duet_av.av_models.clip_latent import known_frames, known_samples
-from duet_av.av_models.media.fit import fit_frames, fit_sound
+from duet_av.av_models.media.fit import fit_frames, fit_waveform
 from duet_av.av_models.shapes import AudioShape, AudioStride, VideoShape, VideoStride
 from duet_av.nodes.decode import DuetDecode
 from duet_av.nodes.empty_latent import DuetEmptyLatent
@@ -112,7 +112,7 @@ def test_pictures_of_any_size_cover_the_clip(channels, height, width):
 
 @pytest.mark.parametrize(("channels", "rate"), [(1, 16_000), (2, 48_000), (2, 8_000)])
 def test_sounds_of_any_rate_are_mixed_and_resampled(channels, rate):
-    sound = fit_sound(torch.ones(channels, rate) * 0.5, rate, AudioShape(20_000, 16_000))
+    sound = fit_waveform(torch.ones(channels, rate) * 0.5, rate, AudioShape(20_000, 16_000))
     assert sound.shape == (1, 20_000)
     assert sound[0, 4000:12_000].sub(0.5).abs().max() < 0.01 and sound[0, 16_500:].eq(0).all()
 

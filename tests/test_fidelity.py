@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from duet_av.av_models.metrics.frechet import frechet
+from duet_av.av_models.metrics.frechet import frechet_distance
 from duet_av.bounce.measure.fidelity import fidelity
 from duet_av.bounce.world.render import render
 from duet_av.bounce.world.world import FRAMES, simulate
@@ -36,10 +36,10 @@ def test_frechet_distance_of_normal_distributions():
     rng = np.random.default_rng(0)
     a = rng.normal(0, 1, (40_000, 3)) * [1, 2, 3]
     b = rng.normal(0, 1, (40_000, 3)) * [2, 2, 1] + [1, 0, 0]
-    assert frechet(a, b) == pytest.approx(1 + (1 - 2) ** 2 + 0 + (3 - 1) ** 2, rel=0.03)
-    assert frechet(a, a) == pytest.approx(0, abs=1e-9)
+    assert frechet_distance(a, b) == pytest.approx(1 + (1 - 2) ** 2 + 0 + (3 - 1) ** 2, rel=0.03)
+    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
 
 
 def test_frechet_distance_needs_more_rows_than_columns():
     with pytest.raises(ValueError, match="features are 3×5; give more rows than columns"):
-        frechet(np.zeros((3, 5)), np.zeros((9, 5)))
+        frechet_distance(np.zeros((3, 5)), np.zeros((9, 5)))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from duet_av.av_models.binders.base import distance, require
+from duet_av.av_models.binders.base import cosine_distance, require_modalities
 from duet_av.av_models.binders.imagebind import ImageBind, load_imagebind
 from duet_av.av_models.binders.imagebind_features import MEAN, STD, audio_features, clip_times, video_features
 from duet_av.av_models.checkpoint import load_checkpoint
@@ -68,12 +68,12 @@ def test_a_picture_is_a_video_that_stands_still(clip, binder):
     square = clip[0][:, :, :, :80]
     still = square[:, :1].expand(-1, 32, -1, -1, -1)
     # scaled up, bicubic and bilinear differ a little
-    assert distance(binder.embed_image(square[:, 0]), binder.embed_video(still, FPS)) < 0.02
+    assert cosine_distance(binder.embed_image(square[:, 0]), binder.embed_video(still, FPS)) < 0.02
 
 
 def test_gradients_reach_picture_and_sound(clip, binder):
     frames, wave = (part.clone().requires_grad_() for part in clip)
-    distance(binder.embed_video(frames, FPS), binder.embed_audio(wave, RATE)).sum().backward()
+    cosine_distance(binder.embed_video(frames, FPS), binder.embed_audio(wave, RATE)).sum().backward()
     assert frames.grad.abs().sum() > 0 and wave.grad.abs().sum() > 0
     assert frames.grad.isfinite().all() and wave.grad.isfinite().all()
 
@@ -102,7 +102,7 @@ def test_a_clip_is_shown_by_the_frames_that_the_reference_takes(count, fps, show
 def test_without_a_tokenizer_there_is_no_text():
     binder = ImageBind(out=8, vision=(16, 1, 2), text=(16, 1, 2), audio=(16, 1, 2))
     with pytest.raises(ValueError, match="ImageBind embeds no text; it embeds audio, image, video: choose another task or binder"):
-        require(binder, "video", "text")
+        require_modalities(binder, "video", "text")
 
 
 PUBLISHED = {

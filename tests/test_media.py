@@ -280,7 +280,7 @@ def test_a_folder_that_cannot_be(tmp_path):
 
 
 def test_a_file_cut_short_is_not_taken_for_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr("duet_av.av_models.media.write._File.add_picture", lambda self, rgb, index: None)
+    monkeypatch.setattr("duet_av.av_models.media.write._VideoWriter.add_picture", lambda self, rgb, index: None)
     with pytest.raises(OSError, match="a.mkv came out with 0 of 12 frames"):
         write(tmp_path / "a.mkv", settings=MuxSettings("mkv"))
     assert names(tmp_path) == []

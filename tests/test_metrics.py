@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from duet_av.av_models.metrics import intervals, matching
-from duet_av.av_models.metrics.onsets import onsets
+from duet_av.av_models.metrics.onsets import detect_onsets
 from duet_av.bounce.binder import load_bounce_bind
 from duet_av.bounce.detect import quality
 from duet_av.bounce.detect.attributes import observe
@@ -88,28 +88,28 @@ class TestOnsets:
         assert _against_truth(worlds, [o.onsets for o in observed]) >= 0.97
 
     def test_silence_has_none(self):
-        assert len(onsets(np.zeros((1, 16_000)), 16_000)) == 0
-        assert len(onsets(np.zeros((1, 3)), 16_000)) == 0
-        assert len(onsets(np.zeros((2, 0)), 16_000)) == 0
+        assert len(detect_onsets(np.zeros((1, 16_000)), 16_000)) == 0
+        assert len(detect_onsets(np.zeros((1, 3)), 16_000)) == 0
+        assert len(detect_onsets(np.zeros((2, 0)), 16_000)) == 0
 
     @pytest.mark.parametrize("rate", [8_000, 16_000, 44_100, 48_000])
     def test_any_rate_and_over_a_tail_of_the_same_pitch(self, rate):
         times = [0.0, 0.3, 0.47, 1.2]
-        found = onsets(_struck(1.6, times, rate), rate)
+        found = detect_onsets(_struck(1.6, times, rate), rate)
         np.testing.assert_allclose(found, times, atol=0.012)
 
     def test_stereo_and_level_do_not_matter(self):
         wave = _struck(1.0, [0.2, 0.6], 16_000)
         for same in (np.concatenate([wave, 0.2 * wave]), 0.05 * wave, torch.from_numpy(wave)):
-            np.testing.assert_allclose(onsets(same, 16_000), [0.2, 0.6], atol=0.012)
+            np.testing.assert_allclose(detect_onsets(same, 16_000), [0.2, 0.6], atol=0.012)
 
     def test_a_steady_tone_has_one(self):
         tone = np.sin(2 * np.pi * 440 * np.arange(32_000) / 16_000)
-        assert len(onsets(tone, 16_000)) <= 1
+        assert len(detect_onsets(tone, 16_000)) <= 1
 
     def test_other_shapes_are_refused(self):
         with pytest.raises(ValueError, match="waveform"):
-            onsets(np.zeros((1, 2, 100)), 16_000)
+            detect_onsets(np.zeros((1, 2, 100)), 16_000)
 
 
 class TestContacts:

@@ -3,7 +3,7 @@ import torch
 from PIL import Image
 
 from duet_av.av_models.contract import AVLatent
-from duet_av.av_models.preview import FIRST_SECONDS, SHARE, WIDTH, Previews, preview
+from duet_av.av_models.preview import FIRST_SECONDS, SHARE, WIDTH, Previewer, render_preview
 from duet_av.nodes.stand_in import Session, session
 from duet_av.tests.test_nodes import latent_of, sampled
 from duet_av.tests.tiny import tiny_model
@@ -17,7 +17,7 @@ def estimate(model) -> AVLatent:
 def test_a_preview_is_the_middle_frame_over_the_spectrogram():
     model = tiny_model()
     latent = estimate(model)
-    picture = preview(model, latent)
+    picture = render_preview(model, latent)
     middle = latent.video.shape[2] // 2
     frame = model.video_codec.decode(latent.video[:, :, middle : middle + 1])[0, -1]
     assert picture.width == WIDTH and picture.height == WIDTH + WIDTH // 4
@@ -45,11 +45,11 @@ def test_previews_take_no_more_than_their_share(monkeypatch):
         drawn.append(clock.now)
         return "picture"
 
-    monkeypatch.setattr("duet_av.av_models.preview.preview", draw)
-    previews = Previews(model, clock)
+    monkeypatch.setattr("duet_av.av_models.preview.render_preview", draw)
+    previews = Previewer(model, clock)
     for _ in range(600):
         clock.now += 0.1
-        previews.of(None)
+        previews.render_if_due(None)
     assert drawn[0] >= FIRST_SECONDS and len(drawn) > 10
     assert 0.05 * len(drawn) <= SHARE * clock.now * 1.05
 
@@ -63,5 +63,5 @@ def test_the_sampler_shows_previews_only_where_they_are_wanted(monkeypatch):
         assert shown and all(isinstance(each, Image.Image) for each in shown)
     finally:
         session.reset(token)
-    monkeypatch.setattr("duet_av.av_models.preview.preview", None)
+    monkeypatch.setattr("duet_av.av_models.preview.render_preview", None)
     sampled(model, latent_of(model))

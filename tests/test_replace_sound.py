@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from duet_av.av_models.media import MuxSettings, read_metadata, read_video, write_video
-from duet_av.av_models.media.replace_sound import container_for, replace_sound
-from duet_av.av_models.media.sound import audio_frame
+from duet_av.av_models.media.audio import audio_frame
+from duet_av.av_models.media.replace_sound import choose_container, replace_sound
 from duet_av.nodes.replace_sound import DuetReplaceSound
 from duet_av.nodes.stand_in import Folders, Session, session
 from duet_av.nodes.stand_in.video import VideoComponents, VideoFromComponents, VideoFromFile
@@ -75,7 +75,7 @@ def test_an_interrupt_leaves_nothing_and_progress_counts_pictures(tmp_path):
 
 @pytest.mark.parametrize("name, kind", [("a.MOV", "mp4"), ("a.webm", "webm"), ("a.avi", "mkv"), ("a", "mkv")])
 def test_the_container_can_hold_the_pictures_and_the_sound(name, kind):
-    assert container_for(name) == kind
+    assert choose_container(name) == kind
 
 
 def test_what_is_no_video_is_one_line(tmp_path):

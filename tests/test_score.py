@@ -11,12 +11,12 @@ import torch
 from duet_av import commands
 from duet_av.av_models.media import open_video, read_video, write_video
 from duet_av.av_models.metrics import matching
-from duet_av.av_models.metrics.loudness import loudness
-from duet_av.av_models.metrics.motion_events import MotionMeter, seen_events
-from duet_av.av_models.metrics.offset import global_lag
+from duet_av.av_models.metrics.loudness import measure_loudness
+from duet_av.av_models.metrics.motion_events import MotionMeter, find_motion_events
+from duet_av.av_models.metrics.offset import estimate_lag
 from duet_av.av_models.metrics.score import score_clip, score_file
-from duet_av.av_models.metrics.sound_events import heard_events
-from duet_av.av_models.metrics.sync import compare
+from duet_av.av_models.metrics.sound_events import find_sound_events
+from duet_av.av_models.metrics.sync import measure_sync
 from duet_av.av_models.metrics.timeline import MET, MISSED, draw_timeline
 from duet_av.nodes.host import InputImpl, Types
 from duet_av.nodes.sync_report import DuetSyncReport
@@ -72,7 +72,7 @@ def seen_in(frames, fps):
     meter = MotionMeter(Fraction(fps))
     for frame in frames:
         meter.add(frame)
-    return seen_events(meter.finish())
+    return find_motion_events(meter.finish())
 
 
 class TestSeen:
@@ -115,19 +115,19 @@ class TestSeen:
         meter = MotionMeter(Fraction(24))
         for time in shown:
             meter.add(torch.full((8, 8, 3), 0.2 if time < 5 - 1e-6 else 0.7), float(time))
-        np.testing.assert_allclose(seen_events(meter.finish()), [5.0], atol=0.01)
+        np.testing.assert_allclose(find_motion_events(meter.finish()), [5.0], atol=0.01)
 
 
 class TestHeard:
     @pytest.mark.parametrize("rate", [8_000, 44_100, 48_000])
     def test_clicks_at_any_rate_also_in_noise(self, rate):
         for noise in (0.0, 0.01):
-            heard = heard_events(clicks(TIMES, rate, noise=noise)[0].numpy(), rate)
+            heard = find_sound_events(clicks(TIMES, rate, noise=noise)[0].numpy(), rate)
             np.testing.assert_allclose(heard[heard > 0.1], TIMES, atol=0.012)
 
     def test_pieces_join_without_a_seam(self):
         times = np.array([0.5, 19.7, 19.99, 20.2, 39.98, 41.0])
-        np.testing.assert_allclose(heard_events(clicks(times, 8_000, 42)[0].numpy(), 8_000), times, atol=0.012)
+        np.testing.assert_allclose(find_sound_events(clicks(times, 8_000, 42)[0].numpy(), 8_000), times, atol=0.012)
 
 
 class TestSync:
@@ -155,13 +155,13 @@ class TestSync:
 
     def test_unrelated_events_get_no_advice(self):
         rng = np.random.default_rng(0)
-        sure = sum(global_lag(*np.sort(rng.uniform(0, 10, (2, 12))), 0.04) is not None for _ in range(200))
+        sure = sum(estimate_lag(*np.sort(rng.uniform(0, 10, (2, 12))), 0.04) is not None for _ in range(200))
         assert sure <= 4
 
     def test_regular_events_get_no_advice(self):
         beats = np.arange(0.5, 10, 0.5)
-        assert global_lag(beats, beats + 0.12, 0.04) is None
-        assert global_lag(beats, beats[:0], 0.04) is None
+        assert estimate_lag(beats, beats + 0.12, 0.04) is None
+        assert estimate_lag(beats, beats[:0], 0.04) is None
 
     def test_misses_on_both_sides(self):
         seen, heard = on_frames(TIMES, 25)[:6], TIMES[2:]
@@ -179,8 +179,8 @@ class TestSync:
         """Where a few of the shifts leave everything in place, as chance itself does now and then."""
         rng = np.random.default_rng(0)
         batch_generator = [np.sort(rng.uniform(1 / 16, seconds, events)) for _ in range(300)]
-        turned = np.mean([compare(times, times, 16, seconds).chance for times in batch_generator])
-        unrelated = np.mean([compare(a, b, 16, seconds).f1 for a, b in zip(batch_generator, batch_generator[1:])])
+        turned = np.mean([measure_sync(times, times, 16, seconds).chance for times in batch_generator])
+        unrelated = np.mean([measure_sync(a, b, 16, seconds).f1 for a, b in zip(batch_generator, batch_generator[1:])])
         assert turned == pytest.approx(unrelated, abs=0.04)
 
     def test_long_lists_are_matched_as_short_ones_are(self):
@@ -198,30 +198,30 @@ class TestHealth:
             tone = np.sin(2 * np.pi * 1000 * np.arange(4 * rate) / rate)
             for level in (-23.0, -33.0):
                 stereo = np.stack([tone, tone]) * 10 ** (level / 20)
-                assert loudness(stereo, rate) == pytest.approx(level, abs=0.1)
-                assert loudness(stereo[:1], rate) == pytest.approx(level - 3.01, abs=0.1)
+                assert measure_loudness(stereo, rate) == pytest.approx(level, abs=0.1)
+                assert measure_loudness(stereo[:1], rate) == pytest.approx(level - 3.01, abs=0.1)
 
     def test_surrounds_count_more_and_low_frequency_effects_not_at_all(self):
         """EBU Tech 3341, 6: a tone at −28 dBFS left and right, −24 in the centre and −30 in the surrounds is −23.0 LUFS."""
         levels = np.array([-28.0, -28.0, -24.0, -30.0, -30.0])[:, None]
         five = 10 ** (levels / 20) * np.sin(2 * np.pi * 1000 * np.arange(20 * 8_000) / 8_000)
-        assert loudness(five, 8_000) == pytest.approx(-23.0, abs=0.1)
-        assert loudness(np.insert(five, 3, five[2], axis=0), 8_000) == loudness(five, 8_000)
+        assert measure_loudness(five, 8_000) == pytest.approx(-23.0, abs=0.1)
+        assert measure_loudness(np.insert(five, 3, five[2], axis=0), 8_000) == measure_loudness(five, 8_000)
 
     def test_quiet_passages_are_gated(self):
         """EBU Tech 3341, 3: the tone at −36, −23 and −36 dBFS for 10, 60 and 10 s is −23.0 LUFS."""
         levels = np.repeat([-36.0, -23.0, -36.0], [80_000, 480_000, 80_000])
         tone = 10 ** (levels / 20) * np.sin(2 * np.pi * 1000 * np.arange(len(levels)) / 8_000)
-        assert loudness(np.stack([tone, tone]), 8_000) == pytest.approx(-23.0, abs=0.1)
+        assert measure_loudness(np.stack([tone, tone]), 8_000) == pytest.approx(-23.0, abs=0.1)
 
     def test_long_sound_is_measured_in_pieces(self):
         noise = 0.1 * np.random.default_rng(0).standard_normal((1, 70 * 4_000)).astype(np.float32)
-        assert loudness(noise, 4_000) == pytest.approx(loudness(noise[:, : 20 * 4_000], 4_000), abs=0.1)
+        assert measure_loudness(noise, 4_000) == pytest.approx(measure_loudness(noise[:, : 20 * 4_000], 4_000), abs=0.1)
 
     def test_short_and_silent_sound(self):
         tone = 0.1 * np.sin(2 * np.pi * 1000 * np.arange(4_800) / 48_000)[None]
-        assert loudness(tone, 48_000) == pytest.approx(-23.0, abs=0.5)
-        assert loudness(0 * tone, 48_000) == -math.inf and loudness(np.zeros((1, 480_000)), 48_000) == -math.inf
+        assert measure_loudness(tone, 48_000) == pytest.approx(-23.0, abs=0.5)
+        assert measure_loudness(0 * tone, 48_000) == -math.inf and measure_loudness(np.zeros((1, 480_000)), 48_000) == -math.inf
 
     def score(self, wave, rate=16_000):
         return score_clip(jumps(TIMES, 5), 5, torch.as_tensor(wave).float(), rate)
@@ -354,9 +354,9 @@ class TestFile:
     def test_reading_by_picture_is_reading_whole(self, file):
         clip = read_video(file)
         with open_video(file) as opened:
-            for index, (picture, seconds) in enumerate(opened.pictures()):
+            for index, (picture, seconds) in enumerate(opened.read_frames()):
                 assert torch.equal(picture, clip.frames[index]) and seconds == pytest.approx(index / 16)
-            assert torch.equal(opened.sound()[0], clip.audio) and opened.fps == clip.fps
+            assert torch.equal(opened.read_audio()[0], clip.audio) and opened.fps == clip.fps
 
 
 def duet(capsys, *args):

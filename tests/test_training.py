@@ -13,7 +13,7 @@ from torch.optim import _muon
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from duet_av.av_models.binders.base import distance, require
+from duet_av.av_models.binders.base import cosine_distance, require_modalities
 from duet_av.av_models.checkpoint import load_checkpoint, read_card, sub_tensors
 from duet_av.av_models.contract import CouplingKind
 from duet_av.av_models.experts.flux import FluxExpert
@@ -686,12 +686,12 @@ def test_a_drawn_batch_determines_the_loss(folder, tmp_path):
 
 def test_the_binder_checkpoint_loads_and_embeds(folder):
     binder = load_bounce_bind(folder / CONFIGS["binder"]["out"])
-    require(binder, "video", "image", "audio", "text")
+    require_modalities(binder, "video", "image", "audio", "text")
     frames, wave = torch.rand(2, 10, 40, 48, 3, requires_grad=True), torch.rand(2, 2, 9000, requires_grad=True)
     v, a, w = binder.embed_video(frames, 12.0), binder.embed_audio(wave, 24_000), binder.embed_text(["a red ball", ""])
     for each in (v, a, w, binder.embed_image(frames[:, 0])):
         assert each.shape == (2, 8) and each.norm(dim=-1).detach().tolist() == pytest.approx([1, 1])
-    distance(v, a).sum().backward()
+    cosine_distance(v, a).sum().backward()
     assert frames.grad.abs().sum() > 0 and wave.grad.abs().sum() > 0
 
 

@@ -39,7 +39,7 @@ class Binder(Protocol):
         ...
 
 
-def require(binder: Binder, *modalities: Modality) -> None:
+def require_modalities(binder: Binder, *modalities: Modality) -> None:
     """Raises ValueError, in one line, for what `binder` cannot embed."""
     missing = [modality for modality in modalities if modality not in binder.modalities]
     if missing:
@@ -47,6 +47,6 @@ def require(binder: Binder, *modalities: Modality) -> None:
         raise ValueError(f"{binder.name} embeds no {' and no '.join(missing)}; it embeds {can}: choose another task or binder")
 
 
-def distance(a: Tensor, b: Tensor) -> Tensor:
+def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
     """F(x, y) = 1 − cos(E(x), E(y)) of rows of embeddings, [B] (Seeing and Hearing, arXiv 2402.17723, eq. 5)."""
     return 1 - (a * b).sum(-1)

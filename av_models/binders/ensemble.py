@@ -40,6 +40,6 @@ class BinderEnsemble:
         return torch.cat([embed(part) for part in self.parts], -1) / len(self.parts) ** 0.5
 
 
-def parts_of(binder: Binder) -> tuple[Binder, ...]:
+def list_binders(binder: Binder) -> tuple[Binder, ...]:
     """The networks behind `binder`."""
     return binder.parts if isinstance(binder, BinderEnsemble) else (binder,)

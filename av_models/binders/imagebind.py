@@ -22,7 +22,7 @@ LICENCE = "ImageBind's weights: CC-BY-NC-SA 4.0, non-commercial use only"
 EPS = 1e-6
 
 
-class Stem(nn.Module):
+class PatchEmbedding(nn.Module):
     """Patches to tokens: `proj` as in the checkpoint, one layer or the second of a sequence."""
 
     def __init__(self, proj: nn.Module, width: int | None = None) -> None:
@@ -35,7 +35,7 @@ class Stem(nn.Module):
         return self.norm_layer(tokens) if self.norm_layer else tokens
 
 
-class Places(nn.Module):
+class PositionEmbedding(nn.Module):
     def __init__(self, tokens: int, width: int) -> None:
         super().__init__()
         self.pos_embed = nn.Parameter(torch.zeros(1, tokens, width))
@@ -44,11 +44,11 @@ class Places(nn.Module):
 class PatchTokens(nn.Module):
     """A picture's or a spectrogram's tokens behind one class token."""
 
-    def __init__(self, stem: Stem, patches: int, width: int) -> None:
+    def __init__(self, stem: PatchEmbedding, patches: int, width: int) -> None:
         super().__init__()
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.rgbt_stem = stem
-        self.pos_embedding_helper = Places(patches + 1, width)
+        self.pos_embedding_helper = PositionEmbedding(patches + 1, width)
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = self.rgbt_stem(x)
@@ -66,7 +66,7 @@ class TextTokens(nn.Module):
         return self.token_embedding(ids) + self.pos_embed
 
 
-class Feedforward(nn.Module):
+class FeedForward(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
@@ -80,7 +80,7 @@ class Block(nn.Module):
         super().__init__()
         self.attn = nn.MultiheadAttention(width, heads, bias=True, add_bias_kv=bias_kv, batch_first=True)
         self.norm_1, self.norm_2 = nn.LayerNorm(width, eps=EPS), nn.LayerNorm(width, eps=EPS)
-        self.mlp = Feedforward(width)
+        self.mlp = FeedForward(width)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         seen = self.norm_1(x)
@@ -88,7 +88,7 @@ class Block(nn.Module):
         return x + self.mlp(self.norm_2(x))
 
 
-class Trunk(nn.Module):
+class Transformer(nn.Module):
     def __init__(self, width: int, depth: int, heads: int, *, bias_kv: bool = False, norm_first: bool = False) -> None:
         super().__init__()
         if norm_first:
@@ -105,7 +105,7 @@ class Trunk(nn.Module):
         return x
 
 
-class EndOfText(nn.Module):
+class TextHead(nn.Module):
     def __init__(self, width: int, out: int) -> None:
         super().__init__()
         self.proj = nn.Sequential(nn.LayerNorm(width, eps=EPS), nn.Linear(width, out, bias=False))
@@ -138,19 +138,23 @@ class ImageBind(nn.Module):
         banks = nn.Conv2d(1, widths["audio"], 16, 10, bias=False)
         columns = ((BINS - 16) // 10 + 1) * ((COLUMNS - 16) // 10 + 1)
         self.modality_preprocessors = nn.ModuleDict({
-            "vision": PatchTokens(Stem(nn.Sequential(nn.Identity(), frames)), (SIDE // 14) ** 2, widths["vision"]),
+            "vision": PatchTokens(PatchEmbedding(nn.Sequential(nn.Identity(), frames)), (SIDE // 14) ** 2, widths["vision"]),
             "text": TextTokens(widths["text"]),
-            "audio": PatchTokens(Stem(banks, widths["audio"]), columns, widths["audio"]),
+            "audio": PatchTokens(PatchEmbedding(banks, widths["audio"]), columns, widths["audio"]),
         })  # fmt: skip
         self.modality_trunks = nn.ModuleDict(
-            {"vision": Trunk(*vision, norm_first=True), "text": Trunk(*text), "audio": Trunk(*audio, bias_kv=True)}
+            {
+                "vision": Transformer(*vision, norm_first=True),
+                "text": Transformer(*text),
+                "audio": Transformer(*audio, bias_kv=True),
+            }
         )
         heads: dict[str, nn.Module] = {
             name: nn.Sequential(
                 nn.LayerNorm(widths[name], eps=EPS), nn.Identity(), nn.Linear(widths[name], out, bias=False)
             ) for name in ("vision", "audio")
         }  # fmt: skip
-        self.modality_heads = nn.ModuleDict(heads | {"text": EndOfText(widths["text"], out)})
+        self.modality_heads = nn.ModuleDict(heads | {"text": TextHead(widths["text"], out)})
 
     def embed_video(self, frames: Tensor, fps: float) -> Tensor:
         return self._mean_of_clips("vision", video_features(frames, fps))
@@ -196,7 +200,7 @@ def clip_tokenizer(folder: str | Path) -> Callable[[list[str]], Tensor]:
     return lambda texts: tokenizer(texts, padding="max_length", max_length=CONTEXT, truncation=True, return_tensors="pt").input_ids
 
 
-def converted(published: dict[str, Tensor]) -> dict[str, Tensor]:
+def select_used_tensors(published: dict[str, Tensor]) -> dict[str, Tensor]:
     """The published checkpoint's tensors that are used here: not depth, heat and motion, nor the scales of its logits."""
     used = ("vision", "text", "audio")
     return {

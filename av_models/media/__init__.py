@@ -1,8 +1,8 @@
 """Video files: pictures and sound in, one whole file out; and any file back into tensors."""
 
+from .audio import fit_audio
 from .read import Clip, VideoFile, open_video, read_metadata, read_video
 from .settings import AUDIO_CODECS, CONTAINERS, POLICIES, VIDEO_CODECS, MuxReport, MuxSettings
-from .sound import fit_audio
 from .target import target_path
 from .write import write_video
 

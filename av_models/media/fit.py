@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..shapes import AudioShape, VideoShape
+from .audio import check_audio, fit_audio, resample
 from .frames import to_rgb8
-from .settings import valid_fps
-from .sound import check_audio, fit_audio, resample
+from .settings import validate_fps
 
 
 def fit_frames(images: Tensor, fps: float | Fraction, shape: VideoShape) -> Tensor:
@@ -22,7 +22,7 @@ def fit_frames(images: Tensor, fps: float | Fraction, shape: VideoShape) -> Tens
     """
     if images.ndim != 4 or len(images) == 0:
         raise ValueError(f"images have shape {list(images.shape)}; give at least one picture [frames, height, width, 3]")
-    pictures_a_frame = valid_fps(fps) / shape.fps
+    pictures_a_frame = validate_fps(fps) / shape.fps
     at = [min(int(i * pictures_a_frame), len(images) - 1) for i in range(shape.frames)]
     rgb = {i: torch.from_numpy(to_rgb8(images[i], i)) for i in sorted(set(at))}
     return _cover(torch.stack([rgb[i] for i in at]).movedim(-1, 1).float() / 255, shape.height, shape.width).movedim(1, -1)
@@ -39,7 +39,7 @@ def _cover(frames: Tensor, height: int, width: int) -> Tensor:
     return frames[:, :, top : top + height, left : left + width]
 
 
-def fit_sound(waveform: Tensor, sample_rate: int, shape: AudioShape) -> Tensor:
+def fit_waveform(waveform: Tensor, sample_rate: int, shape: AudioShape) -> Tensor:
     """A waveform [1 or 2, samples] as the sound [channels, samples] of a clip: mixed, resampled, cut or padded.
 
     Raises ValueError for a sound that is empty, not finite, or of more channels.

@@ -18,7 +18,7 @@ def count_frames(frames: Tensor | Iterable[Tensor]) -> int | None:
     return sum(1 if chunk.ndim == 3 else len(chunk) for chunk in frames)
 
 
-def each_frame(frames: Tensor | Iterable[Tensor]) -> Iterator[Tensor]:
+def iter_frames(frames: Tensor | Iterable[Tensor]) -> Iterator[Tensor]:
     """Single pictures [H, W, C] from pictures, chunks [T, H, W, C], or one tensor of either kind."""
     for chunk in [frames] if isinstance(frames, Tensor) else frames:
         if chunk.ndim not in (3, 4):

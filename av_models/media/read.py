@@ -15,7 +15,7 @@ from av.container import InputContainer
 from torch import Tensor
 from torch.nn import functional
 
-from .settings import OWN_KEYS
+from .settings import RESERVED_KEYS
 
 # Matroska counts milliseconds: a smaller offset between the streams is rounding.
 _TIME_GRAIN = Fraction(1, 1000)
@@ -37,8 +37,8 @@ def read_video(path: str | Path) -> Clip:
     Raises FileNotFoundError where there is no such file, ValueError where it is no video or damaged.
     """
     with open_video(path) as file:
-        frames = [picture for picture, _ in file.pictures()]
-        return Clip(torch.stack(frames), file.fps, *file.sound(), file.metadata)
+        frames = [picture for picture, _ in file.read_frames()]
+        return Clip(torch.stack(frames), file.fps, *file.read_audio(), file.metadata)
 
 
 @contextmanager
@@ -60,7 +60,7 @@ class VideoFile:
 
     def __init__(self, path: str | Path, container: InputContainer, video, audio) -> None:
         self.path, self._container, self._video, self._audio = path, container, video, audio
-        self._sounds, self._start = _Sounds(), Fraction(0)
+        self._sounds, self._start = _AudioBuffer(), Fraction(0)
 
     @property
     def fps(self) -> Fraction:
@@ -73,7 +73,7 @@ class VideoFile:
     def metadata(self) -> dict[str, str]:
         return _metadata(self._container)
 
-    def pictures(self) -> Iterator[tuple[Tensor, float]]:
+    def read_frames(self) -> Iterator[tuple[Tensor, float]]:
         """Each picture, uint8 [H, W, 3] of the first one's size, and when it is shown, in seconds after the first."""
         count, size = 0, {}
         for packet in self._container.demux([stream for stream in (self._video, self._audio) if stream is not None]):
@@ -90,7 +90,7 @@ class VideoFile:
             there = f"{count} of {self._video.frames or 'its'} frames are there"
             raise ValueError(f"{self.path} is damaged: {there}; write or copy it again")
 
-    def sound(self) -> tuple[Tensor | None, int | None]:
+    def read_audio(self) -> tuple[Tensor | None, int | None]:
         """Floats [C, samples] from the first picture on, and their rate; None, None where there is none."""
         return self._sounds.waveform(self._audio, self._start), self._sounds.rate
 
@@ -101,7 +101,7 @@ def read_metadata(path: str | Path) -> dict[str, str]:
         return _metadata(container)
 
 
-class _Sounds:
+class _AudioBuffer:
     def __init__(self) -> None:
         self.parts: list[Tensor] = []
         self.rate: int | None = None
@@ -148,4 +148,4 @@ def _time(frame: av.VideoFrame | av.AudioFrame) -> Fraction:
 
 def _metadata(container: InputContainer) -> dict[str, str]:
     tags = {key.lower(): value for key, value in container.metadata.items()}
-    return {key: value for key, value in tags.items() if key not in OWN_KEYS}
+    return {key: value for key, value in tags.items() if key not in RESERVED_KEYS}

@@ -11,12 +11,12 @@ from pathlib import Path
 import av
 from torch import Tensor
 
+from .atomic import explain_write_errors, temporary_file
+from .audio import FADE_SECONDS, add_audio_stream, audio_frame, check_audio, encodable_rate, fit_audio, resample
 from .settings import CONTAINERS, muxer_options
-from .sound import FADE_SECONDS, add_sound_stream, audio_frame, check_audio, encodable_rate, fit_audio, resample
-from .whole import explained, temporary
 
-HOLDS_SOUND = {"mp4": "aac", "webm": "opus", "mkv": "aac"}
-CONTAINER_OF = {"mov": "mp4", "m4v": "mp4"}
+AUDIO_CODEC_OF = {"mp4": "aac", "webm": "opus", "mkv": "aac"}
+CONTAINER_ALIASES = {"mov": "mp4", "m4v": "mp4"}
 CHUNK = 1024  # samples an encoder is handed
 ROUNDED = 2  # stamps that a duration hangs on, each rounded to the file's own unit
 
@@ -41,11 +41,11 @@ class ReplaceReport:
         )
 
 
-def container_for(source: str | Path) -> str:
+def choose_container(source: str | Path) -> str:
     """The container that a video's pictures can be copied to: its own where that holds our sound, else mkv."""
     suffix = Path(source).suffix.lower().lstrip(".")
-    suffix = CONTAINER_OF.get(suffix, suffix)
-    return suffix if suffix in HOLDS_SOUND else "mkv"
+    suffix = CONTAINER_ALIASES.get(suffix, suffix)
+    return suffix if suffix in AUDIO_CODEC_OF else "mkv"
 
 
 def replace_sound(
@@ -53,7 +53,7 @@ def replace_sound(
     metadata: Mapping[str, str] | None = None, progress: Callable[[int, int], None] | None = None,
     check_interrupt: Callable[[], None] | None = None,
 ) -> ReplaceReport:  # fmt: skip
-    """Copies the pictures of `source` to `path`, a file of `container_for(source)`, with `audio` [1 or 2, samples] under
+    """Copies the pictures of `source` to `path`, a file of `choose_container(source)`, with `audio` [1 or 2, samples] under
     them, as long as they are to the sample: what is longer is faded out, what is shorter ends in silence.
     `progress(done, total)` and `check_interrupt()` are called after each picture.
 
@@ -62,8 +62,8 @@ def replace_sound(
     """
     source, path = Path(source), Path(path)
     check_audio(audio, sample_rate)
-    kind = container_for(source)
-    rate = encodable_rate(HOLDS_SOUND[kind], sample_rate)
+    kind = choose_container(source)
+    rate = encodable_rate(AUDIO_CODEC_OF[kind], sample_rate)
     if not source.is_file():
         raise FileNotFoundError(f"there is no video {source}; check the name")
     seconds = _seconds(source)
@@ -72,9 +72,9 @@ def replace_sound(
     missing = max(0, samples - wave.shape[1])
     policy = "pad" if wave.shape[1] - samples <= 1 else "fade"
     wave = fit_audio(wave, samples, policy, round(FADE_SECONDS * rate))
-    with temporary(path) as part:
+    with temporary_file(path) as part:
         packets = _copied(source, part, path, kind, wave, rate, bitrate, dict(metadata or {}), progress, check_interrupt)
-        with explained(path):
+        with explain_write_errors(path):
             os.replace(part, path)
     return ReplaceReport(path, float(seconds), packets, samples, rate, missing)
 
@@ -82,7 +82,7 @@ def replace_sound(
 def _copied(
     source: Path, part: Path, path: Path, kind: str, wave: Tensor, rate: int, bitrate: int, metadata, progress, check_interrupt
 ) -> int:
-    with _opened(source) as given, explained(path):
+    with _opened(source) as given, explain_write_errors(path):
         pictures = given.streams.video[0]
         with av.open(str(part), "w", format=CONTAINERS[kind].muxer, options=muxer_options(kind)) as out:
             out.metadata.update(metadata)
@@ -90,7 +90,7 @@ def _copied(
                 video = out.add_stream_from_template(pictures)
             except ValueError as error:
                 raise ValueError(f"{kind} cannot hold {pictures.codec.name} pictures; give an mp4, webm or mkv") from error
-            sound = add_sound_stream(out, HOLDS_SOUND[kind], len(wave), rate, bitrate)
+            sound = add_audio_stream(out, AUDIO_CODEC_OF[kind], len(wave), rate, bitrate)
             heard, count, begin = _encoded(sound, wave, rate), 0, None
             for packet in given.demux(pictures):
                 if not packet.size:

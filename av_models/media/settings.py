@@ -18,7 +18,7 @@ Policy = Literal["trim", "pad", "fade"]
 
 
 @dataclass(frozen=True)
-class Holds:
+class ContainerSpec:
     """A container's FFmpeg name and the codecs that it can hold."""
 
     muxer: str
@@ -37,9 +37,9 @@ class VideoEncoder:
 
 
 CONTAINERS = {
-    "mp4": Holds("mp4", ("h264", "h265", "vp9", "av1"), ("aac", "opus")),
-    "mkv": Holds("matroska", ("h264", "h265", "vp9", "av1"), ("aac", "opus")),
-    "webm": Holds("webm", ("vp9", "av1"), ("opus",)),
+    "mp4": ContainerSpec("mp4", ("h264", "h265", "vp9", "av1"), ("aac", "opus")),
+    "mkv": ContainerSpec("matroska", ("h264", "h265", "vp9", "av1"), ("aac", "opus")),
+    "webm": ContainerSpec("webm", ("vp9", "av1"), ("opus",)),
 }
 VIDEO_CODECS = {
     # mbtree reads memory that was never written wherever the width is no multiple of 128: no two files alike.
@@ -52,7 +52,7 @@ AUDIO_CODECS = {"aac": "aac", "opus": "libopus"}
 POLICIES = ("trim", "pad", "fade")
 _TIMESCALE = 96_000
 # Metadata that FFmpeg itself writes or reports.
-OWN_KEYS = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "creation_time"}
+RESERVED_KEYS = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "creation_time"}
 
 
 @dataclass(frozen=True)
@@ -77,12 +77,12 @@ class MuxSettings:
     policy: Policy = "fade"
 
     def __post_init__(self) -> None:
-        _one_of("container", self.container, CONTAINERS)
-        _one_of("video codec", self.video_codec, VIDEO_CODECS)
-        _one_of("audio codec", self.audio_codec, AUDIO_CODECS)
-        _one_of("policy", self.policy, POLICIES)
-        _held(self.container, "video", self.video_codec)
-        _held(self.container, "audio", self.audio_codec)
+        _check_choice("container", self.container, CONTAINERS)
+        _check_choice("video codec", self.video_codec, VIDEO_CODECS)
+        _check_choice("audio codec", self.audio_codec, AUDIO_CODECS)
+        _check_choice("policy", self.policy, POLICIES)
+        _check_codec(self.container, "video", self.video_codec)
+        _check_codec(self.container, "audio", self.audio_codec)
         worst = VIDEO_CODECS[self.video_codec].worst_crf
         if self.crf is not None and not 0 <= self.crf <= worst:
             raise ValueError(f"crf is {self.crf}; {self.video_codec} takes 0 (best) to {worst} (smallest)")
@@ -168,19 +168,19 @@ def find_encoder(codec: str) -> str:
     raise ValueError(f"this build of PyAV has no {wanted}, so it cannot write {codec}; choose another codec")
 
 
-def valid_fps(fps: float | Fraction) -> Fraction:
+def validate_fps(fps: float | Fraction) -> Fraction:
     """`fps` as a fraction. Raises ValueError unless it is above 0 and at most 1000."""
     if not (math.isfinite(fps) and 0 < fps <= 1000 and (exact := Fraction(fps).limit_denominator(100_000))):
         raise ValueError(f"fps is {fps}; give a number above 0, at most 1000")
     return exact
 
 
-def _one_of(what: str, value: object, known) -> None:
+def _check_choice(what: str, value: object, known) -> None:
     if value not in known:
         raise ValueError(f"{what} is {value!r}; choose one of {', '.join(known)}")
 
 
-def _held(container: str, kind: str, codec: str) -> None:
+def _check_codec(container: str, kind: str, codec: str) -> None:
     can = getattr(CONTAINERS[container], kind)
     if codec not in can:
         others = [name for name, holds in CONTAINERS.items() if codec in getattr(holds, kind)]

@@ -16,22 +16,22 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from torch import Tensor
 
 from ..shapes import VideoShape, samples_of
-from .frames import count_frames, each_frame, to_rgb8
+from .atomic import WriteError, explain_write_errors, temporary_file
+from .audio import FADE_SECONDS, add_audio_stream, audio_frame, check_audio, encodable_rate, fit_audio, resample
+from .frames import count_frames, iter_frames, to_rgb8
 from .settings import (
     AUDIO_CODECS,
     CONTAINERS,
-    OWN_KEYS,
+    RESERVED_KEYS,
     VIDEO_CODECS,
     MuxReport,
     MuxSettings,
     find_encoder,
     muxer_options,
-    valid_fps,
+    validate_fps,
 )
-from .sound import FADE_SECONDS, add_sound_stream, audio_frame, check_audio, encodable_rate, fit_audio, resample
-from .whole import CannotWrite, explained, temporary
 
-SMALLEST_H265 = 64  # pixels: x265 writes past its memory where pictures are narrower
+MIN_H265_WIDTH = 64  # pixels: x265 writes past its memory where pictures are narrower
 
 
 def write_video(
@@ -57,18 +57,18 @@ def write_video(
     The file appears under its name only when whole; on any failure or interrupt nothing is left. Missing folders
     are made. Raises ValueError for bad input and OSError where the file cannot be written, each in one line.
     """
-    path, fps, metadata = Path(path), valid_fps(fps), _checked_metadata(metadata)
+    path, fps, metadata = Path(path), validate_fps(fps), _checked_metadata(metadata)
     if audio is not None:
         check_audio(audio, sample_rate)
     total = count_frames(frames) if frame_count is None else frame_count
-    pictures = _pictures(_counted(each_frame(frames), frame_count))
+    pictures = _pictures(_counted(iter_frames(frames), frame_count))
     first = next(pictures, None)
     if first is None:
         raise ValueError("there are no frames to write; give at least one")
-    with temporary(path) as part:
-        file = _File(part, path, settings, fps, first.shape, metadata)
+    with temporary_file(path) as part:
+        file = _VideoWriter(part, path, settings, fps, first.shape, metadata)
         with file.opened():
-            sound = None if audio is None else _Sound(file, audio, sample_rate)
+            sound = None if audio is None else _AudioWriter(file, audio, sample_rate)
             done = 0
             for done, rgb in enumerate(chain([first], pictures), start=1):
                 file.add_picture(rgb, done - 1)
@@ -81,12 +81,12 @@ def write_video(
             sound_report = sound.finish(done) if sound else {}
         file.verify(done)
         report = file.report(done, sound_report)
-        with explained(path):
+        with explain_write_errors(path):
             os.replace(part, path)
     return report
 
 
-class _File:
+class _VideoWriter:
     """An open container with a video stream, and an audio stream where there is sound."""
 
     def __init__(self, part: Path, path: Path, settings: MuxSettings, fps: Fraction, shape, metadata: dict[str, str]):
@@ -98,7 +98,7 @@ class _File:
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        with explained(self.path):
+        with explain_write_errors(self.path):
             kind = self.settings.container
             self.container = av.open(str(self.part), "w", format=CONTAINERS[kind].muxer, options=muxer_options(kind))
         try:
@@ -110,7 +110,7 @@ class _File:
             if self.audio:
                 self._encode(self.audio, None)
         finally:
-            with explained(self.path):
+            with explain_write_errors(self.path):
                 self.container.close()
 
     def _add_video(self) -> None:
@@ -118,8 +118,8 @@ class _File:
             os.environ.setdefault("SVT_LOG", "1")  # errors only: it writes to stderr, past FFmpeg's log
         options = {"crf": f"{self.settings.quality:g}", **VIDEO_CODECS[self.settings.video_codec].options}
         if self.encoder == "libx265":
-            if self.width < SMALLEST_H265:
-                raise ValueError(f"h265 takes pictures at least {SMALLEST_H265} wide, and these are {self.width}×{self.height}; "
+            if self.width < MIN_H265_WIDTH:
+                raise ValueError(f"h265 takes pictures at least {MIN_H265_WIDTH} wide, and these are {self.width}×{self.height}; "
                                  "choose h264")  # fmt: skip
             if max(self.width, self.height) <= 64:
                 options["x265-params"] += ":ctu=32"  # a picture within one coding unit encodes differently every time
@@ -133,7 +133,7 @@ class _File:
     def add_audio(self, channels: int, sample_rate: int) -> int:
         """Returns the bitrate, which may be less than what was asked for."""
         settings = self.settings
-        self.audio = add_sound_stream(self.container, settings.audio_codec, channels, sample_rate, settings.audio_bitrate)
+        self.audio = add_audio_stream(self.container, settings.audio_codec, channels, sample_rate, settings.audio_bitrate)
         return self.audio.codec_context.bit_rate
 
     def add_picture(self, rgb: np.ndarray, index: int) -> None:
@@ -153,7 +153,7 @@ class _File:
 
     def _encode(self, stream, frame) -> None:
         try:
-            with explained(self.path):
+            with explain_write_errors(self.path):
                 self.container.mux(stream.encode(frame))
         except av.FFmpegError as error:
             raise ValueError(
@@ -164,12 +164,12 @@ class _File:
     def verify(self, frames: int) -> None:
         """Counts the pictures in the finished file: a short write must not pass for a whole file."""
         try:
-            with explained(self.path), av.open(str(self.part)) as container:
+            with explain_write_errors(self.path), av.open(str(self.part)) as container:
                 written = sum(packet.size > 0 for packet in container.demux(video=0))
         except av.FFmpegError:
             written = 0
         if written != frames:
-            raise CannotWrite(errno.EIO, f"{self.path} came out with {written} of {frames} frames; is the disk full?")
+            raise WriteError(errno.EIO, f"{self.path} came out with {written} of {frames} frames; is the disk full?")
 
     def report(self, frames: int, sound: dict) -> MuxReport:
         return MuxReport(
@@ -186,10 +186,10 @@ class _File:
         )
 
 
-class _Sound:
+class _AudioWriter:
     """Feeds the sound to a file beside its pictures, and fits its end when their number is known."""
 
-    def __init__(self, file: _File, audio: Tensor, sample_rate: int):
+    def __init__(self, file: _VideoWriter, audio: Tensor, sample_rate: int):
         self.file, self.settings = file, file.settings
         self.given, self.given_rate = audio, sample_rate
         self.rate = encodable_rate(self.settings.audio_codec, sample_rate)
@@ -263,7 +263,7 @@ def _checked_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:
             raise ValueError(f"metadata {key!r} is a {type(value).__name__}; give text (json.dumps makes it)")
         if "\0" in key + value:
             raise ValueError(f"metadata {key!r} contains a NUL character, which no container can keep; remove it")
-        if key.lower() in OWN_KEYS:
+        if key.lower() in RESERVED_KEYS:
             raise ValueError(f"metadata {key!r} is a tag that the container sets itself; choose another name")
     return dict(metadata or {})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 
-def frechet(a: np.ndarray, b: np.ndarray) -> float:
+def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     """‖μ_a − μ_b‖² + tr(Σ_a + Σ_b − 2 (Σ_a Σ_b)^½) of features [N, D] and [M, D], each of more rows than it has columns."""
     for features in (a, b):
         if features.ndim != 2 or len(features) <= features.shape[1]:

@@ -10,13 +10,13 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from .loudness import loudness
+from .loudness import measure_loudness
 
 NARROWEST, STRIP, GAP, TEXT = 256, 24, 4, 14  # pixels: a cell's least width, a label's height, between cells, letters
 GROUND, WORDS, PLAIN, CHOSEN = (18, 18, 18), (235, 235, 235), (52, 52, 52), (20, 110, 200)
 
 
-def grid(clips: Sequence[Tensor], labels: Sequence[str], chosen: Sequence[int | None] = (None,)) -> Tensor:
+def draw_grid(clips: Sequence[Tensor], labels: Sequence[str], chosen: Sequence[int | None] = (None,)) -> Tensor:
     """Clips [F, H, W, 3] in 0..1, all of one size, in a grid, each under its label.
 
     Played once for each of `chosen`, the clip whose label is then marked: [len(chosen)·F, H', W', 3]. Small pictures are
@@ -59,7 +59,7 @@ def _even(pixels: int) -> int:
 
 def match_loudness(waveforms: Sequence[Tensor], sample_rate: int) -> list[Tensor]:
     """Sounds [C, samples] at one loudness (BS.1770): the loudest's, or as near to it as none of them clips."""
-    levels = [loudness(wave.float().cpu(), sample_rate) for wave in waveforms]
+    levels = [measure_loudness(wave.float().cpu(), sample_rate) for wave in waveforms]
     audible = [(level, wave) for level, wave in zip(levels, waveforms) if math.isfinite(level)]
     if not audible:
         return list(waveforms)
@@ -68,7 +68,7 @@ def match_loudness(waveforms: Sequence[Tensor], sample_rate: int) -> list[Tensor
     return [wave * 10 ** ((target - level) / 20) if math.isfinite(level) else wave for level, wave in zip(levels, waveforms)]
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def format_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns aligned for a fixed-width font, the first to the left."""
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
     aligned = ([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in (head, *rows))

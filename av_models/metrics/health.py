@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .loudness import loudness
+from .loudness import measure_loudness
 
 FULL_SCALE = 1 - 1 / 32768  # the largest value that 16 bits hold
 SILENCE_RMS = -60.0  # dBFS: a peak below is silence
@@ -60,7 +60,7 @@ class SoundHealth:
         return found
 
 
-def sound_health(waveform, sample_rate: int, picture_samples: int) -> SoundHealth:
+def measure_sound_health(waveform, sample_rate: int, picture_samples: int) -> SoundHealth:
     """Of `waveform` [channels, samples], at least one sample, beside a picture that lasts `picture_samples`."""
     wave = np.asarray(waveform)
     broken = int((~np.isfinite(wave)).sum())
@@ -73,7 +73,7 @@ def sound_health(waveform, sample_rate: int, picture_samples: int) -> SoundHealt
         channels=len(wave),
         surplus=wave.shape[1] - picture_samples,
         peak_db=20 * math.log10(peak) if peak else -math.inf,
-        loudness=loudness(wave, sample_rate),
+        loudness=measure_loudness(wave, sample_rate),
         dc=float(means[np.abs(means).argmax()]),
         clipped=float((np.abs(wave) >= FULL_SCALE).mean()),
         broken=broken,

@@ -13,7 +13,7 @@ RESAMPLES = 2000
 Z95 = 1.959963984540054
 
 
-def bootstrap(
+def bootstrap_interval(
     rows: np.ndarray,
     statistic: Callable[[np.ndarray], np.ndarray],
     resamples: int = RESAMPLES,
@@ -26,26 +26,26 @@ def bootstrap(
     rows = np.asarray(rows, float)
     if not len(rows):
         return float("nan"), float("nan")
-    times = resampled(len(rows), np.random.default_rng(seed), resamples)
+    times = draw_resamples(len(rows), np.random.default_rng(seed), resamples)
     low, high = np.percentile(statistic(times @ rows), [2.5, 97.5])
     return float(low), float(high)
 
 
-def resampled(n: int, rng: np.random.Generator, resamples: int = RESAMPLES) -> np.ndarray:
+def draw_resamples(n: int, rng: np.random.Generator, resamples: int = RESAMPLES) -> np.ndarray:
     """How often each of `n` is drawn when `n` are drawn with replacement, [resamples, n]."""
     return rng.multinomial(n, np.full(n, 1 / n), resamples)
 
 
 def f1_interval(counts: np.ndarray, seed: int = 0) -> tuple[float, float]:
     """Interval of the micro-averaged F1 of `counts` [N, 3] (matches, first, second)."""
-    return bootstrap(counts, f1, seed=seed)
+    return bootstrap_interval(counts, f1, seed=seed)
 
 
 def mean_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
     """Interval of the mean of `values` [N]."""
     values = np.asarray(values, float)
     rows = np.stack([values, np.ones_like(values)], -1)
-    return bootstrap(rows, lambda sums: sums[..., 0] / sums[..., 1], seed=seed)
+    return bootstrap_interval(rows, lambda sums: sums[..., 0] / sums[..., 1], seed=seed)
 
 
 def mean_and_interval(values: np.ndarray) -> tuple[float, list[float]]:
@@ -73,7 +73,7 @@ def proportion_interval(successes: int, trials: int) -> tuple[float, float]:
     return max(0.0, float(middle - reach)), min(1.0, float(middle + reach))
 
 
-def share(right: Sequence[bool]) -> dict[str, Any]:
+def share_and_interval(right: Sequence[bool]) -> dict[str, Any]:
     """How many are right, {"share": …, "ci": [low, high]}, to four digits."""
     ci = proportion_interval(sum(right), len(right))
     return {"share": round(float(np.mean(right)), 4), "ci": [round(float(v), 4) for v in ci]}

@@ -18,7 +18,7 @@ OFFSET = -0.691  # dB
 WEIGHTS = {5: (1, 1, 1, 1.41, 1.41), 6: (1, 1, 1, 0, 1.41, 1.41)}
 
 
-def loudness(waveform, sample_rate: int) -> float:
+def measure_loudness(waveform, sample_rate: int) -> float:
     """LUFS of `waveform` [channels, samples] in −1..1, finite; −inf for silence."""
     wave = torch.as_tensor(np.asarray(waveform))
     weights = WEIGHTS.get(len(wave), (1,) * len(wave))

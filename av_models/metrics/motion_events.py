@@ -122,7 +122,7 @@ class MotionMeter:
         return np.arange(len(told)) / float(self.fps)
 
 
-def seen_events(motion: Motion) -> np.ndarray:
+def find_motion_events(motion: Motion) -> np.ndarray:
     """Times in seconds, sorted, of the events of a clip."""
     turn, fps = motion.turn, float(motion.fps)
     if turn.max() < FLOOR:

@@ -19,7 +19,7 @@ SHARE = 0.5  # of the rarer kind of events that must meet
 RIVAL = 0.75  # another lag that does as well as this share of the best makes it a guess
 
 
-def global_lag(seen: np.ndarray, heard: np.ndarray, tolerance: float) -> float | None:
+def estimate_lag(seen: np.ndarray, heard: np.ndarray, tolerance: float) -> float | None:
     """Seconds by which `heard` is late (early: negative), within REACH; None where it cannot be told.
 
     Times sorted, in seconds; two events meet within `tolerance`.

@@ -19,9 +19,9 @@ LEAD = LAG + 2 * HOP  # silence put before the clip, so that a strike at its ver
 DELAY = -0.006  # seconds from the peak of the flux to the strike
 
 
-def onsets(waveform, sample_rate: int) -> np.ndarray:
+def detect_onsets(waveform, sample_rate: int) -> np.ndarray:
     """Times in seconds of the strikes in `waveform` [channels, samples] or [samples], −1..1."""
-    rise, times = flux(waveform, sample_rate)
+    rise, times = spectral_flux(waveform, sample_rate)
     if not len(rise):
         return np.zeros(0)
     around = _mean_around(rise, round(AROUND / HOP))
@@ -31,7 +31,7 @@ def onsets(waveform, sample_rate: int) -> np.ndarray:
     return np.maximum(times[apart] - DELAY, 0.0)
 
 
-def flux(waveform, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
+def spectral_flux(waveform, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean rise over bands in dB, [T], and the time of each value in seconds, [T]."""
     wave = np.asarray(waveform, np.float32)
     if wave.ndim == 2:

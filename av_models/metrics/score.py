@@ -26,13 +26,13 @@ import torch
 from torch import Tensor
 
 from ..media import open_video
-from ..media.frames import each_frame
-from ..media.settings import valid_fps
+from ..media.frames import iter_frames
+from ..media.settings import validate_fps
 from ..shapes import VideoShape, samples_of
-from .health import SoundHealth, sound_health
-from .motion_events import Motion, MotionMeter, seen_events
-from .sound_events import envelope, heard_events, mix_down
-from .sync import Sync, compare
+from .health import SoundHealth, measure_sound_health
+from .motion_events import Motion, MotionMeter, find_motion_events
+from .sound_events import envelope, find_sound_events, mix_down
+from .sync import Sync, measure_sync
 
 
 @dataclass(frozen=True)
@@ -166,8 +166,8 @@ def score_clip(
     """
     if waveform is not None:
         _check_sound(waveform, sample_rate)  # before all the pictures
-    meter = MotionMeter(valid_fps(fps))
-    for frame in each_frame(frames):
+    meter = MotionMeter(validate_fps(fps))
+    for frame in iter_frames(frames):
         meter.add(frame)
     return _score(meter, waveform, sample_rate)
 
@@ -175,25 +175,25 @@ def score_clip(
 def score_file(path: str | Path, on_frame: Callable[[], None] = lambda: None) -> Score:
     """Of a video file; errors as `media.read_video`'s. `on_frame()` is called after each picture."""
     with open_video(path) as file:
-        meter = MotionMeter(valid_fps(file.fps))
-        for picture, seconds in file.pictures():
+        meter = MotionMeter(validate_fps(file.fps))
+        for picture, seconds in file.read_frames():
             meter.add(picture, seconds)
             on_frame()
-        return _score(meter, *file.sound())
+        return _score(meter, *file.read_audio())
 
 
 def _score(meter: MotionMeter, waveform: Tensor | None, sample_rate: int | None) -> Score:
     motion = meter.finish()
-    seen, size = seen_events(motion), meter.size[:2]
+    seen, size = find_motion_events(motion), meter.size[:2]
     if waveform is None or waveform.shape[-1] == 0:
         return Score(motion, seen, size)
     _check_sound(waveform, sample_rate)
     wave = waveform.detach().float().cpu().numpy()
     mono = mix_down(wave)
     picture = VideoShape(len(motion.times), *size, motion.fps)
-    health = sound_health(wave, sample_rate, samples_of(picture, sample_rate))
-    heard = np.zeros(0) if health.silent else heard_events(mono, sample_rate)
-    sync = compare(seen, heard, float(motion.fps), min(picture.seconds, health.seconds))
+    health = measure_sound_health(wave, sample_rate, samples_of(picture, sample_rate))
+    heard = np.zeros(0) if health.silent else find_sound_events(mono, sample_rate)
+    sync = measure_sync(seen, heard, float(motion.fps), min(picture.seconds, health.seconds))
     return Score(motion, seen, size, health, sync, envelope(mono, sample_rate))
 
 

@@ -15,7 +15,7 @@ LOUDEST, QUIETEST = 0.0, -70.0  # dB
 SEEN, HEARD = (255, 210, 60), (90, 220, 255)
 
 
-def contact_sheet(
+def draw_contact_sheet(
     clips: Sequence[tuple[torch.Tensor, torch.Tensor, int]],
     titles: Sequence[str],
     events: Sequence[tuple[Sequence[float], Sequence[float]]] | None = None,
@@ -31,9 +31,9 @@ def contact_sheet(
     return sheet
 
 
-def save_sheet(path: str | Path, *args, **kwargs) -> None:
+def save_contact_sheet(path: str | Path, *args, **kwargs) -> None:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    contact_sheet(*args, **kwargs).save(path)
+    draw_contact_sheet(*args, **kwargs).save(path)
 
 
 def _row(frames, wave, rate: int, title: str, events) -> Image.Image:
@@ -45,7 +45,7 @@ def _row(frames, wave, rate: int, title: str, events) -> Image.Image:
     for i, frame in enumerate(np.asarray(frames)[picked]):
         tile = Image.fromarray((frame * 255 + 0.5).astype(np.uint8)).resize((TILE, TILE), Image.Resampling.NEAREST)
         row.paste(tile, (i * TILE, TEXT))
-    row.paste(spectrogram(wave, width, SPECTRUM), (0, TEXT + TILE))
+    row.paste(draw_spectrogram(wave, width, SPECTRUM), (0, TEXT + TILE))
     seconds = np.asarray(wave).shape[-1] / rate
     for times, colour, top in ((events[0], SEEN, TEXT + TILE), (events[1], HEARD, TEXT + TILE + SPECTRUM - 12)):
         for t in times:
@@ -54,7 +54,7 @@ def _row(frames, wave, rate: int, title: str, events) -> Image.Image:
     return row
 
 
-def spectrogram(wave, width: int, height: int) -> Image.Image:
+def draw_spectrogram(wave, width: int, height: int) -> Image.Image:
     """Level in dB over time and linear frequency; white is loud."""
     mono = torch.as_tensor(np.asarray(wave)).mean(0)
     window = torch.hann_window(512)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .onsets import onsets
+from .onsets import detect_onsets
 
 PIECE, OVERLAP = 20.0, 0.5  # seconds
 ENVELOPE = 0.01  # seconds
@@ -20,13 +20,13 @@ def mix_down(waveform) -> np.ndarray:
     return mono - mono.mean() if mono.size else mono
 
 
-def heard_events(mono: np.ndarray, sample_rate: int) -> np.ndarray:
+def find_sound_events(mono: np.ndarray, sample_rate: int) -> np.ndarray:
     """Times in seconds, sorted, of the onsets in `mono` [samples]."""
     piece, overlap = round(PIECE * sample_rate), round(OVERLAP * sample_rate)
     found = []
     for begin in range(0, len(mono), piece):
         first = max(0, begin - overlap)
-        at = onsets(mono[first : begin + piece + overlap], sample_rate) + first / sample_rate
+        at = detect_onsets(mono[first : begin + piece + overlap], sample_rate) + first / sample_rate
         found.append(at[(at >= begin / sample_rate) & (at < (begin + piece) / sample_rate)])
     return np.concatenate(found) if found else np.zeros(0)
 

@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from .matching import Matching, f1, match, median_offset_ms
-from .offset import global_lag
+from .offset import estimate_lag
 
 SHIFTS = 64
 FINEST = 0.016  # seconds: the window in which onsets are heard; at more than 62 fps a frame is less
@@ -64,11 +64,11 @@ class Sync:
         return -self.offset_ms
 
 
-def compare(seen: np.ndarray, heard: np.ndarray, fps: float, end: float) -> Sync:
+def measure_sync(seen: np.ndarray, heard: np.ndarray, fps: float, end: float) -> Sync:
     """Of a clip whose picture and sound both last until `end`, in seconds.
 
     What is heard in the first frame is left out: an event is seen as a change from the frame before.
     """
     begin, tolerance = 1 / fps, max(1 / fps, FINEST)
     seen, heard = (np.sort(times[(times >= begin - 1e-6) & (times <= end + 1e-6)]) for times in (seen, heard))
-    return Sync(seen, heard, begin, end, tolerance, match(seen, heard, tolerance), global_lag(seen, heard, tolerance))
+    return Sync(seen, heard, begin, end, tolerance, match(seen, heard, tolerance), estimate_lag(seen, heard, tolerance))

@@ -12,7 +12,7 @@ from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionM
 from torch import Tensor, nn
 from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from ..checkpoint import open_tensors, some
+from ..checkpoint import format_keys, open_tensors
 from .loaded_expert import LoadedExpert
 from .svd import build_expert
 from .svd_names import DECODER, UNUSED, VISION, unet_name, vae_name, vision_name
@@ -92,7 +92,7 @@ def _check_names(path: Path, found: set[str], wanted: set[str]) -> None:
     unexpected = sorted(name for name in found - wanted if name.startswith(VISION) or not name.startswith(UNUSED))
     if missing or unexpected:
         raise ValueError(
-            f"{path} is not a Stable Video Diffusion checkpoint: missing {some(missing)}, unexpected {some(unexpected)}; "
+            f"{path} is not a Stable Video Diffusion checkpoint: missing {format_keys(missing)}, unexpected {format_keys(unexpected)}; "
             "use svd.safetensors or svd_xt.safetensors as published"
         )
 

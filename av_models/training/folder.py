@@ -16,7 +16,7 @@ from ..codecs.base import AudioCodec, VideoCodec
 from ..conditioning import StreamConditioner
 from ..contract import Condition
 from ..load_parts import load_codec
-from ..media.fit import extend_frames, fit_frames, fit_sound
+from ..media.fit import extend_frames, fit_frames, fit_waveform
 from ..media.read import read_video
 from ..published.load_published import published_files
 from ..published.loaded_expert import LoadedExpert
@@ -111,7 +111,7 @@ def cut_clips(path: Path, shape: AVShape) -> Iterator[tuple[Tensor, Tensor]]:
         begin, end = (round(edge * seconds * video.sample_rate) for edge in (number, number + 1))
         waveform = video.audio[:2, begin:end]
         if waveform.shape[1]:
-            yield fit_frames(video.frames[first:last], video.fps, shape.video), fit_sound(waveform, video.sample_rate, shape.audio)
+            yield fit_frames(video.frames[first:last], video.fps, shape.video), fit_waveform(waveform, video.sample_rate, shape.audio)
 
 
 @torch.no_grad()

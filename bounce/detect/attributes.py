@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from ...av_models.metrics.onsets import onsets
+from ...av_models.metrics.onsets import detect_onsets
 from .balls import Track, count_balls, find_spots, track_balls
 from .contacts import find_contacts, path_residuals
 from .listener import classify_strikes
@@ -48,7 +48,7 @@ def observe(frames: np.ndarray | Tensor, waveform: np.ndarray | Tensor, sample_r
     """
     spots = find_spots(frames)
     tracks = track_balls(spots, len(frames))
-    onset_times = onsets(waveform, sample_rate)
+    onset_times = detect_onsets(waveform, sample_rate)
     return Observation(
         contacts=find_contacts(tracks, fps),
         onsets=onset_times,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ...av_models.metrics.intervals import mean_and_interval, share
+from ...av_models.metrics.intervals import mean_and_interval, share_and_interval
 from ..detect.attributes import Observation, classify_size
 from ..world.world import Worlds
 from .evaluate import requested_balls
@@ -51,7 +51,7 @@ def agreement(seen: Sequence[Kinds], heard: Sequence[Kinds]) -> dict[str, Any]:
         same = np.array([[bool(a) and read(a) == read(b) for b in heard] for a in seen])
         own = np.diag(same)
         alike.append(own)
-        shares[name] = share(own.tolist())
+        shares[name] = share_and_interval(own.tolist())
         chance[name] = round(float((same.sum() - own.sum()) / (clips * (clips - 1))), 4)
     mean_chance = round(float(np.mean(list(chance.values()))), 4)
     return {"shares": shares, "chance": chance, "mean": _mean_share(np.mean(alike, 0)), "mean_chance": mean_chance}

@@ -9,7 +9,7 @@ import torch
 
 from ...av_models.joint_model import JointModel
 from ...av_models.metrics import intervals, matching
-from ...av_models.metrics.onsets import onsets
+from ...av_models.metrics.onsets import detect_onsets
 from ..detect.quality import ball_errors, decibels, log_spectral_distance, psnr
 from ..world.world import SECONDS, simulate
 from .evaluate import true_clips
@@ -31,7 +31,7 @@ def codec_figures(model: JointModel, n: int, split: str, seed: int = 0) -> dict[
         ball += ball_errors(decoded, frames)
         distances.append(log_spectral_distance(heard, wave))
         times = [t for t in worlds.contact_time[row] if t < SECONDS]
-        counts.append(matching.match(times, onsets(heard, rate)).counts)
+        counts.append(matching.match(times, detect_onsets(heard, rate)).counts)
     silence = model.audio_codec.decode(model.audio_codec.encode(torch.zeros(1, 1, round(SECONDS * rate))))
     return {
         "n": n, "split": split, "psnr_db": _mean(overall), "ball_psnr_db": round(decibels(ball[0] / ball[1]), 2),

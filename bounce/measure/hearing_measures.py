@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ...av_models.metrics.intervals import resampled
+from ...av_models.metrics.intervals import draw_resamples
 from ..detect.attributes import classify_size
 from ..detect.balls import count_balls, find_spots
 from ..detect.physics import measure_physics
@@ -63,7 +63,7 @@ def paired_effect(hearing: np.ndarray, deaf: np.ndarray, seed: int = 0) -> dict[
     resamples both seeds and prompts. With three seeds only, it probably underestimates the variation of training runs.
     """
     rng = np.random.default_rng(seed)
-    seeds, prompts = (resampled(n, rng) / n for n in hearing.shape)
+    seeds, prompts = (draw_resamples(n, rng) / n for n in hearing.shape)
     drawn_with, drawn_without = (np.einsum("rs,sn,rn->r", seeds, each, prompts) for each in (hearing, deaf))
     with_, without = hearing.mean(), deaf.mean()
     with np.errstate(divide="ignore", invalid="ignore"):  # the mean without audio may be 0

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ...av_models.binders.base import Binder
-from ...av_models.metrics.frechet import frechet
+from ...av_models.metrics.frechet import frechet_distance
 from ...av_models.metrics.intervals import mean_and_interval
 from .evaluate import Clip
 
@@ -29,7 +29,7 @@ def likeness(clips: Sequence[Clip], true: Iterable[Clip], binder: Binder, fps: f
     motion = np.array([100 * float(np.abs(np.diff(np.asarray(frames), axis=0)).mean()) for frames, *_ in clips])
     figures = {"similarity": _mean(alike), "motion": _mean(motion)}
     if len(clips) > seen.shape[1]:
-        figures["frechet"] = round(frechet(seen, _embed_videos(true, binder, fps)), 4)
+        figures["frechet"] = round(frechet_distance(seen, _embed_videos(true, binder, fps)), 4)
     return figures
 
 

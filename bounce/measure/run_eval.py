@@ -14,7 +14,7 @@ import torch
 from ...av_models.binders.base import Binder
 from ...av_models.guidance import GUIDANCE, Guidance, make_guidance
 from ...av_models.joint_model import JointModel
-from ...av_models.metrics.sheet import save_sheet
+from ...av_models.metrics.sheet import save_contact_sheet
 from ...av_models.sampling import sampling_cost
 from ...av_models.schedule import SamplingSchedule
 from ..detect.attributes import observe
@@ -155,7 +155,7 @@ def _save_first(clips: Iterator[Clip], prompts: list[Prompt], fps: float, path: 
     first = list(islice(clips, SHEET_CLIPS))
     observed = [observe(*clip, fps) for clip in first]
     titles = [f"{prompt.video}  ·  {prompt.audio}" for prompt in prompts[: len(first)]]
-    save_sheet(path, first, titles, [(each.contacts, each.onsets) for each in observed])
+    save_contact_sheet(path, first, titles, [(each.contacts, each.onsets) for each in observed])
     yield from first
     yield from clips
 

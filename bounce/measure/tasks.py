@@ -14,7 +14,7 @@ from ...av_models.clip_latent import When, before, encode_clip, everything, firs
 from ...av_models.contract import AVLatent
 from ...av_models.joint_model import JointModel
 from ...av_models.known_parts import KnownParts
-from ...av_models.media.fit import fit_frames, fit_sound
+from ...av_models.media.fit import fit_frames, fit_waveform
 from ...av_models.metrics import intervals
 from ..detect.balls import find_spots
 from ..world.render import render
@@ -59,7 +59,7 @@ def task_known_parts(
         pictures = torch.from_numpy(render(part, model.clip.height)[:, :FRAMES])
         sounds = torch.from_numpy(render_sound(part))[:, None]
         clips = [
-            encode_clip(model, shape, fit_frames(frames, FPS, shape.video), fit_sound(sound, SAMPLE_RATE, shape.audio))
+            encode_clip(model, shape, fit_frames(frames, FPS, shape.video), fit_waveform(sound, SAMPLE_RATE, shape.audio))
             for frames, sound in zip(pictures, sounds)
         ]
         known = known_where(model, shape, chosen.video, chosen.audio).to(model.device)
@@ -76,13 +76,13 @@ def measure_task(task: str, model: JointModel, pictures: Sequence[np.ndarray | T
     """
     if task == "i2av":
         near = [_first_frame_error(frames, row, worlds) <= NEAR for row, frames in enumerate(pictures)]
-        return {"first_frame_within_2px": intervals.share(near)}
+        return {"first_frame_within_2px": intervals.share_and_interval(near)}
     if task == "extend":
         known = known_where(model, model.shape(), before(KEPT_SECONDS), nothing).video
         seam = model.video_codec.stride.frames(int(known.sum()))
         true = render(worlds, model.clip.height)[:, :FRAMES] / np.float32(255)
         kept = {"no_jump_at_seam": pictures, "no_jump_at_seam_of_true_clips": true}
-        return {name: intervals.share([relative_jump(x, seam) <= MAX_SEAM_JUMP for x in clips]) for name, clips in kept.items()}
+        return {name: intervals.share_and_interval([relative_jump(x, seam) <= MAX_SEAM_JUMP for x in clips]) for name, clips in kept.items()}
     return {}
 
 

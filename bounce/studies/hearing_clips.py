@@ -16,7 +16,7 @@ from ...av_models.contract import AVLatent
 from ...av_models.guidance import make_guidance
 from ...av_models.joint_model import JointModel
 from ...av_models.known_parts import KnownParts
-from ...av_models.metrics.frechet import frechet
+from ...av_models.metrics.frechet import frechet_distance
 from ...av_models.schedule import SamplingSchedule
 from ..binder import BounceBind
 from ..measure.evaluate import true_clips
@@ -99,7 +99,7 @@ class ClipMeasurements:
 
         def figures() -> dict[str, float]:
             made = [line["features"] for line in self._features(name).lines[: len(self.worlds)]]
-            return {"frechet": frechet(np.array(made), self._reference_features())} | measure()
+            return {"frechet": frechet_distance(np.array(made), self._reference_features())} | measure()
 
         self.figures.get(self._figures_key(name), figures)
 

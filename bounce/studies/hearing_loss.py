@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...av_models.contract import AVCondition, AVLatent, AVTime, CouplingKind
 from ...av_models.joint_model import JointModel
-from ...av_models.metrics.intervals import bootstrap
+from ...av_models.metrics.intervals import bootstrap_interval
 from ...av_models.training.flow import add_noise
 from ..world.captions import captions
 from ..world.render import render
@@ -42,7 +42,7 @@ def measure_audio_use(model: JointModel) -> dict[str, Any]:
         return 100 * (sums[..., len(TIMES) :] / sums[..., : len(TIMES)] - 1).mean(-1)
 
     rows = np.concatenate([_errors(model, each, CouplingKind.FULL) for each in (clean, late)], 1)
-    return {"use": float(growth(rows.sum(0))), "interval": list(bootstrap(rows, growth))}
+    return {"use": float(growth(rows.sum(0))), "interval": list(bootstrap_interval(rows, growth))}
 
 
 @torch.no_grad()

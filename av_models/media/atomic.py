@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-class CannotWrite(OSError):
+class WriteError(OSError):
     """Says its reason alone: ComfyUI shows an OSError with the system's number before it."""
 
     def __str__(self) -> str:
@@ -18,10 +18,10 @@ class CannotWrite(OSError):
 
 
 @contextmanager
-def temporary(path: Path) -> Iterator[Path]:
+def temporary_file(path: Path) -> Iterator[Path]:
     """A new, empty file beside `path`, gone at the end unless it was renamed. Makes missing folders."""
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    with explained(path):
+    with explain_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -34,7 +34,7 @@ def temporary(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
+def explain_write_errors(path: Path) -> Iterator[None]:
     """Turns the system's refusals into one line that names the file and the remedy."""
     try:
         yield
@@ -42,4 +42,4 @@ def explained(path: Path) -> Iterator[None]:
         reason = os.strerror(error.errno) if error.errno else str(error)
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
         remedy = "free some space, or choose another folder" if full else "choose a folder that you may write to"
-        raise CannotWrite(error.errno, f"cannot write {path}: {reason}; {remedy}") from error
+        raise WriteError(error.errno, f"cannot write {path}: {reason}; {remedy}") from error

@@ -39,7 +39,7 @@ def encodable_rate(codec: str, sample_rate: int) -> int:
     return next((rate for rate in rates if rate >= sample_rate), rates[-1])
 
 
-def add_sound_stream(container, codec: str, channels: int, sample_rate: int, bitrate: int):
+def add_audio_stream(container, codec: str, channels: int, sample_rate: int, bitrate: int):
     """A stream of `container` that `codec` writes, at a rate that it takes and at most the bitrate that it takes."""
     if codec == "opus":
         bitrate = min(bitrate, _OPUS_BITRATE_PER_CHANNEL * channels)
