@@ -6,7 +6,7 @@ import torch
 from duet_av.av_models.compare_guidances import describe_differences, differing_settings, format_setting, label_guidances
 from duet_av.av_models.contract import AVLatent
 from duet_av.av_models.guidance import Curve, make_guidance
-from duet_av.av_models.metrics.grid import GAP, NARROWEST, STRIP, draw_grid, draw_table, format_table, match_loudness
+from duet_av.av_models.metrics.grid import GAP, LABEL_HEIGHT, MIN_WIDTH, draw_grid, draw_table, format_table, match_loudness
 from duet_av.av_models.metrics.loudness import measure_loudness
 from duet_av.nodes.compare import DuetCompare, DuetShowComparison
 from duet_av.nodes.joint_sampler import DuetJointSampler
@@ -43,13 +43,13 @@ def test_every_cell_is_the_clip_that_the_sampler_makes_with_that_guidance():
     images, audio, fps = shown({"sound": "one cell", "cell": 2})
     model = tiny_model()
     shape = latent_of(model)["duet_shape"]
-    times = NARROWEST // 16
+    times = MIN_WIDTH // 16
     side = 16 * times
     for index, guidance in enumerate(THREE):
         sampler = DuetJointSampler.clone_for_run({"unique_id": "1"})
         latent = sampler.execute(model, prompts_of(model), latent_of(model), guidance, **SETTINGS).args[0]
         frames, wave = model.decode(AVLatent(*latent["samples"].unbind()), shape)
-        y, x = index // 2 * (STRIP + side + GAP) + STRIP, index % 2 * (side + GAP)
+        y, x = index // 2 * (LABEL_HEIGHT + side + GAP) + LABEL_HEIGHT, index % 2 * (side + GAP)
         torch.testing.assert_close(images[:, y : y + side : times, x : x + side : times], frames[0])
         if index == 1:
             heard = audio["waveform"][0]
@@ -61,9 +61,9 @@ def test_one_after_another_plays_the_grid_once_for_each_cell_and_marks_it():
     images, audio, _ = shown()
     assert len(images) == 3 * 8 and audio["waveform"].shape == (1, 1, 3 * 4000)
     first, second = images[0], images[8]
-    cell = 16 * (NARROWEST // 16)
-    assert not torch.equal(first[:STRIP, :cell], second[:STRIP, :cell])  # the mark has moved on
-    assert torch.equal(first[STRIP : STRIP + cell], second[STRIP : STRIP + cell])
+    cell = 16 * (MIN_WIDTH // 16)
+    assert not torch.equal(first[:LABEL_HEIGHT, :cell], second[:LABEL_HEIGHT, :cell])  # the mark has moved on
+    assert torch.equal(first[LABEL_HEIGHT : LABEL_HEIGHT + cell], second[LABEL_HEIGHT : LABEL_HEIGHT + cell])
 
 
 def test_the_table_says_what_each_cell_cost_and_what_differs():
@@ -102,7 +102,7 @@ def test_progress_goes_once_from_begin_to_end():
 @pytest.mark.parametrize("clips, columns, rows", [(1, 1, 1), (2, 2, 1), (4, 2, 2), (5, 3, 2), (9, 3, 3)])
 def test_a_grid_has_room_for_all_and_even_sides(clips, columns, rows):
     sheet = draw_grid([torch.rand(2, 15, 257, 3) for _ in range(clips)], ["a"] * clips)
-    height, width = rows * (15 + STRIP + GAP) - GAP, columns * (257 + GAP) - GAP
+    height, width = rows * (15 + LABEL_HEIGHT + GAP) - GAP, columns * (257 + GAP) - GAP
     assert sheet.shape == (2, height + height % 2, width + width % 2, 3) and 0 <= float(sheet.min()) and float(sheet.max()) <= 1
 
 

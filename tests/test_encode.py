@@ -138,7 +138,7 @@ def test_a_drawn_mask_is_the_pictures(model):
     ("call", "message"),
     [
         (lambda m: encode(m), "neither images nor audio"),
-        (lambda m: encode(m, images=images(0)), "at least one picture"),
+        (lambda m: encode(m, images=images(0)), "at least one image"),
         (lambda m: encode(m, images=images(channels=2)), "1, 3 or 4 channels"),
         (lambda m: encode(m, images=images() * torch.nan), "NaN"),
         (lambda m: encode(m, images=images(), fps=0.0), "fps"),

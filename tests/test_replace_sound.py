@@ -80,14 +80,14 @@ def test_the_container_can_hold_the_pictures_and_the_sound(name, kind):
 
 def test_what_is_no_video_is_one_line(tmp_path):
     (tmp_path / "text.mp4").write_text("no video")
-    with pytest.raises(ValueError, match="text.mp4 is no video, or damaged .*; give another file$"):
+    with pytest.raises(ValueError, match="text.mp4 is damaged or is not a video .*; give another file$"):
         replace_sound(tmp_path / "text.mp4", tmp_path / "b.mp4", noise(1.0), RATE)
     with pytest.raises(FileNotFoundError, match="^there is no video .*gone.mp4; check the name$"):
         replace_sound(tmp_path / "gone.mp4", tmp_path / "b.mp4", noise(1.0), RATE)
     with av.open(str(tmp_path / "sound.mp4"), "w") as out:
         stream = out.add_stream("aac", rate=RATE, layout="mono")
         out.mux([*stream.encode(audio_frame(noise(1.0), RATE)), *stream.encode(None)])
-    with pytest.raises(ValueError, match="sound.mp4 has no pictures; give a video file$"):
+    with pytest.raises(ValueError, match="sound.mp4 has no video stream; give a video file$"):
         replace_sound(tmp_path / "sound.mp4", tmp_path / "b.mp4", noise(1.0), RATE)
 
 

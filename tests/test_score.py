@@ -17,7 +17,7 @@ from duet_av.av_models.metrics.offset import estimate_lag
 from duet_av.av_models.metrics.score import score_clip, score_file
 from duet_av.av_models.metrics.sound_events import find_sound_events
 from duet_av.av_models.metrics.sync import measure_sync
-from duet_av.av_models.metrics.timeline import MET, MISSED, draw_timeline
+from duet_av.av_models.metrics.timeline import MATCHED, MISSED, draw_timeline
 from duet_av.nodes.host import InputImpl, Types
 from duet_av.nodes.sync_report import DuetSyncReport
 
@@ -228,26 +228,26 @@ class TestHealth:
 
     def test_silence(self):
         score = self.score(torch.zeros(2, 102_400))
-        assert score.warnings() == ["the sound is silent"] and score.sync.f1 == 0 and len(score.sync.seen) == 8
+        assert score.warnings() == ["the audio is silent"] and score.sync.f1 == 0 and len(score.sync.seen) == 8
         assert score.facts()["sound"]["lufs"] is None and score.sync.offset_ms is None
 
     def test_dc_offset(self):
         wave = clicks(TIMES, channels=2)
         wave[1] += 0.2
         score = self.score(wave.clamp(-1, 0.99))
-        assert score.warnings() == ["the sound has a DC offset of +0.200"] and score.sync.f1 == 1
+        assert score.warnings() == ["the audio has a DC offset of +0.200"] and score.sync.f1 == 1
 
     def test_clipping(self):
         wave = clicks(TIMES)
         wave[0, 20_000:20_100] = 1.0
         assert self.score(wave).sound.clipped == pytest.approx(100 / 102_400)
-        assert self.score(wave).warnings() == ["0.10 % of the samples are at full scale: clipped"]
+        assert self.score(wave).warnings() == ["0.10 % of the audio samples are clipped (at full scale)"]
 
     def test_nan(self):
         wave = clicks(TIMES)
         wave[0, 500:510], wave[0, 7] = math.nan, math.inf
         score = self.score(wave)
-        assert score.warnings() == ["11 values of the sound are NaN or infinite"] and score.sync.f1 == 1
+        assert score.warnings() == ["11 audio values are NaN or infinite"] and score.sync.f1 == 1
         json.dumps(score.facts(), allow_nan=False)
         all_broken = self.score(torch.full((1, 102_400), math.nan))
         assert all_broken.sound.silent and all_broken.sync.f1 == 0
@@ -256,19 +256,19 @@ class TestHealth:
     def test_a_length_that_is_not_the_pictures(self, surplus, word):
         score = self.score(clicks(TIMES, seconds=SECONDS + surplus / 16_000))
         assert score.sound.surplus == surplus
-        assert score.warnings() == [f"the sound is {abs(surplus)} samples ({abs(surplus) / 16:.0f} ms) {word} than the picture"]
+        assert score.warnings() == [f"the audio is {abs(surplus)} samples ({abs(surplus) / 16:.0f} ms) {word} than the video"]
 
     def test_broken_frames(self):
         frames = jumps(TIMES, 5).clone()
         frames[3, 0, 0] = math.nan
-        assert score_clip(frames, 5).warnings() == ["1 of 32 frames hold NaN or infinity"]
+        assert score_clip(frames, 5).warnings() == ["1 of 32 frames contain NaN or infinity"]
 
 
 class TestScore:
     def test_a_still_silent_clip_has_no_f1(self):
         score = score_clip(torch.full((20, 16, 16, 3), 0.5), 10, torch.zeros(1, 16_000), 8_000)
         assert score.sync.f1 is None and score.sync.chance is None and score.motion.mean == 0
-        assert "sync: nothing happens in the picture or the sound" in score.lines()
+        assert "sync: no events in the video or the audio" in score.lines()
 
     @pytest.mark.parametrize("size", [(1, 1), (2, 9), (300, 2)])
     def test_one_frame_of_any_size(self, size):
@@ -320,13 +320,13 @@ class TestTimeline:
         times = on_frames(TIMES, 5)
         both = draw_timeline(score_clip(jumps(times, 5), 5, clicks(times), 16_000))
         apart = draw_timeline(score_clip(jumps(times, 5), 5))
-        assert (both == MET).all(-1).any() and not (both == MISSED).all(-1).any()
-        assert (apart == MISSED).all(-1).any() and not (apart == MET).all(-1).any()
+        assert (both == MATCHED).all(-1).any() and not (both == MISSED).all(-1).any()
+        assert (apart == MISSED).all(-1).any() and not (apart == MATCHED).all(-1).any()
 
     def test_a_match_is_drawn_where_it_is(self):
         times = np.array([1.2, 4.0])
         picture = draw_timeline(score_clip(jumps(times, 25), 25, clicks(times), 16_000))
-        columns = np.flatnonzero((picture == MET).all(-1).any(0)) / picture.shape[1] * SECONDS
+        columns = np.flatnonzero((picture == MATCHED).all(-1).any(0)) / picture.shape[1] * SECONDS
         assert all(np.abs(times[:, None] - columns).min(0) < 0.05) and np.ptp(columns) > 2.5
 
     def test_a_long_clip_stays_drawable(self):
@@ -368,7 +368,7 @@ def duet(capsys, *args):
 class TestCommand:
     def test_each_file_is_reported(self, capsys, file):
         code, out, err = duet(capsys, "score", file, file.with_name("mute.mp4"))
-        assert code == 0 and out[0] == str(file) and "sound: none; 8 events seen" in out[-1]
+        assert code == 0 and out[0] == str(file) and "audio: none; 8 events in the video" in out[-1]
         assert any("shift the audio by -1" in line for line in out)
 
     def test_json_is_a_line_a_file(self, capsys, file):
@@ -379,7 +379,7 @@ class TestCommand:
 
     def test_what_is_no_video_is_one_line(self, capsys, file, tmp_path):
         (tmp_path / "text.mp4").write_text("not a video")
-        for bad, words in ((tmp_path / "gone.mp4", "there is no file"), (tmp_path / "text.mp4", "text.mp4 is no video")):
+        for bad, words in ((tmp_path / "gone.mp4", "there is no file"), (tmp_path / "text.mp4", "text.mp4 is damaged or is not a readable video")):
             code, out, err = duet(capsys, "score", bad)
             assert code == 2 and not out and len(err) == 1 and words in err[0]
         code, out, err = duet(capsys, "score", file, tmp_path / "gone.mp4")
@@ -392,7 +392,7 @@ class TestCommand:
             sound.setparams((1, 2, 8_000, 0, "NONE", ""))
             sound.writeframes(bytes(1600))
         code, out, err = duet(capsys, "score", tmp_path / "sound.wav")
-        assert code == 2 and not out and len(err) == 1 and "has no pictures" in err[0]
+        assert code == 2 and not out and len(err) == 1 and "has no video stream" in err[0]
 
 
 class TestNode:
@@ -418,7 +418,7 @@ class TestNode:
         times = on_frames(TIMES, 5)
         images = torch.cat([jumps(times, 5), torch.full((32, 48, 64, 3), 0.5)])
         output = DuetSyncReport.execute(5.0, images=images, audio=self.audio(torch.stack([clicks(times), clicks(times)])))
-        assert len(output.args[1]) == 2 and output.args[2] == 0.5 and "clip 2, sync: 0 events seen" in output.args[0]
+        assert len(output.args[1]) == 2 and output.args[2] == 0.5 and "clip 2, sync: 0 events in the video" in output.args[0]
 
     def test_nothing_to_look_at_is_one_line(self):
         with pytest.raises(ValueError, match="neither images nor video"):

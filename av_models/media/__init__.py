@@ -1,4 +1,4 @@
-"""Video files: pictures and sound in, one whole file out; and any file back into tensors."""
+"""Read and write video files: frames and a waveform to one file, and any video file to tensors."""
 
 from .audio import fit_audio
 from .read import Clip, VideoFile, open_video, read_metadata, read_video

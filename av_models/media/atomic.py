@@ -1,4 +1,4 @@
-"""Files that appear under their name only when whole."""
+"""Atomic file writing: a file appears under its final name only when it is complete."""
 
 from __future__ import annotations
 
@@ -11,21 +11,24 @@ from pathlib import Path
 
 
 class WriteError(OSError):
-    """Says its reason alone: ComfyUI shows an OSError with the system's number before it."""
+    """An OSError whose message is its text alone, without the system's error number in front."""
 
     def __str__(self) -> str:
-        return self.strerror
+        return str(self.strerror)
 
 
 @contextmanager
 def temporary_file(path: Path) -> Iterator[Path]:
-    """A new, empty file beside `path`, gone at the end unless it was renamed. Makes missing folders."""
+    """Create a new, empty file beside `path` and yield its path; create missing folders.
+
+    The file is deleted at the end unless the caller has renamed it. Raises WriteError when it cannot be created.
+    """
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     with explain_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        # Not tempfile: its files are readable by their owner alone.
+        # Not tempfile: only the owner can read its files.
         os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         yield part
@@ -35,7 +38,7 @@ def temporary_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def explain_write_errors(path: Path) -> Iterator[None]:
-    """Turns the system's refusals into one line that names the file and the remedy."""
+    """Convert an OSError raised inside into a WriteError: one line that names `path` and the remedy."""
     try:
         yield
     except OSError as error:

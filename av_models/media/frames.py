@@ -1,4 +1,4 @@
-"""Pictures on their way into an encoder: one at a time, checked, 8 bits, even size."""
+"""Prepare frames for a video encoder: one at a time, checked, as 8-bit RGB."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def count_frames(frames: Tensor | Iterable[Tensor]) -> int | None:
-    """How many pictures `frames` holds, or None where only running through it would tell."""
+    """Return the number of frames in a tensor or a list; None for other iterables, whose length is not known in advance."""
     if isinstance(frames, Tensor):
         frames = [frames]
     if not isinstance(frames, (list, tuple)):
@@ -19,7 +19,10 @@ def count_frames(frames: Tensor | Iterable[Tensor]) -> int | None:
 
 
 def iter_frames(frames: Tensor | Iterable[Tensor]) -> Iterator[Tensor]:
-    """Single pictures [H, W, C] from pictures, chunks [T, H, W, C], or one tensor of either kind."""
+    """Yield single frames [H, W, C] from a tensor or an iterable of tensors, each [H, W, C] or [T, H, W, C].
+
+    Raises ValueError for a tensor with another number of dimensions.
+    """
     for chunk in [frames] if isinstance(frames, Tensor) else frames:
         if chunk.ndim not in (3, 4):
             shape = list(chunk.shape)
@@ -28,15 +31,15 @@ def iter_frames(frames: Tensor | Iterable[Tensor]) -> Iterator[Tensor]:
 
 
 def to_rgb8(frame: Tensor, index: int) -> np.ndarray:
-    """A picture [H, W, C], floats 0..1 (or uint8), as uint8 [H, W, 3].
+    """Convert a frame [H, W, C], float 0..1 or uint8, to uint8 [H, W, 3].
 
-    Grey (C = 1) becomes RGB, alpha (C = 4) is dropped, and values outside 0..1 are clipped. Raises ValueError,
-    naming frame `index`, for NaN or infinity, another number of channels, or a type that is neither float nor uint8.
+    Grey (C = 1) becomes RGB, alpha (C = 4) is dropped, and values outside 0..1 are clipped.
+    Raises ValueError, which names frame `index`, for NaN or infinity, another number of channels, or another dtype.
     """
     height, width, channels = frame.shape
     if channels not in (1, 3, 4) or 0 in (height, width):
         shape = list(frame.shape)
-        raise ValueError(f"frame {index} has shape {shape}; give [height, width, channels] of 1, 3 or 4 channels")
+        raise ValueError(f"frame {index} has shape {shape}; give [height, width, channels] with 1, 3 or 4 channels")
     return np.ascontiguousarray(_to_uint8(frame[..., :3], index).expand(height, width, 3).cpu().numpy())
 
 
@@ -44,8 +47,8 @@ def _to_uint8(frame: Tensor, index: int) -> Tensor:
     if frame.dtype == torch.uint8:
         return frame
     if not frame.is_floating_point():
-        raise ValueError(f"frame {index} is of type {frame.dtype}; give floats 0..1 or uint8")
+        raise ValueError(f"frame {index} has dtype {frame.dtype}; give floats 0..1 or uint8")
     low, high = torch.aminmax(frame.detach())
     if not torch.isfinite(high.float() - low.float()):
-        raise ValueError(f"frame {index} holds NaN or infinity; check the decoder (its precision?) before saving")
+        raise ValueError(f"frame {index} contains NaN or infinity; check the video decoder and its precision")
     return frame.detach().float().mul(255).add_(0.5).clamp_(0, 255).to(torch.uint8)

@@ -1,4 +1,4 @@
-"""Any video file into tensors."""
+"""Read video files of any format into tensors."""
 
 from __future__ import annotations
 
@@ -11,18 +11,27 @@ from typing import NamedTuple
 import av
 import torch
 from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.video.stream import VideoStream
 from torch import Tensor
 from torch.nn import functional
 
 from .settings import RESERVED_KEYS
 
-# Matroska counts milliseconds: a smaller offset between the streams is rounding.
-_TIME_GRAIN = Fraction(1, 1000)
+# Matroska timestamps are in milliseconds: a smaller offset between the streams is a rounding error.
+_TIME_RESOLUTION = Fraction(1, 1000)
 
 
 class Clip(NamedTuple):
-    """`frames`: uint8 [T, H, W, 3]; `audio`: float [C, samples], its first sample at the first picture, or None."""
+    """A decoded video file.
+
+    frames: uint8 [T, H, W, 3].
+    fps: frames per second.
+    audio: float32 [C, samples] in −1..1, aligned so that sample 0 is at frame 0; None when the file has no audio.
+    sample_rate: Hz, or None.
+    metadata: text tags, with lower-case keys.
+    """
 
     frames: Tensor
     fps: Fraction
@@ -32,118 +41,135 @@ class Clip(NamedTuple):
 
 
 def read_video(path: str | Path) -> Clip:
-    """All pictures and sound of a file, whole in memory (a picture is H·W·3 bytes).
+    """Read all frames and the audio of a video file into memory (a frame takes H·W·3 bytes).
 
-    Raises FileNotFoundError where there is no such file, ValueError where it is no video or damaged.
+    Raises FileNotFoundError when the file does not exist, ValueError when it is damaged or is not a video.
     """
     with open_video(path) as file:
-        frames = [picture for picture, _ in file.read_frames()]
+        frames = [frame for frame, _ in file.read_frames()]
         return Clip(torch.stack(frames), file.fps, *file.read_audio(), file.metadata)
 
 
 @contextmanager
 def open_video(path: str | Path) -> Iterator[VideoFile]:
-    """A file to be read picture by picture; errors as `read_video`'s."""
-    with _opened(path) as container:
+    """Open a video file to read it frame by frame. Raises the same errors as `read_video`."""
+    with _open_container(path) as container:
         video = container.streams.best("video")
-        if video is None:
-            raise ValueError(f"{path} has no pictures; give a video file")
+        if not isinstance(video, VideoStream):
+            raise ValueError(f"{path} has no video stream; give a video file")
         audio = container.streams.best("audio")
-        if audio is not None and audio.codec_context is None:
+        if not isinstance(audio, AudioStream) or audio.codec_context is None:
             audio = None
         video.thread_type = "AUTO"
         yield VideoFile(path, container, video, audio)
 
 
 class VideoFile:
-    """An open file: its pictures, taken once and in order, and after them its sound."""
+    """An open video file. Read the frames first, once and in order; then the audio."""
 
-    def __init__(self, path: str | Path, container: InputContainer, video, audio) -> None:
+    def __init__(self, path: str | Path, container: InputContainer, video: VideoStream, audio: AudioStream | None) -> None:
         self.path, self._container, self._video, self._audio = path, container, video, audio
-        self._sounds, self._start = _AudioBuffer(), Fraction(0)
+        self._audio_buffer, self._start = _AudioBuffer(), Fraction(0)
 
     @property
     def fps(self) -> Fraction:
+        """Frames per second, as stated in the file. Raises ValueError when the file does not state it."""
         fps = self._video.average_rate or self._video.guessed_rate
         if not fps:
-            raise ValueError(f"{self.path} does not say how fast its pictures go; write it again with a frame rate")
+            raise ValueError(f"{self.path} does not state its frame rate; encode it again with a frame rate")
         return Fraction(fps)
 
     @property
     def metadata(self) -> dict[str, str]:
+        """Text tags of the file, with lower-case keys, without the tags that FFmpeg writes."""
         return _metadata(self._container)
 
     def read_frames(self) -> Iterator[tuple[Tensor, float]]:
-        """Each picture, uint8 [H, W, 3] of the first one's size, and when it is shown, in seconds after the first."""
-        count, size = 0, {}
+        """Yield each frame, uint8 [H, W, 3], and its time in seconds after the first frame.
+
+        All frames are scaled to the size of the first one. Raises ValueError at the end when frames are missing.
+        """
+        count, width, height = 0, 0, 0
         for packet in self._container.demux([stream for stream in (self._video, self._audio) if stream is not None]):
             for frame in packet.decode():
-                if packet.stream is not self._video:
-                    self._sounds.add(frame)
+                if isinstance(frame, av.AudioFrame):
+                    self._audio_buffer.add(frame)
                     continue
+                assert isinstance(frame, av.VideoFrame)
                 if not count:
-                    self._start, size = _time(frame), {"width": frame.width, "height": frame.height}
+                    self._start, width, height = _time(frame), frame.width, frame.height
                 count += 1
-                picture = torch.from_numpy(frame.reformat(**size, format="rgb24").to_ndarray())
-                yield picture, float(_time(frame) - self._start)
+                rgb = torch.from_numpy(frame.reformat(width=width, height=height, format="rgb24").to_ndarray())
+                yield rgb, float(_time(frame) - self._start)
         if not count or count < self._video.frames:
-            there = f"{count} of {self._video.frames or 'its'} frames are there"
-            raise ValueError(f"{self.path} is damaged: {there}; write or copy it again")
+            found = f"it has {count} of {self._video.frames} frames" if self._video.frames else f"it has {count} frames"
+            raise ValueError(f"{self.path} is damaged: {found}; encode or copy it again")
 
     def read_audio(self) -> tuple[Tensor | None, int | None]:
-        """Floats [C, samples] from the first picture on, and their rate; None, None where there is none."""
-        return self._sounds.waveform(self._audio, self._start), self._sounds.rate
+        """Return the waveform, float32 [C, samples], and its sample rate in Hz; (None, None) when there is no audio.
+
+        Sample 0 is at the time of the first frame. Call this after `read_frames` has been read to its end.
+        """
+        return self._audio_buffer.waveform(self._audio, self._start), self._audio_buffer.rate
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
-    """The text kept in a file, such as `prompt` and `workflow`. Keys are lower case: mkv and webm keep no case."""
-    with _opened(path) as container:
+    """Read the text tags of a file, such as `prompt` and `workflow`.
+
+    Keys are lower case, because mkv and webm do not preserve case. Raises the same errors as `read_video`.
+    """
+    with _open_container(path) as container:
         return _metadata(container)
 
 
 class _AudioBuffer:
+    """Collects decoded audio frames and joins them into one waveform."""
+
+    rate: int | None
+    start: Fraction
+    resampler: AudioResampler
+
     def __init__(self) -> None:
         self.parts: list[Tensor] = []
-        self.rate: int | None = None
+        self.rate = None
 
     def add(self, frame: av.AudioFrame) -> None:
         if self.rate is None:
             self.rate, self.start = frame.sample_rate, _time(frame)
             self.resampler = AudioResampler(format="fltp", layout=frame.layout, rate=self.rate)
-        self._keep(frame)
+        self._append(frame)
 
-    def _keep(self, frame: av.AudioFrame | None) -> None:
+    def _append(self, frame: av.AudioFrame | None) -> None:
         self.parts += [torch.from_numpy(part.to_ndarray()) for part in self.resampler.resample(frame) if part]
 
-    def waveform(self, stream, video_start: Fraction) -> Tensor | None:
-        """Everything added, cut at the length that the file states, moved to start with the pictures."""
+    def waveform(self, stream: AudioStream | None, video_start: Fraction) -> Tensor | None:
+        """Join all frames, cut to the duration that the file states, and align to the first video frame."""
         if self.rate is None:
             return None
-        self._keep(None)
-        whole = torch.cat(self.parts, dim=1)
-        if stream.duration:
-            whole = whole[:, : round(stream.duration * stream.time_base * self.rate)]
-        late = self.start - video_start
-        if abs(late) <= _TIME_GRAIN:
-            return whole
-        return functional.pad(whole, (round(late * self.rate), 0))
+        assert stream is not None
+        self._append(None)
+        wave = torch.cat(self.parts, dim=1)
+        if stream.duration and stream.time_base:
+            wave = wave[:, : round(stream.duration * stream.time_base * self.rate)]
+        delay = self.start - video_start
+        if abs(delay) <= _TIME_RESOLUTION:
+            return wave
+        return functional.pad(wave, (round(delay * self.rate), 0))
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[InputContainer]:
+def _open_container(path: str | Path) -> Iterator[InputContainer]:
     if not Path(path).is_file():
         raise FileNotFoundError(f"there is no file {path}; check the name")
     try:
         with av.open(str(path), metadata_errors="replace") as container:
             yield container
     except av.FFmpegError as error:
-        raise ValueError(
-            f"{path} is no video that can be read, or is damaged ({error.strerror}); write or copy it again"
-        ) from error
+        raise ValueError(f"{path} is damaged or is not a readable video ({error.strerror}); encode or copy it again") from error
 
 
 def _time(frame: av.VideoFrame | av.AudioFrame) -> Fraction:
-    return Fraction(0) if frame.pts is None else frame.pts * frame.time_base
+    return Fraction(0) if frame.pts is None or frame.time_base is None else Fraction(frame.pts * frame.time_base)
 
 
 def _metadata(container: InputContainer) -> dict[str, str]:

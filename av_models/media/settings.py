@@ -1,9 +1,9 @@
-"""What a file can be (`MuxSettings`) and what was written (`MuxReport`)."""
+"""Encoding settings of a video file (`MuxSettings`) and the report of what was written (`MuxReport`)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -19,7 +19,7 @@ Policy = Literal["trim", "pad", "fade"]
 
 @dataclass(frozen=True)
 class ContainerSpec:
-    """A container's FFmpeg name and the codecs that it can hold."""
+    """A container: the name of its FFmpeg muxer and the codecs that it supports."""
 
     muxer: str
     video: tuple[str, ...]
@@ -28,7 +28,12 @@ class ContainerSpec:
 
 @dataclass(frozen=True)
 class VideoEncoder:
-    """FFmpeg encoders of a codec, best first; `crf`: the default; `options`: what else they are given."""
+    """A video codec.
+
+    names: its FFmpeg encoders, in order of preference.
+    crf: the default quality. worst_crf: the largest allowed value.
+    options: further encoder options.
+    """
 
     names: tuple[str, ...]
     crf: int
@@ -42,7 +47,7 @@ CONTAINERS = {
     "webm": ContainerSpec("webm", ("vp9", "av1"), ("opus",)),
 }
 VIDEO_CODECS = {
-    # mbtree reads memory that was never written wherever the width is no multiple of 128: no two files alike.
+    # mbtree reads uninitialised memory when the width is not a multiple of 128: files would differ between runs.
     "h264": VideoEncoder(("libx264",), 19, 51, {"preset": "veryfast", "mbtree": "0"}),
     "h265": VideoEncoder(("libx265",), 23, 51, {"preset": "fast", "x265-params": "log-level=none"}),
     "vp9": VideoEncoder(("libvpx-vp9",), 28, 63, {"b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"}),
@@ -51,7 +56,7 @@ VIDEO_CODECS = {
 AUDIO_CODECS = {"aac": "aac", "opus": "libopus"}
 POLICIES = ("trim", "pad", "fade")
 _TIMESCALE = 96_000
-# Metadata that FFmpeg itself writes or reports.
+# Tags that FFmpeg writes or reports itself.
 RESERVED_KEYS = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "creation_time"}
 
 
@@ -59,14 +64,17 @@ RESERVED_KEYS = {"major_brand", "minor_version", "compatible_brands", "encoder",
 class MuxSettings:
     """How a file is encoded.
 
-    `crf`: quality, lower is better and larger; None takes the codec's default (h264 19, h265 23, vp9 and av1 28).
-    `audio_bitrate`: bits per second. `policy` says what happens to sound that is not as long as the pictures
-    (the pictures are never touched):
+    crf: constant rate factor; a lower value gives better quality and a larger file. None uses the codec's default
+        (h264 19, h265 23, vp9 and av1 28).
+    audio_bitrate: bits per second, 8000 to 512000.
+    policy: how audio is fitted when it is longer or shorter than the video. Frames are never dropped or added.
 
-    policy | sound too long                  | sound too short
-    trim   | cut after the last picture      | left as it is: the sound ends early
-    pad    | cut after the last picture      | silence is added up to the last picture
-    fade   | cut, the last 20 ms faded out   | silence is added up to the last picture
+    policy | audio is longer                 | audio is shorter
+    trim   | cut at the end of the video     | unchanged: the audio ends early
+    pad    | cut at the end of the video     | padded with silence to the end of the video
+    fade   | cut, the last 20 ms faded out   | padded with silence to the end of the video
+
+    Raises ValueError for an unknown name, a codec that the container does not support, or a value out of range.
     """
 
     container: Container = "mp4"
@@ -85,24 +93,29 @@ class MuxSettings:
         _check_codec(self.container, "audio", self.audio_codec)
         worst = VIDEO_CODECS[self.video_codec].worst_crf
         if self.crf is not None and not 0 <= self.crf <= worst:
-            raise ValueError(f"crf is {self.crf}; {self.video_codec} takes 0 (best) to {worst} (smallest)")
+            raise ValueError(f"crf is {self.crf}; use 0 (best quality) to {worst} (smallest file) for {self.video_codec}")
         if not 8_000 <= self.audio_bitrate <= 512_000:
-            raise ValueError(f"audio bitrate is {self.audio_bitrate}; give 8000 to 512000 bits per second")
+            raise ValueError(f"audio bitrate is {self.audio_bitrate}; use 8000 to 512000 bits per second")
 
     @property
     def quality(self) -> float:
+        """`crf`, or the codec's default."""
         return VIDEO_CODECS[self.video_codec].crf if self.crf is None else self.crf
 
 
 @dataclass(frozen=True)
 class MuxReport:
-    """What was written.
+    """What was written to a file.
 
-    `width`, `height`: as encoded, with `padded_right` and `padded_bottom` pixels that repeat the last column and
-    row to make odd sizes even. `audio_samples` are counted at `audio_sample_rate`; the other audio counts are per
-    channel at the rate of the sound given, which is `audio_resampled_from` where the codec could not take it.
-    `audio_missing_samples`: how much earlier than the pictures the sound ends (policy `trim` only).
-    `audio_clipped_samples`: values outside −1..1, over all channels, that were clipped.
+    width, height: encoded size in pixels. It includes `padded_right` and `padded_bottom` pixels that repeat the last
+        column and row, because encoders need even sizes.
+    bytes: size of the file.
+    audio_bitrate: bits per second. audio_sample_rate: Hz.
+    audio_samples: samples per channel at `audio_sample_rate`.
+    audio_resampled_from: sample rate of the input in Hz when the codec does not support it, else None.
+    audio_trimmed_samples, audio_faded_samples, audio_padded_samples: samples per channel at the input's sample rate.
+    audio_missing_samples: how many samples earlier than the video the audio ends (policy `trim` only).
+    audio_clipped_samples: values outside −1..1 that were clipped, over all channels.
     """
 
     path: Path
@@ -128,19 +141,20 @@ class MuxReport:
 
     @property
     def seconds(self) -> float:
+        """Duration of the video."""
         return float(self.frames / self.fps)
 
     def summary(self) -> str:
-        """One line for people: the file, the pictures, and everything that was changed."""
+        """Describe the file and every change to the frames and the audio in one line."""
         size = f"{self.width}×{self.height}"
         parts = [f"{self.path.name}: {self.frames} frames of {size} at {float(self.fps):g} fps"]
         if self.padded_right or self.padded_bottom:
-            parts.append(f"{self.padded_right} column and {self.padded_bottom} row repeated to make the size even")
-        parts += self._audio_notes() if self.audio_encoder else ["no sound"]
+            parts.append(f"padded by {self.padded_right} column and {self.padded_bottom} row to an even size")
+        parts += self._audio_notes() if self.audio_encoder else ["no audio"]
         return "; ".join(parts)
 
     def _audio_notes(self) -> list[str]:
-        notes = [f"{self.audio_samples} samples of sound at {self.audio_sample_rate} Hz"]
+        notes = [f"{self.audio_samples} audio samples at {self.audio_sample_rate} Hz"]
         if self.audio_resampled_from:
             notes.append(f"resampled from {self.audio_resampled_from} Hz")
         for what in ("trimmed", "faded", "padded", "missing", "clipped"):
@@ -151,38 +165,38 @@ class MuxReport:
 
 
 def muxer_options(container: Container) -> dict[str, str]:
-    """Interleaved however far an encoder looks ahead; no random ids or dates in the file."""
+    """FFmpeg muxer options: strict interleaving of the streams, and no random ids or dates in the file."""
     options = {"max_interleave_delta": "0", "fflags": "+bitexact"}
     if container == "mp4":
-        # The edit list that hides the encoder's priming counts in this unit: fine enough for one sample.
+        # Unit of the edit list that skips the audio encoder's priming samples: 1/96000 s resolves single samples.
         options |= {"movflags": "use_metadata_tags+faststart", "movie_timescale": str(_TIMESCALE)}
     return options
 
 
 def find_encoder(codec: str) -> str:
-    """The name of the first encoder of `codec` in this build of FFmpeg."""
+    """Return the name of the first encoder of `codec` that this build of FFmpeg has. Raises ValueError when it has none."""
     for name in VIDEO_CODECS[codec].names:
         if name in av.codecs_available:
             return name
     wanted = " or ".join(VIDEO_CODECS[codec].names)
-    raise ValueError(f"this build of PyAV has no {wanted}, so it cannot write {codec}; choose another codec")
+    raise ValueError(f"video codec is {codec}, but this build of PyAV has no {wanted}; choose another codec")
 
 
 def validate_fps(fps: float | Fraction) -> Fraction:
-    """`fps` as a fraction. Raises ValueError unless it is above 0 and at most 1000."""
+    """Return `fps` (frames per second) as a fraction. Raises ValueError unless it is above 0 and at most 1000."""
     if not (math.isfinite(fps) and 0 < fps <= 1000 and (exact := Fraction(fps).limit_denominator(100_000))):
-        raise ValueError(f"fps is {fps}; give a number above 0, at most 1000")
+        raise ValueError(f"fps is {fps}; use a number above 0 and at most 1000")
     return exact
 
 
-def _check_choice(what: str, value: object, known) -> None:
+def _check_choice(name: str, value: object, known: Collection[str]) -> None:
     if value not in known:
-        raise ValueError(f"{what} is {value!r}; choose one of {', '.join(known)}")
+        raise ValueError(f"{name} is {value!r}; choose one of {', '.join(known)}")
 
 
 def _check_codec(container: str, kind: str, codec: str) -> None:
-    can = getattr(CONTAINERS[container], kind)
-    if codec not in can:
-        others = [name for name, holds in CONTAINERS.items() if codec in getattr(holds, kind)]
-        remedy = f"give it {' or '.join(can)}, or put {codec} in {' or '.join(others)}"
-        raise ValueError(f"{container} cannot hold {codec} {kind}: {remedy}")
+    supported = getattr(CONTAINERS[container], kind)
+    if codec not in supported:
+        others = [name for name, spec in CONTAINERS.items() if codec in getattr(spec, kind)]
+        remedy = f"use {' or '.join(supported)}, or the container {' or '.join(others)}"
+        raise ValueError(f"{container} does not support {codec} {kind}; {remedy}")

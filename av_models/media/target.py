@@ -1,4 +1,4 @@
-"""The next free file name in an output folder, never outside it."""
+"""Choose the next free file name in an output folder, never outside it."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ from .settings import CONTAINERS
 
 
 def target_path(output_dir: str | Path, prefix: str, extension: str) -> Path:
-    """`output_dir/[subfolders/]name_00001_.ext`, with the first number above all that are taken.
+    """Return `output_dir/[subfolders/]name_00001_.ext`, with the first number above all existing ones.
 
-    `prefix` is `name` or `subfolders/name`; `/` and `\\` both separate. Nothing is created. Raises ValueError when
-    `prefix` is empty or absolute, contains `..`, or runs through a link that leaves `output_dir`.
+    prefix: `name` or `subfolders/name`; both `/` and `\\` separate folders.
+    extension: one of `CONTAINERS`.
+    Nothing is created. Raises ValueError when `prefix` is empty or absolute, contains `..`, or passes through a link
+    that leaves `output_dir`.
     """
     if extension not in CONTAINERS:
         raise ValueError(f"file extension is {extension!r}; choose one of {', '.join(CONTAINERS)}")
-    # PureWindowsPath splits at both separators and sees drive letters on every system.
+    # PureWindowsPath splits at both separators and detects drive letters on every system.
     given = PureWindowsPath(prefix)
     if not given.name or given.anchor or ".." in given.parts or "\0" in prefix:
-        raise ValueError(f"file name {prefix!r} does not stay in the output folder; give a name such as 'video/clip'")
+        raise ValueError(f"file name {prefix!r} is not inside the output folder; give a name such as 'video/clip'")
     root = Path(output_dir).resolve()
     folder = root.joinpath(*given.parts[:-1])
     if not folder.resolve().is_relative_to(root):
-        raise ValueError(f"file name {prefix!r} leads to {folder.resolve()}, out of the output folder {root}")
+        raise ValueError(f"file name {prefix!r} leads to {folder.resolve()}, outside the output folder {root}; choose another name")
     return folder / f"{given.name}_{_next_number(folder, given.name):05}_.{extension}"
 
 
@@ -31,5 +33,5 @@ def _next_number(folder: Path, name: str) -> int:
     if not folder.is_dir():
         return 1
     pattern = re.compile(re.escape(name) + r"_(\d+)(?:_.*)?(?:\..*)?", re.IGNORECASE)
-    taken = (pattern.fullmatch(path.name) for path in folder.iterdir())
-    return max((int(match[1]) for match in taken if match), default=0) + 1
+    used = (pattern.fullmatch(path.name) for path in folder.iterdir())
+    return max((int(match[1]) for match in used if match), default=0) + 1

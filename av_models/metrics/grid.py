@@ -1,4 +1,4 @@
-"""Clips side by side: a labelled grid of pictures, sounds brought to one loudness, and a table, as text and as a picture."""
+"""Compare clips side by side: a labelled grid of frames, loudness matching, and a table as text or as an image."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ from torch import Tensor
 
 from .loudness import measure_loudness
 
-NARROWEST, STRIP, GAP, TEXT = 256, 24, 4, 14  # pixels: a cell's least width, a label's height, between cells, letters
-GROUND, WORDS, PLAIN, CHOSEN = (18, 18, 18), (235, 235, 235), (52, 52, 52), (20, 110, 200)
+MIN_WIDTH, LABEL_HEIGHT, GAP, FONT_SIZE = 256, 24, 4, 14  # pixels; MIN_WIDTH: of a cell, GAP: between cells
+BACKGROUND, TEXT_COLOR, LABEL_COLOR, MARKED_COLOR = (18, 18, 18), (235, 235, 235), (52, 52, 52), (20, 110, 200)
 
 
-def draw_grid(clips: Sequence[Tensor], labels: Sequence[str], chosen: Sequence[int | None] = (None,)) -> Tensor:
-    """Clips [F, H, W, 3] in 0..1, all of one size, in a grid, each under its label.
+def draw_grid(clips: Sequence[Tensor], labels: Sequence[str], marked: Sequence[int | None] = (None,)) -> Tensor:
+    """Draw clips [F, H, W, 3] in 0..1, all of one shape, in a grid, each below its label.
 
-    Played once for each of `chosen`, the clip whose label is then marked: [len(chosen)·F, H', W', 3]. Small pictures are
-    enlarged by a whole number.
+    marked: the grid is repeated once per entry, with the label of clip number `entry` highlighted (None: no label).
+    Returns frames [len(marked) · F, H', W', 3] in 0..1. Small frames are enlarged by an integer factor.
     """
     frames, height, width, _ = clips[0].shape
-    times = max(1, math.ceil(NARROWEST / width))
+    zoom = max(1, math.ceil(MIN_WIDTH / width))
     columns = math.ceil(math.sqrt(len(clips)))
     rows = math.ceil(len(clips) / columns)
-    tall, wide = height * times + STRIP, width * times
-    size = _even(rows * (tall + GAP) - GAP), _even(columns * (wide + GAP) - GAP)
-    sheet = (torch.tensor(GROUND) / 255).repeat(len(chosen), frames, *size, 1)
+    cell_height, cell_width = height * zoom + LABEL_HEIGHT, width * zoom
+    size = _even(rows * (cell_height + GAP) - GAP), _even(columns * (cell_width + GAP) - GAP)
+    sheet = (torch.tensor(BACKGROUND) / 255).repeat(len(marked), frames, *size, 1)
     for index, (clip, label) in enumerate(zip(clips, labels)):
-        y, x = index // columns * (tall + GAP), index % columns * (wide + GAP)
-        cell = sheet[:, :, y : y + tall, x : x + wide]
-        cell[:, :, STRIP:] = clip.repeat_interleave(times, 1).repeat_interleave(times, 2)
-        for part, marked in zip(cell, chosen):
-            part[:, :STRIP] = _strip(label, wide, index == marked)
+        y, x = index // columns * (cell_height + GAP), index % columns * (cell_width + GAP)
+        cell = sheet[:, :, y : y + cell_height, x : x + cell_width]
+        cell[:, :, LABEL_HEIGHT:] = clip.repeat_interleave(zoom, 1).repeat_interleave(zoom, 2)
+        for part, marked_index in zip(cell, marked):
+            part[:, :LABEL_HEIGHT] = _draw_label(label, cell_width, index == marked_index)
     return sheet.flatten(0, 1)
 
 
-def _strip(label: str, width: int, chosen: bool) -> Tensor:
-    strip = Image.new("RGB", (width, STRIP), CHOSEN if chosen else PLAIN)
-    ImageDraw.Draw(strip).text((6, (STRIP - TEXT) // 2 - 1), label, fill=WORDS, font=_font(label, width - 12))
-    return torch.from_numpy(np.asarray(strip).copy()).float() / 255
+def _draw_label(label: str, width: int, marked: bool) -> Tensor:
+    image = Image.new("RGB", (width, LABEL_HEIGHT), MARKED_COLOR if marked else LABEL_COLOR)
+    ImageDraw.Draw(image).text((6, (LABEL_HEIGHT - FONT_SIZE) // 2 - 1), label, fill=TEXT_COLOR, font=_font(label, width - 12))
+    return torch.from_numpy(np.asarray(image).copy()).float() / 255
 
 
-def _font(text: str, width: int) -> ImageFont.ImageFont:
-    """As large as the text has room for."""
-    for size in range(TEXT, 7, -1):
+def _font(text: str, width: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Return the largest font up to FONT_SIZE in which `text` fits into `width` pixels."""
+    for size in range(FONT_SIZE, 7, -1):
         font = ImageFont.load_default(size)
         if font.getlength(text) <= width:
             return font
@@ -58,7 +58,10 @@ def _even(pixels: int) -> int:
 
 
 def match_loudness(waveforms: Sequence[Tensor], sample_rate: int) -> list[Tensor]:
-    """Sounds [C, samples] at one loudness (BS.1770): the loudest's, or as near to it as none of them clips."""
+    """Scale waveforms [C, samples] to equal loudness (ITU-R BS.1770).
+
+    The target is the loudness of the loudest one, or the highest level at which none clips. Silence is left unchanged.
+    """
     levels = [measure_loudness(wave.float().cpu(), sample_rate) for wave in waveforms]
     audible = [(level, wave) for level, wave in zip(levels, waveforms) if math.isfinite(level)]
     if not audible:
@@ -69,26 +72,26 @@ def match_loudness(waveforms: Sequence[Tensor], sample_rate: int) -> list[Tensor
 
 
 def format_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns aligned for a fixed-width font, the first to the left."""
+    """Format a text table for a fixed-width font: the first column left-aligned, the others right-aligned."""
     widths = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
     aligned = ([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in (head, *rows))
     return "\n".join("  ".join(cells) for cells in aligned)
 
 
 def draw_table(head: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()) -> Tensor:
-    """The same as a picture [H, W, 3] in 0..1, with lines of text under it."""
-    font = ImageFont.load_default(TEXT)
+    """Draw a table, with `notes` as lines of text below it, as an image [H, W, 3] in 0..1."""
+    font = ImageFont.load_default(FONT_SIZE)
     widths = [24 + max(math.ceil(font.getlength(row[i])) for row in (head, *rows)) for i in range(len(head))]
     width = max(sum(widths), *(24 + math.ceil(font.getlength(note)) for note in notes), 0)
-    image = Image.new("RGB", (_even(width), _even((len(rows) + 1 + len(notes)) * STRIP + 12)), GROUND)
+    image = Image.new("RGB", (_even(width), _even((len(rows) + 1 + len(notes)) * LABEL_HEIGHT + 12)), BACKGROUND)
     draw = ImageDraw.Draw(image)
     for line, row in enumerate((head, *rows)):
         x = 0
         for column, (cell, w) in enumerate(zip(row, widths)):
             indent = 12 if column == 0 else w - 12 - font.getlength(cell)
-            draw.text((x + indent, 6 + line * STRIP), cell, fill=WORDS, font=font)
+            draw.text((x + indent, 6 + line * LABEL_HEIGHT), cell, fill=TEXT_COLOR, font=font)
             x += w
-    draw.line([(8, STRIP + 3), (image.width - 8, STRIP + 3)], fill=PLAIN)
+    draw.line([(8, LABEL_HEIGHT + 3), (image.width - 8, LABEL_HEIGHT + 3)], fill=LABEL_COLOR)
     for line, note in enumerate(notes, start=len(rows) + 1):
-        draw.text((12, 6 + line * STRIP), note, fill=WORDS, font=font)
+        draw.text((12, 6 + line * LABEL_HEIGHT), note, fill=TEXT_COLOR, font=font)
     return torch.from_numpy(np.asarray(image).copy()).float() / 255

@@ -1,4 +1,4 @@
-"""How sure a figure is: 95 % intervals over clips."""
+"""95 % confidence intervals of measurements over clips."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 
 from .matching import f1
 
-RESAMPLES = 2000
-Z95 = 1.959963984540054
+RESAMPLES = 2000  # bootstrap samples
+Z95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
 
 
 def bootstrap_interval(
@@ -19,9 +19,10 @@ def bootstrap_interval(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Percentile interval (Efron 1979) of `statistic`, which maps sums over clips [..., K] to figures [...].
+    """Return the 95 % percentile bootstrap interval (Efron 1979) of a statistic of sums over clips.
 
-    `rows` [N, K], a row per clip. NaN, NaN where there is no clip.
+    rows: [N, K], one row per clip. statistic: maps sums over clips [..., K] to values [...].
+    Returns (low, high), or (NaN, NaN) when there are no clips.
     """
     rows = np.asarray(rows, float)
     if not len(rows):
@@ -32,29 +33,29 @@ def bootstrap_interval(
 
 
 def draw_resamples(n: int, rng: np.random.Generator, resamples: int = RESAMPLES) -> np.ndarray:
-    """How often each of `n` is drawn when `n` are drawn with replacement, [resamples, n]."""
+    """Draw `n` of `n` items with replacement, `resamples` times; return the counts [resamples, n] of each item."""
     return rng.multinomial(n, np.full(n, 1 / n), resamples)
 
 
 def f1_interval(counts: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """Interval of the micro-averaged F1 of `counts` [N, 3] (matches, first, second)."""
+    """Return the interval of the micro-averaged F1 for `counts` [N, 3] (matches, first, second; see `matching.f1`)."""
     return bootstrap_interval(counts, f1, seed=seed)
 
 
 def mean_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """Interval of the mean of `values` [N]."""
+    """Return the bootstrap interval of the mean of `values` [N]."""
     values = np.asarray(values, float)
     rows = np.stack([values, np.ones_like(values)], -1)
     return bootstrap_interval(rows, lambda sums: sums[..., 0] / sums[..., 1], seed=seed)
 
 
 def mean_and_interval(values: np.ndarray) -> tuple[float, list[float]]:
-    """The mean of `values` [N] and its interval, to four digits."""
+    """Return the mean of `values` [N] and its interval [low, high], rounded to four digits."""
     return round(float(np.mean(values)), 4), [round(v, 4) for v in mean_interval(values)]
 
 
 def median_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
-    """Percentile bootstrap interval of the median of `values` [N]; NaN, NaN where there is none."""
+    """Return the percentile bootstrap interval of the median of `values` [N]; (NaN, NaN) when N is 0."""
     values = np.asarray(values, float)
     if not len(values):
         return float("nan"), float("nan")
@@ -64,7 +65,7 @@ def median_interval(values: np.ndarray, seed: int = 0) -> tuple[float, float]:
 
 
 def proportion_interval(successes: int, trials: int) -> tuple[float, float]:
-    """Wilson's score interval (1927) of a proportion; NaN, NaN where nothing was tried."""
+    """Return Wilson's score interval (1927) of `successes` out of `trials`, in 0..1; (NaN, NaN) when `trials` is 0."""
     if trials == 0:
         return float("nan"), float("nan")
     p, z = successes / trials, Z95
@@ -74,6 +75,6 @@ def proportion_interval(successes: int, trials: int) -> tuple[float, float]:
 
 
 def share_and_interval(right: Sequence[bool]) -> dict[str, Any]:
-    """How many are right, {"share": …, "ci": [low, high]}, to four digits."""
+    """Return the fraction of True values and its interval, {"share": …, "ci": [low, high]}, rounded to four digits."""
     ci = proportion_interval(sum(right), len(right))
     return {"share": round(float(np.mean(right)), 4), "ci": [round(float(v), 4) for v in ci]}

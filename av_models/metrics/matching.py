@@ -1,6 +1,6 @@
-"""One-to-one matching of two lists of events, and what follows from it: misses, F1, signed offset.
+"""One-to-one matching of two lists of event times, with the metrics based on it: misses, F1, signed offset.
 
-An event metric, not lip-sync: it says how many contacts seen have an onset heard at the same time, and the reverse.
+It measures how many visual events have an audio event at the same time, and the reverse. It does not measure lip-sync.
 """
 
 from __future__ import annotations
@@ -15,7 +15,11 @@ TOLERANCE = 1 / 16  # seconds: one frame of a 16 fps clip
 
 @dataclass(frozen=True)
 class Matching:
-    """`pairs` [M, 2]: indices into the two sorted lists; `offsets` [M]: second minus first, in seconds."""
+    """Matched events of two lists.
+
+    pairs: [M, 2] indices into the two sorted lists. offsets: [M] second minus first time, in seconds.
+    first, second: number of events in each list.
+    """
 
     pairs: np.ndarray
     offsets: np.ndarray
@@ -24,47 +28,48 @@ class Matching:
 
     @property
     def counts(self) -> np.ndarray:
-        """[3]: matches, events of the first list, events of the second."""
+        """[3]: number of matches, of events in the first list, of events in the second list."""
         return np.array([len(self.pairs), self.first, self.second])
 
     @property
     def missed(self) -> int:
-        """Events of the first list without a partner."""
+        """Number of unmatched events in the first list."""
         return self.first - len(self.pairs)
 
     @property
     def spurious(self) -> int:
-        """Events of the second list without a partner."""
+        """Number of unmatched events in the second list."""
         return self.second - len(self.pairs)
 
 
 def match(first: Iterable[float], second: Iterable[float], tolerance: float = TOLERANCE) -> Matching:
-    """Pair as many events as can be within `tolerance` seconds; of such pairings, the one with the least total |offset|.
+    """Match as many events as possible within `tolerance` seconds, with the smallest total |offset|.
 
-    Times are finite seconds in any order. On a line the best pairing crosses nowhere, so a table over prefixes finds it.
+    first, second: times in seconds, in any order. The optimal pairs never cross, so dynamic programming over prefixes
+    finds them. Raises ValueError for NaN or infinite times.
     """
     a, b = np.sort(np.asarray(list(first), float)), np.sort(np.asarray(list(second), float))
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        raise ValueError("event times are not all finite; leave out the unused ones")
+        raise ValueError("event times contain NaN or infinity; give finite times in seconds")
     pairs = np.array(_all_pairs(a, b, tolerance + 1e-9), int).reshape(-1, 2)
     return Matching(pairs, b[pairs[:, 1]] - a[pairs[:, 0]], len(a), len(b))
 
 
 def f1(counts: np.ndarray) -> np.ndarray:
-    """F1 of [..., 3] counts (matches, first, second); 1 where both lists are empty, for then nothing is wrong."""
+    """Return F1 [...] for counts [..., 3] (matches, first, second), in 0..1; 1 where both lists are empty."""
     matches, first, second = np.moveaxis(np.asarray(counts, float), -1, 0)
     total = first + second
     return np.where(total > 0, 2 * matches / np.maximum(total, 1), 1.0)
 
 
 def median_offset_ms(matchings: Iterable[Matching]) -> float:
-    """Median of second minus first over all pairs, in milliseconds; NaN where nothing matched."""
+    """Return the median of second minus first time over all pairs, in milliseconds; NaN when there are no pairs."""
     offsets = [m.offsets for m in matchings if len(m.offsets)]
     return 1000 * float(np.median(np.concatenate(offsets))) if offsets else float("nan")
 
 
 def _all_pairs(a: np.ndarray, b: np.ndarray, tolerance: float) -> list[tuple[int, int]]:
-    """Group by group: across a silence longer than `tolerance` nothing pairs, so the tables stay small."""
+    """Match each group of events separately. Events more than `tolerance` apart never match, so the tables stay small."""
     times = np.sort(np.concatenate([a, b]))
     begins = times[np.diff(times, prepend=-np.inf) > tolerance]
     i, j = (np.append(np.searchsorted(each, begins), len(each)).tolist() for each in (a, b))
@@ -77,7 +82,7 @@ def _all_pairs(a: np.ndarray, b: np.ndarray, tolerance: float) -> list[tuple[int
 
 
 def _pairs(a: list[float], b: list[float], tolerance: float) -> list[tuple[int, int]]:
-    """best[i][j]: (pairs, −total offset) of a[:i] and b[:j]; walked back from the end."""
+    """Dynamic programming: best[i][j] is (pairs, −total offset) for a[:i] and b[:j]; backtrack from the end."""
     best = [[(0, 0.0)] * (len(b) + 1) for _ in range(len(a) + 1)]
     for i, x in enumerate(a):
         for j, y in enumerate(b):

@@ -1,15 +1,15 @@
-"""When something happens in any picture: where motion changes abruptly, without weights and without knowing what moves.
+"""Detect events in any video, without a trained model: the times at which motion changes abruptly.
 
-The second difference in time of a blurred picture, g(t + L) − 2 g(t) + g(t − L): small where things stand still or move
-steadily, large where they start, stop, turn back, appear or vanish. Blurred, because a step of a thing must be small
-beside its image for the difference to be about its speed. An event is a peak that stands out of its surroundings, of
-which low quantiles are taken: they stay where they are when events are many.
+The detection function is the second difference in time of blurred frames, g(t + L) − 2 g(t) + g(t − L). It is small where
+things are at rest or move steadily, and large where they start, stop, turn back, appear or vanish. Frames are blurred because
+the difference measures speed only while an object moves by less than the size of its image. An event is a peak above its
+surroundings; low quantiles describe the surroundings, because they change little when there are many events.
 
-What it cannot tell: whether an event should sound. Cuts, flashes and camera jolts are events; so is a silent turn. What
-happens before the second frame or in the last, is smaller than a hundredth of the picture, or moves more than a tenth
-of the picture in a frame may go unseen. Time is as fine as the frames: an event between two is placed between them by
-the weight of its peak, a sudden change at the first frame that shows it. Of the contacts of Bounce's true clips, fast
-things at 16 fps, it finds F1 0.88 with one ball and 0.90 with two (40 validation clips each, ±1 frame).
+Limits. The method cannot tell whether an event makes a sound. Cuts, flashes and camera shake are events, and so is a silent
+change of direction. It can miss events before the second frame or in the last one, objects smaller than 1 % of the frame, and
+objects that move by more than a tenth of the frame between two frames. Times are quantized by the frame rate: an event between
+two frames is placed by the centroid of its peak, a sudden change at the first frame that shows it. For Bounce's rendered clips
+(fast objects at 16 fps), F1 of the contacts is 0.88 with one ball and 0.90 with two (40 validation clips each, ±1 frame).
 """
 
 from __future__ import annotations
@@ -23,27 +23,29 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-LONGER_SIDE = 64  # pixels: pictures are compared at this size
-SUBSAMPLED = 256  # pixels: large pictures are thinned out to about this before they are averaged
-GRID, BLUR, BLURS = 16, 3, 5  # the blurred picture's longer side; a box of so many pixels, so many times
-LAG = 1 / 30  # seconds: the difference is taken over as many whole frames as fit, at least one
-FLOOR = 0.002  # of full scale: what codecs and sensors do to a still picture
-QUIET, LOWEST = 0.3, 0.1  # quantiles of the surroundings: between events, and the stillest
-TIMES_QUIET, TIMES_SPREAD = 2.5, 2.0  # how far a peak stands out of the first, in it and in its distance from the second
-AROUND, GAP = 1.5, 0.12  # seconds: surroundings reach this far; two events are further apart
-ALIKE = 0.9  # of two peaks closer than that, the earlier is taken if it has this share of the higher one's height
-ABRUPT = 0.6  # a turn that is a smaller share of the motion around it is none: steady motion has up to a half
-SUDDEN = 2.0  # a change this many times both its neighbours is a jump, not a turn
+LONGER_SIDE = 64  # pixels: frames are compared at this size
+SUBSAMPLED = 256  # pixels: large frames are subsampled to about this size before averaging
+GRID, BLUR, BLURS = 16, 3, 5  # longer side of the blurred frame; width of the box filter, and how often it is applied
+LAG = 1 / 30  # seconds: the difference is taken over the nearest number of frames, at least one
+FLOOR = 0.002  # of full scale: noise of codecs and sensors in a still video
+QUIET, LOWEST = 0.3, 0.1  # quantiles of the surroundings: the level between events, and the lowest level
+TIMES_QUIET, TIMES_SPREAD = 2.5, 2.0  # a peak exceeds TIMES_QUIET · quiet and quiet + TIMES_SPREAD · (quiet − lowest)
+AROUND, GAP = 1.5, 0.12  # seconds: reach of the surroundings; minimum distance of two events
+SIMILAR = 0.9  # of peaks closer than GAP, the earliest with this fraction of the highest one's height is chosen
+ABRUPT = 0.6  # a turn below this fraction of the motion around it is no event: steady motion reaches a half
+SUDDEN = 2.0  # a change that exceeds this multiple of both its neighbours is a jump, not a turn
 
 
 @dataclass(frozen=True)
 class Motion:
-    """What moves, for every frame, [F] each.
+    """Motion of a clip. The arrays have one value per frame, [F].
 
-    `times`: seconds since the first frame. `amount`: mean absolute difference from the frame before, 0..1.
-    `change`: root-mean-square difference from the frame before, `turn`: of the second difference over `lag` frames,
-    `stride`: the larger of the first differences that make it up; all three of the blurred picture. `broken`: how many
-    frames held NaN or infinity.
+    times: seconds since the first frame.
+    amount: mean absolute difference from the previous frame, 0..1.
+    change: root mean square (RMS) of the difference of blurred frames from the previous one.
+    turn: RMS of the second difference of blurred frames over `lag` frames.
+    stride: the larger RMS of the two first differences that form `turn`.
+    broken: number of frames with NaN or infinity.
     """
 
     fps: Fraction
@@ -57,25 +59,30 @@ class Motion:
 
     @property
     def mean(self) -> float:
-        """Mean absolute difference of neighbouring frames, 0..1; 0 for a single frame."""
+        """Mean absolute difference of consecutive frames, 0..1; 0 for a single frame."""
         return float(self.amount[1:].mean()) if len(self.amount) > 1 else 0.0
 
 
 class MotionMeter:
-    """Takes the frames of a clip one by one and keeps only the last few, small."""
+    """Measures the motion of a clip frame by frame; it keeps only the last few frames, downscaled."""
 
     def __init__(self, fps: Fraction) -> None:
         self.fps, self.lag = fps, max(1, round(float(fps) * LAG))
         self.seconds: list[float | None] = []
-        self.amount, self.change, self.turn, self.stride = [], [], [], []
-        self.broken, self.size = 0, None
+        self.amount: list[float] = []
+        self.change: list[float] = []
+        self.turn: list[float] = []
+        self.stride: list[float] = []
+        self.broken = 0
+        self.size: tuple[int, ...] | None = None
         self._sharp: Tensor | None = None
         self._blurred: deque[Tensor] = deque(maxlen=2 * self.lag + 1)
 
     def add(self, frame: Tensor, seconds: float | None = None) -> None:
-        """The next frame, [H, W, C] of floats 0..1 or uint8, shown `seconds` after the first (else one fps later).
+        """Add the next frame, [H, W, C], float 0..1 or uint8.
 
-        Raises ValueError for another shape, or a size that is not the first frame's.
+        seconds: its time after the first frame; without it, frames are evenly spaced at `fps`.
+        Raises ValueError when the frame has another shape than [H, W, C] or differs in shape from the first frame.
         """
         self._check(frame)
         sharp = self._finite(_small(frame))
@@ -91,9 +98,9 @@ class MotionMeter:
         self.seconds.append(seconds)
 
     def finish(self) -> Motion:
-        """Raises ValueError where there was no frame."""
+        """Return the motion of all added frames. Raises ValueError when there are none."""
         if not self.seconds:
-            raise ValueError("there are no frames to look at; give at least one")
+            raise ValueError("there are no frames to measure; give at least one frame")
         turn, stride = np.zeros((2, len(self.seconds)))
         inner = slice(self.lag, self.lag + len(self.turn))
         turn[inner], stride[inner] = self.turn, self.stride
@@ -106,7 +113,9 @@ class MotionMeter:
             raise ValueError(f"frame {len(self.seconds)} has shape {list(shape)}; give [height, width, channels]")
         self.size = self.size or shape
         if shape != self.size:
-            raise ValueError(f"frame {len(self.seconds)} has shape {list(shape)}, the first {list(self.size)}; give one size")
+            raise ValueError(
+                f"frame {len(self.seconds)} has shape {list(shape)}, but frame 0 has {list(self.size)}; give frames of one size"
+            )
 
     def _finite(self, picture: Tensor) -> Tensor:
         if torch.isfinite(picture).all():
@@ -115,26 +124,26 @@ class MotionMeter:
         return torch.nan_to_num(picture, nan=0.0, posinf=1.0, neginf=0.0)
 
     def _times(self) -> np.ndarray:
-        """As told where that makes sense, else evenly."""
-        told = np.array([np.nan if each is None else each for each in self.seconds])
-        if np.isfinite(told).all() and (np.diff(told) > 0).all():
-            return told
-        return np.arange(len(told)) / float(self.fps)
+        """Return the given times if all are given and increasing, else evenly spaced times."""
+        given = np.array([np.nan if each is None else each for each in self.seconds])
+        if np.isfinite(given).all() and (np.diff(given) > 0).all():
+            return given
+        return np.arange(len(given)) / float(self.fps)
 
 
 def find_motion_events(motion: Motion) -> np.ndarray:
-    """Times in seconds, sorted, of the events of a clip."""
+    """Return the event times [N] of a clip in seconds, sorted."""
     turn, fps = motion.turn, float(motion.fps)
     if turn.max() < FLOOR:
         return np.zeros(0)
     quiet, lowest = _surroundings(turn, max(2, round(AROUND * fps)))
     level = np.maximum(FLOOR, np.maximum(TIMES_QUIET * quiet, quiet + TIMES_SPREAD * (quiet - lowest)))
     peaks = np.flatnonzero((turn >= level) & (turn >= ABRUPT * motion.stride) & _is_peak(turn))
-    return _apart(np.array([_time(motion, peak, quiet[peak]) for peak in peaks], float), turn[peaks])
+    return _apart(np.array([_event_time(motion, int(peak), quiet[peak]) for peak in peaks], float), turn[peaks])
 
 
 def _small(frame: Tensor) -> Tensor:
-    """[H, W, C] to floats [C, h, w], averaged down to LONGER_SIDE."""
+    """Convert [H, W, C] to floats [C, h, w], downscaled to LONGER_SIDE."""
     step = max(1, max(frame.shape[:2]) // SUBSAMPLED)
     picture = frame[::step, ::step].detach().cpu()
     picture = picture.float() / 255 if picture.dtype == torch.uint8 else picture.float()
@@ -149,7 +158,7 @@ def _blur(picture: Tensor) -> Tensor:
 
 
 def _shrunk(picture: Tensor, longer_side: int) -> Tensor:
-    """[C, h, w] averaged down until its longer side is as asked; smaller pictures as they are."""
+    """Downscale [C, h, w] by averaging until the longer side is `longer_side`; return smaller images unchanged."""
     height, width = picture.shape[1:]
     shrink = longer_side / max(height, width)
     if shrink >= 1:
@@ -162,31 +171,32 @@ def _rms(difference: Tensor) -> float:
 
 
 def _surroundings(values: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray]:
-    """Quantiles QUIET and LOWEST of what lies within `reach`, [F] each."""
+    """Return the quantiles QUIET and LOWEST of the values within `reach` frames, [F] each."""
     windows = np.lib.stride_tricks.sliding_window_view(np.pad(values, reach, constant_values=np.nan), 2 * reach + 1)
-    batches = (windows[at : at + 4096] for at in range(0, len(values), 4096))  # a quantile copies its windows
-    return tuple(np.concatenate([np.nanquantile(batch, (QUIET, LOWEST), axis=1) for batch in batches], axis=1))
+    batches = (windows[at : at + 4096] for at in range(0, len(values), 4096))  # nanquantile copies the windows
+    quiet, lowest = np.concatenate([np.nanquantile(batch, (QUIET, LOWEST), axis=1) for batch in batches], axis=1)
+    return quiet, lowest
 
 
 def _is_peak(values: np.ndarray) -> np.ndarray:
-    """Where no neighbour is larger; a plateau is peaks throughout, whatever its rounding."""
+    """Mark values that no neighbour exceeds by more than 0.1 %; every value of a plateau is a peak."""
     padded = np.pad(values, 1)
     return 1.001 * values >= np.maximum(padded[:-2], padded[2:])
 
 
 def _apart(times: np.ndarray, heights: np.ndarray) -> np.ndarray:
-    """The highest first, none within GAP of those before; of such within GAP that are nearly as high, the earliest."""
+    """Select events at least GAP apart, highest first; among similar peaks within GAP, choose the earliest."""
     chosen: list[float] = []
     for k in np.argsort(-heights, kind="stable"):
         free = np.abs(times[:, None] - np.array(chosen)).min(1, initial=np.inf) >= GAP
-        alike = free & (np.abs(times - times[k]) < GAP) & (heights >= ALIKE * heights[k])
+        similar = free & (np.abs(times - times[k]) < GAP) & (heights >= SIMILAR * heights[k])
         if free[k]:
-            chosen.append(float(times[alike].min()))
+            chosen.append(float(times[similar].min()))
     return np.sort(np.array(chosen, float))
 
 
-def _time(motion: Motion, peak: int, quiet: float) -> float:
-    """When the event of a peak is first seen."""
+def _event_time(motion: Motion, peak: int, quiet: float) -> float:
+    """Return the time in seconds at which the event of a peak first becomes visible."""
     first, last = max(peak - motion.lag + 1, 1), min(peak + motion.lag, len(motion.change) - 1)
     sudden = first + int(motion.change[first : last + 1].argmax())
     beside = np.append(motion.change, 0.0)[[sudden - 1, sudden + 1]]

@@ -1,26 +1,28 @@
-"""When something is struck, from its sound alone: a sudden rise in many bands at once.
+"""Onset detection: the times of sudden level rises in many frequency bands at once, such as impacts.
 
-Band-wise log spectral flux with a maximum filter over neighbouring bands (Böck & Widmer 2013, "SuperFlux"): a strike's
-click rises in bands where a ringing tail is silent, so a second strike of the same pitch is found too.
+The detection function is the log spectral flux with a maximum filter over neighbouring bands (Böck & Widmer 2013,
+"SuperFlux"). An impact's click also raises bands in which a ringing tail is silent, so a second impact of the same pitch is
+detected too.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 WINDOW, HOP = 0.016, 0.002  # seconds
-LAG = 0.014  # the rise is taken over this long
+LAG = 0.014  # seconds over which the rise is measured
 BANDS, LOWEST_HZ, HIGHEST_HZ = 24, 60.0, 8000.0
-FLOOR_DB, RANGE_DB = -70.0, 50.0  # levels below full scale, or this far below the loudest, are silence
+FLOOR_DB, RANGE_DB = -70.0, 50.0  # dBFS, and dB below the loudest level: lower levels count as silence
 LARGEST_RISE_DB = 24.0
-THRESHOLD_DB, TIMES_AROUND = 4.0, 2.0  # a peak's mean rise over bands, and how far it stands out of its surroundings
-GAP, AROUND = 0.06, 0.25  # seconds: two onsets are at least this far apart; surroundings reach this far
-LEAD = LAG + 2 * HOP  # silence put before the clip, so that a strike at its very start is a rise as well
-DELAY = -0.006  # seconds from the peak of the flux to the strike
+THRESHOLD_DB, TIMES_AROUND = 4.0, 2.0  # a peak's minimum mean rise over bands, absolute and relative to the local mean
+GAP, AROUND = 0.06, 0.25  # seconds: minimum distance of two onsets; reach of the local mean
+LEAD = LAG + 2 * HOP  # seconds of silence before the clip, so that an onset at its start is a rise too
+DELAY = -0.006  # seconds from the peak of the flux to the onset
 
 
-def detect_onsets(waveform, sample_rate: int) -> np.ndarray:
-    """Times in seconds of the strikes in `waveform` [channels, samples] or [samples], −1..1."""
+def detect_onsets(waveform: ArrayLike, sample_rate: int) -> np.ndarray:
+    """Return the onset times [N] in seconds, sorted, of a waveform [channels, samples] or [samples] in −1..1."""
     rise, times = spectral_flux(waveform, sample_rate)
     if not len(rise):
         return np.zeros(0)
@@ -31,13 +33,18 @@ def detect_onsets(waveform, sample_rate: int) -> np.ndarray:
     return np.maximum(times[apart] - DELAY, 0.0)
 
 
-def spectral_flux(waveform, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean rise over bands in dB, [T], and the time of each value in seconds, [T]."""
+def spectral_flux(waveform: ArrayLike, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean rise over bands in dB, [T], and the time of each value in seconds, [T].
+
+    Raises ValueError for a waveform with more than two dimensions or a sample rate that is not positive.
+    """
     wave = np.asarray(waveform, np.float32)
     if wave.ndim == 2:
         wave = wave.mean(0)
     if wave.ndim != 1 or sample_rate <= 0:
-        raise ValueError(f"a waveform is [channels, samples] at a positive rate, not {wave.shape} at {sample_rate} Hz")
+        raise ValueError(
+            f"waveform has shape {list(wave.shape)} at {sample_rate} Hz; give [channels, samples] at a positive sample rate"
+        )
     levels = band_levels(wave, sample_rate)
     lag = round(LAG / HOP)
     before = np.pad(levels[:-lag], ((0, 0), (1, 1)), mode="edge")
@@ -47,9 +54,10 @@ def spectral_flux(waveform, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def band_levels(wave: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Levels in dB of a mono wave in bands of equal ratio, [T, BANDS], a row every HOP.
+    """Return the levels in dB of a mono waveform [samples] in logarithmically spaced bands, [T, BANDS], one row per HOP.
 
-    The first window is centred LEAD before the clip; the last ends with the clip, whose cut-off tail would be a click.
+    The first window is centred LEAD seconds before the clip. The last one ends with the clip: zeros after a cut-off tail
+    would look like a click.
     """
     window = max(round(WINDOW * sample_rate), 8)
     padded = np.pad(wave, (round(LEAD * sample_rate) + window // 2, 0))
@@ -67,7 +75,7 @@ def band_levels(wave: np.ndarray, sample_rate: int) -> np.ndarray:
 
 
 def _edges(window: int, sample_rate: int) -> np.ndarray:
-    """Increasing FFT bins that bound the bands; fewer bands where they would be narrower than a bin."""
+    """Return the FFT bins at the band edges, increasing. Bands narrower than a bin are merged."""
     highest = min(HIGHEST_HZ, sample_rate / 2)
     hertz = np.geomspace(LOWEST_HZ, highest, BANDS + 1)
     return np.unique(np.clip(np.round(hertz * window / sample_rate).astype(int), 0, window // 2))

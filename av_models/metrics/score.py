@@ -1,15 +1,15 @@
-"""How well any sounding video holds together, without weights: sync, motion, loudness, health.
+"""Measure any video with audio, without a trained model: audio-video sync, motion, loudness, audio faults.
 
-Method. Events seen are abrupt changes of motion (`motion_events`), events heard are onsets (`onsets`); they are paired
-one to one within a frame, and what is left over on either side is a miss (`matching`, `sync`). Chance is the F1 of the
-same sound shifted in time. An offset beyond a frame is looked for up to ±1 s (`offset`). Loudness is ITU-R BS.1770-4.
+Method. Video events are abrupt changes of motion (`motion_events`), audio events are onsets (`onsets`). They are matched one to
+one within a frame; the rest are misses (`matching`, `sync`). The chance level is the F1 of the same audio shifted in time. A
+constant delay is estimated up to ±1 s (`offset`). Loudness is ITU-R BS.1770-4.
 
-Limits. It measures when, not what: a dog that barks as a door slams is in sync. A cut or a silent gesture is an event
-seen, music from nowhere is full of events heard; both lower F1 without anything being wrong, so compare with the
-chance level and with clips of the same kind. It is no measure of lip-sync: speech has few strikes. Detectors that know
-what is shown, such as Bounce's own (`contacts`), see more. Sound below 4 kHz is refused.
+Limits. Only times are compared, not content: a dog that barks as a door slams is in sync. Cuts and silent gestures are video
+events, and background music has many audio events; both lower F1 although nothing is wrong. So compare with the chance level and
+with clips of the same kind. This is not a measure of lip-sync: speech has few onsets. Detectors for a known kind of content,
+such as Bounce's own, find more events. Audio with a sample rate below 4 kHz is not supported.
 
-Pictures are taken one by one and not kept: minutes take no more memory than seconds, but for the sound.
+Frames are processed one by one and not kept, so memory grows with the audio only.
 """
 
 from __future__ import annotations
@@ -37,8 +37,10 @@ from .sync import Sync, measure_sync
 
 @dataclass(frozen=True)
 class Score:
-    """`seen`: times of the events in the picture, in seconds; `size` [height, width]. Without sound, `sound` and `sync`
-    are None. `envelope`: of the sound (`sound_events.envelope`).
+    """Measurements of a clip. `sound`, `sync` and `envelope` are None when there is no audio.
+
+    seen: times of the video events in seconds. size: (height, width) in pixels.
+    envelope: of the audio, see `sound_events.envelope`.
     """
 
     motion: Motion
@@ -50,60 +52,53 @@ class Score:
 
     @property
     def frames(self) -> int:
+        """Number of frames."""
         return len(self.motion.times)
 
     @property
     def seconds(self) -> float:
+        """Duration of the video."""
         return float(self.frames / self.motion.fps)
 
     def lines(self) -> list[str]:
-        """The report for people."""
-        return [self._picture_line(), self._sound_line(), *self._sync_lines(), *(f"warning: {each}" for each in self.warnings())]
+        """Return the report as lines of text, warnings last."""
+        return [self._video_line(), self._audio_line(), *self._sync_lines(), *(f"warning: {each}" for each in self.warnings())]
 
     def warnings(self) -> list[str]:
+        """Return one line per fault of the frames or the audio."""
         broken = self.motion.broken
-        found = [f"{broken} of {self.frames} frames hold NaN or infinity"] if broken else []
+        found = [f"{broken} of {self.frames} frames contain NaN or infinity"] if broken else []
         return found + (self.sound.warnings() if self.sound else [])
 
     def facts(self) -> dict[str, Any]:
-        """The report for programs: JSON throughout, None for what could not be measured. Times in seconds."""
-        return self._picture_facts() | {"sound": self._sound_facts(), "sync": self._sync_facts(), "warnings": self.warnings()}
+        """Return the report as JSON-compatible values; None for values that could not be measured. Times are in seconds."""
+        return self._video_facts() | {"sound": self._audio_facts(), "sync": self._sync_facts(), "warnings": self.warnings()}
 
-    def _picture_line(self) -> str:
+    def _video_line(self) -> str:
         rate = f"{float(self.motion.fps):g} fps"
-        motion = f"motion {100 * self.motion.mean:.2f} % of full scale a frame" if self.frames > 1 else "a single frame"
-        return f"picture: {self.frames} frames in {self.seconds:.3f} s at {rate}, {motion}"
+        motion = f"mean motion {100 * self.motion.mean:.2f} % of full scale per frame" if self.frames > 1 else "a single frame"
+        return f"video: {self.frames} frames in {self.seconds:.3f} s at {rate}, {motion}"
 
-    def _sound_line(self) -> str:
+    def _audio_line(self) -> str:
         if self.sound is None:
-            return f"sound: none; {_count(len(self.seen), 'event')} seen"
+            return f"audio: none; {_count(len(self.seen), 'event')} in the video"
         channels = {1: "mono", 2: "stereo"}.get(self.sound.channels, f"{self.sound.channels} channels")
         level = f"{self.sound.loudness:.1f} LUFS, peak {self.sound.peak_db:.1f} dBFS"
-        return f"sound: {self.sound.seconds:.3f} s, {self.sound.sample_rate} Hz, {channels}, {level}"
+        return f"audio: {self.sound.seconds:.3f} s, {self.sound.sample_rate} Hz, {channels}, {level}"
 
     def _sync_lines(self) -> list[str]:
         if self.sync is None:
             return []
         matched, seen, heard = self.sync.matching.counts
         if self.sync.f1 is None:
-            return ["sync: nothing happens in the picture or the sound"]
-        within = f"{matched} together within {1000 * self.sync.tolerance:.0f} ms"
-        misses = f"{self.sync.matching.missed} only seen, {self.sync.matching.spurious} only heard"
+            return ["sync: no events in the video or the audio"]
+        within = f"{matched} matched within {1000 * self.sync.tolerance:.0f} ms"
+        misses = f"{self.sync.matching.missed} only in the video, {self.sync.matching.spurious} only in the audio"
         f1 = f"F1 {self.sync.f1:.2f} (chance {self.sync.chance:.2f})"
-        return [f"sync: {_count(seen, 'event')} seen, {heard} heard, {within}, {misses}; {f1}", self._offset_line()]
+        events = f"{_count(seen, 'event')} in the video, {heard} in the audio"
+        return [f"sync: {events}, {within}, {misses}; {f1}", _offset_line(self.sync)]
 
-    def _offset_line(self) -> str:
-        offset, advice = self.sync.offset_ms, self.sync.advice_ms
-        if offset is None:
-            return "offset: unknown, nothing seen and heard belongs together"
-        line = f"offset: the sound is {abs(offset):.0f} ms {'late' if offset >= 0 else 'early'}"
-        if advice is not None:
-            return f"{line}; shift the audio by {advice:+.0f} ms ({'earlier' if advice < 0 else 'later'})"
-        if self.sync.lag is None:
-            return f"{line}, by what meets within a frame; too few or too regular events to be sure"
-        return line
-
-    def _picture_facts(self) -> dict[str, Any]:
+    def _video_facts(self) -> dict[str, Any]:
         height, width = self.size
         return {
             "frames": self.frames,
@@ -115,7 +110,7 @@ class Score:
             "broken_frames": self.motion.broken,
         }
 
-    def _sound_facts(self) -> dict[str, Any] | None:
+    def _audio_facts(self) -> dict[str, Any] | None:
         if self.sound is None:
             return None
         sound = self.sound
@@ -135,7 +130,7 @@ class Score:
         }
 
     def _sync_facts(self) -> dict[str, Any]:
-        """Without sound, only what is seen."""
+        """Without audio, only the video events."""
         times = {"seen": self.seen.round(4).tolist()}
         if self.sync is None:
             return times | dict.fromkeys(("heard", "matches", "f1", "chance", "offset_ms", "advice_ms"))
@@ -159,13 +154,15 @@ class Score:
 def score_clip(
     frames: Tensor | Iterable[Tensor], fps: float | Fraction, waveform: Tensor | None = None, sample_rate: int | None = None
 ) -> Score:
-    """Of pictures [F, H, W, C], or an iterable of [H, W, C] or chunks, floats 0..1 or uint8, taken one at a time.
+    """Measure frames and a waveform.
 
-    `waveform`: floats [channels, samples] in −1..1, any number of channels. Raises ValueError for other shapes, no frames,
-    an fps that is not above 0 and at most 1000, or a sound without a rate.
+    frames: [F, H, W, C], or an iterable of [H, W, C] or [T, H, W, C], float 0..1 or uint8; read one at a time.
+    fps: frames per second, above 0 and at most 1000.
+    waveform: float [channels, samples] in −1..1 at `sample_rate` Hz, any number of channels; None for no audio.
+    Raises ValueError for other shapes, no frames, or an invalid `fps` or `sample_rate`.
     """
     if waveform is not None:
-        _check_sound(waveform, sample_rate)  # before all the pictures
+        _check_audio(waveform, sample_rate)  # early: measuring the frames may take minutes
     meter = MotionMeter(validate_fps(fps))
     for frame in iter_frames(frames):
         meter.add(frame)
@@ -173,35 +170,49 @@ def score_clip(
 
 
 def score_file(path: str | Path, on_frame: Callable[[], None] = lambda: None) -> Score:
-    """Of a video file; errors as `media.read_video`'s. `on_frame()` is called after each picture."""
+    """Measure a video file. `on_frame()` is called after each frame. Raises the same errors as `media.read_video`."""
     with open_video(path) as file:
         meter = MotionMeter(validate_fps(file.fps))
-        for picture, seconds in file.read_frames():
-            meter.add(picture, seconds)
+        for frame, seconds in file.read_frames():
+            meter.add(frame, seconds)
             on_frame()
         return _score(meter, *file.read_audio())
 
 
 def _score(meter: MotionMeter, waveform: Tensor | None, sample_rate: int | None) -> Score:
     motion = meter.finish()
-    seen, size = find_motion_events(motion), meter.size[:2]
+    assert meter.size is not None
+    seen, size = find_motion_events(motion), (meter.size[0], meter.size[1])
     if waveform is None or waveform.shape[-1] == 0:
         return Score(motion, seen, size)
-    _check_sound(waveform, sample_rate)
+    rate = _check_audio(waveform, sample_rate)
     wave = waveform.detach().float().cpu().numpy()
     mono = mix_down(wave)
-    picture = VideoShape(len(motion.times), *size, motion.fps)
-    health = measure_sound_health(wave, sample_rate, samples_of(picture, sample_rate))
-    heard = np.zeros(0) if health.silent else find_sound_events(mono, sample_rate)
-    sync = measure_sync(seen, heard, float(motion.fps), min(picture.seconds, health.seconds))
-    return Score(motion, seen, size, health, sync, envelope(mono, sample_rate))
+    video = VideoShape(len(motion.times), size[0], size[1], motion.fps)
+    health = measure_sound_health(wave, rate, samples_of(video, rate))
+    heard = np.zeros(0) if health.silent else find_sound_events(mono, rate)
+    sync = measure_sync(seen, heard, float(motion.fps), min(video.seconds, health.seconds))
+    return Score(motion, seen, size, health, sync, envelope(mono, rate))
 
 
-def _check_sound(waveform: Tensor, sample_rate: int | None) -> None:
+def _offset_line(sync: Sync) -> str:
+    offset, advice = sync.offset_ms, sync.advice_ms
+    if offset is None:
+        return "offset: unknown, because no events match"
+    line = f"offset: the audio is {abs(offset):.0f} ms {'late' if offset >= 0 else 'early'}"
+    if advice is not None:
+        return f"{line}; shift the audio by {advice:+.0f} ms ({'earlier' if advice < 0 else 'later'})"
+    if sync.lag is None:
+        return f"{line}, estimated from matched events only; too few or too regular events for a reliable value"
+    return line
+
+
+def _check_audio(waveform: Tensor, sample_rate: int | None) -> int:
     if waveform.ndim != 2 or not torch.is_floating_point(waveform) or not len(waveform):
-        raise ValueError(f"audio is {waveform.dtype} of shape {list(waveform.shape)}; give floats [channels, samples]")
+        raise ValueError(f"audio has dtype {waveform.dtype} and shape {list(waveform.shape)}; give floats [channels, samples]")
     if sample_rate is None or not 4_000 <= sample_rate <= 768_000 or sample_rate != int(sample_rate):
-        raise ValueError(f"sample rate is {sample_rate}; give a whole number of Hz, 4000 to 768000")
+        raise ValueError(f"sample rate is {sample_rate}; give a whole number of Hz from 4000 to 768000")
+    return sample_rate
 
 
 def _finite(value: float) -> float | None:

@@ -1,4 +1,4 @@
-"""A score as a picture: motion above, sound below, the events of both between them. What meets is green, misses are red."""
+"""Draw a score as an image: motion at the top, audio at the bottom, events between them (green: matched, red: unmatched)."""
 
 from __future__ import annotations
 
@@ -8,36 +8,37 @@ from PIL import Image, ImageDraw
 from .score import Score
 from .sound_events import ENVELOPE
 
-NARROWEST, WIDEST, SECOND = 960, 4096, 96  # pixels
+MIN_WIDTH, MAX_WIDTH, PER_SECOND = 960, 4096, 96  # pixels
 TEXT, TRACK, LANE = 16, 96, 56  # pixels: heights of a line of text, an envelope and the events
-GROUND, GRID, WORDS = (18, 18, 18), (52, 52, 52), (235, 235, 235)
+BACKGROUND, GRID, TEXT_COLOR = (18, 18, 18), (52, 52, 52), (235, 235, 235)
 MOTION, SOUND = (255, 210, 60), (90, 220, 255)
-MET, MISSED = (80, 220, 100), (240, 80, 70)
-_TOP = 2 * TEXT  # of the motion; the lane and the sound follow, then the seconds
+MATCHED, MISSED = (80, 220, 100), (240, 80, 70)
+_TOP = 2 * TEXT  # of the motion; the events, the audio and the time axis follow
 
 
 def draw_timeline(score: Score) -> np.ndarray:
-    """uint8 [H, W, 3]; H is always the same, W grows with the clip up to WIDEST."""
+    """Return an image, uint8 [H, W, 3]. H is constant; W grows with the duration up to MAX_WIDTH."""
     seconds = max(score.seconds, score.sound.seconds if score.sound else 0.0)
-    width = int(np.clip(round(seconds * SECOND), NARROWEST, WIDEST))
-    image = Image.new("RGB", (width, _TOP + 2 * TRACK + LANE + TEXT), GROUND)
+    width = int(np.clip(round(seconds * PER_SECOND), MIN_WIDTH, MAX_WIDTH))
+    image = Image.new("RGB", (width, _TOP + 2 * TRACK + LANE + TEXT), BACKGROUND)
     draw = ImageDraw.Draw(image)
     scale = width / seconds
     _draw_seconds(draw, seconds, scale, image.height)
-    _draw_envelope(draw, score.motion.times, score.motion.amount, scale, width, _TOP + TRACK, -1, MOTION)
-    if score.sound:
+    motion = _envelope_columns(score.motion.times, score.motion.amount, scale, width)
+    _draw_envelope(draw, motion, _TOP + TRACK, -1, MOTION)
+    if score.envelope is not None:
         times = ENVELOPE * np.arange(len(score.envelope))
-        _draw_envelope(draw, times, score.envelope, scale, width, _TOP + TRACK + LANE, 1, SOUND)
+        _draw_envelope(draw, _envelope_columns(times, score.envelope, scale, width), _TOP + TRACK + LANE, 1, SOUND)
     _draw_events(draw, score, scale)
     for row, line in enumerate(_title(score)):
-        draw.text((4, 2 + row * TEXT), line, fill=WORDS)
+        draw.text((4, 2 + row * TEXT), line, fill=TEXT_COLOR)
     return np.asarray(image)
 
 
 def _title(score: Score) -> list[str]:
-    """The first says what is drawn, the second how well it meets."""
+    """Return two lines: the legend, and the sync and offset lines of the score."""
     found = [line for line in score.lines() if line.startswith(("sync:", "offset:"))]
-    return ["motion (yellow), sound (blue), events that meet (green), misses (red)", "; ".join(found) or "no sound"]
+    return ["motion (yellow), audio (blue), matched events (green), unmatched events (red)", "; ".join(found) or "no audio"]
 
 
 def _draw_seconds(draw: ImageDraw.ImageDraw, seconds: float, scale: float, height: int) -> None:
@@ -45,21 +46,25 @@ def _draw_seconds(draw: ImageDraw.ImageDraw, seconds: float, scale: float, heigh
     for k in range(int(seconds / step) + 1):
         x = k * step * scale
         draw.line([(x, _TOP), (x, height - TEXT)], fill=GRID)
-        draw.text((x + 2, height - TEXT + 2), f"{k * step:g} s", fill=WORDS)
+        draw.text((x + 2, height - TEXT + 2), f"{k * step:g} s", fill=TEXT_COLOR)
 
 
-def _draw_envelope(draw, times, values, scale: float, width: int, base: int, direction: int, colour) -> None:
-    """From `base` up (−1) or down (+1), a column a pixel, as high as TRACK at the largest value."""
+def _envelope_columns(times: np.ndarray, values: np.ndarray, scale: float, width: int) -> np.ndarray:
+    """Return the height in pixels of each column, [width]; the largest value fills the TRACK."""
     columns = np.minimum((times * scale).astype(int), width - 1)
     heights = np.zeros(width)
     np.maximum.at(heights, columns, values)
-    heights = _held(heights, columns) * (TRACK - 4) / max(float(values.max(initial=0)), 1e-9)
+    return _fill_gaps(heights, columns) * (TRACK - 4) / max(float(values.max(initial=0)), 1e-9)
+
+
+def _draw_envelope(draw: ImageDraw.ImageDraw, heights: np.ndarray, base: int, direction: int, color: tuple[int, ...]) -> None:
+    """Draw columns from `base` up (direction −1) or down (+1)."""
     for x in np.flatnonzero(heights >= 0.5):
-        draw.line([(int(x), base), (int(x), base + direction * float(heights[x]))], fill=colour)
+        draw.line([(int(x), base), (int(x), base + direction * float(heights[x]))], fill=color)
 
 
-def _held(heights: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Columns between two values show the earlier one; the last is as wide as the widest of the others."""
+def _fill_gaps(heights: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Repeat each value up to the next one; the last value is as wide as the widest of the others."""
     x = np.arange(len(heights))
     widest = np.diff(columns).max(initial=1)
     before = columns[np.searchsorted(columns, x, "right") - 1]
@@ -67,12 +72,12 @@ def _held(heights: np.ndarray, columns: np.ndarray) -> np.ndarray:
 
 
 def _draw_events(draw: ImageDraw.ImageDraw, score: Score, scale: float) -> None:
-    """Events seen hang from the top of the lane, those heard stand on its floor; a line joins a pair."""
+    """Draw video events at the top of the lane and audio events at its bottom; a line connects each matched pair."""
     top, floor = _TOP + TRACK + 2, _TOP + TRACK + LANE - 2
     seen, heard = (score.sync.seen, score.sync.heard) if score.sync else (score.seen, np.zeros(0))
     pairs = score.sync.matching.pairs if score.sync else np.zeros((0, 2), int)
-    for times, met, edge, tip in ((seen, pairs[:, 0], top, top + LANE // 3), (heard, pairs[:, 1], floor, floor - LANE // 3)):
+    for times, matched, edge, tip in ((seen, pairs[:, 0], top, top + LANE // 3), (heard, pairs[:, 1], floor, floor - LANE // 3)):
         for k, time in enumerate(times):
-            draw.line([(time * scale, edge), (time * scale, tip)], fill=MET if k in met else MISSED, width=3)
+            draw.line([(time * scale, edge), (time * scale, tip)], fill=MATCHED if k in matched else MISSED, width=3)
     for i, j in pairs:
-        draw.line([(seen[i] * scale, top + LANE // 3), (heard[j] * scale, floor - LANE // 3)], fill=MET, width=2)
+        draw.line([(seen[i] * scale, top + LANE // 3), (heard[j] * scale, floor - LANE // 3)], fill=MATCHED, width=2)
