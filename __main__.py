@@ -1,4 +1,4 @@
-"""`python -m duet_av` is the `duet` command."""
+"""Run the `duet` command as `python -m duet_av`."""
 
 import sys
 

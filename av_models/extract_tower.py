@@ -1,4 +1,4 @@
-"""One tower of an AVFullDiT as an expert of its own: what joint training made of the expert that it was woven from."""
+"""Extract one tower of a trained AVFullDiT as a separate expert checkpoint."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ EXPERTS: dict[StreamName, dict[str, str]] = {
 
 
 def extract_tower(path: str | Path, modality: StreamName) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the card of an expert that is the joint model's tower of `modality`, joint parameters left out.
+    """Return the tensors and the model card of the `modality` tower, without the joint parameters.
 
-    Of a model in which nothing but that tower was trained, as AVFullDiT's T2V-only counterpart, this is all there is to keep.
-    Raises FileNotFoundError or ValueError, as `load_joint_model` does.
+    path: an AVFullDiT checkpoint. When only that tower was trained, as in AVFullDiT's T2V-only baseline, nothing trained is lost.
+    Raises FileNotFoundError or ValueError, like `load_joint_model`.
     """
     tensors, joint = load_checkpoint(path)
     expect(joint, "architecture", ("AVFullDiT",), path)

@@ -1,9 +1,10 @@
-"""A still preview of a clip that is being sampled: the middle frame, and the spectrogram of the sound under it."""
+"""Preview a clip during sampling: its middle frame, with the spectrogram of its audio below."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from PIL import Image
@@ -12,36 +13,42 @@ from .contract import AVLatent
 from .joint_model import JointModel
 from .metrics.sheet import draw_spectrogram
 
-WIDTH = 320  # pixels, at least
-SHARE = 0.03  # of the time that sampling takes
-FIRST_SECONDS = 2.0  # shorter runs have none
+MIN_WIDTH = 320  # pixels
+TIME_SHARE = 0.03  # largest fraction of the sampling time spent on previews
+FIRST_SECONDS = 2.0  # seconds of sampling before the first preview
 
 
 @torch.no_grad()
 def render_preview(model: JointModel, estimate: AVLatent) -> Image.Image:
-    """The first clip of `estimate`, clean latents, as far as the codecs can show it."""
+    """Decode the middle frame and the audio of the first clip of `estimate` (predicted clean latents) to an image.
+
+    The frame is enlarged by an integer factor to at least MIN_WIDTH pixels.
+    """
+    video_codec: Any = model.video_codec
+    audio_codec: Any = model.audio_codec
     middle = estimate.video.shape[2] // 2
-    frame = model.video_codec.decode(estimate.video[:1, :, middle : middle + 1])[0, -1]
+    frame = video_codec.decode(estimate.video[:1, :, middle : middle + 1])[0, -1]
     picture = Image.fromarray((frame.float().cpu().clamp(0, 1) * 255).byte().numpy())
-    scale = max(1, -(-WIDTH // picture.width))
+    scale = max(1, -(-MIN_WIDTH // picture.width))
     picture = picture.resize((scale * picture.width, scale * picture.height), Image.Resampling.NEAREST)
-    sound = draw_spectrogram(model.audio_codec.decode(estimate.audio[:1])[0].float().cpu(), picture.width, picture.width // 4)
-    both = Image.new("RGB", (picture.width, picture.height + sound.height))
-    both.paste(picture)
-    both.paste(sound, (0, picture.height))
-    return both
+    sound = draw_spectrogram(audio_codec.decode(estimate.audio[:1])[0].float().cpu(), picture.width, picture.width // 4)
+    combined = Image.new("RGB", (picture.width, picture.height + sound.height))
+    combined.paste(picture)
+    combined.paste(sound, (0, picture.height))
+    return combined
 
 
 class Previewer:
-    """Previewer as often as `SHARE` of the time spent allows; None in between."""
+    """Renders previews within a time budget, `TIME_SHARE` of the sampling time. `clock`: returns seconds."""
 
     def __init__(self, model: JointModel, clock: Callable[[], float] = time.monotonic) -> None:
         self.model, self.clock = model, clock
-        self.start, self.spent, self.last = clock(), 0.0, SHARE * FIRST_SECONDS
+        self.start, self.spent, self.last = clock(), 0.0, TIME_SHARE * FIRST_SECONDS
 
     def render_if_due(self, estimate: AVLatent) -> Image.Image | None:
+        """Return a preview if the time budget allows one as expensive as the last, else None."""
         begun = self.clock()
-        if self.spent + self.last > SHARE * (begun - self.start):
+        if self.spent + self.last > TIME_SHARE * (begun - self.start):
             return None
         picture = render_preview(self.model, estimate)
         self.last = self.clock() - begun

@@ -1,6 +1,6 @@
-"""The `duet` command: one file a command, each with `register(commands)`; heavy imports happen inside them.
+"""The `duet` command. Each subcommand is a module with a function `register(commands)`; heavy imports are inside functions.
 
-A bad input ends with exit code 2 and one line on standard error.
+Invalid input ends with exit code 2 and one line on standard error.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ from importlib import import_module
 
 from .memory import keep_large_blocks
 
+Subparsers = argparse._SubParsersAction
 COMMANDS = ("run", "score", "nodes", "info", "eval", "train", "experiment", "convert")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command; returns its exit code."""
+    """Run the command with arguments `argv` (default: those of the process); return its exit code."""
     args = _parser().parse_args(argv)
     keep_large_blocks()
     try:
         return args.command(args) or 0
-    except BrokenPipeError:  # whoever read our output has enough
+    except BrokenPipeError:  # the reader has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (ValueError, OSError) as error:
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="duet", description="A picture and its sound, denoised together.")
+    parser = argparse.ArgumentParser(prog="duet", description="Generate, measure and train joint audio-video models.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name in COMMANDS:
         import_module(f".{name}", __name__).register(commands)

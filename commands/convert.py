@@ -1,25 +1,31 @@
-"""`duet convert`: a published checkpoint, or a part of a joint model, into a safetensors file that Duet loads."""
+"""`duet convert`: convert a published checkpoint, or one tower of a joint model, to a safetensors file for Duet."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from . import Subparsers
 
 from ..bounce.checkout import find_file
 
 
-def register(commands) -> None:
-    parser = commands.add_parser("convert", help="make a checkpoint another one that Duet loads", description=__doc__)
+def register(commands: Subparsers) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser("convert", help="convert a checkpoint to a safetensors file for Duet", description=__doc__)
     parser.add_argument(
         "kind", choices=["imagebind", "video_expert", "audio_expert"],
-        help="imagebind: of imagebind_huge.pth, as its authors publish it; the others: of an AVFullDiT, its tower",
+        help="imagebind: convert the published imagebind_huge.pth; video_expert, audio_expert: extract that tower of an AVFullDiT",
     )  # fmt: skip
-    parser.add_argument("source", type=Path, metavar="FILE")
-    parser.add_argument("target", type=Path, metavar="FILE.safetensors")
+    parser.add_argument("source", type=Path, metavar="FILE", help="the checkpoint to convert")
+    parser.add_argument("target", type=Path, metavar="FILE.safetensors", help="the file to write")
     parser.set_defaults(command=convert)
 
 
 def convert(args: argparse.Namespace) -> int:
+    """Run `duet convert`."""
     from ..av_models.checkpoint import save_checkpoint
     from ..av_models.extract_tower import extract_tower
 
@@ -29,7 +35,7 @@ def convert(args: argparse.Namespace) -> int:
     else:
         tensors, card = extract_tower(source, args.kind.removesuffix("_expert"))
     save_checkpoint(args.target, tensors, card)
-    print(f"{args.target}\n{card.get('licence', 'no licence is named')}")
+    print(f"{args.target}\n{card.get('licence', 'licence: not stated in the source file')}")
     return 0
 
 
@@ -38,12 +44,12 @@ def _imagebind(source: Path) -> tuple[dict, dict]:
 
     tensors = select_used_tensors(_published(source))
     if not tensors:
-        raise ValueError(f"{source} holds nothing of ImageBind's; give imagebind_huge.pth")
+        raise ValueError(f"{source} contains no ImageBind tensors; give imagebind_huge.pth")
     return tensors, {"kind": "binder", "architecture": "ImageBind", "licence": LICENCE}
 
 
 def _published(path: Path) -> dict:
-    """The tensors of a pickled checkpoint, nothing else of it being run."""
+    """Load a pickled checkpoint of tensors without executing code from it (`weights_only`)."""
     import pickle
 
     import torch
@@ -53,7 +59,7 @@ def _published(path: Path) -> dict:
     try:
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{path} is no checkpoint of tensors alone; give the published file") from error
+        raise ValueError(f"{path} is not a checkpoint that contains only tensors; give the published file") from error
     if not isinstance(tensors, dict) or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
-        raise ValueError(f"{path} is no checkpoint of tensors alone; give the published file")
+        raise ValueError(f"{path} is not a checkpoint that contains only tensors; give the published file")
     return tensors

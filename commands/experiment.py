@@ -1,4 +1,4 @@
-"""`duet experiment`: a whole study. A killed one goes on where it was."""
+"""`duet experiment`: run a complete study. An interrupted study continues where it stopped."""
 
 from __future__ import annotations
 
@@ -6,32 +6,41 @@ import argparse
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..bounce.checkout import ROOT, is_checkout, require_writable_config
 
+if TYPE_CHECKING:
+    from . import Subparsers
+
+Report = Callable[[str, int, int], None]
 Found = tuple[str, Callable[[], list[str]] | None]
-"""A study's table, and what draws its plots and names them, where it has any."""
+"""The table of a study in Markdown, and a function that draws its plots and returns their file names, or None."""
 
 
-def register(commands) -> None:
-    parser = commands.add_parser("experiment", help="run a whole study: measure, table, plots", description=__doc__)
+def register(commands: Subparsers) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser("experiment", help="run a study: measurements, table and plots", description=__doc__)
     about = "; ".join(f"{name}: {what}" for name, (_, _, what) in STUDIES.items())
     parser.add_argument("name", choices=list(STUDIES), help=about)
-    parser.add_argument("--val", type=int, default=60, metavar="N", help="validation clips a setting (guidance, jointdit)")
-    parser.add_argument("--test", type=int, metavar="N", help="test clips of everything that is compared")
-    parser.add_argument("--config", type=Path, metavar="FILE", help="what is trained (jointdit, hearing); default: ours")
-    pair = "hearing: train the pair alone; of looser worlds and ablations tell what is measured already"
+    parser.add_argument(
+        "--val", type=int, default=60, metavar="N", help="validation clips per setting, default 60 (guidance, jointdit)"
+    )
+    parser.add_argument("--test", type=int, metavar="N", help="test clips per compared variant; default: depends on the study")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="training config (jointdit, hearing); default: the shipped one")
+    pair = "hearing: train only the main pair of models; report variants and ablations only if they are already measured"
     parser.add_argument("--pair", action="store_true", help=pair)
-    parser.add_argument("--out", type=Path, metavar="DIR", help="default: docs/NAME in a checkout of Duet")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the results; default: docs/NAME in a checkout of Duet")
     parser.set_defaults(command=experiment)
 
 
 def experiment(args: argparse.Namespace) -> int:
+    """Run `duet experiment`."""
     run, test, _ = STUDIES[args.name]
     args.test = test if args.test is None else args.test
     for name in ("val", "test"):
         if getattr(args, name) < 2:
-            raise ValueError(f"--{name} is {getattr(args, name)}; give at least 2")
+            raise ValueError(f"--{name} is {getattr(args, name)}; use at least 2")
     if args.out is None and not is_checkout():
         raise ValueError("--out is not set; give a folder for the results, since Duet is an installed package")
     args.config = args.config or ROOT / "bounce" / "configs" / f"{args.name}.toml"
@@ -47,8 +56,8 @@ def experiment(args: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _progress(name: str) -> Iterator[Callable[[str, int, int], None]]:
-    """Shows what is going on, and how many of how many are done."""
+def _progress(name: str) -> Iterator[Report]:
+    """Show a progress bar; yield a function `report(what, done, total)`."""
     from tqdm import tqdm
 
     with tqdm(desc=name) as bar:
@@ -64,7 +73,7 @@ def _progress(name: str) -> Iterator[Callable[[str, int, int], None]]:
         yield report
 
 
-def _guidance(args: argparse.Namespace, folder: Path, progress) -> Found:
+def _guidance(args: argparse.Namespace, folder: Path, progress: Report) -> Found:
     from ..bounce.shipped import BOUNCE, load_joint_model
     from ..bounce.studies.guidance_study import draw, markdown_table, study
 
@@ -75,7 +84,7 @@ def _guidance(args: argparse.Namespace, folder: Path, progress) -> Found:
     return markdown_table(found["test"]), lambda: draw(found, folder)
 
 
-def _aligner(args: argparse.Namespace, folder: Path, progress) -> Found:
+def _aligner(args: argparse.Namespace, folder: Path, progress: Report) -> Found:
     from ..bounce.binder import load_bounce_bind
     from ..bounce.shipped import BOUNCE, BOUNCE_BIND_ROBUST, load_joint_model, load_untrained_bounce
     from ..bounce.studies.aligner_study import markdown_table, study
@@ -88,13 +97,13 @@ def _aligner(args: argparse.Namespace, folder: Path, progress) -> Found:
     return markdown_table(found), None
 
 
-def _jointdit(args: argparse.Namespace, folder: Path, progress) -> Found:
+def _jointdit(args: argparse.Namespace, folder: Path, progress: Report) -> Found:
     from ..bounce.studies.jointdit_study import markdown_table, study
 
     return markdown_table(study(args.config, folder, args.val, args.test, progress)["test"]), None
 
 
-def _hearing(args: argparse.Namespace, folder: Path, progress) -> Found:
+def _hearing(args: argparse.Namespace, folder: Path, progress: Report) -> Found:
     from ..bounce.studies.hearing_report import draw, markdown_tables
     from ..bounce.studies.hearing_study import study
 
@@ -109,10 +118,10 @@ def _plots(draw: Callable[[], list[str]] | None) -> list[str]:
         return ["no plots: matplotlib is not installed"]
 
 
-STUDIES = {
-    "guidance": (_guidance, 300, "which strategy for Bounce, at which scale"),
-    "aligner": (_aligner, 200, "what a binder makes two experts agree on"),
-    "jointdit": (_jointdit, 200, "what JointDiT's parts and guidances are worth (trains for a day)"),
-    "hearing": (_hearing, 500, "whether hearing helps seeing (trains for a night)"),
+STUDIES: dict[str, tuple[Callable[[argparse.Namespace, Path, Report], Found], int, str]] = {
+    "guidance": (_guidance, 300, "compare guidance strategies and scales for Bounce"),
+    "aligner": (_aligner, 200, "measure how well an aligner synchronizes two separately trained experts"),
+    "jointdit": (_jointdit, 200, "measure the effect of JointDiT's components and guidance (trains for a day)"),
+    "hearing": (_hearing, 500, "test whether training with audio improves the video (trains for a night)"),
 }
-"""What runs each study, how many test clips it takes, and what it asks."""
+"""The function that runs each study, its number of test clips, and a description."""

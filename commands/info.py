@@ -1,22 +1,28 @@
-"""`duet info`: the model card of a file, and what it needs."""
+"""`duet info`: show the model card of a safetensors file."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import Subparsers
 
 from ..bounce.checkout import find_file
 
 
-def register(commands) -> None:
-    parser = commands.add_parser("info", help="show a model file's card", description=__doc__)
-    parser.add_argument("file", type=Path, metavar="FILE.safetensors")
-    parser.add_argument("--json", action="store_true", help="the card as one line of JSON")
+def register(commands: Subparsers) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser("info", help="show the model card of a file", description=__doc__)
+    parser.add_argument("file", type=Path, metavar="FILE.safetensors", help="the model file")
+    parser.add_argument("--json", action="store_true", help="print the model card as one line of JSON")
     parser.set_defaults(command=info)
 
 
 def info(args: argparse.Namespace) -> int:
+    """Run `duet info`."""
     from ..av_models.checkpoint import read_card
 
     file = find_file(args.file)
@@ -30,8 +36,8 @@ def info(args: argparse.Namespace) -> int:
     return 0
 
 
-def _lines(value: dict, indent: str = "") -> list[str]:
-    lines = []
+def _lines(value: dict[str, Any], indent: str = "") -> list[str]:
+    lines: list[str] = []
     for name, each in value.items():
         if isinstance(each, dict):
             lines += [f"{indent}{name}:", *_lines(each, indent + "  ")]

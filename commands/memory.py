@@ -1,8 +1,8 @@
-"""glibc's allocator, told to keep large blocks.
+"""Configure glibc's allocator to keep large freed blocks.
 
-It hands every block above 32 MiB back to the system when freed, and zeroing fresh pages is what big tensors then wait
-for; backward passes run in a thread of their own, whose arena would do the same. Only for our own process: never when
-ComfyUI imports us.
+By default, glibc returns freed blocks above 32 MiB to the system, and each new large tensor waits until its pages are zeroed.
+The backward pass runs in another thread, whose arena would do the same. Use this only in the `duet` process, never when ComfyUI
+imports the package.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _MIB = 1 << 20
 
 
 def keep_large_blocks() -> bool:
-    """Whether it could be set: only glibc has `mallopt`."""
+    """Apply the settings; return whether this succeeded. Only glibc has `mallopt`."""
     if not sys.platform.startswith("linux"):
         return False
     try:

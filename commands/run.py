@@ -1,4 +1,4 @@
-"""`duet run`: a workflow without ComfyUI."""
+"""`duet run`: run a workflow without ComfyUI."""
 
 from __future__ import annotations
 
@@ -8,25 +8,38 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..bounce.checkout import ROOT, find_file
 
+if TYPE_CHECKING:
+    from ..nodes.headless.execute import RunResult
+    from . import Subparsers
 
-def register(commands) -> None:
+
+def register(commands: Subparsers) -> None:
+    """Add the command to the parser."""
     parser = commands.add_parser("run", help="run a workflow in API format", description=__doc__)
     parser.add_argument("workflow", metavar="WORKFLOW.json", help="a file, or the name of a shipped workflow, such as bounce_t2av")
     parser.add_argument(
         "--set", action="append", default=[], metavar="NODE.INPUT=VALUE", dest="settings",
-        help="set an input; NODE is a node's title or key. Can be given many times",
+        help="set an input; NODE is the title or the key of a node; repeat for more inputs",
     )  # fmt: skip
-    parser.add_argument("--output-dir", type=Path, default=Path("output"), metavar="DIR", help="default: output")
-    parser.add_argument("--input-dir", type=Path, default=Path("input"), metavar="DIR", help="default: input")
-    parser.add_argument("--models-dir", type=Path, default=Path("models"), metavar="DIR", help="default: models")
-    parser.add_argument("--json", action="store_true", help="end with one line of JSON")
+    parser.add_argument(
+        "--output-dir", type=Path, default=Path("output"), metavar="DIR", help="folder for results; default: output"
+    )
+    parser.add_argument(
+        "--input-dir", type=Path, default=Path("input"), metavar="DIR", help="folder of input files; default: input"
+    )
+    parser.add_argument(
+        "--models-dir", type=Path, default=Path("models"), metavar="DIR", help="folder of model files; default: models"
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as one line of JSON")
     parser.set_defaults(command=run)
 
 
 def run(args: argparse.Namespace) -> int:
+    """Run `duet run`."""
     began = time.perf_counter()
     _require_writable(args.output_dir)
     from ..nodes.headless import RunError, catalogue, load_workflow, run_workflow, set_inputs
@@ -48,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _workflow_file(given: str) -> Path:
-    """The file at the path `given`, or the shipped workflow of that name."""
+    """Return the file at path `given`, or the shipped workflow of that name. Raises FileNotFoundError when there is neither."""
     file = find_file(Path(given))
     if file.exists():
         return file
@@ -60,17 +73,17 @@ def _workflow_file(given: str) -> Path:
 
 
 def _require_writable(folder: Path) -> None:
-    """Before anything runs for minutes. Makes nothing: a run that fails leaves no empty folder."""
-    there = folder.absolute()
-    while not there.exists():
-        there = there.parent
-    if not there.is_dir():
-        raise ValueError(f"--output-dir {folder}: {there} is a file; give a folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise ValueError(f"--output-dir {folder}: cannot write in {there}; give a folder that you may write to")
+    """Raise ValueError when `folder` cannot be written or created. Nothing is created: a failed run leaves no empty folder."""
+    existing = folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        raise ValueError(f"--output-dir is {folder}, but {existing} is a file; give a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ValueError(f"--output-dir is {folder}, but {existing} is not writable; give a folder that you may write to")
 
 
-def _as_json(result, began: float) -> str:
+def _as_json(result: RunResult, began: float) -> str:
     costs = [facts["forwards_per_step"] for facts in result.reports.values() if "forwards_per_step" in facts]
     return json.dumps(
         {
@@ -82,7 +95,7 @@ def _as_json(result, began: float) -> str:
     )
 
 
-def _as_text(result, began: float) -> str:
+def _as_text(result: RunResult, began: float) -> str:
     lines = [f"{title}: {line}" for title, facts in result.reports.items() for line in facts["text"]]
     lines.append(f"{time.perf_counter() - began:.1f} s")
     for path in result.files:
@@ -91,7 +104,7 @@ def _as_text(result, began: float) -> str:
 
 
 def _measured(path: Path) -> list[str]:
-    """What the written file itself holds."""
+    """Measure a written file; return lines for the report."""
     from ..av_models.media import CONTAINERS
     from ..bounce.detect.report import measure_file
 

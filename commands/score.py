@@ -1,25 +1,32 @@
-"""`duet score`: AV-sync, motion, loudness and health of any video file."""
+"""`duet score`: measure audio-video sync, motion, loudness and audio faults of any video file."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..av_models.metrics.score import Score
+    from . import Subparsers
 
 
-def register(commands) -> None:
-    parser = commands.add_parser("score", help="measure how well a video's picture and sound agree", description=__doc__)
-    parser.add_argument("files", type=Path, nargs="+", metavar="FILE")
-    parser.add_argument("--json", action="store_true", help="one line of JSON for each file")
+def register(commands: Subparsers) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser("score", help="measure the audio-video sync of video files", description=__doc__)
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="video files")
+    parser.add_argument("--json", action="store_true", help="print one line of JSON per file")
     parser.set_defaults(command=score)
 
 
 def score(args: argparse.Namespace) -> int:
-    for path in args.files:  # before minutes go into the others
+    """Run `duet score`."""
+    for path in args.files:  # before the first file is measured, which may take minutes
         if not path.is_file():
             raise FileNotFoundError(f"there is no file {path}; check the name")
     for path in args.files:
-        measured = _measured(path)
+        measured = _measure(path)
         if args.json:
             print(json.dumps({"file": str(path)} | measured.facts()))
         else:
@@ -27,7 +34,7 @@ def score(args: argparse.Namespace) -> int:
     return 0
 
 
-def _measured(path: Path):
+def _measure(path: Path) -> Score:
     from tqdm import tqdm
 
     from ..av_models.metrics.score import score_file

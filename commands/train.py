@@ -1,4 +1,4 @@
-"""`duet train`: trains what a config describes. What an earlier run made is never overwritten."""
+"""`duet train`: train a model as described in a config file. Results of earlier runs are never overwritten."""
 
 from __future__ import annotations
 
@@ -6,21 +6,31 @@ import argparse
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..bounce.checkout import find_file, require_writable_config
 
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
-def register(commands) -> None:
-    parser = commands.add_parser("train", help="train what a config describes", description=__doc__)
-    parser.add_argument("config", type=Path, metavar="CONFIG.toml", help="such as bounce/configs/audio_codec.toml")
-    parser.add_argument("--resume", action="store_true", help="go on with this config's latest unfinished run")
-    parser.add_argument("--steps", type=int, metavar="N", help="halt after step N of the config's schedule")
+    from . import Subparsers
+
+
+def register(commands: Subparsers) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser("train", help="train a model", description=__doc__)
+    parser.add_argument(
+        "config", type=Path, metavar="CONFIG.toml", help="the training config, such as bounce/configs/audio_codec.toml"
+    )
+    parser.add_argument("--resume", action="store_true", help="continue the latest unfinished run of this config")
+    parser.add_argument("--steps", type=int, metavar="N", help="stop after step N of the training schedule")
     parser.set_defaults(command=train)
 
 
 def train(args: argparse.Namespace) -> int:
+    """Run `duet train`."""
     if args.steps is not None and args.steps < 1:
-        raise ValueError(f"--steps is {args.steps}; give at least 1")
+        raise ValueError(f"--steps is {args.steps}; use at least 1")
     from ..av_models.training.config import read_schedule
     from ..bounce.training.stages import read_config, train_config
 
@@ -29,7 +39,7 @@ def train(args: argparse.Namespace) -> int:
     require_writable_config(path)
     total = read_schedule(config, path).steps
     first, out = path.parent / config["run"], path.parent / config["out"]
-    folder = _unfinished(first, total) if args.resume else _unused(first)
+    folder = _find_unfinished(first, total) if args.resume else _find_unused(first)
     out = out.with_stem(out.stem + folder.name.removeprefix(first.name))
     with Progress() as progress:
         try:
@@ -39,7 +49,7 @@ def train(args: argparse.Namespace) -> int:
             )  # fmt: skip
         except KeyboardInterrupt:
             progress.close()
-            print(f"duet: {_kept(folder)}", file=sys.stderr)
+            print(f"duet: {_interrupted_message(folder)}", file=sys.stderr)
             raise
     _report(folder, out, total)
     if folder != first and args.steps:
@@ -48,7 +58,9 @@ def train(args: argparse.Namespace) -> int:
 
 
 class Progress:
-    """A bar for encoding, then one for training."""
+    """Progress bars: one for encoding the clips, then one for training."""
+
+    bar: tqdm | None
 
     def __init__(self) -> None:
         self.bar, self.title = None, ""
@@ -56,38 +68,41 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
+        """Close the current bar."""
         if self.bar is not None:
             self.bar.close()
             self.bar = None
 
     def clip(self, done: int, total: int) -> None:
+        """Show the number of encoded clips."""
         self._show("encoding clips", done, total, 0)
 
     def step(self, done: int, total: int, loss: float) -> None:
-        self._show("training", done, total, done - 1)
-        self.bar.set_postfix_str(f"loss {loss:.4f}", refresh=False)
+        """Show the number of training steps and the loss."""
+        self._show("training", done, total, done - 1).set_postfix_str(f"loss {loss:.4f}", refresh=False)
 
-    def _show(self, title: str, done: int, total: int, begun: int) -> None:
+    def _show(self, title: str, done: int, total: int, begun: int) -> tqdm:
         from tqdm import tqdm
 
         if self.bar is None or title != self.title or done < self.bar.n:
             self.close()
             self.bar, self.title = tqdm(total=total, desc=title, initial=begun), title
         self.bar.update(done - self.bar.n)
+        return self.bar
 
 
 def _runs(first: Path) -> list[Path]:
-    """Folders of this config's runs: `run`, `run_2`, `run_3`, …"""
+    """Return the folders of this config's runs: `run`, `run_2`, `run_3`, …"""
     name = re.compile(re.escape(first.name) + r"(_\d+)?")
     return [folder for folder in first.parent.glob(f"{first.name}*") if name.fullmatch(folder.name)]
 
 
-def _unused(first: Path) -> Path:
-    """The first folder without a curve or state, so that neither is lost."""
+def _find_unused(first: Path) -> Path:
+    """Return the first run folder that has neither a loss curve nor a training state."""
     from ..av_models.training.loop import CURVE, STATE
 
     folder, number = first, 1
@@ -97,8 +112,8 @@ def _unused(first: Path) -> Path:
     return folder
 
 
-def _unfinished(first: Path, total: int) -> Path:
-    """The folder whose state was written last, of those that have one and are not at the end."""
+def _find_unfinished(first: Path, total: int) -> Path:
+    """Return the unfinished run folder with the latest training state. Raises ValueError when there is none."""
     from ..av_models.checkpoint import read_card
     from ..av_models.training.loop import STATE
 
@@ -106,15 +121,15 @@ def _unfinished(first: Path, total: int) -> Path:
     for state in reversed(states):
         if read_card(state)["step"] < total:
             return state.parent
-    raise ValueError(f"{first} has no unfinished run to resume; leave --resume out to begin one")
+    raise ValueError(f"{first} has no unfinished run to resume; start a new run without --resume")
 
 
-def _kept(folder: Path) -> str:
+def _interrupted_message(folder: Path) -> str:
     from ..av_models.training.loop import STATE
 
     if (folder / STATE).exists():
-        return f"the run so far is in {folder}; go on with --resume"
-    return f"too early to have been saved; {folder} cannot be resumed"
+        return f"the training state is saved in {folder}; continue with --resume"
+    return f"interrupted before the first save; the run in {folder} cannot be resumed"
 
 
 def _report(folder: Path, out: Path, total: int) -> None:
@@ -123,11 +138,11 @@ def _report(folder: Path, out: Path, total: int) -> None:
 
     done = read_card(folder / STATE)["step"]
     print(f"run: {folder}{_plot(folder)}")
-    print(f"checkpoint: {out}" if done == total else f"halted at step {done} of {total}; go on with --resume")
+    print(f"checkpoint: {out}" if done == total else f"stopped at step {done} of {total}; continue with --resume")
 
 
 def _plot(folder: Path) -> str:
-    """Names what of the curve there is to see."""
+    """Plot the loss curve; return the names of its files for the report."""
     from ..av_models.training.curves import plot_curve
     from ..av_models.training.loop import CURVE
 
@@ -149,5 +164,5 @@ def _compare(first: Path, folder: Path) -> None:
         return
     worst = compare_curves(first / CURVE, folder / CURVE)
     if worst is not None:
-        follows = "follows" if worst <= TOLERANCE else "strays from"
-        print(f"loss {follows} {first / CURVE}: {worst:.2%} off at worst (tolerance {TOLERANCE:.0%})")
+        agrees = "agrees with" if worst <= TOLERANCE else "differs from"
+        print(f"loss {agrees} {first / CURVE}: largest difference {worst:.2%} (tolerance {TOLERANCE:.0%})")

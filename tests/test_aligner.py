@@ -427,7 +427,7 @@ def test_latent_frames_take_turns_where_prompts_alone_are_tuned(model, shown):
     (dict(keep="size"), "keep is 'size'; use one of nothing, rms, spectrum"),
     (dict(video_rate=float("nan")), "video_rate is nan; use a number of at least 0"),
     (dict(first=0.8, last=0.2), "first is 0.8 and last is 0.2; use two numbers from 0 to 1, the lower first"),
-    (dict(binder=Blind()), "Toy embeds no video; it embeds audio, text: choose another task or binder"),
+    (dict(binder=Blind()), "Toy cannot embed video, only audio, text; choose another task or binder"),
 ])  # fmt: skip
 def test_settings_that_make_no_sense_are_one_line(settings, said):
     with pytest.raises(ValueError, match=f"^{said}$"):

@@ -65,7 +65,7 @@ def test_a_truncated_file_is_named(tmp_path, kept):
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(ValueError) as error:
         load_checkpoint(path)
-    assert str(path) in line_of(error) and "not a whole safetensors file" in line_of(error)
+    assert str(path) in line_of(error) and "not a complete safetensors file" in line_of(error)
 
 
 @pytest.mark.parametrize("content", [b"PK\x03\x04 a pickle", b"\x89PNG\r\n\x1a\n" + bytes(100), b"text\n" * 50])
@@ -77,7 +77,7 @@ def test_another_kind_of_file_is_named(tmp_path, content):
     assert str(path) in line_of(error) and "safetensors" in line_of(error)
 
 
-@pytest.mark.parametrize("metadata, reason", [(None, "no Duet model card"), ({"duet": "{"}, "card that is no JSON")])
+@pytest.mark.parametrize("metadata, reason", [(None, "no Duet model card"), ({"duet": "{"}, "card that is not valid JSON")])
 def test_a_file_without_a_readable_card_is_named(tmp_path, metadata, reason):
     path = tmp_path / "model.safetensors"
     save_file({"a": torch.ones(1)}, path, metadata=metadata)
@@ -91,7 +91,7 @@ def test_other_keys_are_named():
     with pytest.raises(ValueError) as error:
         load_into(nn.Linear(3, 2), {"weight": torch.ones(2, 3), "gain": torch.ones(1)}, "here.safetensors")
     assert line_of(error) == (
-        "here.safetensors does not hold a Linear: missing bias, unexpected gain; give the file that was saved for this architecture"
+        "here.safetensors does not fit Linear: missing keys bias, unexpected keys gain; give a file of this architecture"
     )
 
 

@@ -41,5 +41,5 @@ def test_frechet_distance_of_normal_distributions():
 
 
 def test_frechet_distance_needs_more_rows_than_columns():
-    with pytest.raises(ValueError, match="features are 3×5; give more rows than columns"):
+    with pytest.raises(ValueError, match=r"features have shape \[3, 5\]; give more rows \(samples\) than columns"):
         frechet_distance(np.zeros((3, 5)), np.zeros((9, 5)))

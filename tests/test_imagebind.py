@@ -101,7 +101,7 @@ def test_a_clip_is_shown_by_the_frames_that_the_reference_takes(count, fps, show
 
 def test_without_a_tokenizer_there_is_no_text():
     binder = ImageBind(out=8, vision=(16, 1, 2), text=(16, 1, 2), audio=(16, 1, 2))
-    with pytest.raises(ValueError, match="ImageBind embeds no text; it embeds audio, image, video: choose another task or binder"):
+    with pytest.raises(ValueError, match="ImageBind cannot embed text, only audio, image, video; choose another task or binder"):
         require_modalities(binder, "video", "text")
 
 
@@ -119,7 +119,7 @@ def test_the_published_file_is_converted_once(tmp_path, capsys):
     tensors, card = load_checkpoint(tmp_path / "imagebind.safetensors")
     assert set(tensors) == {"modality_preprocessors.vision.cls_token"} and "non-commercial" in card["licence"]
     assert "non-commercial" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="does not hold a ImageBind: missing"):
+    with pytest.raises(ValueError, match="does not fit ImageBind: missing keys"):
         load_imagebind(tmp_path / "imagebind.safetensors")
 
 

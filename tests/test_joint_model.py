@@ -163,7 +163,7 @@ def test_a_card_that_does_not_fit_its_tensors_is_named(tmp_path, change, parts):
 def test_a_truncated_model_is_named(tmp_path):
     path = small.save_joint(tmp_path)
     path.write_bytes(path.read_bytes()[:5000])
-    refused(path, str(path), "not a whole safetensors file")
+    refused(path, str(path), "not a complete safetensors file")
 
 
 def test_a_missing_codec_is_named(tmp_path):

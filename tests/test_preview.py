@@ -3,7 +3,7 @@ import torch
 from PIL import Image
 
 from duet_av.av_models.contract import AVLatent
-from duet_av.av_models.preview import FIRST_SECONDS, SHARE, WIDTH, Previewer, render_preview
+from duet_av.av_models.preview import FIRST_SECONDS, MIN_WIDTH, TIME_SHARE, Previewer, render_preview
 from duet_av.nodes.stand_in import Session, session
 from duet_av.tests.test_nodes import latent_of, sampled
 from duet_av.tests.tiny import tiny_model
@@ -20,10 +20,10 @@ def test_a_preview_is_the_middle_frame_over_the_spectrogram():
     picture = render_preview(model, latent)
     middle = latent.video.shape[2] // 2
     frame = model.video_codec.decode(latent.video[:, :, middle : middle + 1])[0, -1]
-    assert picture.width == WIDTH and picture.height == WIDTH + WIDTH // 4
-    shown = np.asarray(picture.crop((0, 0, WIDTH, WIDTH)).resize((16, 16), Image.Resampling.NEAREST)) / 255
+    assert picture.width == MIN_WIDTH and picture.height == MIN_WIDTH + MIN_WIDTH // 4
+    shown = np.asarray(picture.crop((0, 0, MIN_WIDTH, MIN_WIDTH)).resize((16, 16), Image.Resampling.NEAREST)) / 255
     assert np.abs(shown - frame.numpy()).max() <= 1 / 255
-    assert np.asarray(picture)[WIDTH:].std() > 0
+    assert np.asarray(picture)[MIN_WIDTH:].std() > 0
 
 
 class Clock:
@@ -51,7 +51,7 @@ def test_previews_take_no_more_than_their_share(monkeypatch):
         clock.now += 0.1
         previews.render_if_due(None)
     assert drawn[0] >= FIRST_SECONDS and len(drawn) > 10
-    assert 0.05 * len(drawn) <= SHARE * clock.now * 1.05
+    assert 0.05 * len(drawn) <= TIME_SHARE * clock.now * 1.05
 
 
 def test_the_sampler_shows_previews_only_where_they_are_wanted(monkeypatch):

@@ -223,7 +223,7 @@ def test_a_part_that_is_missing_cut_short_or_of_another_class_is_named(broken):
     file = folder / "vae/diffusion_pytorch_model.safetensors"
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
-    refused(lambda: load_published(folder, "video"), str(file), "not a whole safetensors file")
+    refused(lambda: load_published(folder, "video"), str(file), "not a complete safetensors file")
     file.write_bytes(whole)
     tensors = load_file(file)
     save_file({name: value for name, value in tensors.items() if name != "decoder.conv_in.weight"}, file)

@@ -302,7 +302,7 @@ class TestScore:
             ((torch.zeros(2, 4, 4, 3), 0), "fps is 0"),
             ((torch.zeros(2, 4, 4, 3), 25, torch.zeros(100), 8_000), "give floats"),
             ((torch.zeros(2, 4, 4, 3), 25, torch.zeros(1, 100), None), "sample rate is None"),
-            (([torch.zeros(4, 4, 3), torch.zeros(4, 5, 3)], 25), "give one size"),
+            (([torch.zeros(4, 4, 3), torch.zeros(4, 5, 3)], 25), "give frames of one size"),
         ],
     )
     def test_bad_input_is_one_line(self, arguments, words):
@@ -379,7 +379,10 @@ class TestCommand:
 
     def test_what_is_no_video_is_one_line(self, capsys, file, tmp_path):
         (tmp_path / "text.mp4").write_text("not a video")
-        for bad, words in ((tmp_path / "gone.mp4", "there is no file"), (tmp_path / "text.mp4", "text.mp4 is damaged or is not a readable video")):
+        for bad, words in (
+            (tmp_path / "gone.mp4", "there is no file"),
+            (tmp_path / "text.mp4", "text.mp4 is damaged or is not a readable video"),
+        ):
             code, out, err = duet(capsys, "score", bad)
             assert code == 2 and not out and len(err) == 1 and words in err[0]
         code, out, err = duet(capsys, "score", file, tmp_path / "gone.mp4")

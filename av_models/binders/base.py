@@ -1,6 +1,6 @@
-"""The contract of a binder: one space in which a picture, a moving picture, a sound and a text can be compared.
+"""The interface of a binder: an encoder of video, images, audio and text into one embedding space, such as ImageBind.
 
-Everything is differentiable with respect to pictures and sound, so that a latent can be moved towards agreement.
+Embeddings are differentiable with respect to frames, images and waveforms, so that they can guide a latent by its gradient.
 """
 
 from __future__ import annotations
@@ -10,43 +10,48 @@ from typing import Literal, Protocol
 from torch import Tensor
 
 Modality = Literal["video", "image", "audio", "text"]
-MIN_SECONDS = 0.03  # seconds: binders hear in windows of up to 32 ms
-SILENCE_RMS = 1e-4  # rms: what is not above it is no sound to them
+MIN_SECONDS = 0.03  # seconds: shortest audio, because binders use windows of up to 32 ms
+SILENCE_RMS = 1e-4  # audio with a root mean square up to this is treated as silence
 
 
 class Binder(Protocol):
-    """`modalities`: what it can embed; what is given is brought to the binder's device. Embeddings are of unit length, [B, D]. `licence`: what users must know of the weights',
-    where that is anything; "" where not."""
+    """An encoder into one embedding space. Embeddings are [B, D] with unit length.
+
+    name: shown in reports and errors.
+    licence: a licence notice for users of the weights, or "".
+    modalities: what it can embed.
+    Inputs may be on any device; they are moved to the binder's device.
+    """
 
     name: str
     licence: str
     modalities: frozenset[Modality]
 
     def embed_video(self, frames: Tensor, fps: float) -> Tensor:
-        """Frames [B, F, H, W, 3] in 0..1 at `fps`, of which few are looked at: only those change their device."""
+        """Embed frames [B, F, H, W, 3] in 0..1 at `fps` frames per second. Only the few frames that it samples are moved."""
         ...
 
     def embed_image(self, image: Tensor) -> Tensor:
-        """Pictures [B, H, W, 3] in 0..1."""
+        """Embed images [B, H, W, 3] in 0..1."""
         ...
 
     def embed_audio(self, waveform: Tensor, sample_rate: int) -> Tensor:
-        """Waveforms [B, C, samples] in −1..1 at `sample_rate` Hz."""
+        """Embed waveforms [B, C, samples] in −1..1 at `sample_rate` Hz."""
         ...
 
     def embed_text(self, texts: list[str]) -> Tensor:
-        """A row of each text."""
+        """Embed B texts."""
         ...
 
 
 def require_modalities(binder: Binder, *modalities: Modality) -> None:
-    """Raises ValueError, in one line, for what `binder` cannot embed."""
+    """Raise ValueError when `binder` cannot embed one of `modalities`."""
     missing = [modality for modality in modalities if modality not in binder.modalities]
     if missing:
         can = ", ".join(sorted(binder.modalities))
-        raise ValueError(f"{binder.name} embeds no {' and no '.join(missing)}; it embeds {can}: choose another task or binder")
+        raise ValueError(f"{binder.name} cannot embed {' or '.join(missing)}, only {can}; choose another task or binder")
 
 
 def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
-    """F(x, y) = 1 − cos(E(x), E(y)) of rows of embeddings, [B] (Seeing and Hearing, arXiv 2402.17723, eq. 5)."""
+    """Return 1 − cos(a, b) of unit embeddings [B, D] and [B, D], row by row: [B] (Seeing and Hearing, arXiv 2402.17723, eq. 5)."""
     return 1 - (a * b).sum(-1)

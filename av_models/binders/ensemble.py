@@ -1,4 +1,4 @@
-"""Several binders as one: what fools one of them seldom fools the others."""
+"""An ensemble of binders: averaging several embedding models reduces false matches."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from .base import Binder
 
 
 class BinderEnsemble:
-    """How alike two things are is the mean of what all `parts` find; it embeds what each of them can.
+    """A binder whose cosine similarity is the mean over `parts`. It embeds the modalities that all parts support.
 
-    An aligner moves latents by what a binder says, and finds what pleases it before it finds what is right. Networks that
-    were trained apart have few mistakes in common (docs/aligner.md, "What one binder cannot see").
+    An aligner optimizes latents for a binder's score, so it can exploit errors of that binder. Networks that were trained
+    separately share few errors (docs/aligner.md).
     """
 
     def __init__(self, *parts: Binder) -> None:
@@ -24,22 +24,26 @@ class BinderEnsemble:
         self.modalities = frozenset.intersection(*(part.modalities for part in parts))
 
     def embed_video(self, frames: Tensor, fps: float) -> Tensor:
-        return self._joined(lambda part: part.embed_video(frames, fps))
+        """Embed frames [B, F, H, W, 3] in 0..1 at `fps` frames per second: [B, sum of D]."""
+        return self._concatenate(lambda part: part.embed_video(frames, fps))
 
     def embed_image(self, image: Tensor) -> Tensor:
-        return self._joined(lambda part: part.embed_image(image))
+        """Embed images [B, H, W, 3] in 0..1: [B, sum of D]."""
+        return self._concatenate(lambda part: part.embed_image(image))
 
     def embed_audio(self, waveform: Tensor, sample_rate: int) -> Tensor:
-        return self._joined(lambda part: part.embed_audio(waveform, sample_rate))
+        """Embed waveforms [B, C, samples] in −1..1 at `sample_rate` Hz: [B, sum of D]."""
+        return self._concatenate(lambda part: part.embed_audio(waveform, sample_rate))
 
     def embed_text(self, texts: list[str]) -> Tensor:
-        return self._joined(lambda part: part.embed_text(texts))
+        """Embed B texts: [B, sum of D]."""
+        return self._concatenate(lambda part: part.embed_text(texts))
 
-    def _joined(self, embed: Callable[[Binder], Tensor]) -> Tensor:
-        """[B, sum of D], of unit length: the cosine of two such is the mean of the parts' cosines."""
+    def _concatenate(self, embed: Callable[[Binder], Tensor]) -> Tensor:
+        """Concatenate the parts' embeddings, scaled to unit length: the cosine similarity is then the mean over the parts."""
         return torch.cat([embed(part) for part in self.parts], -1) / len(self.parts) ** 0.5
 
 
 def list_binders(binder: Binder) -> tuple[Binder, ...]:
-    """The networks behind `binder`."""
+    """Return the parts of an ensemble, or the binder itself."""
     return binder.parts if isinstance(binder, BinderEnsemble) else (binder,)

@@ -1,7 +1,7 @@
-"""ImageBind-huge (Girdhar et al., CVPR 2023, arXiv 2305.05665): picture, moving picture, sound and text in one space.
+"""ImageBind-huge (Girdhar et al., CVPR 2023, arXiv 2305.05665): one embedding space for images, video, audio and text.
 
-Modules are named as in the published checkpoint, so that its weights load as they are. They are licensed for
-non-commercial use only (CC-BY-NC-SA 4.0).
+Module names match the published checkpoint, so its weights load without renaming. The weights are licensed for non-commercial
+use only (CC-BY-NC-SA 4.0).
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from ..checkpoint import load_checkpoint, load_into
+from .base import Modality
 from .imagebind_features import BINS, COLUMNS, FRAMES, SIDE, audio_features, image_features, video_features
 
-CONTEXT, WORDS = 77, 49408
+CONTEXT, VOCABULARY = 77, 49408  # tokens
 LICENCE = "ImageBind's weights: CC-BY-NC-SA 4.0, non-commercial use only"
 EPS = 1e-6
 
 
 class PatchEmbedding(nn.Module):
-    """Patches to tokens: `proj` as in the checkpoint, one layer or the second of a sequence."""
+    """Convert patches to tokens [B, N, width]. `proj`: a convolution, or a sequence that ends with one, as in the checkpoint."""
 
     def __init__(self, proj: nn.Module, width: int | None = None) -> None:
         super().__init__()
@@ -36,13 +37,15 @@ class PatchEmbedding(nn.Module):
 
 
 class PositionEmbedding(nn.Module):
+    """Holds learned position embeddings [1, tokens, width]."""
+
     def __init__(self, tokens: int, width: int) -> None:
         super().__init__()
         self.pos_embed = nn.Parameter(torch.zeros(1, tokens, width))
 
 
 class PatchTokens(nn.Module):
-    """A picture's or a spectrogram's tokens behind one class token."""
+    """The class token, followed by the patch tokens of an image clip or a spectrogram, with position embeddings."""
 
     def __init__(self, stem: PatchEmbedding, patches: int, width: int) -> None:
         super().__init__()
@@ -56,9 +59,13 @@ class PatchTokens(nn.Module):
 
 
 class TextTokens(nn.Module):
+    """Token and position embeddings of text: ids [B, 77] to [B, 77, width]. `mask`: the causal attention mask."""
+
+    mask: Tensor
+
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.token_embedding = nn.Embedding(WORDS, width)
+        self.token_embedding = nn.Embedding(VOCABULARY, width)
         self.pos_embed = nn.Parameter(torch.zeros(1, CONTEXT, width))
         self.register_buffer("mask", torch.full((CONTEXT, CONTEXT), -torch.inf).triu(1))
 
@@ -67,6 +74,8 @@ class TextTokens(nn.Module):
 
 
 class FeedForward(nn.Module):
+    """Two linear layers with GELU between them; the hidden size is 4 · width."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
@@ -76,6 +85,8 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
+    """A pre-norm transformer block. `bias_kv`: adds a learned key and value, as the audio encoder has."""
+
     def __init__(self, width: int, heads: int, bias_kv: bool) -> None:
         super().__init__()
         self.attn = nn.MultiheadAttention(width, heads, bias=True, add_bias_kv=bias_kv, batch_first=True)
@@ -83,12 +94,14 @@ class Block(nn.Module):
         self.mlp = FeedForward(width)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        seen = self.norm_1(x)
-        x = x + self.attn(seen, seen, seen, need_weights=False, attn_mask=mask)[0]
+        h = self.norm_1(x)
+        x = x + self.attn(h, h, h, need_weights=False, attn_mask=mask)[0]
         return x + self.mlp(self.norm_2(x))
 
 
 class Transformer(nn.Module):
+    """The transformer of one modality: [B, N, width] to [B, N, width]."""
+
     def __init__(self, width: int, depth: int, heads: int, *, bias_kv: bool = False, norm_first: bool = False) -> None:
         super().__init__()
         if norm_first:
@@ -97,7 +110,7 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block(width, heads, bias_kv) for _ in range(depth))
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Blocks are checkpointed where a gradient is wanted: their activations are made again on the way back."""
+        """Apply the blocks. When a gradient is needed, gradient checkpointing recomputes activations to save memory."""
         if self.norm_first:
             x = self.pre_transformer_layer(x)
         for block in self.blocks:
@@ -106,19 +119,28 @@ class Transformer(nn.Module):
 
 
 class TextHead(nn.Module):
+    """Projects the hidden state of the end-of-text token: [B, 77, width] to [B, out]."""
+
     def __init__(self, width: int, out: int) -> None:
         super().__init__()
         self.proj = nn.Sequential(nn.LayerNorm(width, eps=EPS), nn.Linear(width, out, bias=False))
 
     def forward(self, x: Tensor, ids: Tensor) -> Tensor:
-        """At the last token, whose number is the highest."""
+        """`ids` [B, 77]: the end-of-text token has the highest id."""
         return self.proj(x[torch.arange(len(x)), ids.argmax(-1)])
 
 
 class ImageBind(nn.Module):
-    """`tokenize`: texts to CLIP's token ids [B, 77]; without it there is no text. Sizes are those of ImageBind-huge."""
+    """ImageBind as a `Binder`: embeddings [B, out] with unit length. The default sizes are those of ImageBind-huge.
 
-    name, licence = "ImageBind", LICENCE
+    tokenize: maps texts to CLIP's token ids [B, 77]; without it, text cannot be embedded.
+    out: embedding size.
+    vision, text, audio: width, number of blocks and attention heads of each transformer.
+    """
+
+    name: str = "ImageBind"
+    licence: str = LICENCE
+    modalities: frozenset[Modality]
 
     def __init__(
         self,
@@ -129,10 +151,9 @@ class ImageBind(nn.Module):
         text: tuple[int, int, int] = (1024, 24, 16),
         audio: tuple[int, int, int] = (768, 12, 12),
     ) -> None:
-        """vision, text, audio: width, depth and heads of each trunk."""
         super().__init__()
         self.tokenize = tokenize
-        self.modalities = frozenset({"video", "image", "audio"} | ({"text"} if tokenize else set()))
+        self.modalities = frozenset(("video", "image", "audio", "text") if tokenize else ("video", "image", "audio"))
         widths = {"vision": vision[0], "text": text[0], "audio": audio[0]}
         frames = nn.Conv3d(3, widths["vision"], (FRAMES, 14, 14), (FRAMES, 14, 14), bias=False)
         banks = nn.Conv2d(1, widths["audio"], 16, 10, bias=False)
@@ -157,36 +178,47 @@ class ImageBind(nn.Module):
         self.modality_heads = nn.ModuleDict(heads | {"text": TextHead(widths["text"], out)})
 
     def embed_video(self, frames: Tensor, fps: float) -> Tensor:
+        """Embed frames [B, F, H, W, 3] in 0..1 at `fps` frames per second: [B, out]."""
         return self._mean_of_clips("vision", video_features(frames, fps))
 
     def embed_image(self, image: Tensor) -> Tensor:
+        """Embed images [B, H, W, 3] in 0..1: [B, out]. An image is a clip of two equal frames."""
         features = image_features(image)
         return F.normalize(self._embed("vision", features[:, :, None].expand(-1, -1, FRAMES, -1, -1)), dim=-1)
 
     def embed_audio(self, waveform: Tensor, sample_rate: int) -> Tensor:
+        """Embed waveforms [B, C, samples] in −1..1 at `sample_rate` Hz: [B, out]. Only the first channel is used."""
         return self._mean_of_clips("audio", audio_features(waveform, sample_rate))
 
     def embed_text(self, texts: list[str]) -> Tensor:
-        ids = self.tokenize(texts).to(self.modality_preprocessors["text"].mask.device)
-        tokens = self.modality_preprocessors["text"](ids)
-        hidden = self.modality_trunks["text"](tokens, self.modality_preprocessors["text"].mask)
+        """Embed B texts: [B, out]. Texts are truncated to 77 tokens. Raises ValueError without a tokenizer."""
+        if self.tokenize is None:
+            raise ValueError("ImageBind has no tokenizer, so it cannot embed text; load it with a tokenizer folder")
+        embed = self.modality_preprocessors["text"]
+        assert isinstance(embed, TextTokens)
+        ids = self.tokenize(texts).to(embed.mask.device)
+        hidden = self.modality_trunks["text"](embed(ids), embed.mask)
         return F.normalize(self.modality_heads["text"](hidden, ids), dim=-1)
 
     def _mean_of_clips(self, name: str, clips: Tensor) -> Tensor:
-        """[B, clips, …] to [B, D]: each clip's embedding is normed, then their mean is."""
+        """Embed clips [B, clips, …] and average: [B, out]. Each clip's embedding is normalized, and so is their mean."""
         each = F.normalize(self._embed(name, clips.flatten(0, 1)), dim=-1).unflatten(0, clips.shape[:2])
         return F.normalize(each.mean(1), dim=-1)
 
     def _embed(self, name: str, x: Tensor) -> Tensor:
         head = self.modality_heads[name]
-        hidden = self.modality_trunks[name](self.modality_preprocessors[name](x.to(head[2].weight.device)))
-        return head[2](head[0](hidden)[:, 0])
+        assert isinstance(head, nn.Sequential)
+        norm, _, project = head
+        assert isinstance(project, nn.Linear)
+        hidden = self.modality_trunks[name](self.modality_preprocessors[name](x.to(project.weight.device)))
+        return project(norm(hidden)[:, 0])
 
 
 def load_imagebind(path: str | Path, tokenizer: str | Path | None = None) -> ImageBind:
-    """ImageBind-huge from its converted safetensors file.
+    """Load ImageBind-huge from its converted safetensors file, frozen and in evaluation mode.
 
-    tokenizer: a folder with CLIP's tokenizer (vocab.json, merges.txt); without it texts cannot be embedded.
+    tokenizer: a folder with CLIP's tokenizer (vocab.json, merges.txt); without it, text cannot be embedded.
+    Raises FileNotFoundError when the file does not exist, ValueError when it is damaged or holds other tensors.
     """
     tensors, _ = load_checkpoint(path)
     binder = ImageBind(clip_tokenizer(tokenizer) if tokenizer else None)
@@ -194,6 +226,7 @@ def load_imagebind(path: str | Path, tokenizer: str | Path | None = None) -> Ima
 
 
 def clip_tokenizer(folder: str | Path) -> Callable[[list[str]], Tensor]:
+    """Load CLIP's tokenizer from a folder; return a function from B texts to token ids [B, 77]."""
     from transformers import CLIPTokenizer
 
     tokenizer = CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
@@ -201,7 +234,7 @@ def clip_tokenizer(folder: str | Path) -> Callable[[list[str]], Tensor]:
 
 
 def select_used_tensors(published: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The published checkpoint's tensors that are used here: not depth, heat and motion, nor the scales of its logits."""
+    """Select the vision, text and audio tensors of the published checkpoint (without depth, thermal, IMU and logit scales)."""
     used = ("vision", "text", "audio")
     return {
         key: value.contiguous()

@@ -1,4 +1,4 @@
-"""Loads a binder from its safetensors file: the model card names the architecture."""
+"""Load a binder from its safetensors file. The model card in the file names the architecture."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ def _load_imagebind(path: Path, tokenizer: Path | str | None) -> Binder:
 
 
 LOADERS: dict[str, Loader] = {"ImageBind": _load_imagebind}
-"""What loads each architecture: (file, tokenizer folder) → binder."""
+"""The loader of each architecture: (file, tokenizer folder) → binder."""
 
 
 def load_binder(source: str | Path, tokenizer: str | Path | None = None, loaders: Mapping[str, Loader] = LOADERS) -> Binder:
-    """The binder in a safetensors file, frozen and in evaluation mode.
+    """Load a binder from a safetensors file, frozen and in evaluation mode.
 
-    tokenizer: a folder with CLIP's tokenizer; without it ImageBind embeds no text. loaders: architectures to take.
-    Raises FileNotFoundError or ValueError, in one line, for a file that is missing, broken or of another architecture.
+    tokenizer: a folder with CLIP's tokenizer; without it, ImageBind cannot embed text.
+    loaders: the accepted architectures.
+    Raises FileNotFoundError when the file does not exist, ValueError when it is damaged or has another architecture.
     """
     architecture = expect(read_card(source), "architecture", loaders, source)
     return loaders[architecture](Path(source), tokenizer)
