@@ -55,7 +55,7 @@ def register(commands: Subparsers) -> None:
         "--shift", type=float, metavar="S", help="timestep shift of the noise schedule, like the sampler node's input"
     )
     parser.add_argument(
-        "--eta", type=float, metavar="H", help="fraction of new noise in each step, 0 to 1, like the sampler node's input"
+        "--eta", type=float, metavar="H", help="amount of new noise in each step (0: deterministic), like the sampler node's input"
     )
     parser.add_argument("--balls", type=int, choices=[1, 2], help="number of balls per clip; default: both")
     parser.add_argument("--split", choices=["val", "test"], default="val", help="split of the prompts; default: val")

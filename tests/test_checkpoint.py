@@ -106,7 +106,7 @@ def test_other_shapes_are_named_and_nothing_is_loaded():
     before = module.bias.clone()
     with pytest.raises(ValueError) as error:
         load_into(module, {"bias": torch.full((2,), 9.0), "weight": torch.ones(2, 4)}, "here.safetensors")
-    assert "weight has shape (2, 4), Linear expects (2, 3)" in line_of(error)
+    assert "weight has shape (2, 4), but Linear needs (2, 3)" in line_of(error)
     assert torch.equal(module.bias, before)
 
 

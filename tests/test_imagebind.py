@@ -125,9 +125,9 @@ def test_the_published_file_is_converted_once(tmp_path, capsys):
 
 @pytest.mark.parametrize("content, said", [
     (None, "there is no file"),
-    (b"not a checkpoint", "is no checkpoint of tensors alone"),
-    ({"optimizer": print}, "is no checkpoint of tensors alone"),
-    ({"model": torch.ones(1)}, "holds nothing of ImageBind's"),
+    (b"not a checkpoint", "is not a checkpoint that contains only tensors"),
+    ({"optimizer": print}, "is not a checkpoint that contains only tensors"),
+    ({"model": torch.ones(1)}, "contains no ImageBind tensors"),
 ])  # fmt: skip
 def test_what_is_no_imagebind_is_one_line(tmp_path, capsys, content, said):
     path = tmp_path / "file.pth"

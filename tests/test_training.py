@@ -900,8 +900,8 @@ def test_a_second_run_goes_beside_the_first_and_resumes_where_it_halted(tmp_path
     assert str(models / "audio_codec.safetensors") in duet_train(capsys, path)
     first = {file: file.read_bytes() for file in (runs / "audio_codec" / CURVE, models / "audio_codec.safetensors")}
     out = duet_train(capsys, path, "--steps", 4)
-    assert "halted at step 4 of 6" in out and "audio_codec_2" in out
-    assert f"follows {runs / 'audio_codec' / CURVE}: 0.00% off" in out
+    assert "stopped at step 4 of 6" in out and "audio_codec_2" in out
+    assert f"agrees with {runs / 'audio_codec' / CURVE}: largest difference 0.00%" in out
     out = duet_train(capsys, path, "--resume")
     assert str(models / "audio_codec_2.safetensors") in out
     assert all(file.read_bytes() == content for file, content in first.items())
@@ -919,7 +919,7 @@ def test_an_interrupted_run_says_how_to_resume(tmp_path, capsys, monkeypatch):
     duet_train(capsys, path, "--steps", 2)
     monkeypatch.setattr(training_config, "train", interrupt)
     assert main(["train", str(path), "--resume"]) == 130
-    assert "go on with --resume" in capsys.readouterr().err
+    assert "continue with --resume" in capsys.readouterr().err
     assert main(["train", str(path)]) == 130
     assert "cannot be resumed" in capsys.readouterr().err
 
