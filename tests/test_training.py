@@ -883,7 +883,7 @@ def test_a_missing_expert_is_reported_before_encoding(folder, capsys, stage):
 @pytest.mark.parametrize("steps", ["0", "-5"])
 def test_steps_below_1_are_refused_in_one_line(tmp_path, capsys, steps):
     assert main(["train", str(write(tmp_path, "audio_codec")), "--steps", steps]) == 2
-    assert f"--steps is {steps}; give at least 1" in capsys.readouterr().err
+    assert f"--steps is {steps}; use at least 1" in capsys.readouterr().err
 
 
 # The command.
