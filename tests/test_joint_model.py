@@ -153,7 +153,7 @@ def test_a_file_of_another_kind_is_named(folder):
     ({"architecture": "JointDiT"}, ["card does not describe a JointDiT", "'edm'"]),
     ({"kind": "video_expert"}, ["kind 'video_expert'"]),
     ({"joint_blocks": 9}, ["joint_blocks is 9", "1 to 4"]),
-    ({"joint_blocks": 2}, ["unexpected new_heads.2."]),
+    ({"joint_blocks": 2}, ["unexpected keys new_heads.2."]),
     ({"video": {"config": small.video_config(ffn_dim=80), "text": {"vocabulary": []}}}, ["ffn", "(64,", "(80,"]),
 ])  # fmt: skip
 def test_a_card_that_does_not_fit_its_tensors_is_named(tmp_path, change, parts):
