@@ -99,4 +99,4 @@ def test_plots_are_drawn(measured, tmp_path):
 
 def test_too_few_clips_are_rejected_in_one_line(capsys):
     assert main(["experiment", "guidance", "--test", "1"]) == 2
-    assert capsys.readouterr().err == "duet: --test is 1; give at least 2\n"
+    assert capsys.readouterr().err == "duet: --test is 1; use at least 2\n"
