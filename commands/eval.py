@@ -48,7 +48,7 @@ def register(commands: Subparsers) -> None:
     parser.add_argument(
         "--bad-model",
         metavar="FILE",
-        help="the weaker model for autoguidance; default: the two experts without trained joint layers",
+        help="weaker model for autoguidance; default: the experts without trained joint layers",
     )
     parser.add_argument("--steps", type=int, metavar="N", help="sampling steps; default: as selected on validation clips")
     parser.add_argument(

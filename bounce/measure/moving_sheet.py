@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from ...av_models.media.read import Clip, read_video
-from ...av_models.metrics.sheet import HEARD, spectrogram
+from ...av_models.metrics.sheet import HEARD
 
 TILE, SPECTRUM, TEXT, GAP = 208, 72, 18, 6  # pixels: a frame's side, heights of a spectrogram and of a line, the space between
 GROUND, WORDS = (18, 18, 18), (235, 235, 235)
@@ -26,7 +26,7 @@ def draw_moving_sheet(clips: Sequence[Clip], titles: Sequence[str]) -> list[Imag
     """
     if any(clip.audio is None for clip in clips):
         raise ValueError("a clip has no sound; give videos with sound")
-    strips = [spectrogram(clip.audio, TILE, SPECTRUM) for clip in clips]
+    strips = [draw_spectrogram(clip.audio, TILE, SPECTRUM) for clip in clips]
     return [_draw(clips, titles, strips, i) for i in range(min(len(clip.frames) for clip in clips))]
 
 

@@ -82,7 +82,10 @@ def measure_task(task: str, model: JointModel, pictures: Sequence[np.ndarray | T
         seam = model.video_codec.stride.frames(int(known.sum()))
         true = render(worlds, model.clip.height)[:, :FRAMES] / np.float32(255)
         kept = {"no_jump_at_seam": pictures, "no_jump_at_seam_of_true_clips": true}
-        return {name: intervals.share_and_interval([relative_jump(x, seam) <= MAX_SEAM_JUMP for x in clips]) for name, clips in kept.items()}
+        return {
+            name: intervals.share_and_interval([relative_jump(x, seam) <= MAX_SEAM_JUMP for x in clips])
+            for name, clips in kept.items()
+        }
     return {}
 
 
