@@ -92,8 +92,8 @@ def _check_names(path: Path, found: set[str], wanted: set[str]) -> None:
     unexpected = sorted(name for name in found - wanted if name.startswith(VISION) or not name.startswith(UNUSED))
     if missing or unexpected:
         raise ValueError(
-            f"{path} is not a Stable Video Diffusion checkpoint: missing {format_keys(missing)}, unexpected {format_keys(unexpected)}; "
-            "use svd.safetensors or svd_xt.safetensors as published"
+            f"{path} is not a Stable Video Diffusion checkpoint: missing {format_keys(missing)}, "
+            f"unexpected {format_keys(unexpected)}; use svd.safetensors or svd_xt.safetensors as published"
         )
 
 

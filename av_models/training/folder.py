@@ -111,7 +111,8 @@ def cut_clips(path: Path, shape: AVShape) -> Iterator[tuple[Tensor, Tensor]]:
         begin, end = (round(edge * seconds * video.sample_rate) for edge in (number, number + 1))
         waveform = video.audio[:2, begin:end]
         if waveform.shape[1]:
-            yield fit_frames(video.frames[first:last], video.fps, shape.video), fit_waveform(waveform, video.sample_rate, shape.audio)
+            frames = fit_frames(video.frames[first:last], video.fps, shape.video)
+            yield frames, fit_waveform(waveform, video.sample_rate, shape.audio)
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from ...av_models.media.read import Clip, read_video
-from ...av_models.metrics.sheet import HEARD
+from ...av_models.metrics.sheet import HEARD, draw_spectrogram
 
 TILE, SPECTRUM, TEXT, GAP = 208, 72, 18, 6  # pixels: a frame's side, heights of a spectrogram and of a line, the space between
 GROUND, WORDS = (18, 18, 18), (235, 235, 235)

@@ -14,7 +14,8 @@ KINDS = pytest.mark.parametrize("kind", ["ltx", "h3"])
 SETTINGS = {  # of every strategy
     "none": {}, "joint_cfg": {"scale": 2.5}, "joint_cfg_star": {"scale": 2.5}, "cfg": {"scale": 3.0},
     "dual_cfg": {"scale": 2.5, "cross_scale": 1.5}, "modality_cfg": {"scale": 3.0, "cross_scale": 3.0, "skip_scale": 2.0},
-    "autoguidance": {"scale": 2.0}, "cfg_zero_star": {"scale": 2.5}, "apg": {"scale": 2.5}, "stg": {"scale": 1.0, "skip_scale": 2.0},
+    "autoguidance": {"scale": 2.0}, "cfg_zero_star": {"scale": 2.5}, "apg": {"scale": 2.5},
+    "stg": {"scale": 1.0, "skip_scale": 2.0},
 }  # fmt: skip
 OTHERS = {
     "modality_cfg": {"skip_block": 1}, "stg": {"skip_block": 1}, "cfg_zero_star": {"zero_steps": 1},
@@ -49,8 +50,8 @@ def sampled(kind: str, *runs: dict, words: int = 4) -> dict:
         graph[f"guider{index}"] = run.get("guider") or node("DuetJointGuider", **settings, guidance=[f"guidance{index}", 0])
         graph[f"noise{index}"] = node("DuetJointNoise", video_seed=run.get("video_seed", 1), audio_seed=run.get("audio_seed", 2))
         graph[f"out{index}"] = node(
-            "SamplerCustomAdvanced", noise=[f"noise{index}", 0], guider=[f"guider{index}", 0], sampler=[run.get("sampler", "sampler"), 0],
-            sigmas=["sigmas", 0], latent_image=run.get("latent", ["model", 1]),
+            "SamplerCustomAdvanced", noise=[f"noise{index}", 0], guider=[f"guider{index}", 0],
+            sampler=[run.get("sampler", "sampler"), 0], sigmas=["sigmas", 0], latent_image=run.get("latent", ["model", 1]),
         )  # fmt: skip
     graph["told"] = node("HowFarApart", a=["out0", 0], b=[f"out{len(runs) - 1}", 0])
     return graph
