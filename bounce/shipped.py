@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..av_models.load_parts import AUDIO_EXPERT, VIDEO_EXPERT
+from ..av_models.paused_gc import paused_gc
 
 if TYPE_CHECKING:
     from ..av_models.joint_model import JointModel
@@ -29,7 +30,8 @@ def shipped(part: str) -> Path:
 
 def load_joint_model(source: str | Path) -> JointModel:
     """Loads a shipped joint model by name, or a joint model from a file (see `av_models.load_joint`)."""
-    from ..av_models import load_joint
+    with paused_gc():
+        from ..av_models import load_joint  # diffusers: only when a model is needed
 
     return load_joint.load_joint_model(shipped(JOINT_MODELS[source]) if source in JOINT_MODELS else source)
 

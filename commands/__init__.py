@@ -6,6 +6,8 @@ Invalid input ends with exit code 2 and one line on standard error.
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -21,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with arguments `argv` (default: those of the process); return its exit code."""
     args = _parser().parse_args(argv)
     keep_large_blocks()
+    atexit.register(gc.freeze)  # the process ends: one last collection would only take time
     try:
         return args.command(args) or 0
     except BrokenPipeError:  # the reader has closed the pipe

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..av_models.paused_gc import paused_gc
 from ..bounce.checkout import ROOT, find_file
 
 if TYPE_CHECKING:
@@ -42,10 +43,11 @@ def run(args: argparse.Namespace) -> int:
     """Run `duet run`."""
     began = time.perf_counter()
     _require_writable(args.output_dir)
-    from ..nodes.headless import RunError, catalogue, load_workflow, run_workflow, set_inputs
-    from ..nodes.headless.validate import ignored_inputs
-    from ..nodes.stand_in import Folders
-    from .bars import Bars
+    with paused_gc():
+        from ..nodes.headless import RunError, catalogue, load_workflow, run_workflow, set_inputs
+        from ..nodes.headless.validate import ignored_inputs
+        from ..nodes.stand_in import Folders
+        from .bars import Bars
 
     known = catalogue()
     workflow = set_inputs(load_workflow(_workflow_file(args.workflow)), args.settings, known)

@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 import torch
 
 from ..av_models.load_parts import codec_files
+from ..av_models.paused_gc import paused_gc
 from ..av_models.published.load_published import published_files
 from ..bounce.shipped import BINDERS, BOUNCE, EXPERTS, JOINT_MODELS, shipped
 from .expert_files import find_expert, title
@@ -42,7 +43,8 @@ def join(video: ExpertFile, audio: ExpertFile, video_codec: Path, audio_codec: P
     video_codec, audio_codec: files of the codecs they were trained with; published experts include their own.
     layers: a file of trained joint layers, or None for an untrained pair.
     """
-    from ..av_models.joining import join_experts
+    with paused_gc():
+        from ..av_models.joining import join_experts
 
     files = video.path, audio.path, video_codec, audio_codec
     name = f"{title(video.path)} + {title(audio.path)}"
