@@ -41,6 +41,17 @@ def test_run_prints_the_file_the_seeds_and_what_was_done(duet, loads, tmp_path):
     assert Path(out[-1]).is_file() and "video seed 1, audio seed 2" in "\n".join(out) and "8 frames" in "\n".join(out)
 
 
+def test_run_of_a_text_workflow_imports_only_what_it_uses(tmp_path):
+    unused = ("matplotlib", "scipy", "diffusers.pipelines.pipeline_utils", "transformers.models.clip.modeling_clip",
+              "duet_av.av_models.training", "duet_av.av_models.join_experts", "duet_av.av_models.joint.jointdit")  # fmt: skip
+    code = (
+        "import gc, sys; from duet_av.commands import main; code = main(sys.argv[1:]); "
+        f"loaded = [name for name in {unused} if name in sys.modules]; "
+        "assert not loaded, loaded; assert gc.isenabled() and not gc.get_freeze_count(); sys.exit(code)"
+    )
+    subprocess.run([sys.executable, "-c", code, "run", str(WORKFLOW), *SHORT], cwd=tmp_path, check=True)
+
+
 def test_json_ends_with_one_line_that_says_everything(duet, loads, tmp_path):
     code, out, err = duet("run", WORKFLOW, *SHORT, "--set", "Sampler.audio_seed=5", "--json", "--output-dir", tmp_path / "o")
     said = json.loads(out[-1])
