@@ -42,8 +42,8 @@ def test_run_prints_the_file_the_seeds_and_what_was_done(duet, loads, tmp_path):
 
 
 def test_run_of_a_text_workflow_imports_only_what_it_uses(tmp_path):
-    unused = ("matplotlib", "scipy", "diffusers.pipelines.pipeline_utils", "transformers.models.clip.modeling_clip",
-              "duet_av.av_models.training", "duet_av.av_models.join_experts", "duet_av.av_models.joint.jointdit")  # fmt: skip
+    unused = ("matplotlib", "diffusers.pipelines.pipeline_utils", "transformers.models.clip.modeling_clip",
+              "duet_av.av_models.training", "duet_av.av_models.joining", "duet_av.av_models.joint.jointdit")  # fmt: skip
     code = (
         "import gc, sys; from duet_av.commands import main; code = main(sys.argv[1:]); "
         f"loaded = [name for name in {unused} if name in sys.modules]; "
