@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .checkpoint import load_checkpoint, load_into, read_card, sub_tensors
 from .contract import Prediction
+from .paused_gc import paused_gc
 from .text import WordEncoder
 
 if TYPE_CHECKING:
@@ -47,37 +48,41 @@ def load_codec(path: str | Path) -> Any:
 
 def build_video_expert(config: Mapping[str, Any], coordinates: bool = False, time_stride: int = 1) -> WanExpert:
     """A Wan expert with random weights. config: the diffusers transformer's; the rest: `WanExpert`'s."""
-    from diffusers import WanTransformer3DModel
+    with paused_gc():
+        from diffusers import WanTransformer3DModel
 
-    from .experts.wan import WanExpert
+        from .experts.wan import WanExpert
 
     return WanExpert(WanTransformer3DModel(**config), coordinates, time_stride)
 
 
 def build_audio_expert(config: Mapping[str, Any], rope_scale: float) -> FluxExpert:
     """A Flux expert with random weights. config: the diffusers transformer's."""
-    from diffusers import FluxTransformer2DModel
+    with paused_gc():
+        from diffusers import FluxTransformer2DModel
 
-    from .experts.flux import FluxExpert
+        from .experts.flux import FluxExpert
 
     return FluxExpert(FluxTransformer2DModel(**config), rope_scale)
 
 
 def build_svd(config: Mapping[str, Any], edm: Mapping[str, float]) -> SVDExpert:
     """A Stable Video Diffusion expert with random weights. config: the diffusers UNet's; edm: `path.EDM`'s."""
-    from diffusers import UNetSpatioTemporalConditionModel
+    with paused_gc():
+        from diffusers import UNetSpatioTemporalConditionModel
 
-    from .experts.svd import SVDExpert
-    from .path import EDM
+        from .experts.svd import SVDExpert
+        from .path import EDM
 
     return SVDExpert(UNetSpatioTemporalConditionModel(**config), EDM(**edm))
 
 
 def build_audioldm2(config: Mapping[str, Any], prediction: Prediction, image_width: int = 0) -> AudioLDM2Expert:
     """An AudioLDM2 expert with random weights. config: the diffusers UNet's; image_width: of the image embedding, 0 for none."""
-    from diffusers import AudioLDM2UNet2DConditionModel
+    with paused_gc():
+        from diffusers import AudioLDM2UNet2DConditionModel
 
-    from .experts.audioldm2 import AudioLDM2Expert
+        from .experts.audioldm2 import AudioLDM2Expert
 
     return AudioLDM2Expert(AudioLDM2UNet2DConditionModel(**config), image_width, prediction)
 
