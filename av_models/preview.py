@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from PIL import Image
@@ -24,14 +23,12 @@ def render_preview(model: JointModel, estimate: AVLatent) -> Image.Image:
 
     The frame is enlarged by an integer factor to at least MIN_WIDTH pixels.
     """
-    video_codec: Any = model.video_codec
-    audio_codec: Any = model.audio_codec
     middle = estimate.video.shape[2] // 2
-    frame = video_codec.decode(estimate.video[:1, :, middle : middle + 1])[0, -1]
+    frame = model.video_codec.decode(estimate.video[:1, :, middle : middle + 1])[0, -1]
     picture = Image.fromarray((frame.float().cpu().clamp(0, 1) * 255).byte().numpy())
     scale = max(1, -(-MIN_WIDTH // picture.width))
     picture = picture.resize((scale * picture.width, scale * picture.height), Image.Resampling.NEAREST)
-    sound = draw_spectrogram(audio_codec.decode(estimate.audio[:1])[0].float().cpu(), picture.width, picture.width // 4)
+    sound = draw_spectrogram(model.audio_codec.decode(estimate.audio[:1])[0].float().cpu(), picture.width, picture.width // 4)
     combined = Image.new("RGB", (picture.width, picture.height + sound.height))
     combined.paste(picture)
     combined.paste(sound, (0, picture.height))
