@@ -320,7 +320,10 @@ def test_modifiers_follow_each_other():
     "drawn, line",
     [
         ({"points": []}, "scale_curve: the curve has no points; add at least one"),
-        ({"points": [[2, 1]]}, r"scale_curve: the curve's point \(2.0, 1.0\) is not finite or its x is outside 0 to 1; move the point"),
+        (
+            {"points": [[2, 1]]},
+            r"scale_curve: the curve's point \(2.0, 1.0\) is not finite or its x is outside 0 to 1; move the point",
+        ),
         (0.5, r"scale_curve is 0.5; use points such as \[\[0, 1\], \[1, 0\]\]"),
     ],
 )
