@@ -30,7 +30,7 @@ def autoguided(**guidance) -> dict:
 def test_autoguidance_with_a_curve_and_rescaling(comfyui):
     run = comfyui.run(autoguided(**{"guidance.bad_model": ["bad", 0]}))
     assert run.succeeded, run.messages
-    assert "each 1.75 branches in 1.75 network calls" in run.texts[SAMPLER][0]  # at the last of four steps nothing is left
+    assert "1.75 branches per step in 1.75 network calls" in run.texts[SAMPLER][0]  # at the last of four steps nothing is left
 
 
 def test_autoguidance_without_a_second_model_is_refused_and_the_socket_named(comfyui):
