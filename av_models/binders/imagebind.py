@@ -221,7 +221,9 @@ def load_imagebind(path: str | Path, tokenizer: str | Path | None = None) -> Ima
     Raises FileNotFoundError when the file does not exist, ValueError when it is damaged or holds other tensors.
     """
     tensors, _ = load_checkpoint(path)
-    binder = ImageBind(clip_tokenizer(tokenizer) if tokenizer else None)
+    with torch.device("meta"):  # no random weights: the file has all of them
+        binder = ImageBind(clip_tokenizer(tokenizer) if tokenizer else None)
+    binder.to_empty(device="cpu")
     return load_into(binder, tensors, Path(path)).eval().requires_grad_(False)
 
 
