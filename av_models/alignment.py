@@ -6,31 +6,18 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from .aligner_settings import MADE, PAIRS, AlignerSettings
 from .binders.base import Modality, cosine_distance
 from .contract import AVCondition, AVLatent, Condition
 from .guidance import Step
 from .joint_model import JointModel
 from .latent_moves import KEEP, Adam
 from .shapes import AVShape
-
-if TYPE_CHECKING:
-    from .latent_aligner import Aligner
-
-Pair = tuple[Modality, Modality]
-PAIRS: dict[str, tuple[Pair, ...]] = {  # the distances F(x, y) of each task, section 3.3
-    "joint": (("video", "text"), ("video", "audio"), ("audio", "text")),
-    "v2a": (("audio", "video"), ("audio", "text")),
-    "a2v": (("video", "audio"), ("video", "text")),
-    "i2a": (("audio", "image"), ("audio", "text")),
-}
-MADE: dict[str, tuple[Modality, ...]] = {"joint": ("video", "audio"), "v2a": ("audio",), "a2v": ("video",), "i2a": ("audio",)}
-"""The modalities that each task generates."""
 
 
 @dataclass
@@ -41,7 +28,7 @@ class Alignment:
     because their gradient had NaN. looks: how often the binder ran, prompts included.
     """
 
-    aligner: Aligner
+    aligner: AlignerSettings
     model: JointModel
     shape: AVShape
     known: dict[str, Tensor]

@@ -15,7 +15,8 @@ import sys
 
 import torch
 
-from ..av_models.alignment import MADE, Alignment
+from ..av_models.aligner_settings import MADE
+from ..av_models.alignment import Alignment
 from ..av_models.branch_runner import PromptedModel
 from ..av_models.contract import AVLatent, AVTime, CouplingKind
 from ..av_models.guidance import make_guidance

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from duet_av.av_models.alignment import PAIRS
+from duet_av.av_models.aligner_settings import PAIRS
 from duet_av.av_models.binders.ensemble import BinderEnsemble
 from duet_av.av_models.contract import AVCondition, AVLatent, Condition
 from duet_av.av_models.guidance import make_guidance

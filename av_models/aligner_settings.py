@@ -1,0 +1,97 @@
+"""The settings of the latent aligner: the tasks, their distances, and how latents move."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Literal
+
+from .binders.base import Binder, Modality, require_modalities
+from .latent_moves import KEEPS, UPDATES
+
+Pair = tuple[Modality, Modality]
+PAIRS: dict[str, tuple[Pair, ...]] = {  # the distances F(x, y) of each task, section 3.3
+    "joint": (("video", "text"), ("video", "audio"), ("audio", "text")),
+    "v2a": (("audio", "video"), ("audio", "text")),
+    "a2v": (("video", "audio"), ("video", "text")),
+    "i2a": (("audio", "image"), ("audio", "text")),
+}
+MADE: dict[str, tuple[Modality, ...]] = {"joint": ("video", "audio"), "v2a": ("audio",), "a2v": ("video",), "i2a": ("audio",)}
+"""The modalities that each task generates."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AlignerSettings:
+    """The settings of an alignment.
+
+    task: "joint", "v2a", "a2v" or "i2a": what is generated, and from what.
+    video_rate, audio_rate: λ1, the size of a move (the paper: 0.01 for AnimateDiff, 0.1 for AudioLDM).
+    update: "gradient" as in the paper; "sign", each number moves by the rate, which is what the single step of the official
+        code's new Adam does; "adam", with moments kept over all moves, each row moves by the rate (rms).
+    keep: what a move does not change: "nothing", the latent's "rms", or its "spectrum" (which includes its rms).
+    inner_steps: moves per sampling step. first, last: the part of the steps with moves (official code: 0.2 to 1).
+    prompt_rate: λ2 of guided prompt tuning (eq. 8); 0 is off. It needs the denoiser's gradient and carries over the steps.
+    through_denoiser: the clean estimate is a new prediction, with its gradient, instead of holding the noise constant.
+    steps_ahead: with through_denoiser, and for prompts: how many more sampling steps lead to the clean estimate, so that the
+        binder gets a clip instead of a blurred mean (DITTO, arXiv 2401.12179, does so from the first step).
+    words, audio_words, other: weights of the distances between video and prompt, audio and prompt (None: as `words`), and
+        video and audio.
+    latent_frames: how many latent frames are decoded for the binder, evenly spread; 0 is all.
+    turns: other latent frames at each move until all were used, so that no frame is ignored.
+    save_memory: recompute decoded clips in the backward pass instead of keeping them.
+    half: run the binder in bfloat16.
+
+    Raises ValueError for numbers out of range, and for modalities that the binder cannot embed.
+    """
+
+    binder: Binder
+    task: str = "joint"
+    video_rate: float = 0.1
+    audio_rate: float = 0.1
+    update: Literal["gradient", "sign", "adam"] = "gradient"
+    keep: Literal["nothing", "rms", "spectrum"] = "nothing"
+    inner_steps: int = 1
+    first: float = 0.2
+    last: float = 1.0
+    prompt_rate: float = 0.0
+    through_denoiser: bool = False
+    steps_ahead: int = 0
+    words: float = 1.0
+    other: float = 1.0
+    latent_frames: int = 0
+    turns: bool = False
+    save_memory: bool = True
+    half: bool = False
+    audio_words: float | None = None
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, float | int) and not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{each.name} is {value}; use a number of at least 0")
+        if self.task not in PAIRS:
+            raise ValueError(f"task is {self.task!r}; use one of {', '.join(PAIRS)}")
+        if self.update not in UPDATES:
+            raise ValueError(f"update is {self.update!r}; use one of {', '.join(UPDATES)}")
+        if self.keep not in KEEPS:
+            raise ValueError(f"keep is {self.keep!r}; use one of {', '.join(KEEPS)}")
+        if not 0 <= self.first < self.last <= 1:
+            raise ValueError(f"first is {self.first} and last is {self.last}; use two numbers from 0 to 1, the lower first")
+        require_modalities(self.binder, *{modality for pair in PAIRS[self.task] for modality in pair if modality != "text"})
+        for name in map(self._weight_name, MADE[self.task]):
+            if getattr(self, name) and "text" not in self.binder.modalities:
+                problem = f"{name} is {getattr(self, name):g}, but {self.binder.name} cannot embed text"
+                raise ValueError(f"{problem}; set {name} to 0, or choose another binder")
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """The size of a move for each modality that is generated; 0 if it is not moved."""
+        rates = {"video": self.video_rate, "audio": self.audio_rate}
+        return {modality: rates[modality] for modality in MADE[self.task]}
+
+    def prompt_weight(self, modality: str) -> float:
+        """The weight of the distance between a generated modality and its prompt."""
+        return getattr(self, self._weight_name(modality))
+
+    def _weight_name(self, modality: str) -> str:
+        return "words" if modality == "video" or self.audio_words is None else "audio_words"
