@@ -1,4 +1,4 @@
-"""An aligner in the sampling loop: prompts change before a step, latents after it."""
+"""Runs an aligner in the sampling loop: prompts are tuned before a step, latents are moved after it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from .guidance import Step
 
 
 class Alignment(Protocol):
-    """What the sampler needs of an aligner (`latent_aligner.Alignment`).
+    """The interface between the sampler and the alignment of a clip (`alignment.Alignment`).
 
-    skipped: moves left out because their gradient had NaN. through_denoiser: the clean estimate is a new prediction, with
-    its gradient, instead of one that holds the noise constant. inner_steps: moves after each step. steps_ahead: further
-    sampling steps that lead to the clean estimate.
+    skipped: number of moves that were skipped because their gradient had NaN.
+    through_denoiser: compute the clean estimate by a new prediction, with its gradient, instead of from constant noise.
+    inner_steps: number of moves after each step.
+    steps_ahead: number of further sampling steps that lead to the clean estimate.
     """
 
     skipped: int
@@ -24,61 +25,61 @@ class Alignment(Protocol):
     steps_ahead: int
 
     def moves_latents(self, step: Step) -> bool:
-        """Whether latents are moved after this step."""
+        """Return whether latents are moved after this step."""
         ...
 
     def tunes_prompts(self, step: Step) -> bool:
-        """Whether prompts are tuned before this step."""
+        """Return whether prompts are tuned before this step."""
         ...
 
     def move_latents(self, latent: AVLatent, clean: Callable[[AVLatent], AVLatent]) -> AVLatent:
-        """The moved latents; `clean` gives the clean estimate of a state."""
+        """Return the moved latents. clean: computes the clean estimate of a state."""
         ...
 
     def tune_prompts(self, cond: AVCondition, clean: Callable[[AVCondition], AVLatent]) -> AVCondition:
-        """The tuned prompts; `clean` gives the clean estimate under a prompt."""
+        """Return the tuned prompts. clean: computes the clean estimate with a prompt."""
         ...
 
 
 class AlignedSteps:
-    """Runs an alignment inside one sampling run. `positive`: the prompts, one row for each clip."""
+    """Runs an alignment inside one sampling run. plan: all steps of the run. positive: the prompts, one row per clip."""
 
     def __init__(self, alignment: Alignment, denoising: Denoising, plan: Sequence[Step], positive: AVCondition) -> None:
         self.alignment, self.denoising, self.plan, self.positive = alignment, denoising, plan, positive
 
-    def before_step(self, step: Step, latent: AVLatent, memory: Any) -> None:
-        """Guided prompt tuning (Seeing and Hearing, arXiv 2402.17723, eq. 8); the network keeps the tuned prompt."""
+    def before_step(self, step: Step, latent: AVLatent, guidance_state: Any) -> None:
+        """Tune the prompts (Seeing and Hearing, arXiv 2402.17723, eq. 8). Later steps use the tuned prompts."""
         if not self.alignment.tunes_prompts(step):
             return
         steps, network = steps_to_clean(self.plan, step, self.alignment), self.denoising.network
 
         def clean(prompt: AVCondition) -> AVLatent:
             network.set_positive(prompt)
-            return self.denoising.clean_after_steps(steps, memory, latent)
+            return self.denoising.clean_after_steps(steps, guidance_state, latent)
 
         self.positive = self.alignment.tune_prompts(self.positive, clean)
         network.set_positive(self.positive)
 
     def after_step(self, p: GuidedPrediction, latent: AVLatent) -> AVLatent:
-        """The states after the step, moved towards alignment."""
+        """Return the states after the step, moved by the alignment."""
         if not self.alignment.moves_latents(p.step):
             return latent
         following = self.plan[p.step.index + 1 : p.step.index + 2]
         if following and self.alignment.through_denoiser:
             steps = steps_to_clean(self.plan, following[0], self.alignment)
-            return self.alignment.move_latents(latent, lambda x: self.denoising.clean_after_steps(steps, p.memory, x))
+            return self.alignment.move_latents(latent, lambda x: self.denoising.clean_after_steps(steps, p.guidance_state, x))
         return self.alignment.move_latents(latent, self.denoising.clean_with_fixed_noise(p))
 
 
 def steps_to_clean(plan: Sequence[Step], step: Step, alignment: Alignment) -> list[Step]:
-    """`step` and the `steps_ahead` later ones, evenly spread, that lead from it to a clean estimate."""
+    """Return `step` and up to `steps_ahead` evenly spaced later steps, which lead from it to a clean estimate."""
     rest = plan[step.index + 1 :]
     count = min(alignment.steps_ahead, len(rest))
     return [step, *(rest[round((i + 1) * len(rest) / (count + 1)) - 1] for i in range(count))]
 
 
 def extra_steps(plan: Sequence[Step], alignment: Alignment) -> Iterator[Step]:
-    """The steps at which an alignment runs the network, besides those of the plan."""
+    """Yield the steps at which an alignment runs the network in addition to those of the plan."""
     for step in plan:
         if alignment.tunes_prompts(step):
             yield from steps_to_clean(plan, step, alignment)

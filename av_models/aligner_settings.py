@@ -16,7 +16,7 @@ PAIRS: dict[str, tuple[Pair, ...]] = {  # the distances F(x, y) of each task, se
     "a2v": (("video", "audio"), ("video", "text")),
     "i2a": (("audio", "image"), ("audio", "text")),
 }
-MADE: dict[str, tuple[Modality, ...]] = {"joint": ("video", "audio"), "v2a": ("audio",), "a2v": ("video",), "i2a": ("audio",)}
+GENERATED: dict[str, tuple[Modality, ...]] = {"joint": ("video", "audio"), "v2a": ("audio",), "a2v": ("video",), "i2a": ("audio",)}
 """The modalities that each task generates."""
 
 
@@ -24,21 +24,26 @@ MADE: dict[str, tuple[Modality, ...]] = {"joint": ("video", "audio"), "v2a": ("a
 class AlignerSettings:
     """The settings of an alignment.
 
-    task: "joint", "v2a", "a2v" or "i2a": what is generated, and from what.
+    binder: the frozen embedding model that measures the distances.
+    task: "joint" (video and audio are generated), "v2a" (audio for a video), "a2v" (video for audio), or "i2a" (audio for an
+        image).
     video_rate, audio_rate: λ1, the size of a move (the paper: 0.01 for AnimateDiff, 0.1 for AudioLDM).
-    update: "gradient" as in the paper; "sign", each number moves by the rate, which is what the single step of the official
-        code's new Adam does; "adam", with moments kept over all moves, each row moves by the rate (rms).
-    keep: what a move does not change: "nothing", the latent's "rms", or its "spectrum" (which includes its rms).
-    inner_steps: moves per sampling step. first, last: the part of the steps with moves (official code: 0.2 to 1).
-    prompt_rate: λ2 of guided prompt tuning (eq. 8); 0 is off. It needs the denoiser's gradient and carries over the steps.
-    through_denoiser: the clean estimate is a new prediction, with its gradient, instead of holding the noise constant.
-    steps_ahead: with through_denoiser, and for prompts: how many more sampling steps lead to the clean estimate, so that the
-        binder gets a clip instead of a blurred mean (DITTO, arXiv 2401.12179, does so from the first step).
-    words, audio_words, other: weights of the distances between video and prompt, audio and prompt (None: as `words`), and
-        video and audio.
-    latent_frames: how many latent frames are decoded for the binder, evenly spread; 0 is all.
-    turns: other latent frames at each move until all were used, so that no frame is ignored.
-    save_memory: recompute decoded clips in the backward pass instead of keeping them.
+    update: "gradient": a move is the rate times the gradient, as in the paper. "sign": each value moves by the rate, as in
+        the official code, which takes one step of a new Adam optimizer. "adam": Adam with moments kept over all moves; each
+        row moves by the rate (rms).
+    keep: the property of the latent that a move preserves: "nothing", its "rms", or its "spectrum" (which includes the rms).
+    inner_steps: number of moves per sampling step.
+    first, last: moves start and end at these fractions of the steps (official code: 0.2 and 1).
+    prompt_rate: λ2, the size of a move of guided prompt tuning (eq. 8); 0 turns it off. It needs the denoiser's gradient.
+        Later steps use the tuned prompts.
+    through_denoiser: compute the clean estimate by a new prediction, with its gradient, instead of from constant noise.
+    steps_ahead: with through_denoiser, and for prompts: number of further sampling steps that lead to the clean estimate. The
+        binder then gets a sharper clip (DITTO, arXiv 2401.12179, runs all steps).
+    words, audio_words, other: weights of the distance between video and prompt, between audio and prompt (None: the same as
+        `words`), and between video and audio.
+    latent_frames: number of latent frames that are decoded for the binder, evenly spaced; 0: all.
+    turns: with latent_frames, decode other frames at each move until all were used.
+    save_memory: recompute decoded clips in the backward pass instead of storing them.
     half: run the binder in bfloat16.
 
     Raises ValueError for numbers out of range, and for modalities that the binder cannot embed.
@@ -78,19 +83,19 @@ class AlignerSettings:
         if not 0 <= self.first < self.last <= 1:
             raise ValueError(f"first is {self.first} and last is {self.last}; use two numbers from 0 to 1, the lower first")
         require_modalities(self.binder, *{modality for pair in PAIRS[self.task] for modality in pair if modality != "text"})
-        for name in map(self._weight_name, MADE[self.task]):
+        for name in map(self._weight_name, GENERATED[self.task]):
             if getattr(self, name) and "text" not in self.binder.modalities:
                 problem = f"{name} is {getattr(self, name):g}, but {self.binder.name} cannot embed text"
                 raise ValueError(f"{problem}; set {name} to 0, or choose another binder")
 
     @property
     def rates(self) -> dict[str, float]:
-        """The size of a move for each modality that is generated; 0 if it is not moved."""
+        """The size of a move for each generated modality; 0 if it is not moved."""
         rates = {"video": self.video_rate, "audio": self.audio_rate}
-        return {modality: rates[modality] for modality in MADE[self.task]}
+        return {modality: rates[modality] for modality in GENERATED[self.task]}
 
     def prompt_weight(self, modality: str) -> float:
-        """The weight of the distance between a generated modality and its prompt."""
+        """Return the weight of the distance between a generated modality and its prompt."""
         return getattr(self, self._weight_name(modality))
 
     def _weight_name(self, modality: str) -> str:

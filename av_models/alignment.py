@@ -1,4 +1,4 @@
-"""The diffusion latent aligner at work on one clip (Seeing and Hearing, CVPR 2024, arXiv 2402.17723)."""
+"""The alignment of one clip by the diffusion latent aligner (Seeing and Hearing, CVPR 2024, arXiv 2402.17723)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from .aligner_settings import MADE, PAIRS, AlignerSettings
+from .aligner_settings import GENERATED, PAIRS, AlignerSettings
 from .binders.base import Modality, cosine_distance
 from .contract import AVCondition, AVLatent, Condition
 from .guidance import Step
@@ -24,8 +24,11 @@ from .shapes import AVShape
 class Alignment:
     """The alignment of one clip.
 
-    known: embeddings of the prompts and of the reference, by name. losses: one for each move. skipped: moves left out
-    because their gradient had NaN. looks: how often the binder ran, prompts included.
+    known: embeddings of the prompts and of the reference, by name.
+    losses: the loss before each move.
+    skipped: number of moves that were skipped because their gradient had NaN.
+    evaluations: number of loss evaluations, for latents and prompts.
+    moments: Adam's state for each modality and prompt.
     """
 
     aligner: AlignerSettings
@@ -34,7 +37,7 @@ class Alignment:
     known: dict[str, Tensor]
     losses: list[float] = field(default_factory=list)
     skipped: int = 0
-    looks: int = 0
+    evaluations: int = 0
     moments: dict[str, Adam] = field(default_factory=dict)
 
     @property
@@ -50,18 +53,18 @@ class Alignment:
         return self.aligner.steps_ahead
 
     def moves_latents(self, step: Step) -> bool:
-        """Whether latents are moved after this step."""
+        """Return whether latents are moved after this step."""
         return self._inside(step) and any(self.aligner.rates.values())
 
     def tunes_prompts(self, step: Step) -> bool:
-        """Whether prompts are tuned before this step."""
+        """Return whether prompts are tuned before this step."""
         return self._inside(step) and self.aligner.prompt_rate > 0
 
     def _inside(self, step: Step) -> bool:
         return self.aligner.first < (step.index + 1) / step.count <= self.aligner.last
 
     def move_latents(self, latent: AVLatent, clean: Callable[[AVLatent], AVLatent]) -> AVLatent:
-        """`latent` after `inner_steps` moves: z ← z − λ1 ∇_z L. `clean` gives the clean estimate of a state, differentiably."""
+        """Move the latents `inner_steps` times: z ← z − λ1 ∇_z L. clean: the clean estimate of a state, with a gradient."""
         for _ in range(self.inner_steps):
             latent = self._move(latent, clean)
         return latent
@@ -83,7 +86,7 @@ class Alignment:
         return replace(latent, **moved)
 
     def tune_prompts(self, cond: AVCondition, estimate: Callable[[AVCondition], AVLatent]) -> AVCondition:
-        """Guided prompt tuning (eq. 8): y ← y − λ2 ∇_y L. `estimate` gives the clean estimate under a prompt, differentiably."""
+        """Tune the prompts (eq. 8): y ← y − λ2 ∇_y L. estimate: computes the clean estimate with a prompt, with a gradient."""
         conditions = {name: getattr(cond, name) for name in self.aligner.rates}
         prompts: dict[str, Tensor] = {name: prompt_of(part).detach().requires_grad_() for name, part in conditions.items()}
         tuned = replace(cond, **{name: with_prompt(conditions[name], y) for name, y in prompts.items()})
@@ -98,20 +101,20 @@ class Alignment:
         return replace(cond, **parts)
 
     def _usable(self, gradients: Iterable[Tensor]) -> bool:
-        """Whether all gradients are finite; if not, the move counts as `skipped`."""
+        """Return whether all gradients are finite. If not, count a skipped move."""
         usable = all(bool(gradient.isfinite().all()) for gradient in gradients)
         self.skipped += not usable
         return usable
 
     def _direction(self, name: str, gradient: Tensor) -> Tensor:
-        """The gradient, its sign, or Adam's direction: what the rate is multiplied with."""
+        """Return the direction of a move before it is multiplied by the rate: the gradient, its sign, or Adam's direction."""
         if self.aligner.update == "adam":
             return self.moments.setdefault(name, Adam()).direction(gradient)
         return gradient.sign() if self.aligner.update == "sign" else gradient
 
     def loss(self, clean: AVLatent) -> Tensor:
-        """L: the weighted sum of the task's distances, [B] (section 3.3). clean: the clean latents."""
-        self.looks += 1
+        """Compute L [B], the weighted sum of the task's distances (section 3.3). clean: the clean latents."""
+        self.evaluations += 1
         made = self._embeddings(clean)
         total = torch.zeros(clean.rows, device=clean.video.device)
         for a, b in PAIRS[self.aligner.task]:
@@ -122,27 +125,27 @@ class Alignment:
         return total
 
     def _embeddings(self, clean: AVLatent) -> dict[Modality, Tensor]:
-        """The decoded and embedded modalities that are generated."""
+        """Decode and embed the generated modalities."""
         embed = {"video": self._embed_video, "audio": self._embed_audio}
         run = partial(checkpoint, use_reentrant=False) if self.aligner.save_memory else lambda part, x: part(x)
-        return {modality: run(embed[modality], getattr(clean, modality)) for modality in MADE[self.aligner.task]}
+        return {modality: run(embed[modality], getattr(clean, modality)) for modality in GENERATED[self.aligner.task]}
 
     def _embed_video(self, latent: Tensor) -> Tensor:
-        fps, wanted = float(self.shape.video.fps), self.aligner.latent_frames
-        if 0 < wanted < latent.shape[2]:
-            fps = fps * wanted / latent.shape[2]
-            latent = latent[:, :, self._shown_frames(latent.shape[2], wanted)]
+        fps, chosen = float(self.shape.video.fps), self.aligner.latent_frames
+        if 0 < chosen < latent.shape[2]:
+            fps = fps * chosen / latent.shape[2]
+            latent = latent[:, :, self._choose_frames(latent.shape[2], chosen)]
         frames = self.model.render_video(latent, self.shape)
         with self._precision(frames):
             return self.aligner.binder.embed_video(frames, fps).float()
 
-    def _shown_frames(self, count: int, wanted: int) -> list[int]:
-        """Indices of the `wanted` out of `count` latent frames that are decoded for the binder this time."""
+    def _choose_frames(self, total: int, chosen: int) -> list[int]:
+        """Return the indices of the `chosen` of `total` latent frames that are decoded for this evaluation."""
         if not self.aligner.turns:
-            return torch.linspace(0, count - 1, wanted).round().long().tolist()
-        rounds = -(-count // wanted)
-        turn = (self.looks - 1) % rounds
-        return [(i * rounds + turn) * count // (wanted * rounds) for i in range(wanted)]
+            return torch.linspace(0, total - 1, chosen).round().long().tolist()
+        rounds = -(-total // chosen)
+        turn = (self.evaluations - 1) % rounds
+        return [(i * rounds + turn) * total // (chosen * rounds) for i in range(chosen)]
 
     def _embed_audio(self, latent: Tensor) -> Tensor:
         waveform = self.model.render_audio(latent, self.shape)
@@ -154,7 +157,7 @@ class Alignment:
 
 
 def _gradients(loss: Tensor, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Gradients of a loss [B] with respect to those `inputs` that it depends on."""
+    """Compute the gradients of a loss [B] with respect to the `inputs` that it depends on."""
     if not loss.requires_grad:
         return {}
     gradients = torch.autograd.grad(loss.sum(), list(inputs.values()), allow_unused=True)
@@ -162,7 +165,7 @@ def _gradients(loss: Tensor, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def prompt_of(cond: Condition) -> Tensor:
-    """The prompt's token embeddings, or its single vector if the model has no tokens (AudioLDM)."""
+    """Return the prompt's token embeddings, or its vector if the model has no tokens (AudioLDM)."""
     if cond.tokens.shape[1]:
         return cond.tokens
     assert cond.vector is not None
@@ -170,10 +173,10 @@ def prompt_of(cond: Condition) -> Tensor:
 
 
 def with_prompt(cond: Condition, prompt: Tensor) -> Condition:
-    """`cond` with another prompt embedding."""
+    """Return `cond` with another prompt embedding."""
     return replace(cond, tokens=prompt) if cond.tokens.shape[1] else replace(cond, vector=prompt)
 
 
 def _without_padding(gradient: Tensor, cond: Condition) -> Tensor:
-    """The gradient with zeros at padding tokens."""
+    """Return the gradient with zeros at padding tokens."""
     return gradient * cond.mask[..., None] if cond.tokens.shape[1] else gradient

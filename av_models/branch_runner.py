@@ -1,4 +1,4 @@
-"""Runs the branches that a guidance strategy needs, in one network call or one after another."""
+"""Runs the branches of a guidance strategy, in one network call or one after another."""
 
 from __future__ import annotations
 
@@ -13,26 +13,27 @@ from .guidance import Branch, PromptKind, Step, count_rows
 
 @dataclass(frozen=True)
 class PromptedModel:
-    """A joint denoiser with its encoded prompts. positive, negative: one row each, or as many as the latents have."""
+    """A joint denoiser with its encoded prompts. positive, negative: one row each, or one row per row of the latents."""
 
     denoiser: JointDenoiser
     positive: AVCondition
     negative: AVCondition
 
     def condition(self, text: PromptKind) -> AVCondition:
-        """The positive or the negative prompt."""
+        """Return the positive or the negative prompt."""
         return self.positive if text == "positive" else self.negative
 
 
 class BranchRunner:
     """Runs branches and counts them.
 
-    models: "main", and "bad" for strategies that compare with a weaker model. rows: the latents' batch size. batched: all
-    branches in one call; after running out of memory, one by one from then on. check_interrupt(): called before every
-    network call; its exceptions pass through.
+    models: "main", and "bad" for autoguidance's weaker model.
+    rows: the latents' batch size.
+    batched: run all branches in one call. If memory runs out, they run one by one from then on.
+    check_interrupt(): called before every network call. It can raise an exception to stop the run.
 
-    After a run, `branches` is the number of network rows per sample, `forwards` that of network calls, `warnings` what the
-    user should know.
+    After a run, `branches` is the total number of network rows per sample, `forwards` the number of network calls, and
+    `warnings` has messages for the user.
     """
 
     def __init__(
@@ -49,10 +50,10 @@ class BranchRunner:
         self.warnings: list[str] = []
 
     def predict(self, branches: Sequence[Branch], latent: AVLatent, step: Step, t: AVTime) -> dict[Branch, AVLatent]:
-        """The models' predictions for `latent` at the network times `t`, by branch."""
+        """Return the prediction of each branch for `latent` at the network's timesteps `t`."""
         if self.batched and len(branches) > 1:
             try:
-                return self._together(branches, latent, t)
+                return self._run_batched(branches, latent, t)
             except torch.OutOfMemoryError:
                 self.batched = False
             self.warnings.append(f"out of memory with {count_rows(branches) * self.rows} network rows at once: from step "
@@ -63,11 +64,11 @@ class BranchRunner:
         return predictions
 
     def set_positive(self, positive: AVCondition) -> None:
-        """Replaces the main model's positive prompt."""
+        """Replace the main model's positive prompt."""
         self.models["main"] = replace(self.models["main"], positive=positive)
         self.conditions.clear()
 
-    def _together(self, branches: Sequence[Branch], latent: AVLatent, t: AVTime) -> dict[Branch, AVLatent]:
+    def _run_batched(self, branches: Sequence[Branch], latent: AVLatent, t: AVTime) -> dict[Branch, AVLatent]:
         predictions: dict[Branch, AVLatent] = {}
         for name in self.models:
             group = tuple(branch for branch in branches if branch.model == name)
@@ -76,7 +77,7 @@ class BranchRunner:
         return predictions
 
     def _call(self, branches: tuple[Branch, ...], latent: AVLatent, t: AVTime) -> dict[Branch, AVLatent]:
-        """One network call with the latents' rows repeated for every branch."""
+        """Run one network call with the latents repeated for every branch."""
         self.check_interrupt()
         x, times = AVLatent.cat([latent] * len(branches)), AVTime.cat([t] * len(branches))
         coupling = [branch.coupling for branch in branches for _ in range(self.rows)]
@@ -92,13 +93,13 @@ class BranchRunner:
         key = tuple((branch.model, branch.video, branch.audio) for branch in branches)
         if key not in self.conditions:
             models = [self.models[branch.model] for branch in branches]
-            video = [_spread(model.condition(branch.video).video, self.rows) for model, branch in zip(models, branches)]
-            audio = [_spread(model.condition(branch.audio).audio, self.rows) for model, branch in zip(models, branches)]
+            video = [_expand_rows(model.condition(branch.video).video, self.rows) for model, branch in zip(models, branches)]
+            audio = [_expand_rows(model.condition(branch.audio).audio, self.rows) for model, branch in zip(models, branches)]
             self.conditions[key] = AVCondition(Condition.cat(video), Condition.cat(audio))
         return self.conditions[key]
 
 
-def _spread(text: Condition, rows: int) -> Condition:
+def _expand_rows(text: Condition, rows: int) -> Condition:
     found = text.tokens.shape[0]
     if found not in (1, rows):
         raise ValueError(f"the prompts have {found} rows and the latents {rows}; use one prompt, or one for each row")

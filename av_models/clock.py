@@ -1,7 +1,7 @@
-"""The time grid of a sampling run, and each modality's diffusers scheduler on it.
+"""The time grid of a sampling run, and the diffusers scheduler of each modality.
 
-The sampler keeps each scheduler's own state. A network reads x_t = α x_0 + σ ε of its noise schedule. For flow matching and
-DDIM that is the state; Euler's state for EDM and DDPM is x_0 + σ ε, which `network_input` scales.
+The sampler stores the state that each scheduler uses. The input of a network is x_t = α x_0 + σ ε in its noise schedule. For flow
+matching and DDIM, this is also the scheduler's state. Euler's state for EDM and DDPM is x_0 + σ ε; `network_input` scales it.
 """
 
 from __future__ import annotations
@@ -31,26 +31,30 @@ PREDICTIONS: dict[str, Prediction] = {
 
 
 def time_grid(steps: int, shift: float = 1.0, name: str = "shift") -> list[float]:
-    """The times of `steps` steps from 1 down to 1/steps, shifted: t' = s t / (1 + (s − 1) t) (arXiv 2403.03206, eq. 23).
+    """Return the times of `steps` steps from 1 to 1/steps, shifted: t' = s t / (1 + (s − 1) t) (arXiv 2403.03206, eq. 23).
 
-    Raises ValueError unless steps ≥ 1 and shift > 0; `name` is the shift's name in the message.
+    name: the name of the shift in error messages.
+    Raises ValueError unless steps ≥ 1 and shift > 0.
     """
     if not isinstance(steps, numbers.Integral) or steps < 1:
         raise ValueError(f"steps is {steps}; give a whole number of at least 1")
     if not isinstance(shift, numbers.Real) or not (math.isfinite(shift) and shift > 0):
-        raise ValueError(f"{name} is {shift}; give a number above 0 (1 leaves the time grid as it is)")
+        raise ValueError(f"{name} is {shift}; give a number above 0 (1: no shift)")
     uniform = ((steps - i) / steps for i in range(steps))
     return [shift * t / (1 + (shift - 1) * t) for t in uniform]
 
 
 def make_clock(path: Path, scheduler: Any, modality: int, seed: Seed) -> Clock:
-    """The clock of one modality with noise schedule `path`. scheduler: it is copied; None: a default that fits."""
+    """Return the clock of one modality with noise schedule `path`. scheduler: it is copied; None: an Euler scheduler that fits."""
     kinds: dict[type, Callable[..., Clock]] = {Flow: FlowClock, EDM: EDMClock, DDPM: DDPMClock}
     return kinds[type(path)](path, scheduler, modality, seed)
 
 
 class Clock(ABC):
-    """One modality's scheduler on its time grid. times: t of each step; network_times: the network's timesteps."""
+    """The scheduler of one modality with its time grid.
+
+    times: t of each step, from 1 (noise) towards 0 (clean). network_times: the network's timestep of each step.
+    """
 
     def __init__(self, path: Path, scheduler: Any, modality: int, seed: Seed) -> None:
         self.path = path
@@ -66,62 +70,62 @@ class Clock(ABC):
 
     @abstractmethod
     def default(self) -> SchedulerMixin:
-        """The scheduler to use if none is given."""
+        """Return the scheduler to use if none is given."""
 
     @abstractmethod
-    def share(self, grid: Sequence[float]) -> None:
-        """Sets the sampler's time grid. Raises ValueError if the scheduler cannot use it."""
+    def use_shared_grid(self, grid: Sequence[float]) -> None:
+        """Set the time grid of the sampler. Raises ValueError if the scheduler cannot use it."""
 
     @abstractmethod
-    def own(self, steps: int) -> None:
-        """Sets the scheduler's own time grid of `steps` steps, as the expert's own pipeline does."""
+    def use_own_grid(self, steps: int) -> None:
+        """Set the scheduler's own time grid of `steps` steps, as the expert's diffusers pipeline does."""
 
     @abstractmethod
     def state_path(self, index: int) -> tuple[float, float]:
-        """α and σ of the scheduler's state before step `index`."""
+        """Return α and σ of the scheduler's state before step `index`."""
 
     def path_after(self, index: int) -> tuple[float, float]:
-        """α and σ of the state after step `index`."""
+        """Return α and σ of the scheduler's state after step `index`."""
         return self.state_path(index + 1) if index + 1 < len(self.times) else (1.0, 0.0)
 
     def ancestral_share(self, index: int) -> float:
-        """The share of the noise after a step that is new at η = 1 (arXiv 2010.02502, eq. 16), as in ancestral sampling."""
+        """Return the share of new noise in the state after a step at η = 1, as in ancestral sampling (arXiv 2010.02502, eq. 16)."""
         (alpha, sigma), (alpha_after, sigma_after) = self.state_path(index), self.path_after(index)
         return max(0.0, 1 - (alpha / alpha_after * sigma_after / sigma) ** 2) ** 0.5
 
     def network_path(self, index: int) -> tuple[float, float]:
-        """α and σ of the network's input at step `index`."""
+        """Return α and σ of the network's input at step `index`."""
         alpha, sigma = self.state_path(index)
         scale = math.hypot(alpha, sigma)
         return alpha / scale, sigma / scale
 
     def start(self, noise: Tensor) -> Tensor:
-        """The scheduler's first state."""
+        """Return the scheduler's first state, from standard normal noise."""
         return noise * self.scheduler.init_noise_sigma
 
     def network_input(self, index: int, state: Tensor) -> Tensor:
-        """The network's input at step `index`, from the scheduler's state."""
+        """Return the network's input at step `index` for the scheduler's state."""
         if getattr(self.scheduler, "step_index", None) in (None, index):
             return self.scheduler.scale_model_input(state, self.scheduler.timesteps[index])
         return state * (self.network_path(index)[0] / self.state_path(index)[0])  # diffusers scales for the next step only
 
     def convert(self, index: int, source: Prediction, target: Prediction, prediction: Tensor, x_t: Tensor) -> Tensor:
-        """A prediction of kind `source`, made at step `index` from the network's input `x_t`, converted to kind `target`."""
+        """Convert a prediction for the network's input `x_t` at step `index` from type `source` to type `target`."""
         return convert(prediction, x_t, *self.network_path(index), source, target)
 
     def step(self, index: int, source: Prediction, prediction: Tensor, x_t: Tensor, state: Tensor) -> Tensor:
-        """The state after step `index`. Call it once for each step, in order: schedulers keep a history."""
+        """Return the state after step `index`. Call it once per step, in order: schedulers store earlier predictions."""
         prediction = self.convert(index, source, self.target, prediction, x_t)
         timestep = self.scheduler.timesteps[index]
         return self.scheduler.step(prediction, timestep, state, return_dict=False, **self.options)[0]
 
     def _require_distinct(self, levels: Sequence[float]) -> None:
         if len(set(levels)) < len(levels):
-            raise ValueError(f"{len(levels)} steps fall on {len(set(levels))} noise levels of the {self.label}; "
-                             "give fewer steps, or a shift nearer to 1")  # fmt: skip
+            raise ValueError(f"{len(levels)} steps have only {len(set(levels))} different noise levels in the {self.label}; "
+                             "use fewer steps, or a shift closer to 1")  # fmt: skip
 
-    def refuse(self, why: str) -> NoReturn:
-        """Raises ValueError that names the scheduler and says why it does not fit."""
+    def raise_unsupported(self, why: str) -> NoReturn:
+        """Raise ValueError with the name of the scheduler and the reason why it cannot be used."""
         raise ValueError(f"{self.label} scheduler {type(self.scheduler).__name__} {why}")
 
 
@@ -131,25 +135,25 @@ class FlowClock(Clock):
     def default(self) -> SchedulerMixin:
         return FlowMatchEulerDiscreteScheduler()
 
-    def share(self, grid: Sequence[float]) -> None:
+    def use_shared_grid(self, grid: Sequence[float]) -> None:
         config = self.scheduler.config
         if "sigmas" not in inspect.signature(self.scheduler.set_timesteps).parameters:
-            self.refuse("takes no time grid; choose FlowMatchEuler or flow UniPC")
+            self.raise_unsupported("does not accept a time grid; choose FlowMatchEuler or flow UniPC")
         if config.get("use_dynamic_shifting") or config.get("use_flow_sigmas") is False:
-            self.refuse("is not set up for a flow on a shared time grid; "
-                        "turn use_dynamic_shifting off, and use_flow_sigmas on where it has it")  # fmt: skip
+            self.raise_unsupported("is not configured for flow matching on a shared time grid; "
+                        "turn use_dynamic_shifting off, and use_flow_sigmas on if it has this setting")  # fmt: skip
         self.scheduler.set_timesteps(sigmas=np.array(grid))
         self.times = self.network_times = [float(sigma) for sigma in self.scheduler.sigmas[: len(grid)]]
         if max(abs(a - b) for a, b in zip(self.times, grid)) > SAME_TIME:
-            self.refuse("bends the time grid that both modalities share; make its own shift 1 and give the sampler a shift")
+            self.raise_unsupported("changes the shared time grid; set the scheduler's shift to 1 and use the sampler's shift")
 
-    def own(self, steps: int) -> None:
+    def use_own_grid(self, steps: int) -> None:
         self.scheduler.set_timesteps(steps)
         timesteps, sigmas = self.scheduler.timesteps, getattr(self.scheduler, "sigmas", None)
         if sigmas is None or float(sigmas.max()) > 1:
-            self.refuse("is no flow scheduler; choose one, such as FlowMatchEuler or flow UniPC")
-        # A timestep that is σ · scale in float32 comes back bit for bit from t · scale; one that the scheduler
-        # rounded (UniPC) within one ulp.
+            self.raise_unsupported("is not a flow-matching scheduler; choose FlowMatchEuler or flow UniPC")
+        # t · scale in the network equals a timestep σ · scale in float32 bit for bit. If the scheduler rounded its timesteps
+        # (UniPC), it differs by at most one ulp.
         self.times = self.network_times = [float(t) for t in timesteps / self.scheduler.config.num_train_timesteps]
 
     def state_path(self, index: int) -> tuple[float, float]:
@@ -178,25 +182,27 @@ class EDMClock(Clock):
             use_karras_sigmas=True, sigma_min=self.path.lowest, sigma_max=self.path.highest,
         )  # fmt: skip
 
-    def share(self, grid: Sequence[float]) -> None:
+    def use_shared_grid(self, grid: Sequence[float]) -> None:
         self._require_continuous()
         if "sigmas" not in inspect.signature(self.scheduler.set_timesteps).parameters:
-            self.refuse("takes no time grid; choose EulerDiscrete")
+            self.raise_unsupported("does not accept a time grid; choose EulerDiscrete")
         levels = self.path.level(torch.tensor(grid, dtype=torch.float64)).tolist()
         self._require_distinct(levels)
         self.scheduler.set_timesteps(sigmas=[*levels, 0.0])
-        self._note_times()
+        self._read_times()
 
-    def own(self, steps: int) -> None:
+    def use_own_grid(self, steps: int) -> None:
         self._require_continuous()
         self.scheduler.set_timesteps(steps)
-        self._note_times()
+        self._read_times()
 
     def _require_continuous(self) -> None:
         if self.scheduler.config.get("timestep_type") != "continuous":
-            self.refuse("counts discrete steps; for this model choose EulerDiscrete with timestep_type 'continuous'")
+            self.raise_unsupported(
+                "has discrete timesteps, but this model needs continuous ones; choose EulerDiscrete with timestep_type 'continuous'"
+            )
 
-    def _note_times(self) -> None:
+    def _read_times(self) -> None:
         self.network_times = self.scheduler.timesteps.tolist()
         levels = self.scheduler.sigmas[: len(self.network_times)]
         self.times = self.path.time_of(levels).tolist()
@@ -216,16 +222,16 @@ class DDPMClock(Clock):
             beta_end=self.path.last_beta, prediction_type="epsilon", timestep_spacing="leading", steps_offset=1,
         )  # fmt: skip
 
-    def share(self, grid: Sequence[float]) -> None:
+    def use_shared_grid(self, grid: Sequence[float]) -> None:
         if "timesteps" not in inspect.signature(self.scheduler.set_timesteps).parameters:
-            self.refuse("takes no time grid; choose EulerDiscrete or DPMSolverMultistep")
+            self.raise_unsupported("does not accept a time grid; choose EulerDiscrete or DPMSolverMultistep")
         self._require_same_betas()
         indices = self.path.index(torch.tensor(grid, dtype=torch.float64)).tolist()
         self._require_distinct(indices)
         self.scheduler.set_timesteps(timesteps=indices)
         self.network_times, self.times = self.scheduler.timesteps.tolist(), list(grid)
 
-    def own(self, steps: int) -> None:
+    def use_own_grid(self, steps: int) -> None:
         self._require_same_betas()
         self.scheduler.set_timesteps(steps)
         self.network_times = self.scheduler.timesteps.tolist()
@@ -234,7 +240,7 @@ class DDPMClock(Clock):
     def _require_same_betas(self) -> None:
         kept = getattr(self.scheduler, "alphas_cumprod", None)
         if kept is None or len(kept) != self.path.steps or not torch.allclose(kept, self.path.kept, rtol=1e-3):
-            self.refuse("has other betas than the model was trained with; make it from the model's own scheduler config")
+            self.raise_unsupported("has different betas from the model's training; create it from the model's scheduler config")
 
     def state_path(self, index: int) -> tuple[float, float]:
         alpha, sigma = self.network_path(index)

@@ -1,7 +1,7 @@
 """The interface of a joint denoiser: latents, times, conditions, coupling.
 
-A joint model predicts video and audio together. `Coupling` says for each row of the batch how strongly the modalities
-interact; guidance strategies combine rows that differ in condition and coupling.
+A joint model predicts video and audio together. `Coupling` sets for each row of the batch how the modalities interact. Guidance
+strategies combine the predictions of rows with different conditions and couplings.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class AVLatent:
         return AVLatent(self.video[rows], self.audio[rows])
 
     def each(self, change: Callable[[Tensor], Tensor]) -> AVLatent:
-        """`change` applied to both."""
+        """Apply `change` to both latents."""
         return AVLatent(change(self.video), change(self.audio))
 
     def to(self, device: torch.device) -> AVLatent:
@@ -45,7 +45,7 @@ class AVLatent:
 
     @staticmethod
     def cat(latents: Sequence[AVLatent]) -> AVLatent:
-        """Concatenated on the batch axis."""
+        """Concatenate latents on the batch axis."""
         return AVLatent(torch.cat([x.video for x in latents]), torch.cat([x.audio for x in latents]))
 
 
@@ -73,9 +73,13 @@ class AVTime:
 class Condition:
     """The encoded condition of one modality.
 
-    tokens: [B, L, D], an encoded text or image. mask: [B, L], False at padding. vector: [B, D], added to the time
-    embedding. image: [B, C, 1, h, w], a latent that is concatenated to the noisy one on channels. second: the tokens of
-    another text encoder. The last three are None for models without them. Null conditions are zeros.
+    tokens: [B, L, D], an encoded text or image.
+    mask: bool [B, L], False at padding.
+    vector: [B, D], added to the time embedding; None if the model has no such input.
+    image: [B, C, 1, h, w], a latent that is concatenated with the noisy one on the channel axis; None as above.
+    second: the tokens and mask of a second text encoder; None as above.
+
+    The null condition ∅ of most models is zeros.
     """
 
     tokens: Tensor
@@ -85,7 +89,7 @@ class Condition:
     second: Condition | None = None
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Condition:
-        """`change` applied to every tensor."""
+        """Apply `change` to every tensor."""
         vector, image = (part if part is None else change(part) for part in (self.vector, self.image))
         return Condition(change(self.tokens), change(self.mask), vector, image, self.second and self.second.each(change))
 
@@ -93,17 +97,17 @@ class Condition:
         return self.each(lambda part: part.to(device))
 
     def spread(self, rows: int) -> Condition:
-        """One row repeated `rows` times."""
+        """Repeat a condition with one row `rows` times."""
         return self.each(lambda part: part.expand(rows, *part.shape[1:]))
 
     def padded(self, length: int) -> Condition:
-        """Tokens padded to `length`, with the mask False there."""
-        room = length - self.mask.shape[1]
-        return replace(self, tokens=pad(self.tokens, (0, 0, 0, room)), mask=pad(self.mask, (0, room))) if room else self
+        """Pad the tokens with zeros to `length`; the mask is False there."""
+        added = length - self.mask.shape[1]
+        return replace(self, tokens=pad(self.tokens, (0, 0, 0, added)), mask=pad(self.mask, (0, added))) if added else self
 
     @staticmethod
     def cat(parts: Sequence[Condition]) -> Condition:
-        """Concatenated on the batch axis; shorter tokens are padded."""
+        """Concatenate conditions on the batch axis; shorter token sequences are padded."""
         length = max(part.mask.shape[1] for part in parts)
         padded = [part.padded(length) for part in parts]
         seconds = [part.second for part in parts if part.second is not None]
@@ -117,7 +121,7 @@ class Condition:
 
 
 def _cat_optional(parts: Sequence[Tensor | None]) -> Tensor | None:
-    """Concatenated on the batch axis; None if the model does not use them."""
+    """Concatenate tensors on the batch axis; return None if the model does not use them."""
     tensors = [part for part in parts if part is not None]
     return torch.cat(tensors) if tensors else None
 
@@ -136,7 +140,7 @@ class AVCondition:
         return self.each(lambda part: part.to(device))
 
     def spread(self, rows: int) -> AVCondition:
-        """One row repeated `rows` times; unchanged if there is more than one."""
+        """Repeat a condition with one row `rows` times; return one with more rows unchanged."""
         return AVCondition(*(p if p.tokens.shape[0] > 1 else p.spread(rows) for p in (self.video, self.audio)))
 
     @staticmethod
@@ -147,8 +151,10 @@ class AVCondition:
 class CouplingKind(str, Enum):
     """How video and audio interact in a row.
 
-    FULL: as trained. CUT: the same weights, with cross-modal keys dropped. REMOVED: the joint parameters dropped; an
-    AVFullDiT then is its two experts, a JointDiT its experts and feed-forwards (eq. 11).
+    FULL: as trained.
+    CUT: with the same weights, but without the keys and values of the other modality.
+    REMOVED: without the joint parameters. An AVFullDiT is then its two experts, and a JointDiT is its two experts with its
+        feed-forwards (eq. 11).
     """
 
     FULL = "full"
@@ -160,8 +166,8 @@ class CouplingKind(str, Enum):
 class Coupling:
     """The interaction of a row's modalities.
 
-    a_to_v, v_to_a: directional strengths s of FULL coupling. The receiving modality's output is cut + s·(full − cut), exact
-    at 0 and 1.
+    a_to_v, v_to_a: directional strengths s of FULL coupling, from audio to video and from video to audio. The prediction of
+        the receiving modality is cut + s·(full − cut); it is exactly cut at 0 and exactly full at 1.
     """
 
     kind: CouplingKind = CouplingKind.FULL
@@ -170,7 +176,7 @@ class Coupling:
 
     @property
     def kinds(self) -> tuple[CouplingKind, ...]:
-        """The network rows that this coupling needs: one, or two (full and cut) that are mixed."""
+        """The couplings of the network rows that this one needs: one row, or two (full and cut) that are combined."""
         if self.kind is not CouplingKind.FULL or self.a_to_v == self.v_to_a == 1.0:
             return (self.kind,)
         if self.a_to_v == self.v_to_a == 0.0:
@@ -184,14 +190,16 @@ REMOVED = Coupling(CouplingKind.REMOVED)
 
 
 Skip = Sequence[int | None]
-"""For each row the block that it skips, or None."""
+"""The number of the block that each row skips, or None."""
 
 
 class JointDenoiser(Protocol):
     """The interface of every joint model.
 
-    paths: the noise schedules of video and audio. prediction: the prediction type, or one for each modality. kinds: the
-    couplings that it supports. skippable: how many blocks a row can skip; 0 if the model does not support it.
+    paths: the noise schedules of video and audio.
+    prediction: the prediction type, or one for each modality.
+    kinds: the supported couplings.
+    skippable: number of blocks that a row can choose to skip one of; 0 if the model does not support skipping.
     """
 
     @property
@@ -209,18 +217,23 @@ class JointDenoiser(Protocol):
     def predict(
         self, latent: AVLatent, t: AVTime, cond: AVCondition, kinds: Sequence[CouplingKind], skip: Skip | None = None
     ) -> AVLatent:
-        """One network call for all rows. kinds[i]: the coupling of row i. skip[i]: the block that row i skips; not given to
-        models with skippable = 0."""
+        """Predict all rows in one network call.
+
+        t: the network's timesteps. kinds: the coupling of each row.
+        skip: the block that each row skips, or None; not passed to models with `skippable` 0.
+        """
         ...
 
     def alone(self, latent: Tensor, t: Tensor, cond: Condition, stream: StreamName, skip: Skip | None = None) -> Tensor:
-        """The prediction for one stream with REMOVED coupling, without running the other stream's network; called only on
-        models that support REMOVED."""
+        """Predict one modality with REMOVED coupling, without running the network of the other one.
+
+        Called only on models that support REMOVED.
+        """
         ...
 
 
-def predictions_of(model: JointDenoiser) -> tuple[Prediction, Prediction]:
-    """The prediction types of video and audio."""
+def prediction_types(model: JointDenoiser) -> tuple[Prediction, Prediction]:
+    """Return the prediction types of video and audio."""
     return (model.prediction,) * 2 if isinstance(model.prediction, str) else model.prediction
 
 
@@ -232,9 +245,9 @@ def denoise(
     coupling: Sequence[Coupling],
     skip: Skip | None = None,
 ) -> AVLatent:
-    """The model's prediction for each row with that row's coupling, in one network call.
+    """Predict each row with its own coupling, in one network call.
 
-    Rows with directional strengths other than 0 and 1 need two network rows, full and cut, which are mixed:
+    Unless its directional strengths are both 1 or both 0, a row needs two network rows, full and cut, which are combined:
     v̂ = cut_v + a_to_v (full_v − cut_v), â = cut_a + v_to_a (full_a − cut_a).
     """
     source = [row for row, c in enumerate(coupling) for _ in c.kinds]
@@ -252,7 +265,7 @@ def denoise(
 
 
 def mixed(parts: Sequence[AVLatent], c: Coupling) -> AVLatent:
-    """The prediction with coupling `c`, from the predictions of its `kinds`."""
+    """Return the prediction with coupling `c` from the predictions of its `kinds`."""
     if len(parts) == 1:
         return parts[0]
     full, cut = parts
@@ -266,7 +279,7 @@ def _between(cut: Tensor, full: Tensor, strength: float) -> Tensor:
 
 
 def take_rows(latent: AVLatent, t: AVTime, cond: AVCondition, index: Tensor) -> tuple[AVLatent, AVTime, AVCondition]:
-    """The arguments of `predict` with the rows `index` [n], in that order."""
+    """Return the arguments of `predict` for the rows `index` [n], in that order."""
     return (
         AVLatent(latent.video[index], latent.audio[index]),
         AVTime(t.video[index], t.audio[index]),

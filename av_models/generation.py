@@ -24,8 +24,10 @@ DEFAULT_GUIDANCE = make_guidance("joint_cfg")
 class GeneratedClip:
     """A clip as `generate` returns it.
 
-    frames: [F, H, W, 3] in 0..1 at `fps`. waveform: [channels, samples] in −1..1 at `sample_rate` Hz. latent: what was
-    decoded. warnings: plain sentences for the user.
+    frames: [F, H, W, 3] in 0..1 at `fps` frames per second.
+    waveform: [channels, samples] in −1..1 at `sample_rate` Hz.
+    latent: the sampled latents, with a batch size of 1.
+    warnings: one message per problem, such as NaN in the result.
     """
 
     frames: Tensor
@@ -36,7 +38,7 @@ class GeneratedClip:
     warnings: tuple[str, ...] = ()
 
 
-def generate(  # noqa: PLR0913 (the one call has everything that a clip needs)
+def generate(  # noqa: PLR0913 (all settings of a clip)
     model: JointModel,
     video_prompt: str = "",
     audio_prompt: str = "",
@@ -50,13 +52,20 @@ def generate(  # noqa: PLR0913 (the one call has everything that a clip needs)
     audio_seed: int = 0,
     on_step: Callable[[int, int, AVLatent], None] | None = None,
 ) -> GeneratedClip:
-    """Generates one clip on the model's device.
+    """Generate one clip on the model's device.
 
-    negative_prompts: for video and audio. image: [height, width, 3] in 0..1, for a model that takes an image. shape: the
-    clip's size and length (`model.shape`); default: as the model was trained. on_step(step, steps, x0): progress, counted
-    from 1. A model that was not trained as a pair is sampled without its joint parameters.
+    video_prompt, audio_prompt: the prompts; an empty one is the null condition ∅.
+    negative_prompts: the negative prompts of video and audio.
+    image: [height, width, 3] in 0..1, for a model that takes an image.
+    shape: size and length of the clip, from `model.shape`. None: as in the model's training.
+    guidance: the guidance strategy, from `make_guidance`.
+    schedule: the number of steps, their times and the solvers.
+    video_seed, audio_seed: random seeds of the initial noise, 0 to 2⁶⁴ − 1.
+    on_step(step, steps, x0): called at each step, counted from 1, with the clean estimates.
 
-    Raises ValueError, in one line, for settings out of range and a guidance that the model cannot do.
+    If the video and audio experts were not trained together, the joint parameters are removed.
+
+    Raises ValueError, with one line, for settings out of range and for a guidance that the model does not support.
     """
     shape = shape or model.shape()
     positive = model.encode(video_prompt, audio_prompt, image, shape)

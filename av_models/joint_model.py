@@ -1,4 +1,4 @@
-"""A joint model with everything from prompt to clip: denoiser, codecs, conditioner, clip size."""
+"""A joint model: the denoiser with its codecs, its conditioner and the clip size of its training."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from .shapes import AVShape, VideoShape
 
 
 class Conditioner(Protocol):
-    """What encodes prompts and an image for both modalities."""
+    """Encodes prompts and an image for both modalities. takes_image: whether an image is one of its inputs."""
 
     takes_image: bool
 
     def condition(
         self, video_prompt: str, audio_prompt: str, image: Tensor | None, shape: AVShape, codec: VideoCodec
     ) -> AVCondition:
-        """The condition of one clip of `shape`. image: [1, height, width, 3] in 0..1, of the clip's size."""
+        """Return the condition of one clip of `shape`. image: [1, height, width, 3] in 0..1, of the clip's size, or None."""
         ...
 
     def ignored_prompts(self, video_prompt: str, audio_prompt: str) -> list[str]:
-        """One line for each part of the prompts that has no effect."""
+        """Return one message for each word or prompt that has no effect."""
         ...
 
 
@@ -38,8 +38,9 @@ class Conditioner(Protocol):
 class JointModel:
     """A loaded joint model.
 
-    card: the model card. denoiser, video_codec, audio_codec, conditioner: networks, in evaluation mode. clip: the video size
-    and length that the model was trained on.
+    card: the model card.
+    denoiser, video_codec, audio_codec, conditioner: the networks, in evaluation mode.
+    clip: size, length and frame rate of the clips that the model was trained on.
     """
 
     card: dict[str, Any]
@@ -56,7 +57,7 @@ class JointModel:
 
     @property
     def trained(self) -> bool:
-        """Whether the model was trained as a pair. If not, its joint parameters are random: coupled, it produces noise."""
+        """Whether video and audio were trained together. If not, the joint parameters are random and generate only noise."""
         return self.card["trained"]
 
     @cached_property
@@ -72,7 +73,7 @@ class JointModel:
 
     @property
     def known_mode(self) -> KnownMode:
-        """How the network sees known parts of a clip: "clean" if it was trained so, else "renoised"."""
+        """How known parts are given to the network: "clean" if it was trained with clean known parts, else "renoised"."""
         return self.card.get("given", "renoised")
 
     def shape(
@@ -83,14 +84,15 @@ class JointModel:
         width: int | None = None,
         fps: float | None = None,
     ) -> AVShape:
-        """The shape of a clip of `seconds` or `frames`; everything not given is as the model was trained.
+        """Return the shape of a clip of `seconds` or `frames`. A value that is None is that of the model's training.
 
+        height, width: pixels. fps: frames per second.
         Raises ValueError if both lengths are given, or a value is out of range.
         """
         if seconds is not None and frames is not None:
             raise ValueError(f"seconds is {seconds} and frames is {frames}; use only one")
-        asked = {"frames": frames, "height": height, "width": width, "fps": fps}
-        clip: dict[str, Any] = {name: getattr(self.clip, name) if value is None else value for name, value in asked.items()}
+        requested = {"frames": frames, "height": height, "width": width, "fps": fps}
+        clip: dict[str, Any] = {name: getattr(self.clip, name) if value is None else value for name, value in requested.items()}
         clip |= {"sample_rate": self.audio_codec.sample_rate, "channels": self.audio_codec.channels}
         if seconds is None:
             return AVShape.of_frames(**clip)
@@ -98,15 +100,15 @@ class JointModel:
         return AVShape.of_seconds(seconds, **clip)
 
     def latent_shape(self, shape: AVShape, batch: int = 1) -> LatentShape:
-        """The latents' shapes for a clip of `shape`."""
+        """Return the shapes of the latents of `batch` clips of `shape`."""
         video = self.video_codec.stride.latent_shape(shape.video)
         audio = self.audio_codec.stride.latent_shape(shape.audio)
         return LatentShape(video=(batch, *video), audio=(batch, *audio))
 
     def supported(self, guidance: Guidance, bad_model: JointModel | None = None) -> Guidance:
-        """`guidance` as this model can run it: with joint parameters removed if the model was not trained as a pair.
+        """Return `guidance`, changed so that untrained joint parameters are removed: they would generate only noise.
 
-        The same holds for the bad model of autoguidance. Coupled, untrained joint parameters produce only noise.
+        bad_model: the weaker model of autoguidance, if there is one.
         """
         if bad_model is not None and isinstance(guidance, Autoguidance):
             guidance = replace(guidance, bad_removed=guidance.bad_removed or not bad_model.trained)
@@ -121,9 +123,11 @@ class JointModel:
     def encode(
         self, video_prompt: str, audio_prompt: str, image: Tensor | None = None, shape: AVShape | None = None
     ) -> AVCondition:
-        """The condition of one clip. An empty prompt, or no image, is that modality's null condition ∅.
+        """Encode the prompts, and the image for a model that takes one. An empty prompt or no image is the null condition ∅.
 
-        image: [height, width, channels] in 0..1, for a model that takes an image; scaled and cropped to the clip's `shape`.
+        image: [height, width, channels] in 0..1; it is scaled and cropped to the size of the clip.
+        shape: the shape of the clip; None: as in the model's training.
+        Raises ValueError if an image is given to a model that takes text only.
         """
         shape = shape or self.shape()
         if image is not None and self.takes_image:
@@ -131,24 +135,24 @@ class JointModel:
         return self.conditioner.condition(video_prompt, audio_prompt, image, shape, self.video_codec)
 
     def ignored_prompts(self, video_prompt: str, audio_prompt: str) -> list[str]:
-        """One line for each word that the text encoder does not know, or for each prompt that the model ignores."""
+        """Return one message for each word outside the text encoder's vocabulary, or for each prompt that the model ignores."""
         return self.conditioner.ignored_prompts(video_prompt, audio_prompt)
 
     def decode(self, latent: AVLatent, shape: AVShape) -> tuple[Tensor, Tensor]:
-        """Frames [B, F, H, W, 3] in 0..1 and waveform [B, C, samples] in −1..1, trimmed to `shape`."""
+        """Decode to frames [B, F, H, W, 3] in 0..1 and a waveform [B, C, samples] in −1..1, trimmed to `shape`."""
         waveform = self.audio_codec.decode(latent.audio.to(self.device))
         return self.decode_video(latent.video, shape), waveform[..., : shape.audio.samples]
 
     def decode_video(self, latent: Tensor, shape: AVShape) -> Tensor:
-        """Frames [B, F, H, W, 3] in 0..1, trimmed to `shape`."""
+        """Decode video latents to frames [B, F, H, W, 3] in 0..1, trimmed to `shape`."""
         return _trimmed(self.video_codec.decode(latent.to(self.device)), shape)
 
     def render_video(self, latent: Tensor, shape: AVShape) -> Tensor:
-        """Frames [B, F, H, W, 3], as `decode_video` but differentiable."""
+        """Decode video latents as `decode_video` does, with a gradient."""
         return _trimmed(self.video_codec.decode_with_grad(latent), shape)
 
     def render_audio(self, latent: Tensor, shape: AVShape) -> Tensor:
-        """Waveform [B, C, samples], trimmed to `shape`, differentiable."""
+        """Decode audio latents to a waveform [B, C, samples] in −1..1, trimmed to `shape`, with a gradient."""
         return self.audio_codec.decode_with_grad(latent)[..., : shape.audio.samples]
 
 

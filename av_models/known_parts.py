@@ -1,7 +1,7 @@
-"""Known parts of a clip, which the sampler keeps and completes: a first frame, a stream, a beginning, all but a stretch.
+"""Known parts of a clip, which the sampler keeps: a first frame, the video, the audio, the start, all but a segment.
 
-A model trained with clean known parts sees them clean, and t = 0 for a stream that is known as a whole. Any other model sees
-them at the current noise level, as in RePaint (arXiv 2201.09865, eq. 8, without its resampling).
+A model that was trained with clean known parts gets them without noise, and t = 0 for a modality that is known completely. Any
+other model gets them at the current noise level, as in RePaint (arXiv 2201.09865, eq. 8, without its resampling).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .contract import AVLatent, AVTime
-from .parameterization import state_of
+from .parameterization import add_noise
 from .path import FLOW, Path
 
 KnownMode = Literal["clean", "renoised"]
@@ -24,10 +24,12 @@ KnownMode = Literal["clean", "renoised"]
 class KnownParts:
     """A clip's latents and which of them are known.
 
-    latent: the clip, valid where `known` (bool, broadcastable to the latents) is True. mode: how the network sees the known
-    parts, "clean" or "renoised"; a model's card says which (`JointModel.known_mode`).
+    latent: the clip; only its values where `known` is True are used.
+    known: bool masks, broadcastable to the latents.
+    mode: the noise of the known parts in the network's input: "clean" (none) or "renoised" (the current level). Use
+        `JointModel.known_mode`.
 
-    Raises ValueError, in one line, if nothing is left to sample, sizes do not fit, or known values are not finite.
+    Raises ValueError, with one line, if nothing is left to sample, sizes do not fit, or known values are not finite.
     """
 
     latent: AVLatent
@@ -47,12 +49,12 @@ class KnownParts:
 
     @classmethod
     def nothing(cls, like: AVLatent) -> KnownParts:
-        """No known parts, for latents of the size of `like`."""
+        """Return no known parts, for latents of the size of `like`."""
         none = AVLatent(*(x.new_zeros((1,) * x.ndim, dtype=torch.bool) for x in (like.video, like.audio)))
         return cls(like, none, "clean")
 
     def require_fits(self, latent: AVLatent, paths: tuple[Path, Path]) -> None:
-        """Raises ValueError unless the sizes are those of `latent`, and a model with these `paths` can use the mode."""
+        """Raise ValueError unless the sizes are those of `latent`, and a model with these noise schedules supports the mode."""
         for name, part, x in (("picture", self.latent.video, latent.video), ("sound", self.latent.audio, latent.audio)):
             if part.shape != x.shape:
                 raise ValueError(f"the given {name} is {_size(part)}, the clip's {_size(x)}; encode it for this clip")
@@ -63,26 +65,26 @@ class KnownParts:
         return ("picture", self.latent.video, self.known.video), ("sound", self.latent.audio, self.known.audio)
 
     def noised(self, x: AVLatent, noise: AVLatent, video: tuple[float, float], audio: tuple[float, float]) -> AVLatent:
-        """`x` with the known parts at the noise level α, σ of `video` and `audio`: x = α x_0 + σ ε."""
+        """Return `x` with the known parts at the noise level (α, σ) of `video` and `audio`: α x_0 + σ ε. Clean ones get none."""
         if self.mode == "clean":
             return self.restored(x)
-        return self._put_into(x, state_of(self.latent, noise, video, audio))
+        return self._put_into(x, add_noise(self.latent, noise, video, audio))
 
     def restored(self, x: AVLatent) -> AVLatent:
-        """`x` with the known parts as they were given."""
+        """Return `x` with the known parts as they were given, without noise."""
         return self._put_into(x, self.latent)
 
     def without_known(self, prediction: AVLatent) -> AVLatent:
-        """`prediction` with zeros at clean known parts, for which the network was not trained."""
+        """Return `prediction` with zeros at clean known parts, which the network is not trained to predict."""
         return self._put_into(prediction, prediction.each(torch.zeros_like)) if self.has_clean_parts else prediction
 
     @cached_property
     def has_clean_parts(self) -> bool:
-        """Whether the network sees any of the clip clean."""
+        """Whether any part of the network's input is clean."""
         return self.mode == "clean" and bool(self.known.video.any() | self.known.audio.any())
 
     def times(self, t: AVTime) -> AVTime:
-        """The network times of each row: 0 for a stream that the network sees clean as a whole."""
+        """Return the network's timesteps of each row: 0 for a modality that is completely known and clean, else those in `t`."""
         if self.mode == "renoised":
             return t
         return AVTime(t.video * ~_whole(self.known.video, t.video), t.audio * ~_whole(self.known.audio, t.audio))
@@ -93,7 +95,7 @@ class KnownParts:
 
 
 def _whole(known: Tensor, rows: Tensor) -> Tensor:
-    """[B]: rows that are known completely."""
+    """Return which rows are known completely, bool [B]."""
     return known.flatten(1).all(1).expand(len(rows))
 
 

@@ -1,7 +1,7 @@
-"""Diffusion latent aligner (Seeing and Hearing, CVPR 2024, arXiv 2402.17723): pulls video and audio of separate models together.
+"""Diffusion latent aligner (Seeing and Hearing, CVPR 2024, arXiv 2402.17723): matches video and audio of separate models.
 
-Nothing is trained. After each step the clean estimate is decoded, a frozen binder measures how far video, audio and prompts
-are apart, and the latent moves against the gradient of that distance.
+It needs no training. After each step the clean estimate is decoded, a frozen binder measures the distances between video, audio
+and prompts, and the latent moves against the gradient of these distances.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .aligner_settings import MADE, PAIRS, AlignerSettings
+from .aligner_settings import GENERATED, PAIRS, AlignerSettings
 from .alignment import Alignment
 from .binders.base import MIN_SECONDS, SILENCE_RMS, Binder
 from .joint_model import JointModel
@@ -21,9 +21,11 @@ from .shapes import AVShape
 
 @dataclass(frozen=True)
 class Reference:
-    """What a clip is aligned to: `video` [B, F, H, W, 3] at `fps`, an `image` [B, H, W, 3], or `audio` [B, C, samples].
+    """The video, image or audio that a clip is aligned to. B is the latents' batch size, or 1.
 
-    Images are in 0..1, audio in −1..1 at `sample_rate` Hz. B is the latents' batch size, or 1.
+    video: [B, F, H, W, 3] in 0..1 at `fps` frames per second.
+    image: [B, H, W, 3] in 0..1.
+    audio: [B, C, samples] in −1..1 at `sample_rate` Hz.
     """
 
     video: Tensor | None = None
@@ -38,29 +40,31 @@ class Aligner(AlignerSettings):
     """Aligns clips with given settings."""
 
     def begin(self, model: JointModel, shape: AVShape, texts: tuple[str, str], reference: Reference = Reference()) -> Alignment:
-        """The alignment of one clip. texts: the video's and the audio's prompt; an empty one is not used.
+        """Start the alignment of one clip.
 
-        Raises ValueError if there is nothing to align to, or the reference is missing, empty, too short or silent.
+        shape: the shape of the clip. texts: the prompts of video and audio; an empty one is not used.
+        reference: for the tasks "v2a", "a2v" and "i2a".
+        Raises ValueError if there is nothing to align to, or if the reference is missing, empty, too short or silent.
         """
-        known = _known(self, texts, reference)
-        if not (self.other and len(known) + len(MADE[self.task]) > 1) and not any(name.endswith("_text") for name in known):
+        known = _embed_known(self, texts, reference)
+        if not (self.other and len(known) + len(GENERATED[self.task]) > 1) and not any(name.endswith("_text") for name in known):
             raise ValueError("there is nothing to align to; give prompts, or set a weight for picture and sound")
         return Alignment(self, model, shape, known)
 
 
 @torch.no_grad()
-def _known(aligner: Aligner, texts: tuple[str, str], reference: Reference) -> dict[str, Tensor]:
-    """Embeddings of the prompts ("video_text", "audio_text") and of the reference."""
+def _embed_known(aligner: Aligner, texts: tuple[str, str], reference: Reference) -> dict[str, Tensor]:
+    """Return the embeddings of the prompts ("video_text", "audio_text") and of the reference."""
     binder, known = aligner.binder, {}
     for made, text in zip(("video", "audio"), texts):
-        if made in MADE[aligner.task] and text.strip() and aligner.prompt_weight(made):
+        if made in GENERATED[aligner.task] and text.strip() and aligner.prompt_weight(made):
             known[f"{made}_text"] = binder.embed_text([text])
-    for modality in {modality for pair in PAIRS[aligner.task] for modality in pair} - {"text", *MADE[aligner.task]}:
+    for modality in {modality for pair in PAIRS[aligner.task] for modality in pair} - {"text", *GENERATED[aligner.task]}:
         given = getattr(reference, modality)
         if given is None:
             needed = f"{aligner.task} needs {_ARTICLE[modality]} as its reference"
             raise ValueError(f"{needed}; connect one to the aligner, or encode one into the latent")
-        known[modality] = _embedded(binder, modality, given, reference)
+        known[modality] = _embed_reference(binder, modality, given, reference)
     return known
 
 
@@ -68,7 +72,7 @@ _NOUN = {"video": "video", "image": "image", "audio": "sound"}
 _ARTICLE = {"video": "a video", "image": "an image", "audio": "a sound"}
 
 
-def _embedded(binder: Binder, modality: str, given: Tensor, reference: Reference) -> Tensor:
+def _embed_reference(binder: Binder, modality: str, given: Tensor, reference: Reference) -> Tensor:
     if not bool(given.isfinite().all()) or given.numel() == 0:
         raise ValueError(f"the reference {_NOUN[modality]} is empty or has NaN; use another one")
     if modality == "image":

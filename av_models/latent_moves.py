@@ -1,4 +1,4 @@
-"""How a latent moves along a gradient, and what a move keeps: arithmetic on rows [B, …]."""
+"""Arithmetic of an aligner's moves on rows [B, …]: the direction of a move, and the properties that it preserves."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ BETAS, EPSILON = (0.9, 0.99), 1e-3
 
 
 def rms(x: Tensor) -> Tensor:
-    """Root mean square of every row of [B, …], shaped to divide it: [B, 1, …]."""
+    """Compute the root mean square of each row of [B, …], with shape [B, 1, …]."""
     level = x.flatten(1).square().mean(1).sqrt().clamp_min(torch.finfo(x.dtype).tiny)
     return level.view(-1, *[1] * (x.ndim - 1))
 
 
 def keep_rms(x: Tensor, old: Tensor) -> Tensor:
-    """`x` scaled to the rms of `old`, row by row."""
+    """Scale each row of `x` to the rms of `old`."""
     return x * (rms(old) / rms(x))
 
 
 def keep_spectrum(x: Tensor, old: Tensor) -> Tensor:
-    """`x` with the Fourier magnitudes of `old`, row by row: a move changes phases only.
+    """Give each row of `x` the Fourier magnitudes of `old`, so that a move changes phases only.
 
-    A latent is mostly noise. Noise that was optimized for a binder differs from the noise the network was trained to remove;
-    with its spectrum kept it stays closer to it (arXiv 2405.18881 instead penalizes improbable noise).
+    A latent is mostly noise. Moves make this noise differ from the noise that the network was trained to remove; with the
+    spectrum preserved it differs less (arXiv 2405.18881 instead penalizes improbable noise).
     """
     over = tuple(range(1, x.ndim))
     now, before = (torch.fft.fftn(part.float(), dim=over) for part in (x, old))
@@ -38,9 +38,9 @@ KEEPS = ("nothing", *KEEP)
 
 
 class Adam:
-    """Adam (arXiv 1412.6980) with moments kept from move to move.
+    """Adam (arXiv 1412.6980) with moments kept over all moves.
 
-    The common part of successive gradients adds up; what changes with every move averages out. Gradients and moves are
+    The common part of successive gradients adds up, and the rest averages out. Gradients and moves are
     normalized to an rms of 1 for each row.
     """
 
@@ -50,7 +50,7 @@ class Adam:
         self.second: Tensor | float = 0.0
 
     def direction(self, gradient: Tensor) -> Tensor:
-        """The move for a gradient [B, …], given all earlier ones; rms 1 for each row."""
+        """Return the move for a gradient [B, …] after all earlier ones, with an rms of 1 for each row."""
         gradient, (beta1, beta2) = gradient / rms(gradient), BETAS
         self.moves += 1
         self.first = beta1 * self.first + (1 - beta1) * gradient

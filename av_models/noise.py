@@ -1,8 +1,8 @@
-"""Noise, drawn per latent frame from a generator keyed by (seed, modality, batch row, frame, draw).
+"""Noise that is drawn separately for each latent frame, from (seed, modality, batch row, frame, draw).
 
-A longer clip has the same noise as a shorter one in their shared part, and row 0 of a batch has that of a batch of one.
+A longer clip starts with the noise of a shorter one, and row 0 of a batch has the same noise as a batch of one.
 The generator is Philox (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): its key and counter give
-every frame an independent stream. `torch.Generator` on the CPU keeps only 32 bits of such a key.
+every frame an independent random stream. `torch.Generator` on the CPU keeps only 32 bits of such a key.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from .contract import AVLatent, LatentShape
 VIDEO, AUDIO = 1, 2
 MAX_SEED = 2**64 - 1
 Seed = int | list[int]
-"""The seed of a batch, or a list with one seed for each row, which then gets the noise of a batch of one with that seed."""
+"""The seed of a batch, or a list with one seed per row. With a list, each row has the noise of a batch of one with its seed."""
 
 
 @dataclass(frozen=True)
 class NoiseSource:
-    """What sampling starts from.
+    """The source of the noise of a sampling run.
 
-    shape: the latents' shape, or the initial noise itself. video_seed, audio_seed: of the whole batch, or a list with one
-    for each row.
+    shape: the shapes of the latents, or the initial noise itself.
+    video_seed, audio_seed: 0 to 2⁶⁴ − 1; one seed for the batch, or a list with one per row.
     """
 
     shape: LatentShape | AVLatent
@@ -36,11 +36,11 @@ class NoiseSource:
     audio_seed: Seed = 0
 
     def initial(self, device: torch.device) -> AVLatent:
-        """The initial noise, standard normal, float32 on `device`; as it is if `shape` is noise already."""
+        """Return the initial noise, standard normal, float32 on `device`. If `shape` is noise, it is returned unchanged."""
         return self.shape if isinstance(self.shape, AVLatent) else self._draw(self.shape, device, 0)
 
     def fresh(self, like: AVLatent, draw: int) -> AVLatent:
-        """New noise of the size of `like`, independent for each number `draw` ≥ 1."""
+        """Draw new noise of the size of `like`, independent for each number `draw` ≥ 1."""
         return self._draw(LatentShape(tuple(like.video.shape), tuple(like.audio.shape)), like.video.device, draw)
 
     def _draw(self, shape: LatentShape, device: torch.device, draw: int) -> AVLatent:
@@ -49,20 +49,21 @@ class NoiseSource:
 
 
 def video_noise(shape: Sequence[int], seed: Seed, draw: int = 0) -> Tensor:
-    """Standard normal noise [B, C, T, H, W] on the CPU, float32; one random stream per latent frame of T.
+    """Draw standard normal noise [B, C, T, H, W] on the CPU, float32; one random stream per latent frame.
 
-    draw: 0 is the initial noise. Raises ValueError unless a seed is a whole number from 0 to 2⁶⁴ − 1.
+    draw: 0 for the initial noise, n for the new noise of step n, counted from 1.
+    Raises ValueError unless a seed is a whole number from 0 to 2⁶⁴ − 1.
     """
     return _noise(shape, seed, VIDEO, draw)
 
 
 def audio_noise(shape: Sequence[int], seed: Seed, draw: int = 0) -> Tensor:
-    """As `video_noise`, [B, C, T] or [B, C, T, F]; one random stream per latent step of T."""
+    """Draw audio noise [B, C, T] or [B, C, T, F] as `video_noise` does; one random stream per latent step."""
     return _noise(shape, seed, AUDIO, draw)
 
 
 def step_generator(seed: Seed, modality: int) -> torch.Generator | list[torch.Generator]:
-    """The CPU generator for a stochastic scheduler of one modality (`VIDEO` or `AUDIO`); a list for a list of seeds."""
+    """Return the CPU generator for a stochastic scheduler of one modality (`VIDEO` or `AUDIO`); a list for a list of seeds."""
     return [_generator(each, modality) for each in seed] if isinstance(seed, list) else _generator(seed, modality)
 
 
@@ -73,7 +74,7 @@ def _generator(seed: int, modality: int) -> torch.Generator:
 
 
 def check_seed(seed: int, name: str = "seed") -> int:
-    """The seed as int. Raises ValueError unless it is a whole number from 0 to 2⁶⁴ − 1."""
+    """Return the seed as int. Raises ValueError unless it is a whole number from 0 to 2⁶⁴ − 1."""
     if not isinstance(seed, numbers.Integral) or not 0 <= seed <= MAX_SEED:
         raise ValueError(f"{name} is {seed}; use a whole number from 0 to {MAX_SEED}")
     return int(seed)
@@ -87,7 +88,7 @@ def _noise(shape: Sequence[int], seed: Seed, modality: int, draw: int) -> Tensor
     rows, channels, frames, *rest = shape
     if isinstance(seed, list):
         if len(seed) != rows:
-            raise ValueError(f"there are {len(seed)} seeds for {rows} clips; use one for each, or one for all")
+            raise ValueError(f"there are {len(seed)} seeds for {rows} clips; use one seed per clip, or one for all")
         return torch.cat([_noise((1, *shape[1:]), each, modality, draw) for each in seed])
     bits = _philox(seed, modality)
     fresh, normal = bits.state, np.random.Generator(bits).standard_normal

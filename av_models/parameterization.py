@@ -14,14 +14,14 @@ from .contract import AVLatent, Prediction
 Level = tuple[float, float]  # α and σ
 
 
-def state_of(x0: AVLatent, noise: AVLatent, video: Level, audio: Level) -> AVLatent:
-    """x = α x_0 + σ ε of both modalities, each with its own (α, σ)."""
+def add_noise(x0: AVLatent, noise: AVLatent, video: Level, audio: Level) -> AVLatent:
+    """Compute x = α x_0 + σ ε for both modalities, each with its own (α, σ)."""
     parts = zip((x0.video, x0.audio), (noise.video, noise.audio), (video, audio))
     return AVLatent(*(alpha * clean + sigma * epsilon for clean, epsilon, (alpha, sigma) in parts))
 
 
-def prediction_of(x0: Tensor, noise: Tensor, alpha: float | Tensor, sigma: float | Tensor, kind: Prediction) -> Tensor:
-    """The training target of a network that predicts `kind`, from the clean latent and the noise."""
+def to_prediction(x0: Tensor, noise: Tensor, alpha: float | Tensor, sigma: float | Tensor, kind: Prediction) -> Tensor:
+    """Compute the prediction of type `kind` from the clean latent and the noise. In training it is the target."""
     if kind == "flow":
         return noise - x0
     if kind == "epsilon":
@@ -33,7 +33,7 @@ def prediction_of(x0: Tensor, noise: Tensor, alpha: float | Tensor, sigma: float
 
 
 def to_x0(prediction: Tensor, x_t: Tensor, alpha: float | Tensor, sigma: float | Tensor, kind: Prediction) -> Tensor:
-    """The clean estimate x̂_0. An ε prediction needs α > 0."""
+    """Compute the clean estimate x̂_0 from a prediction of type `kind` at x_t. An ε prediction needs α > 0."""
     if kind == "flow":
         return (x_t - sigma * prediction) / (alpha + sigma)
     if kind == "epsilon":
@@ -45,10 +45,10 @@ def to_x0(prediction: Tensor, x_t: Tensor, alpha: float | Tensor, sigma: float |
 
 
 def convert(prediction: Tensor, x_t: Tensor, alpha: float, sigma: float, source: Prediction, target: Prediction) -> Tensor:
-    """`prediction` of kind `source` converted to kind `target`; unchanged if they are the same. Needs σ > 0."""
+    """Convert a prediction at x_t from type `source` to type `target`; return it unchanged if both are the same. Needs σ > 0."""
     if source == target:
         return prediction
     x0 = to_x0(prediction, x_t, alpha, sigma, source)
     if target == "x0":
         return x0
-    return prediction_of(x0, (x_t - alpha * x0) / sigma, alpha, sigma, target)
+    return to_prediction(x0, (x_t - alpha * x0) / sigma, alpha, sigma, target)

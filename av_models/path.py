@@ -1,7 +1,7 @@
 """Noise schedules: α and σ of x_t = α x_0 + σ ε at a time t from 0 (clean) to 1 (noise).
 
-Flow matching, EDM and DDPM share the time t: it is the quantile of each schedule's noise level (JointDiT, CVPR 2025,
-eqs. 4–5). A network reads x_t and its own schedule's timestep.
+Flow matching, EDM and DDPM use the same time t: the quantile of the noise level in each schedule (JointDiT, CVPR 2025, eqs. 4–5).
+The inputs of a network are x_t and the timestep of its own schedule.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-ALMOST = 1e-7  # a normal distribution has no quantile at 0 and 1
+MIN_QUANTILE = 1e-7  # a normal distribution has no quantile at 0 and 1
 
 
 class Path(Protocol):
     """A noise schedule, as a path from noise to data."""
 
     def at(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """α and σ of the network's input at each t in 0..1, shaped as t."""
+        """Return α and σ of the network's input at each t in 0..1, shaped as t."""
         ...
 
     def network_time(self, t: Tensor) -> Tensor:
-        """The network's timestep at each t in 0..1, shaped as t."""
+        """Return the network's timestep at each t in 0..1, shaped as t."""
         ...
 
 
@@ -43,8 +43,9 @@ class Flow:
 class EDM:
     """EDM (arXiv 2206.00364) with log-normal noise: log σ_EDM = mean + std Φ⁻¹(t) (JointDiT, eq. 5).
 
-    The network reads (x_0 + σ_EDM ε) / √(1 + σ_EDM²) and the timestep ¼ log σ_EDM. σ_EDM stays between `lowest` and
-    `highest`. The defaults are Stable Video Diffusion's.
+    The inputs of the network are (x_0 + σ_EDM ε) / √(1 + σ_EDM²) and the timestep ¼ log σ_EDM.
+    mean, std: of log σ_EDM in training. lowest, highest: σ_EDM is clamped to these values.
+    The defaults are those of Stable Video Diffusion.
     """
 
     mean: float = 0.7
@@ -53,12 +54,12 @@ class EDM:
     highest: float = 700.0
 
     def level(self, t: Tensor) -> Tensor:
-        """σ_EDM at each t, clamped to `lowest` … `highest`."""
-        quantile = torch.special.ndtri(t.double().clamp(ALMOST, 1 - ALMOST))
+        """Return σ_EDM at each t, clamped to `lowest` … `highest`."""
+        quantile = torch.special.ndtri(t.double().clamp(MIN_QUANTILE, 1 - MIN_QUANTILE))
         return torch.exp(self.mean + self.std * quantile).clamp(self.lowest, self.highest)
 
     def time_of(self, level: Tensor) -> Tensor:
-        """The time t of a noise level σ_EDM: the inverse of `level`."""
+        """Return the time t of a noise level σ_EDM, the inverse of `level`."""
         return torch.special.ndtr((level.double().log() - self.mean) / self.std)
 
     def at(self, t: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,8 +75,8 @@ class EDM:
 class DDPM:
     """DDPM (arXiv 2006.11239) with N training steps: t is step ⌈N t⌉ (JointDiT, eq. 4), counted from 0 as in diffusers.
 
-    beta_schedule: "linear", or "scaled_linear" for betas that are linear in their square root. The defaults are AudioLDM's
-    and AudioLDM2's.
+    beta_schedule: "linear", or "scaled_linear" for betas whose square roots are linear.
+    The defaults are those of AudioLDM and AudioLDM2.
     """
 
     first_beta: float = 0.0015
@@ -85,13 +86,13 @@ class DDPM:
 
     @cached_property
     def kept(self) -> Tensor:
-        """ᾱ of each step [N], float32, equal to that of diffusers' schedulers."""
+        """ᾱ of each step [N] in float32, equal to `alphas_cumprod` of diffusers' schedulers."""
         power = 2 if self.beta_schedule == "scaled_linear" else 1
         first, last = (beta ** (1 / power) for beta in (self.first_beta, self.last_beta))
         return torch.cumprod(1 - torch.linspace(first, last, self.steps, dtype=torch.float32) ** power, dim=0)
 
     def index(self, t: Tensor) -> Tensor:
-        """The training step of each t, from 0 to N − 1."""
+        """Return the training step of each t, from 0 to N − 1."""
         return (self.steps * t).ceil().long().clamp(1, self.steps) - 1
 
     def at(self, t: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""The joint sampler: one plain loop over a joint denoiser, with one diffusers scheduler per modality."""
+"""The joint sampler: the sampling loop of a joint denoiser, with one diffusers scheduler per modality."""
 
 from __future__ import annotations
 
@@ -15,18 +15,19 @@ from .guidance import Cost, Guidance, check_supported, estimate_cost
 from .joint.single_stream import skip_known_streams
 from .known_parts import KnownParts
 from .noise import NoiseSource
-from .schedule import SamplingSchedule, plan_of
+from .schedule import SamplingSchedule, make_steps
 
 DEFAULT_SCHEDULE = SamplingSchedule()
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a sampling run is executed. None of it changes the result beyond rounding.
+    """How a sampling run is executed. The options change the result only by rounding errors.
 
-    batch_branches: all branches of a step in one network call; after running out of memory, one by one from then on.
+    batch_branches: run all branches of a step in one network call. If memory runs out, the branches of this step and of
+        all later steps run one by one.
     on_step(step, steps, x0): called at each step, counted from 1, with the clean estimates.
-    check_interrupt(): called before every network call; its exceptions pass through.
+    check_interrupt(): called before every network call. It can raise an exception to stop the run.
     """
 
     batch_branches: bool = True
@@ -39,9 +40,12 @@ DEFAULT_OPTIONS = RunOptions()
 
 @dataclass(frozen=True)
 class SampleResult:
-    """The latents, and what the run cost: network rows per sample and network calls, means over the steps as counted.
+    """The result of a sampling run.
 
-    warnings: plain sentences for the user.
+    latent: the sampled latents.
+    branches_per_step: mean number of network rows per sample and step.
+    forwards_per_step: mean number of network calls per step.
+    warnings: one message per problem, such as NaN in the result.
     """
 
     latent: AVLatent
@@ -58,10 +62,10 @@ def sampling_cost(
     batch_branches: bool = True,
     alignment: Alignment | None = None,
 ) -> Cost:
-    """What `sample` will run with these settings, known beforehand (for schedulers with one evaluation per step)."""
+    """Compute the cost of `sample` with these settings without running it, for schedulers with one evaluation per step."""
     plan = schedule.plan()
-    looks = extra_steps(plan, alignment) if alignment else ()
-    return replace(estimate_cost(_guidance(guidance, schedule), [*plan, *looks], batch_branches), steps=len(plan))
+    extra = extra_steps(plan, alignment) if alignment else ()
+    return replace(estimate_cost(_apply_parity(guidance, schedule), [*plan, *extra], batch_branches), steps=len(plan))
 
 
 @torch.no_grad()
@@ -76,25 +80,24 @@ def sample(
     alignment: Alignment | None = None,
     options: RunOptions = DEFAULT_OPTIONS,
 ) -> SampleResult:
-    """Denoises a video and its audio together.
+    """Denoise a video and its audio together.
 
     model: the denoiser and its prompts, on the device to run on.
     noise: the latents' shape and both seeds.
-    guidance: the strategy; it names the branches that a step needs and combines their predictions.
-    schedule: the steps, their times, and the solvers.
+    guidance: the guidance strategy, which lists the branches of a step and combines their predictions.
+    schedule: the number of steps, their times and the solvers.
     bad_model: a weaker version of the model with its own prompts, for strategies that need one (autoguidance).
-    known: parts of the clip that are given; they are returned unchanged. If a whole stream is given and the joint parameters
-        are removed, that stream's network does not run.
-    alignment: moves the latents after each step so that a binder finds video and audio to match
-        (`latent_aligner.Aligner.begin`).
+    known: parts of the clip to keep; they are returned unchanged. If a modality is known completely and the joint
+        parameters are removed, its network does not run.
+    alignment: moves the latents after each step towards a better match of video and audio (from `Aligner.begin`).
 
-    Raises ValueError, in one line, for numbers out of range, schedulers that cannot share a time grid, and a guidance that
-    the model cannot do.
+    Raises ValueError, with one line, for numbers out of range, schedulers that cannot use the same time grid, and a guidance
+    that the model does not support.
     """
-    guidance = _guidance(guidance, schedule)
+    guidance = _apply_parity(guidance, schedule)
     video, audio = schedule.clocks(model.denoiser.paths, noise)
-    plan = plan_of(video.times, audio.times)
-    models = _models(model, bad_model)
+    plan = make_steps(video.times, audio.times)
+    models = _collect_models(model, bad_model)
     check_supported(guidance, plan, {name: each.denoiser for name, each in models.items()})
     initial = noise.initial(model.positive.video.tokens.device)
     known = known or KnownParts.nothing(initial)
@@ -105,15 +108,15 @@ def sample(
     denoising = Denoising(guidance, network, video, audio, known, initial, noise, schedule.eta)
     aligned = alignment and AlignedSteps(alignment, denoising, plan, model.positive.spread(initial.rows))
 
-    latent, memory = denoising.start(), None
+    latent, guidance_state = denoising.start(), None
     for step in plan:
         latent = denoising.with_known(step, latent)
         if aligned:
-            aligned.before_step(step, latent, memory)
-        predicted = denoising.predict(step, latent, memory)
+            aligned.before_step(step, latent, guidance_state)
+        predicted = denoising.predict(step, latent, guidance_state)
         if options.on_step:
             options.on_step(step.index + 1, step.count, denoising.clean(predicted))
-        latent, memory = denoising.advance(predicted, latent), predicted.memory
+        latent, guidance_state = denoising.advance(predicted, latent), predicted.guidance_state
         if aligned:
             latent = aligned.after_step(predicted, latent)
     latent = known.restored(latent)
@@ -123,12 +126,12 @@ def sample(
     return SampleResult(latent, len(plan), cost.branches_per_step, cost.forwards_per_step, warnings)
 
 
-def _guidance(guidance: Guidance, schedule: SamplingSchedule) -> Guidance:
-    """In parity mode, every branch without joint parameters."""
+def _apply_parity(guidance: Guidance, schedule: SamplingSchedule) -> Guidance:
+    """Remove the joint parameters from every branch in parity mode."""
     return replace(guidance, removed=guidance.removed or schedule.parity)
 
 
-def _models(model: PromptedModel, bad_model: PromptedModel | None) -> dict[str, PromptedModel]:
+def _collect_models(model: PromptedModel, bad_model: PromptedModel | None) -> dict[str, PromptedModel]:
     if bad_model is None:
         return {"main": model}
     if bad_model.denoiser.paths != model.denoiser.paths:

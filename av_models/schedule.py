@@ -1,4 +1,4 @@
-"""When the network is evaluated: the number of steps, their times, and the diffusers schedulers that take them."""
+"""The sampling schedule: the number of steps, their times, and the diffusers schedulers."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from .path import Path
 
 @dataclass(frozen=True)
 class SamplingSchedule:
-    """The settings of a sampling run that decide its timesteps and its solver.
+    """The timesteps and the solvers of a sampling run.
 
-    steps: network evaluations of each scheduler.
-    shift: bends the time grid towards noise, t' = s t / (1 + (s − 1) t) (arXiv 2403.03206, eq. 23); 1 is uniform.
-    audio_shift: a shift of the audio's own; None: as the video. With the lower shift, a modality is less noisy than the
-        other at every step.
-    eta: DDIM's η (arXiv 2010.02502, eq. 16), for any noise schedule: the share of each step's noise that is drawn anew.
-        0 is the schedulers' own deterministic step, 1 ancestral sampling; above 1 more is drawn, at most all of it.
-    parity: joint parameters removed, and each modality on its own scheduler's grid. The result is that of each expert's own
-        pipeline: bit for bit with branches run one by one, float32 latents and a scheduler that does not round its
-        timesteps, within 1e-5 otherwise. (A trained JointDiT keeps its feed-forwards.)
-    video_scheduler, audio_scheduler: diffusers schedulers that fit the model's noise schedules; they are copied. None: Euler,
-        for flow matching, EDM or DDPM.
+    steps: number of sampling steps.
+    shift: shifts the times, t' = s t / (1 + (s − 1) t) (arXiv 2403.03206, eq. 23). 1: uniform times. Above 1: more steps at
+        high noise.
+    audio_shift: a separate shift for the audio; None: the same as `shift`. The modality with the lower shift is less noisy
+        than the other at every step.
+    eta: DDIM's η (arXiv 2010.02502, eq. 16), for any noise schedule: how much noise each step replaces with new noise.
+        0: none, the schedulers' deterministic step. 1: ancestral sampling. Above 1: more, until all noise is new.
+    parity: remove the joint parameters, and use the time grid of each modality's own scheduler. The result then equals that
+        of each expert's diffusers pipeline: bit for bit if branches run one by one, latents are float32 and the scheduler
+        does not round its timesteps, else within 1e-5. (A trained JointDiT keeps its feed-forwards.)
+    video_scheduler, audio_scheduler: diffusers schedulers that fit the model's noise schedules; they are copied. None: an
+        Euler scheduler for flow matching, EDM or DDPM.
     """
 
     steps: int = 20
@@ -39,16 +40,16 @@ class SamplingSchedule:
     audio_scheduler: Any = None
 
     def grids(self) -> tuple[list[float], list[float]]:
-        """The video's and the audio's times in (0, 1], before any scheduler. Raises ValueError for bad steps or shifts."""
+        """Return the times of video and audio in (0, 1], without a scheduler. Raises ValueError for invalid steps or shifts."""
         video = time_grid(self.steps, self.shift)
         return video, video if self.audio_shift is None else time_grid(self.steps, self.audio_shift, "audio_shift")
 
     def plan(self) -> list[Step]:
-        """The steps, before any scheduler."""
-        return plan_of(*self.grids())
+        """Return the steps, without a scheduler."""
+        return make_steps(*self.grids())
 
     def clocks(self, paths: tuple[Path, Path], noise: NoiseSource) -> tuple[Clock, Clock]:
-        """The video's and the audio's schedulers on their time grids.
+        """Return the schedulers of video and audio with their time grids.
 
         Raises ValueError for settings that are out of range, and for schedulers that do not fit the model or each other.
         """
@@ -58,9 +59,9 @@ class SamplingSchedule:
         self._check()
         for clock, grid in zip((video, audio), grids):
             if self.parity:
-                clock.own(len(grid))
+                clock.use_own_grid(len(grid))
             else:
-                clock.share(grid)
+                clock.use_shared_grid(grid)
         if len(video.times) != len(audio.times):
             raise ValueError(
                 f"the schedulers take {len(video.times)} (video) and {len(audio.times)} (audio) network evaluations; "
@@ -75,10 +76,10 @@ class SamplingSchedule:
         if not 0 <= self.eta < math.inf:
             raise ValueError(f"eta is {self.eta}; use 0 (no new noise), 1 (ancestral sampling) or more")
         if self.eta and (self.parity or self.video_scheduler is not None or self.audio_scheduler is not None):
-            raise ValueError(f"eta is {self.eta}; leave it at 0 in parity mode and with schedulers of your own")
+            raise ValueError(f"eta is {self.eta}; leave it at 0 in parity mode and with your own schedulers")
 
 
-def plan_of(video_times: Iterable[float], audio_times: Iterable[float]) -> list[Step]:
-    """A step for each pair of times."""
+def make_steps(video_times: Iterable[float], audio_times: Iterable[float]) -> list[Step]:
+    """Return one step for each pair of times."""
     times = list(zip(video_times, audio_times))
     return [Step(index, len(times), *pair) for index, pair in enumerate(times)]

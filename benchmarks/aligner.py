@@ -15,7 +15,7 @@ import sys
 
 import torch
 
-from ..av_models.aligner_settings import MADE
+from ..av_models.aligner_settings import GENERATED
 from ..av_models.alignment import Alignment
 from ..av_models.branch_runner import PromptedModel
 from ..av_models.contract import AVLatent, AVTime, CouplingKind
@@ -54,7 +54,7 @@ def measure_ratio(task: str, model: JointModel, runs: int) -> float:
         alignment, t = begin(), torch.full((1,), 0.5)
         for _ in range(STEPS):
             model.denoiser.predict(latent, AVTime(t, t), condition, [CouplingKind.REMOVED])
-            _forward_and_backward(alignment, latent, MADE[task])
+            _forward_and_backward(alignment, latent, GENERATED[task])
 
     took = interleaved({"step": step, "parts": parts}, runs, task)
     return round(took["step"] / took["parts"], 3)
@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=20)
     runs = parser.parse_args().runs
     model = load_untrained_bounce()
-    measured = {task: measure_ratio(task, model, runs) for task in MADE}
+    measured = {task: measure_ratio(task, model, runs) for task in GENERATED}
     sys.stdout.write(json.dumps(measured) + "\n")
 
 

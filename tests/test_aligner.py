@@ -193,7 +193,7 @@ def test_what_no_distance_speaks_of_stays(model, settings):
     aligner = strong(other=0.0, **settings)
     for texts, stays in ((("red", ""), "audio"), (("", "red"), "video")):
         kept, alignment = made(model, aligner, texts, guidance="none", parity=True)
-        assert alignment.looks and not alignment.skipped
+        assert alignment.evaluations and not alignment.skipped
         if "prompt_rate" not in settings:
             bare, _ = made(model, texts=texts, guidance="none", parity=True)
             assert torch.equal(getattr(kept.latent, stays), getattr(bare.latent, stays))

@@ -92,5 +92,5 @@ def test_more_frames_than_the_motion_modules_know_are_refused_in_one_line(video,
 
 def test_stable_diffusions_own_betas_are_refused_in_one_line(video, audio, noise):
     video.scheduler = DDIMScheduler(**ANIMATEDIFF_BETAS | {"beta_schedule": "scaled_linear"}, **DDIM)
-    with pytest.raises(ValueError, match="^video scheduler DDIMScheduler has other betas than the model was trained with"):
+    with pytest.raises(ValueError, match="^video scheduler DDIMScheduler has different betas from the model's training"):
         by_sampler(video, audio, noise, 1.0, False)

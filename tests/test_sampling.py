@@ -522,27 +522,27 @@ def test_values_that_are_not_finite_are_reported():
         (dict(steps=-3), "steps is -3; give a whole number of at least 1"),
         (dict(steps=float("nan")), "steps is nan; give a whole number of at least 1"),
         (dict(steps=2.5), "steps is 2.5; give a whole number of at least 1"),
-        (dict(shift=0), "shift is 0; give a number above 0 (1 leaves the time grid as it is)"),
-        (dict(shift=float("inf")), "shift is inf; give a number above 0 (1 leaves the time grid as it is)"),
-        (dict(audio_shift=0), "audio_shift is 0; give a number above 0 (1 leaves the time grid as it is)"),
+        (dict(shift=0), "shift is 0; give a number above 0 (1: no shift)"),
+        (dict(shift=float("inf")), "shift is inf; give a number above 0 (1: no shift)"),
+        (dict(audio_shift=0), "audio_shift is 0; give a number above 0 (1: no shift)"),
         (dict(parity=True, audio_shift=2.0), "audio_shift is 2.0; in parity mode leave it at 1 and set the scheduler's own shift"),
         (dict(parity=True, shift=2.0), "shift is 2.0; in parity mode leave it at 1 and set the scheduler's own shift"),
         (dict(eta=-0.1), "eta is -0.1; use 0 (no new noise), 1 (ancestral sampling) or more"),
         (dict(eta=float("nan")), "eta is nan; use 0 (no new noise), 1 (ancestral sampling) or more"),
-        (dict(eta=1.0, parity=True), "eta is 1.0; leave it at 0 in parity mode and with schedulers of your own"),
+        (dict(eta=1.0, parity=True), "eta is 1.0; leave it at 0 in parity mode and with your own schedulers"),
         (dict(eta=1.0, audio_scheduler=FlowMatchLCMScheduler()),
-         "eta is 1.0; leave it at 0 in parity mode and with schedulers of your own"),
-        (dict(video_seed=[5, 6]), "there are 2 seeds for 1 clips; use one for each, or one for all"),
+         "eta is 1.0; leave it at 0 in parity mode and with your own schedulers"),
+        (dict(video_seed=[5, 6]), "there are 2 seeds for 1 clips; use one seed per clip, or one for all"),
         (dict(video_seed=-1), "video_seed is -1; use a whole number from 0 to 18446744073709551615"),
         (dict(audio_seed=2**64), f"audio_seed is {2**64}; use a whole number from 0 to 18446744073709551615"),
         (dict(video_scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0)),
-         "video scheduler FlowMatchEulerDiscreteScheduler bends the time grid that both modalities share; "
-         "make its own shift 1 and give the sampler a shift"),
+         "video scheduler FlowMatchEulerDiscreteScheduler changes the shared time grid; "
+         "set the scheduler's shift to 1 and use the sampler's shift"),
         (dict(audio_scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)),
-         "audio scheduler FlowMatchEulerDiscreteScheduler is not set up for a flow on a shared time grid; "
-         "turn use_dynamic_shifting off, and use_flow_sigmas on where it has it"),
+         "audio scheduler FlowMatchEulerDiscreteScheduler is not configured for flow matching on a shared time grid; "
+         "turn use_dynamic_shifting off, and use_flow_sigmas on if it has this setting"),
         (dict(audio_scheduler=FlowMatchHeunDiscreteScheduler()),
-         "audio scheduler FlowMatchHeunDiscreteScheduler takes no time grid; choose FlowMatchEuler or flow UniPC"),
+         "audio scheduler FlowMatchHeunDiscreteScheduler does not accept a time grid; choose FlowMatchEuler or flow UniPC"),
         (dict(parity=True, audio_scheduler=FlowMatchHeunDiscreteScheduler()),
          "the schedulers take 4 (video) and 7 (audio) network evaluations; choose two that take the same number"),
     ],
@@ -554,7 +554,7 @@ def test_bad_numbers_and_schedulers_get_one_line(options, message):
 
 
 def test_parity_refuses_a_scheduler_that_is_no_flow():
-    with pytest.raises(ValueError, match="^video scheduler DDIMScheduler is no flow scheduler"):
+    with pytest.raises(ValueError, match="^video scheduler DDIMScheduler is not a flow-matching scheduler"):
         run(parity=True, video_scheduler=DDIMScheduler())
 
 

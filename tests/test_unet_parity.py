@@ -175,7 +175,7 @@ def coupled(model, noise, guidance="joint_cfg", **options):
 
 
 def test_more_steps_than_noise_levels_are_refused_in_one_line(model, noise):
-    with pytest.raises(ValueError, match="250 steps fall on .* noise levels of the audio; give fewer steps, or a shift"):
+    with pytest.raises(ValueError, match="250 steps have only .* different noise levels in the audio; use fewer steps, or a shift"):
         coupled(model, noise, steps=250, shift=5.0)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..contract import AVCondition, AVLatent, AVTime, CouplingKind, Prediction
 from ..joint.jointdit import JointDiT
-from ..parameterization import prediction_of, to_x0
+from ..parameterization import to_prediction, to_x0
 from ..path import Path as NoisePath
 from .coupled_rows import coupled_rows, null_rows
 from .flow import batch_generator, device_of
@@ -44,7 +44,7 @@ class Noise(NamedTuple):
 
     def target(self, x0: Tensor, kind: Prediction) -> Tensor:
         """Return the training target of a network that predicts `kind`, for clean latents x0."""
-        return prediction_of(x0, self.epsilon, self.alpha, self.sigma, kind)
+        return to_prediction(x0, self.epsilon, self.alpha, self.sigma, kind)
 
 
 class UNetStage(ABC):
@@ -81,7 +81,7 @@ class UNetStage(ABC):
 class JointBatch(NamedTuple):
     """The batch of a joint step.
 
-    video, audio: clean latents, as the data set has them (float16). keep_condition: [B], 1 for rows that keep their image,
+    video, audio: clean latents in float16, as in the data set. keep_condition: [B], 1 for rows that keep their image,
     else 0. extra: further data of the same clips, from `gather_extra`.
     """
 
@@ -97,8 +97,8 @@ class JointDiTStage(UNetStage):
     """Trains JointDiT, from one image to a clip with audio: L = λ1 L_v + λ2 L_a at one t for both modalities (eqs. 4–7).
 
     Settings of a config's [stage_config]:
-    loss: "x0" is eq. 7 as printed, in which DDPM's noisiest steps weigh hundreds of times more than the cleanest.
-        "prediction" weighs each modality as its expert was trained.
+    loss: "x0" is eq. 7 of the paper. It gives DDPM's noisiest steps hundreds of times the weight of the least noisy ones.
+        "prediction" uses the weights of each expert's training.
     cut_rows, removed_rows: see `coupled_rows`.
     ahead: [n_video, n_audio]. In so many of the fully coupled rows the video, or the audio, has less noise than the other
         modality: its time is t · U(0, 1). This helps each modality to learn early to attend to the other.
@@ -146,8 +146,8 @@ class JointDiTStage(UNetStage):
         error_a = self.squared_error(out.audio, clean.audio, noisy.audio, noise[1], kind_a).flatten(1).mean(1)
         loss = self.config["lambda_v"] * error_v.mean() + self.config["lambda_a"] * error_a.mean()
         coupled = self.kinds.count(CouplingKind.FULL)
-        joint, apart = slice(0, coupled), slice(coupled, None)
-        logged = {"video": error_v[joint], "audio": error_a[joint], "video_cut": error_v[apart], "audio_cut": error_a[apart]}
+        full, rest = slice(0, coupled), slice(coupled, None)
+        logged = {"video": error_v[full], "audio": error_a[full], "video_cut": error_v[rest], "audio_cut": error_a[rest]}
         parts = {"loss": loss} | {name: error.mean() for name, error in logged.items() if len(error)}
         if (alignment := self.alignment_loss(batch.extra)) is not None:
             parts["alignment"], loss = alignment, loss + alignment
@@ -162,7 +162,7 @@ class JointDiTStage(UNetStage):
         return video, audio
 
     def alignment_loss(self, extra: dict[str, Tensor]) -> Tensor | None:
-        """Return an additional loss of the features of the pass just made, if the stage has one."""
+        """Return an additional loss on the features of the last forward pass, or None if the stage has none."""
 
     def squared_error(self, out: Tensor, x0: Tensor, x_t: Tensor, noise: Noise, kind: Prediction) -> Tensor:
         """Return the squared error of a modality's prediction, or of its estimate of x0 (see `loss`), shaped like the latents."""
