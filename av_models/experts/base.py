@@ -1,6 +1,6 @@
-"""The expert protocol: a pretrained diffusers transformer, split around each block's self-attention.
+"""The interface of AVFullDiT's experts: a pretrained diffusers transformer, split before and after each block's self-attention.
 
-Running every part in order equals the transformer's own forward, bit for bit.
+Running all parts in order gives the same result as the transformer's own forward, bit for bit.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ from ..path import Path
 
 @dataclass(frozen=True)
 class ExpertState:
-    """One modality between two blocks of its expert.
+    """The intermediate state of one modality between two blocks of its expert.
 
-    hidden: [B, L, width], the tokens. text: [B, text length, width], the encoded prompt. time: the time embedding that
-    modulates blocks. rotary: the rotary position embedding. shape: the latent's, for `head` to restore.
+    hidden: [B, L, width], the tokens.
+    text: [B, text length, width], the encoded prompt.
+    time: the time embedding, which modulates the blocks.
+    rotary: the rotary position embedding.
+    shape: shape of the latent; `head` returns a prediction of this shape.
     """
 
     hidden: Tensor
@@ -29,7 +32,7 @@ class ExpertState:
     shape: tuple[int, ...]
 
     def with_(self, **changes: Any) -> ExpertState:
-        """A copy with some fields changed."""
+        """Return a copy with the fields in `changes` replaced."""
         return replace(self, **changes)
 
 
@@ -42,15 +45,16 @@ class QKV:
     v: Tensor
 
     def __getitem__(self, rows: slice) -> QKV:
-        """The batch rows `rows`."""
+        """Select the batch rows `rows`."""
         return QKV(self.q[rows], self.k[rows], self.v[rows])
 
 
 class Expert(Protocol):
-    """What AVFullDiT needs of an expert.
+    """An expert that can be joined as an AVFullDiT.
 
-    width = heads · head_size; depth: the number of blocks; path: the noise schedule; prediction: what `head` returns.
-    Inside self-attention, rows of text may come before the modality's own tokens (`text_rows` of them), as in Flux.
+    width: size of the hidden state, heads · head_size. depth: number of blocks.
+    path: the noise schedule. prediction: the prediction type.
+    In self-attention, `text_rows` rows of text may come before the modality's own tokens, as in Flux.
     """
 
     width: int
@@ -70,37 +74,38 @@ class Expert(Protocol):
         ...
 
     def embed(self, latent: Tensor, t: Tensor, text: Condition) -> ExpertState:
-        """The state before the first block, of a noisy latent [B, C, T, …] at times t [B] in 0..1."""
+        """Prepare the state of the first block from a noisy latent [B, C, T, …] at times t [B] in 0..1."""
         ...
 
     def run(self, block: Any, state: ExpertState) -> ExpertState:
-        """One whole block with its own self-attention."""
+        """Run a whole block with its own self-attention."""
         ...
 
     def text_rows(self, state: ExpertState) -> int:
-        """How many rows of text come first inside self-attention; 0 if text has its own cross-attention."""
+        """Return the number of text rows in self-attention; 0 for an expert with cross-attention to the text."""
         ...
 
     def attention_input(self, block: Any, state: ExpertState) -> tuple[Tensor, Any]:
-        """The modulated norm that self-attention reads, [B, text rows + L, width], and what `finish` needs later."""
+        """Return the input of self-attention [B, text rows + L, width], and the value to pass to `finish` as `kept`."""
         ...
 
     def project(self, block: Any, rows: Tensor, state: ExpertState) -> QKV:
-        """Queries, keys and values of all rows that `attention_input` returned."""
+        """Compute the queries, keys and values of the rows from `attention_input`."""
         ...
 
     def rotate(self, x: Tensor, state: ExpertState) -> Tensor:
-        """Rotary embedding of the modality's own tokens. x: [B, L, any number of heads, head size]."""
+        """Apply the rotary embedding to the modality's own tokens. x: [B, L, any number of heads, head size]."""
         ...
 
     def finish(self, block: Any, state: ExpertState, kept: Any, attended: Tensor, extra: Tensor | None = None) -> ExpertState:
-        """The rest of the block.
+        """Run the rest of the block after self-attention.
 
-        kept: from `attention_input`. attended: [B, text rows + L, heads, head size]. extra: [B, L, width], added to the
-        output projection of the modality's own tokens.
+        kept: from `attention_input`.
+        attended: [B, text rows + L, heads, head size], the attention output.
+        extra: [B, L, width], added to the output projection of the modality's own tokens; or None.
         """
         ...
 
     def head(self, state: ExpertState) -> Tensor:
-        """The prediction, shaped as the latent."""
+        """Compute the prediction from the state after the last block, shaped as the latent."""
         ...

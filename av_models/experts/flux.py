@@ -1,7 +1,7 @@
 """The text-to-audio expert: diffusers' FluxTransformer2DModel as TangoFlux uses it, split around self-attention.
 
-Flux reads text inside self-attention: dual-stream blocks have separate weights for text, single-stream blocks process
-text and audio as one sequence. Text rows come first in both.
+In Flux, text is part of self-attention. Dual-stream blocks have separate weights for text; single-stream blocks process text
+and audio as one sequence. In both, the text rows come first.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from .base import QKV, ExpertState
 
 
 class FluxExpert(nn.Module):
-    """Wraps a Flux transformer over a 1-D audio latent [B, C, T]; it predicts flow velocity, t in 0..1.
+    """Predicts the flow velocity of 1-D audio latents [B, C, T] at t in 0..1, with a Flux transformer.
 
-    rope_scale: audio position p_a is rotated as p_a · rope_scale on the transformer's first axis. AVSyncRoPE (arXiv
-        2512.02457) uses 1/τ, τ = Δt_v / Δt_a; the published TangoFlux uses 1.
+    rope_scale: factor of the audio positions p_a in the rotary embedding, on the transformer's first axis. AVSyncRoPE (arXiv
+        2512.02457) uses 1/τ with τ = Δt_v / Δt_a; the published TangoFlux uses 1.
     """
 
     path = FLOW
@@ -39,13 +39,13 @@ class FluxExpert(nn.Module):
         self.depth = config.num_layers + config.num_single_layers
 
     def positions(self, steps: int, device: torch.device) -> Tensor:
-        """Position ids [T, 3] of the audio tokens: (p_a · rope_scale, 0, 0)."""
+        """Return the position ids [T, 3] of the audio tokens: (p_a · rope_scale, 0, 0)."""
         ids = torch.zeros(steps, 3, device=device)
         ids[:, 0] = torch.arange(steps, device=device) * self.rope_scale
         return ids
 
     def forward(self, latent: Tensor, t: Tensor, text: Condition) -> Tensor:
-        """The expert without a joint model: latent [B, C, T], t [B] in 0..1 → velocity of the latent's shape."""
+        """Run the whole transformer: latent [B, C, T], t [B] in 0..1. Returns the velocity, shaped as the latent."""
         out = self.transformer(
             hidden_states=latent.transpose(1, 2), encoder_hidden_states=text.tokens, pooled_projections=pooled(text),
             timestep=t, img_ids=self.positions(latent.shape[2], latent.device),
@@ -54,7 +54,7 @@ class FluxExpert(nn.Module):
         return out.transpose(1, 2)
 
     def embed(self, latent: Tensor, t: Tensor, text: Condition) -> ExpertState:
-        """The state before the first block; the pooled text is the mean of its real tokens."""
+        """Prepare the state of the first block. The pooled text is the mean of the tokens without padding."""
         flux = self.transformer
         hidden = flux.x_embedder(latent.transpose(1, 2))
         time = flux.time_text_embed(t.to(hidden.dtype) * 1000, pooled(text))
@@ -64,11 +64,11 @@ class FluxExpert(nn.Module):
 
     @property
     def blocks(self) -> list[nn.Module]:
-        """Dual-stream blocks, then single-stream blocks."""
+        """The dual-stream blocks, then the single-stream blocks."""
         return [*self.transformer.transformer_blocks, *self.transformer.single_transformer_blocks]
 
     def run(self, block: Any, state: ExpertState) -> ExpertState:
-        """One whole block."""
+        """Run a whole block."""
         text, hidden = block(
             hidden_states=state.hidden, encoder_hidden_states=state.text, temb=state.time,
             image_rotary_emb=state.rotary,
@@ -76,11 +76,11 @@ class FluxExpert(nn.Module):
         return state.with_(hidden=hidden, text=text)
 
     def text_rows(self, state: ExpertState) -> int:
-        """Flux attends to text and audio in one sequence, text first."""
+        """Return the length of the text."""
         return state.text.shape[1]
 
     def attention_input(self, block: Any, state: ExpertState) -> tuple[Tensor, tuple]:
-        """Modulated norm of all rows [B, text + T, width], and the modulation that `finish` needs."""
+        """Return the modulated norm of all rows [B, text + T, width], and the modulation for `finish`."""
         if is_dual(block):
             audio, *audio_modulation = block.norm1(state.hidden, emb=state.time)
             text, *text_modulation = block.norm1_context(state.text, emb=state.time)
@@ -89,7 +89,7 @@ class FluxExpert(nn.Module):
         return rows, (rows, gate)
 
     def project(self, block: Any, rows: Tensor, state: ExpertState) -> QKV:
-        """Queries, keys and values of text rows, then audio rows."""
+        """Compute the queries, keys and values of the text rows, then of the audio rows."""
         attn = block.attn
         cut = self.text_rows(state)
 
@@ -109,13 +109,16 @@ class FluxExpert(nn.Module):
         return apply_rotary_emb(x, state.rotary, sequence_dim=1)
 
     def rotate(self, x: Tensor, state: ExpertState) -> Tensor:
-        """Rotary embedding of the audio tokens alone. x: [B, T, any number of heads, head size]."""
+        """Apply the rotary embedding to audio tokens without text. x: [B, T, any number of heads, head size]."""
         cut = self.text_rows(state)
         return apply_rotary_emb(x, (state.rotary[0][cut:], state.rotary[1][cut:]), sequence_dim=1)
 
     def finish(self, block: Any, state: ExpertState, kept: tuple, attended: Tensor, extra: Tensor | None = None) -> ExpertState:
-        """The rest of the block. attended: [B, text + T, heads, head size]; extra: what the joint model's new heads add to
-        the attention output of the audio rows, [B, T, width]."""
+        """Run the rest of the block after self-attention.
+
+        attended: [B, text + T, heads, head size]. extra: [B, T, width], output of the joint model's new heads, which is added to
+        the attention output of the audio rows.
+        """
         attended = attended.flatten(2, 3)
         if is_dual(block):
             return self._finish_dual(block, state, kept, attended, extra)
@@ -148,16 +151,16 @@ class FluxExpert(nn.Module):
         return state.with_(text=rows[:, :cut], hidden=rows[:, cut:])
 
     def head(self, state: ExpertState) -> Tensor:
-        """The velocity [B, C, T]."""
+        """Compute the velocity [B, C, T] from the state after the last block."""
         flux = self.transformer
         return flux.proj_out(flux.norm_out(state.hidden, state.time)).transpose(1, 2)
 
 
 def is_dual(block: nn.Module) -> bool:
-    """Whether a block is dual-stream, with separate weights for text."""
+    """Return whether a block is dual-stream, with separate weights for text."""
     return isinstance(block, FluxTransformerBlock)
 
 
 def pooled(text: Condition) -> Tensor:
-    """Mean of the real tokens [B, D]; zero for an empty prompt."""
+    """Compute the mean of the tokens without padding, [B, D]; zero for an empty prompt."""
     return text.tokens.sum(1) / text.mask.sum(1, keepdim=True).clamp_min(1)

@@ -14,12 +14,13 @@ from .base import QKV, ExpertState
 
 
 class WanExpert(nn.Module):
-    """Wraps a Wan transformer that predicts flow velocity; t in 0..1 becomes its timestep in 0..1000.
+    """Predicts the flow velocity of video latents [B, C, T, H, W] at t in 0..1, with a Wan transformer.
 
-    coordinates: the transformer's input has three more channels with the position of each latent cell. Wan's rotary
-        embedding is relative, so a small model learns absolute positions slowly from it.
-    time_stride: the distance between neighbouring latent frames on the rotary embedding's time axis in a joint model;
-        Wan uses 1. Raises ValueError if it is not a whole number of at least 1.
+    coordinates: add three channels with the position of each latent cell to the transformer's input. Wan's rotary embedding
+        is relative, so a small model learns absolute positions slowly from it.
+    time_stride: distance of neighbouring latent frames on the time axis of the rotary embedding, in a joint model. Wan uses 1.
+
+    Raises ValueError if time_stride is not a whole number of at least 1.
     """
 
     path = FLOW
@@ -35,26 +36,28 @@ class WanExpert(nn.Module):
         self.width, self.depth = self.heads * self.head_size, config.num_layers
 
     def forward(self, latent: Tensor, t: Tensor, text: Condition) -> Tensor:
-        """The expert without a joint model: latent [B, C, T, H, W], t [B] in 0..1 → velocity of the latent's shape."""
+        """Run the whole transformer: latent [B, C, T, H, W], t [B] in 0..1. Returns the velocity, shaped as the latent."""
         return self.transformer(self.with_coordinates(latent), t * 1000, text.tokens, return_dict=False)[0]
 
     def with_coordinates(self, latent: Tensor) -> Tensor:
-        """The latent, with coordinate channels if the transformer takes them: [B, C (+ 3), T, H, W]."""
+        """Return the latent [B, C, T, H, W], or with coordinate channels [B, C + 3, T, H, W] if the transformer uses them."""
         return torch.cat([latent, coordinate_channels(latent)], 1) if self.coordinates else latent
 
     def rotary(self, latent: Tensor) -> tuple[Tensor, Tensor]:
-        """cos and sin [1, L, 1, head size] for the latent's tokens. Raises ValueError for too many latent frames."""
+        """Return cos and sin [1, L, 1, head size] for the latent's tokens. Raises ValueError for too many latent frames."""
         rope, stride = self.transformer.rope, self.time_stride
         if stride == 1:
             return rope(latent)
         frames, most = latent.shape[2], self.transformer.config.rope_max_seq_len
         if (frames - 1) * stride >= most:
-            raise ValueError(f"{frames} latent frames {stride} apart exceed the {most} rotary positions; make a shorter clip")
+            raise ValueError(
+                f"{frames} latent frames with time_stride {stride} exceed {most} rotary positions; make a shorter clip"
+            )
         longer = latent[:, :, :1].expand(-1, -1, (frames - 1) * stride + 1, -1, -1)
         return tuple(part.unflatten(1, (longer.shape[2], -1))[:, ::stride].flatten(1, 2) for part in rope(longer))
 
     def embed(self, latent: Tensor, t: Tensor, text: Condition) -> ExpertState:
-        """The state before the first block; `time` is [B, 7, width]: six modulations, then the embedding for the head."""
+        """Prepare the state of the first block. Its `time` is [B, 7, width]: six modulations, then the embedding for the head."""
         wan = self.transformer
         rotary = self.rotary(latent)
         hidden = wan.patch_embedding(self.with_coordinates(latent)).flatten(2).transpose(1, 2).contiguous()
@@ -68,20 +71,20 @@ class WanExpert(nn.Module):
         return list(self.transformer.blocks)
 
     def run(self, block: Any, state: ExpertState) -> ExpertState:
-        """One whole block."""
+        """Run a whole block."""
         return state.with_(hidden=block(state.hidden, state.text, state.time[:, :6], state.rotary))
 
     def text_rows(self, state: ExpertState) -> int:
-        """0: Wan reads its text by cross-attention."""
+        """Return 0: Wan has cross-attention to its text."""
         return 0
 
     def attention_input(self, block: Any, state: ExpertState) -> tuple[Tensor, None]:
-        """The modulated norm of the hidden state, [B, L, width]; `finish` needs nothing more."""
+        """Return the modulated norm of the hidden state [B, L, width], and None for `kept`."""
         shift, scale = (block.scale_shift_table + state.time[:, :6].float())[:, :2].chunk(2, dim=1)
         return (block.norm1(state.hidden.float()) * (1 + scale) + shift).type_as(state.hidden), None
 
     def project(self, block: Any, rows: Tensor, state: ExpertState) -> QKV:
-        """Queries, keys and values, normalized over all heads together (Wan's QK norm) and rotated."""
+        """Compute queries, keys and values, normalized over all heads together (Wan's QK norm) and rotated."""
         attn = block.attn1
         q = attn.norm_q(attn.to_q(rows)).unflatten(2, (self.heads, -1))
         k = attn.norm_k(attn.to_k(rows)).unflatten(2, (self.heads, -1))
@@ -89,11 +92,11 @@ class WanExpert(nn.Module):
         return QKV(self.rotate(q, state), self.rotate(k, state), v)
 
     def rotate(self, x: Tensor, state: ExpertState) -> Tensor:
-        """Rotary embedding over interleaved pairs. x: [B, L, heads, head size]."""
+        """Apply the rotary embedding. x: [B, L, heads, head size]."""
         return rotate(x, state.rotary)
 
     def finish(self, block: Any, state: ExpertState, kept: None, attended: Tensor, extra: Tensor | None = None) -> ExpertState:
-        """Output projection, gate, text cross-attention and feed-forward. attended: [B, L, heads, head size]."""
+        """Run the output projection, gate, text cross-attention and feed-forward. attended: [B, L, heads, head size]."""
         _, _, gate, c_shift, c_scale, c_gate = (block.scale_shift_table + state.time[:, :6].float()).chunk(6, dim=1)
         out = block.attn1.to_out[1](block.attn1.to_out[0](attended.flatten(2, 3).type_as(state.hidden)))
         if extra is not None:
@@ -105,7 +108,7 @@ class WanExpert(nn.Module):
         return state.with_(hidden=h)
 
     def head(self, state: ExpertState) -> Tensor:
-        """The velocity [B, C, T, H, W]: final norm, projection, patches put together."""
+        """Compute the velocity [B, C, T, H, W]: final norm, projection and unpatchify."""
         wan = self.transformer
         shift, scale = (wan.scale_shift_table + state.time[:, 6:]).chunk(2, dim=1)
         out = wan.proj_out((wan.norm_out(state.hidden.float()) * (1 + scale) + shift).type_as(state.hidden))
@@ -116,7 +119,7 @@ class WanExpert(nn.Module):
 
 
 def coordinate_channels(latent: Tensor) -> Tensor:
-    """Channels (t, y, x) [B, 3, T, H, W] for a latent [B, C, T, H, W].
+    """Return coordinate channels (t, y, x) [B, 3, T, H, W] for a latent [B, C, T, H, W].
 
     y and x run from −1 to 1; t starts at −1 and grows by 1/4 for each latent frame.
     """
@@ -127,7 +130,7 @@ def coordinate_channels(latent: Tensor) -> Tensor:
 
 
 def rotate(x: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
-    """Rotary embedding over interleaved pairs. x: [B, L, heads, head size]; cos and sin: [1, L, 1, head size]."""
+    """Apply a rotary embedding over interleaved pairs. x: [B, L, heads, head size]; cos and sin: [1, L, 1, head size]."""
     x1, x2 = x.unflatten(-1, (-1, 2)).unbind(-1)
     cos, sin = rotary[0][..., 0::2], rotary[1][..., 1::2]
     out = torch.empty_like(x)

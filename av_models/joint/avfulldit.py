@@ -14,14 +14,14 @@ from ..path import FLOW
 from .sorted_rows import predict_sorted_by_coupling
 
 RowCounts = tuple[int, int, int]
-"""How many rows of a sorted batch are `full`, `cut` and `removed`."""
+"""Number of `full`, `cut` and `removed` rows of a sorted batch."""
 
 
 class NewHeads(nn.Module):
     """W_an and W_an^o of one joint block: attention heads that extend the audio (width Ca) to the video's width (Cv).
 
-    They read and write the audio tokens only, never text rows, and have their own QK norms. The output projection starts
-    at zero, so an untrained joint model keeps the audio expert's output.
+    Their inputs and outputs are the audio tokens, without text rows, and they have separate QK norms. The output projection is
+    zero before training, so that they do not change the audio expert's output.
     """
 
     def __init__(self, audio_width: int, extra_width: int, head_size: int) -> None:
@@ -33,24 +33,26 @@ class NewHeads(nn.Module):
         self.head_size = head_size
 
     def project(self, audio_rows: Tensor, expert: Expert, state: ExpertState) -> QKV:
-        """Queries, keys and values of the new heads for audio tokens [B, T, Ca]."""
+        """Compute the queries, keys and values of the new heads for audio tokens [B, T, Ca]."""
         q, k, v = (layer(audio_rows).unflatten(-1, (-1, self.head_size)) for layer in (self.to_q, self.to_k, self.to_v))
         return QKV(expert.rotate(self.norm_q(q), state), expert.rotate(self.norm_k(k), state), v)
 
 
 Blocks = tuple[nn.Module | None, nn.Module | None, NewHeads | None]
-"""(video block, audio block, new heads) of one layer; None where an expert has no block or the layer is not joint."""
+"""(video block, audio block, new heads) of one layer; None for an expert without a block, or a layer that is not joint."""
 
 
 class AVFullDiT(nn.Module):
-    """The joint denoiser: the last `joint_blocks` blocks of both experts share one self-attention, aligned at the end.
+    """The joint denoiser of AVFullDiT: the last `joint_blocks` blocks of both experts share one self-attention.
+
+    The experts' blocks are paired from the last one backwards; the deeper expert runs its first blocks alone.
 
     attention: "full" (AVFull-Attention), or "cross", the paper's ablation: self-attention plus cross-attention to the
         other modality.
-    watch: called after every block with its number and the video state; training reads features through it.
+    watch: called after every block with its number and the video state; training uses it to get features.
 
-    Raises ValueError unless both experts have one head size, the video expert is wider than the audio expert and
-    joint_blocks is between 1 and the shallower expert's depth.
+    Raises ValueError unless both experts have the same head size, the video expert is wider than the audio expert, and
+    joint_blocks is from 1 to the depth of the shallower expert.
     """
 
     video: Expert
@@ -73,47 +75,46 @@ class AVFullDiT(nn.Module):
 
     @property
     def skippable(self) -> int:
-        """The deeper expert's number of blocks. A skipped block skips the other expert's block at the same distance
-        from the end."""
+        """The number of blocks of the deeper expert. Skipping a block also skips the block of the other expert in its pair."""
         return max(self.video.depth, self.audio.depth)
 
     def predict(
         self, latent: AVLatent, t: AVTime, cond: AVCondition, kinds: Sequence[CouplingKind], skip: Skip | None = None
     ) -> AVLatent:
-        """Flow velocity ε − x_0 of every row, each with its own coupling, in one forward pass."""
+        """Predict the flow velocity ε − x_0 of every row with its own coupling, in one forward pass."""
         return predict_sorted_by_coupling(self, latent, t, cond, kinds, skip or [None] * len(kinds))
 
     def alone(self, latent: Tensor, t: Tensor, cond: Condition, stream: StreamName, skip: Skip | None = None) -> Tensor:
-        """Flow velocity of one stream with the joint parameters removed: its expert's own forward pass."""
+        """Predict the flow velocity of one modality with its expert alone, without the joint parameters."""
         expert = {"video": self.video, "audio": self.audio}[stream]
         state = expert.embed(latent, t, cond)
         for number, block in enumerate(expert.blocks, self.skippable - expert.depth):
-            state = _unless_skipped(skip or (), number, state, expert.run(block, state))
+            state = _keep_skipped_rows(skip or (), number, state, expert.run(block, state))
             if self.watch and stream == "video":
                 self.watch(number, state)
         return expert.head(state)
 
     def forward(self, latent: AVLatent, t: AVTime, cond: AVCondition, counts: RowCounts, skip: Skip) -> AVLatent:
-        """As `predict`, for rows sorted by coupling."""
+        """Predict as `predict` does, for rows sorted by coupling."""
         video = self.video.embed(latent.video, t.video, cond.video)
         audio = self.audio.embed(latent.audio, t.audio, cond.audio)
         for number, blocks in enumerate(self.aligned_blocks()):
             after_v, after_a = self.run_blocks(blocks, video, audio, counts)
-            video = _unless_skipped(skip, number, video, after_v)
-            audio = _unless_skipped(skip, number, audio, after_a)
+            video = _keep_skipped_rows(skip, number, video, after_v)
+            audio = _keep_skipped_rows(skip, number, audio, after_a)
             if self.watch:
                 self.watch(number, video)
         return AVLatent(self.video.head(video), self.audio.head(audio))
 
     def aligned_blocks(self) -> Iterator[Blocks]:
-        """The blocks of each layer, aligned at the end."""
+        """Iterate over the blocks of each layer. The blocks of both experts are paired from the last one backwards."""
         columns = self.video.blocks, self.audio.blocks, list(self.new_heads)
         return zip(*([None] * (self.skippable - len(column)) + column for column in columns))
 
     def run_blocks(
         self, blocks: Blocks, video: ExpertState, audio: ExpertState, counts: RowCounts
     ) -> tuple[ExpertState, ExpertState]:
-        """One layer: a joint block if it has new heads and any row is coupled, else each expert's own block."""
+        """Run one layer: a joint block if it has new heads and not all rows are `removed`, else the block of each expert."""
         block_v, block_a, new_heads = blocks
         if block_v and block_a and new_heads and counts[2] < len(video.hidden):
             return self.joint_block((block_v, block_a, new_heads), video, audio, counts)
@@ -122,9 +123,9 @@ class AVFullDiT(nn.Module):
     def joint_block(
         self, blocks: tuple[nn.Module, nn.Module, NewHeads], video: ExpertState, audio: ExpertState, counts: RowCounts
     ) -> tuple[ExpertState, ExpertState]:
-        """One AVFull-Attention block: both experts' own projections and feed-forwards around one shared attention.
+        """Run one AVFull-Attention block: one shared attention with the projections and feed-forwards of each expert.
 
-        Couplings differ only inside the attention. `removed` rows are `cut` rows without new heads.
+        The coupling of a row changes the attention only. `removed` rows are `cut` rows without the new heads.
         """
         block_v, block_a, new_heads = blocks
         rows_v, kept_v = self.video.attention_input(block_v, video)
@@ -143,10 +144,10 @@ class AVFullDiT(nn.Module):
 def coupled_attention(
     video: QKV, audio: QKV, new: QKV, text: int, full: int, attend_both: CrossModalAttention
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Attention outputs of the video heads, the pretrained audio heads and the new audio heads.
+    """Compute the attention outputs of the video heads, the pretrained audio heads and the new audio heads.
 
-    The first `full` rows of the batch attend across modalities, the others only within each group of heads. `new` may have
-    fewer rows than the others, without the last ones.
+    In the first `full` rows of the batch, the modalities attend to each other; in the other rows, attention is within each group
+    of heads. `new` has no rows for the `removed` rows at the end of the batch.
     """
     if full == len(video.q):
         return joint_attention(video, audio, new, text, attend_both)
@@ -158,8 +159,8 @@ def coupled_attention(
     return video_out, audio_out, new_out
 
 
-def _unless_skipped(skip: Skip, number: int, before: ExpertState, after: ExpertState) -> ExpertState:
-    """The state after block `number`, but that before it in the rows that skip it."""
+def _keep_skipped_rows(skip: Skip, number: int, before: ExpertState, after: ExpertState) -> ExpertState:
+    """Return the state after block `number`; rows that skip the block keep the state before it."""
     if number not in skip:
         return after
     rows = torch.tensor([block == number for block in skip], device=before.hidden.device)[:, None, None]
@@ -167,11 +168,11 @@ def _unless_skipped(skip: Skip, number: int, before: ExpertState, after: ExpertS
 
 
 def joint_attention(video: QKV, audio: QKV, new: QKV, text: int, attend_both: CrossModalAttention) -> tuple[Tensor, Tensor, Tensor]:
-    """AVFull-Attention (section 3): video and audio tokens attend to each other.
+    """Compute AVFull-Attention (section 3): video and audio tokens attend to each other.
 
-    `video` has as many heads as `audio` and `new` together: the pretrained audio heads attend with the first video heads,
-    the new heads with the others. The first `text` rows of `audio` are the audio's text; they attend to audio rows only,
-    and video does not attend to them.
+    `video` has as many heads as `audio` and `new` together. The pretrained audio heads are paired with the first video heads,
+    the new heads with the other ones. The first `text` rows of `audio` are the audio's text. They attend to rows of `audio`
+    only, and video does not attend to them.
     """
     shared = audio.q.shape[2]
     all_audio = QKV(*(torch.cat([a[:, text:], n], 2) for a, n in zip(_parts(audio), _parts(new))))
@@ -187,12 +188,12 @@ def joint_attention(video: QKV, audio: QKV, new: QKV, text: int, attend_both: Cr
 
 
 def full_attention(q: Tensor, own: QKV, other: QKV) -> Tensor:
-    """One softmax over the keys of both modalities."""
+    """Compute attention with one softmax over the keys of both modalities."""
     return dispatch_attention_fn(q, torch.cat([own.k, other.k], 1), torch.cat([own.v, other.v], 1))
 
 
 def added_cross_attention(q: Tensor, own: QKV, other: QKV) -> Tensor:
-    """Self-attention plus cross-attention to the other modality, with the same projections."""
+    """Compute self-attention plus cross-attention to the other modality, with the same projections."""
     return dispatch_attention_fn(q, own.k, own.v) + dispatch_attention_fn(q, other.k, other.v)
 
 
@@ -202,7 +203,7 @@ CROSS_MODAL_ATTENTION: dict[str, CrossModalAttention] = {"full": full_attention,
 
 
 def attend(heads: QKV) -> Tensor:
-    """Self-attention within one group of heads."""
+    """Compute self-attention within one group of heads."""
     return dispatch_attention_fn(heads.q, heads.k, heads.v)
 
 
