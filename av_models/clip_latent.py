@@ -1,4 +1,4 @@
-"""Frames and audio as latents of a joint model, and masks of which parts of them are known."""
+"""Encodes frames and audio to latents of a joint model, and makes masks of their known parts."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ When = Callable[[np.ndarray], np.ndarray]
 
 
 def encode_clip(model: JointModel, shape: AVShape, frames: Tensor | None, sound: Tensor | None) -> AVLatent:
-    """Latents [1, …] on the model's device.
+    """Encode a clip to latents with a batch size of 1, on the model's device.
 
-    frames: [F, H, W, 3] in 0..1, of the clip's size. sound: [channels, samples]. None gives zeros.
+    frames: [F, H, W, 3] in 0..1, of the clip's size; None gives zeros.
+    sound: [channels, samples] in −1..1, of the clip's sample rate and length; None gives zeros.
     """
     sizes, device = model.latent_shape(shape), model.device
     video, audio = torch.zeros(sizes.video), torch.zeros(sizes.audio)
@@ -33,16 +34,16 @@ def encode_clip(model: JointModel, shape: AVShape, frames: Tensor | None, sound:
 
 
 def known_frames(known: Sequence[bool] | np.ndarray, stride: VideoStride) -> Tensor:
-    """Mask [1, 1, T, 1, 1] of the latent frames whose frames are all known. known: [F], for each frame of the clip."""
+    """Return the mask [1, 1, T, 1, 1] of the latent frames whose frames are all known. known: bool [F], for each frame."""
     known = np.asarray(known, bool)
     padded = np.pad(known, (0, stride.frames(stride.latent_frames(len(known))) - len(known)), mode="edge")
-    own = padded[:1] if stride.causal else padded[:0]
-    rest = padded[len(own) :].reshape(-1, stride.time).all(1)
-    return torch.from_numpy(np.concatenate([own, rest]))[None, None, :, None, None]
+    first = padded[:1] if stride.causal else padded[:0]
+    rest = padded[len(first) :].reshape(-1, stride.time).all(1)
+    return torch.from_numpy(np.concatenate([first, rest]))[None, None, :, None, None]
 
 
 def known_samples(known: Sequence[bool] | np.ndarray, stride: AudioStride) -> Tensor:
-    """Mask [1, 1, T] (with bands [1, 1, T, 1]) of the latent steps whose samples are all known. known: for each sample."""
+    """Return the mask [1, 1, T], or [1, 1, T, 1] with bands, of the latent steps whose samples are all known. known: bool [N]."""
     known = np.asarray(known, bool)
     padded = np.pad(known, (0, stride.latent_length(len(known)) * stride.samples - len(known)), mode="edge")
     steps = torch.from_numpy(padded.reshape(-1, stride.samples).all(1))[None, None]
@@ -50,37 +51,37 @@ def known_samples(known: Sequence[bool] | np.ndarray, stride: AudioStride) -> Te
 
 
 def known_where(model: JointModel, shape: AVShape, video: When, audio: When) -> AVLatent:
-    """Masks of both streams' parts, from functions that map times in seconds to True or False."""
+    """Return the masks of the known parts of video and audio, from functions of the time in seconds."""
     frames = np.arange(shape.video.frames) / float(shape.video.fps)
     samples = np.arange(shape.audio.samples) / shape.audio.sample_rate
     return AVLatent(known_frames(video(frames), model.video_codec.stride), known_samples(audio(samples), model.audio_codec.stride))
 
 
 def nothing(times: np.ndarray) -> np.ndarray:
-    """No part."""
+    """Select no part of a clip."""
     return np.zeros(len(times), bool)
 
 
 def everything(times: np.ndarray) -> np.ndarray:
-    """All of it."""
+    """Select the whole clip."""
     return np.ones(len(times), bool)
 
 
 def before(end: float) -> When:
-    """The part before `end` seconds."""
+    """Select the part before `end` seconds."""
     return lambda times: times < end
 
 
 def outside(start: float, end: float) -> When:
-    """All but the part from `start` to `end` seconds."""
+    """Select all but the part from `start` to `end` seconds."""
     return lambda times: (times < start) | (times >= end)
 
 
 def both(one: When, other: When) -> When:
-    """The parts that `one` and `other` share."""
+    """Select the parts that both `one` and `other` select."""
     return lambda times: one(times) & other(times)
 
 
 def first_frame(times: np.ndarray) -> np.ndarray:
-    """The first frame."""
+    """Select the first frame."""
     return times == 0

@@ -39,7 +39,7 @@ class JointTextConditioner(nn.Module):
         return AVCondition(self.video_text([video_prompt]), self.audio_text([audio_prompt]))
 
     def ignored_prompts(self, video_prompt: str, audio_prompt: str) -> list[str]:
-        """Return one message per word that the text encoders do not know."""
+        """Return one message per word outside the vocabularies of the text encoders."""
         lines = [f"video_prompt: {line}" for line in self.video_text.unknown_words(video_prompt)]
         return lines + [f"audio_prompt: {line}" for line in self.audio_text.unknown_words(audio_prompt)]
 
@@ -138,7 +138,7 @@ class TextConditioner(nn.Module):
         return self.encoder([prompt])
 
     def unknown_words(self, prompt: str) -> list[str]:
-        """Return one message per word that the text encoder does not know."""
+        """Return one message per word outside the vocabulary of the text encoder."""
         return self.encoder.unknown_words(prompt)
 
 

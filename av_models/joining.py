@@ -21,7 +21,7 @@ from .shapes import VideoShape
 
 Files = tuple[str | Path, str | Path, str | Path, str | Path]
 FALLBACK_CLIP: dict[str, Any] = {"frames": 32, "height": 64, "width": 64, "fps": 16}
-"""The clip size for expert files whose card does not name one."""
+"""The clip size for expert files whose model card has none."""
 
 
 def join_experts(  # noqa: PLR0913 (four files and their settings)
@@ -36,28 +36,32 @@ def join_experts(  # noqa: PLR0913 (four files and their settings)
     keep_dtype: bool = False,
     layers: str | Path | None = None,
 ) -> JointModel:
-    """One joint model from two experts that were not trained as a pair: `trained` is False, and samplers remove its coupling.
+    """Join two experts that were trained separately into one joint model.
 
-    Two expert files in Duet's format become an AVFullDiT; published Stable Video Diffusion and AudioLDM2 become a JointDiT;
-    any other pair with a published checkpoint becomes `SeparateExperts`. Published checkpoints bring their own codecs;
-    `video_codec` and `audio_codec` are for Duet's files.
+    Two expert files in Duet's format become an AVFullDiT. Stable Video Diffusion and AudioLDM2 become a JointDiT. Any other pair
+    with a published checkpoint becomes `SeparateExperts`. The joint layers are untrained, so `trained` of the model is False,
+    and `JointModel.supported` removes them.
 
-    joint_blocks: how many blocks are joint. clip: frames, height, width and fps of a clip; None: the video expert's, or
-    FALLBACK_CLIP. keep_dtype: keep the stored precision of published networks (for a GPU) instead of float32. layers: the
-    joint layers that `duet train` made for Stable Video Diffusion and AudioLDM2; the model is then trained, and takes an image
-    and ignores text prompts.
+    video, audio: expert files, or published checkpoints (a diffusers folder, or the single file of Stable Video Diffusion).
+    video_codec, audio_codec: codec files for experts in Duet's format. Published checkpoints contain their own codecs.
+    joint_blocks: number of joint blocks.
+    name: the name of the model.
+    clip: {"frames", "height", "width", "fps"} of a clip; None: those of the video expert's training, or FALLBACK_CLIP.
+    keep_dtype: keep the stored precision of published networks (for a GPU) instead of float32.
+    layers: a file of joint layers for Stable Video Diffusion and AudioLDM2, from `duet train`. The model is then trained; it
+        takes an image and ignores text prompts.
 
-    Raises FileNotFoundError or ValueError, in one line, for files that are missing, broken, or do not fit each other.
+    Raises FileNotFoundError or ValueError, with one line, for files that are missing, damaged, or do not fit each other.
     """
     files = video, audio, video_codec, audio_codec
     if layers is not None:
         return _join_trained(video, audio, layers, name, keep_dtype)
     if is_published(video) or is_published(audio):
         return _join_published(files, joint_blocks, name, clip, keep_dtype)
-    return _join_own(files, joint_blocks, name, clip)
+    return _join_expert_files(files, joint_blocks, name, clip)
 
 
-def _join_own(files: Files, joint_blocks: int, name: str, clip: dict[str, Any] | None) -> JointModel:
+def _join_expert_files(files: Files, joint_blocks: int, name: str, clip: dict[str, Any] | None) -> JointModel:
     video, audio, video_codec, audio_codec = files
     v, video_text, v_card = load_expert(video, (VIDEO_EXPERT,))
     a, audio_text, a_card = load_expert(audio, (AUDIO_EXPERT,))
@@ -80,8 +84,8 @@ def _join_own(files: Files, joint_blocks: int, name: str, clip: dict[str, Any] |
 
 def _join_published(files: Files, joint_blocks: int, name: str, clip: dict[str, Any] | None, keep_dtype: bool) -> JointModel:
     video, audio, video_codec, audio_codec = files
-    v = _stream(video, "video", video_codec, keep_dtype)
-    a = _stream(audio, "audio", audio_codec, keep_dtype)
+    v = _load_stream(video, "video", video_codec, keep_dtype)
+    a = _load_stream(audio, "audio", audio_codec, keep_dtype)
     shape = VideoShape(**(clip or v.clip or FALLBACK_CLIP))
     denoiser = build_pair(v, a, joint_blocks, shape).eval().requires_grad_(False)
     card = {"kind": "joint", "architecture": type(denoiser).__name__, "name": name, "trained": False}
@@ -101,11 +105,11 @@ def _join_trained(video: str | Path, audio: str | Path, layers: str | Path, name
     )  # fmt: skip
 
 
-def _stream(path: str | Path, stream: StreamName, codec: str | Path, keep_dtype: bool) -> LoadedExpert:
-    """One stream: from a published checkpoint, or from an expert file and the codec it was trained with."""
+def _load_stream(path: str | Path, stream: StreamName, codec: str | Path, keep_dtype: bool) -> LoadedExpert:
+    """Load one modality from a published checkpoint, or from an expert file and the codec that it was trained with."""
     if is_published(path):
         return load_published(path, stream, keep_dtype)
     expert, text, card = load_expert(path, (KINDS[stream],))
-    own = load_codec(codec)
-    check_codec(path, card, stream, own, Path(codec).name)
-    return LoadedExpert(stream, expert, own, TextConditioner(text), card.get("clip", FALLBACK_CLIP))
+    loaded_codec = load_codec(codec)
+    check_codec(path, card, stream, loaded_codec, Path(codec).name)
+    return LoadedExpert(stream, expert, loaded_codec, TextConditioner(text), card.get("clip", FALLBACK_CLIP))

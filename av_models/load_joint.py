@@ -21,15 +21,16 @@ if TYPE_CHECKING:
 
 
 def load_joint_model(source: str | Path) -> JointModel:
-    """The joint model in a safetensors file, with the codecs that its card names, from the same folder.
+    """Load a joint model from a safetensors file, and the codecs that its model card names from the same folder.
 
-    Raises FileNotFoundError or ValueError, in one line, for a file that is missing, truncated, of another kind or
+    All networks are frozen and in evaluation mode, on the CPU.
+    Raises FileNotFoundError or ValueError, with one line, for a file that is missing, truncated, of another kind or
     architecture, or that does not fit its codecs.
     """
     path = Path(source)
     tensors, card = load_checkpoint(path)
     expect(card, "kind", ("joint",), path)
-    denoiser, conditioner = _built(card, path)
+    denoiser, conditioner = _build_parts(card, path)
     load_into(denoiser, sub_tensors(tensors, "denoiser"), path)
     load_into(conditioner, {key: x for key, x in tensors.items() if not key.startswith("denoiser.")}, path)
     video_codec, audio_codec = (load_codec(path.parent / card["codecs"][stream]) for stream in ("video", "audio"))
@@ -40,8 +41,8 @@ def load_joint_model(source: str | Path) -> JointModel:
     return model
 
 
-def _built(card: dict[str, Any], path: Path) -> tuple[Any, Any]:
-    """The denoiser and the conditioner that a model card describes, with random weights."""
+def _build_parts(card: dict[str, Any], path: Path) -> tuple[Any, Any]:
+    """Build the denoiser and the conditioner that a model card describes, with random weights."""
     architecture = expect(card, "architecture", BUILDERS, path)
     try:
         return BUILDERS[architecture](card)
@@ -50,8 +51,8 @@ def _built(card: dict[str, Any], path: Path) -> tuple[Any, Any]:
 
 
 def _build_avfulldit(card: dict[str, Any]) -> tuple[AVFullDiT, JointTextConditioner]:
-    of = card["video"]
-    video = build_video_expert(of["config"], of.get("coordinates", False), of.get("time_stride", 1))
+    video_card = card["video"]
+    video = build_video_expert(video_card["config"], video_card.get("coordinates", False), video_card.get("time_stride", 1))
     audio = build_audio_expert(card["audio"]["config"], card["audio"]["rope_scale"])
     texts = (WordEncoder(**card[modality]["text"]) for modality in ("video", "audio"))
     return AVFullDiT(video, audio, card["joint_blocks"], card.get("attention", "full")), JointTextConditioner(*texts)
@@ -72,21 +73,21 @@ BUILDERS: dict[str, Callable[[dict[str, Any]], tuple[Any, Any]]] = {"AVFullDiT":
 
 
 def check_codecs(model: JointModel, video: str | Path, audio: str | Path) -> None:
-    """Raises ValueError if a codec does not fit the network that was read from `video` or `audio`."""
+    """Raise ValueError if a codec does not fit the network that was read from the file `video` or `audio`."""
     names = model.card["codecs"]
     check_codec(video, model.card["video"], "video", model.video_codec, names["video"])
     check_codec(audio, model.card["audio"], "audio", model.audio_codec, names["audio"])
 
 
 def check_codec(path: str | Path, card: dict[str, Any], modality: StreamName, codec: VideoCodec | AudioCodec, name: str) -> None:
-    """Raises ValueError unless `codec`, called `name`, fits the network of `modality` that `card` describes."""
+    """Raise ValueError unless the codec in the file `name` fits the network of `modality` that `card` describes."""
     if not isinstance(codec.stride, {"video": VideoStride, "audio": AudioStride}[modality]):
         raise ValueError(
-            f"{path}: {name} is a {type(codec).__name__}, which is not for {modality}; use the codec it was trained with"
+            f"{path}: {name} is a {type(codec).__name__}, which is not for {modality}; use the codec that it was trained with"
         )
-    wanted = card["config"].get("out_channels") or card["config"]["in_channels"]
-    if codec.stride.channels != wanted:
+    needed = card["config"].get("out_channels") or card["config"]["in_channels"]
+    if codec.stride.channels != needed:
         raise ValueError(
-            f"{path} denoises {wanted} {modality} channels, but {name} has {codec.stride.channels}; "
-            "use the codec it was trained with"
+            f"{path} denoises {needed} {modality} channels, but {name} has {codec.stride.channels}; "
+            "use the codec that it was trained with"
         )

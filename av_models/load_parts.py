@@ -27,7 +27,7 @@ VIDEO_EXPERT, AUDIO_EXPERT, JOINT_LAYERS = "video_expert", "audio_expert", "join
 
 
 def codec_files(path: Path) -> list[Path]:
-    """The existing codec files beside a joint model's file; none for a file of another kind."""
+    """Return the codec files of a joint model that exist in its folder; none for a file of another kind."""
     try:
         names = read_card(path).get("codecs", {}).values()
     except (ValueError, OSError):
@@ -36,9 +36,9 @@ def codec_files(path: Path) -> list[Path]:
 
 
 def load_codec(path: str | Path) -> Any:
-    """The codec in a safetensors file (`VideoCodec` or `AudioCodec`), frozen and in evaluation mode.
+    """Load a codec (`VideoCodec` or `AudioCodec`) from a safetensors file, frozen and in evaluation mode.
 
-    Raises FileNotFoundError or ValueError, in one line, for a file that is missing, truncated or of another kind.
+    Raises FileNotFoundError or ValueError, with one line, for a file that is missing, truncated or of another kind.
     """
     tensors, card = load_checkpoint(path)
     architecture = expect(card, "architecture", CODECS, path)
@@ -47,7 +47,7 @@ def load_codec(path: str | Path) -> Any:
 
 
 def build_video_expert(config: Mapping[str, Any], coordinates: bool = False, time_stride: int = 1) -> WanExpert:
-    """A Wan expert with random weights. config: the diffusers transformer's; the rest: `WanExpert`'s."""
+    """Build a Wan expert with random weights. config: of the diffusers transformer. coordinates, time_stride: see `WanExpert`."""
     with paused_gc():
         from diffusers import WanTransformer3DModel
 
@@ -57,7 +57,7 @@ def build_video_expert(config: Mapping[str, Any], coordinates: bool = False, tim
 
 
 def build_audio_expert(config: Mapping[str, Any], rope_scale: float) -> FluxExpert:
-    """A Flux expert with random weights. config: the diffusers transformer's."""
+    """Build a Flux expert with random weights. config: of the diffusers transformer. rope_scale: see `FluxExpert`."""
     with paused_gc():
         from diffusers import FluxTransformer2DModel
 
@@ -67,7 +67,7 @@ def build_audio_expert(config: Mapping[str, Any], rope_scale: float) -> FluxExpe
 
 
 def build_svd(config: Mapping[str, Any], edm: Mapping[str, float]) -> SVDExpert:
-    """A Stable Video Diffusion expert with random weights. config: the diffusers UNet's; edm: `path.EDM`'s."""
+    """Build a Stable Video Diffusion expert with random weights. config: of the diffusers UNet. edm: fields of `path.EDM`."""
     with paused_gc():
         from diffusers import UNetSpatioTemporalConditionModel
 
@@ -78,7 +78,7 @@ def build_svd(config: Mapping[str, Any], edm: Mapping[str, float]) -> SVDExpert:
 
 
 def build_audioldm2(config: Mapping[str, Any], prediction: Prediction, image_width: int = 0) -> AudioLDM2Expert:
-    """An AudioLDM2 expert with random weights. config: the diffusers UNet's; image_width: of the image embedding, 0 for none."""
+    """Build an AudioLDM2 expert with random weights. config: of the diffusers UNet. image_width: see `AudioLDM2Expert`."""
     with paused_gc():
         from diffusers import AudioLDM2UNet2DConditionModel
 
@@ -88,9 +88,10 @@ def build_audioldm2(config: Mapping[str, Any], prediction: Prediction, image_wid
 
 
 def load_expert(path: str | Path, kinds: tuple[str, ...] = (VIDEO_EXPERT, AUDIO_EXPERT)) -> tuple[Any, WordEncoder, dict[str, Any]]:
-    """The expert in a safetensors file, its text encoder and its model card, in evaluation mode.
+    """Load an expert, its text encoder and its model card from a safetensors file, in evaluation mode.
 
-    Raises FileNotFoundError or ValueError, in one line, for a file that is missing, truncated or of another kind.
+    kinds: the accepted values of the model card's `kind`.
+    Raises FileNotFoundError or ValueError, with one line, for a file that is missing, truncated or of another kind.
     """
     tensors, card = load_checkpoint(path)
     expect(card, "kind", kinds, path)
@@ -106,7 +107,7 @@ def load_expert(path: str | Path, kinds: tuple[str, ...] = (VIDEO_EXPERT, AUDIO_
 
 
 def expect(card: Mapping[str, Any], field: str, known: Iterable[str], path: str | Path) -> str:
-    """The card's `field`. Raises ValueError unless it is one of `known`."""
+    """Return the model card's `field`. Raises ValueError, which names the file `path`, unless it is one of `known`."""
     value: Any = card.get(field)
     if value not in known:
         raise ValueError(f"{path} has {field} {value!r}; use a file with {' or '.join(known)}")
@@ -114,5 +115,5 @@ def expect(card: Mapping[str, Any], field: str, known: Iterable[str], path: str 
 
 
 def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """`tensors` with `prefix.` before every key."""
+    """Return `tensors` with `prefix.` before every key."""
     return {f"{prefix}.{key}": value for key, value in tensors.items()}

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def paused_gc() -> Iterator[None]:
-    """No garbage collection inside the block; afterwards the collector is as before.
+    """Pause the garbage collector inside the `with` block, and restore it after the block.
 
-    PyTorch and diffusers create some 400,000 objects at import. None of them is garbage, but the collector visits them
-    again and again, which takes a fifth of the import time. Objects that exist at the end count as old ones, which the
+    Importing PyTorch and diffusers creates about 400,000 objects. None of them is garbage, but the collector visits them many
+    times, which takes a fifth of the import time. At the end, all objects are moved to the oldest generation, which the
     collector visits less often.
     """
     enabled = gc.isenabled()

@@ -44,10 +44,10 @@ class Previewer:
 
     def render_if_due(self, estimate: AVLatent) -> Image.Image | None:
         """Return a preview if the time budget allows one as expensive as the last, else None."""
-        begun = self.clock()
-        if self.spent + self.last > TIME_SHARE * (begun - self.start):
+        now = self.clock()
+        if self.spent + self.last > TIME_SHARE * (now - self.start):
             return None
         picture = render_preview(self.model, estimate)
-        self.last = self.clock() - begun
+        self.last = self.clock() - now
         self.spent += self.last
         return picture

@@ -1,4 +1,4 @@
-"""Lengths and sizes. All conversions between seconds, frames, samples, latents and tokens are here.
+"""Lengths and sizes of clips and latents, and all conversions between seconds, frames, samples and latents.
 
 Units: seconds (float), frames and samples (int), fps in frames per second, sample rate in Hz.
 """
@@ -16,14 +16,14 @@ def _require(condition: bool, message: str) -> None:
 
 
 def exact_fps(fps: float | Fraction) -> Fraction:
-    """A frame rate as a fraction. ValueError unless it is finite and above 0."""
+    """Return a frame rate as a fraction. Raises ValueError unless it is finite and above 0."""
     _require(math.isfinite(fps) and fps > 0, f"fps is {fps}; give a number above 0")
     return Fraction(fps).limit_denominator(100_000)
 
 
 @dataclass(frozen=True)
 class VideoShape:
-    """A video of `frames` frames, `height` × `width` pixels, at `fps` frames per second. ValueError for sizes below 1."""
+    """A video of `frames` frames, `height` × `width` pixels, at `fps` frames per second. Raises ValueError for sizes below 1."""
 
     frames: int
     height: int
@@ -44,7 +44,7 @@ class VideoShape:
 
 @dataclass(frozen=True)
 class AudioShape:
-    """A waveform of `samples` per channel at `sample_rate` Hz. ValueError for sizes below 1."""
+    """A waveform of `samples` per channel at `sample_rate` Hz. Raises ValueError for sizes below 1."""
 
     samples: int
     sample_rate: int
@@ -63,14 +63,14 @@ class AudioShape:
 
 @dataclass(frozen=True)
 class AVShape:
-    """A clip: its video and its audio, which is as long as the video to the nearest sample."""
+    """A clip: its video, and its audio of the same length, rounded to whole samples."""
 
     video: VideoShape
     audio: AudioShape
 
     @classmethod
     def of_frames(cls, frames: int, height: int, width: int, fps: float | Fraction, sample_rate: int, channels: int = 1) -> AVShape:
-        """A clip of `frames` frames."""
+        """Return a clip of `frames` frames."""
         video = VideoShape(frames, height, width, exact_fps(fps))
         return cls(video, AudioShape(samples_of(video, sample_rate), sample_rate, channels))
 
@@ -78,22 +78,22 @@ class AVShape:
     def of_seconds(
         cls, seconds: float, height: int, width: int, fps: float | Fraction, sample_rate: int, channels: int = 1
     ) -> AVShape:
-        """A clip of `seconds`, rounded to whole frames. ValueError unless seconds > 0."""
+        """Return a clip of `seconds`, rounded to whole frames. Raises ValueError unless seconds > 0."""
         _require(math.isfinite(seconds) and seconds > 0, f"seconds is {seconds}; give a number above 0")
         frames = max(1, round(seconds * exact_fps(fps)))
         return cls.of_frames(frames, height, width, fps, sample_rate, channels)
 
 
 def samples_of(video: VideoShape, sample_rate: int) -> int:
-    """Samples per channel of audio as long as `video`, rounded to the nearest."""
+    """Return the number of audio samples per channel for the duration of `video`, rounded."""
     return max(1, round(video.frames * sample_rate / video.fps))
 
 
 @dataclass(frozen=True)
 class VideoStride:
-    """A video codec's compression: one latent cell covers `time` frames and `space` × `space` pixels, with `channels`.
+    """The compression of a video codec: a latent cell with `channels` channels covers `time` frames and `space` × `space` pixels.
 
-    causal: the first frame has a latent frame of its own (Wan, LTX), so n latent frames hold 1 + time·(n−1) frames.
+    causal: the first frame alone is the first latent frame (Wan, LTX), so n latent frames decode to 1 + time·(n−1) frames.
     """
 
     time: int
@@ -102,17 +102,17 @@ class VideoStride:
     causal: bool = True
 
     def latent_frames(self, frames: int) -> int:
-        """The fewest latent frames that hold `frames` frames."""
+        """Return the smallest number of latent frames for `frames` frames."""
         if self.causal:
             return 1 + math.ceil((frames - 1) / self.time)
         return math.ceil(frames / self.time)
 
     def frames(self, latent_frames: int) -> int:
-        """How many frames that many latent frames decode to."""
+        """Return the number of frames that `latent_frames` decode to."""
         return 1 + self.time * (latent_frames - 1) if self.causal else self.time * latent_frames
 
     def representable(self, shape: VideoShape) -> VideoShape:
-        """The smallest shape of at least this size that the codec can encode; the surplus is trimmed after decoding."""
+        """Return the smallest shape that the codec can encode and that contains `shape`. The surplus is trimmed after decoding."""
         return replace(
             shape,
             frames=self.frames(self.latent_frames(shape.frames)),
@@ -121,38 +121,40 @@ class VideoStride:
         )
 
     def latent_shape(self, shape: VideoShape) -> tuple[int, int, int, int]:
-        """(channels, latent frames, latent height, latent width) for a video of `shape`."""
+        """Return (channels, latent frames, latent height, latent width) for a video of `shape`."""
         full = self.representable(shape)
         return self.channels, self.latent_frames(full.frames), full.height // self.space, full.width // self.space
 
     def seconds_per_latent(self, fps: float | Fraction) -> float:
-        """Δt_v of AVSyncRoPE (arXiv 2512.02457): the seconds that a latent frame covers."""
+        """Return the seconds that a latent frame covers, Δt_v of AVSyncRoPE (arXiv 2512.02457)."""
         return float(self.time / Fraction(fps))
 
 
 @dataclass(frozen=True)
 class AudioStride:
-    """An audio codec's compression: one latent step covers `samples` samples, with `channels` and, for spectrogram latents,
-    `bands` of frequency (0: none)."""
+    """The compression of an audio codec: a latent step with `channels` channels covers `samples` samples.
+
+    bands: number of frequency bands of spectrogram latents; 0 for latents without a frequency axis.
+    """
 
     samples: int
     channels: int
     bands: int = 0
 
     def latent_length(self, samples: int) -> int:
-        """The fewest latent steps that hold `samples` samples."""
+        """Return the smallest number of latent steps for `samples` samples."""
         return math.ceil(samples / self.samples)
 
     def latent_shape(self, shape: AudioShape) -> tuple[int, ...]:
-        """(channels, latent steps), or (channels, latent steps, bands), for audio of `shape`."""
+        """Return (channels, latent steps), or (channels, latent steps, bands), for audio of `shape`."""
         size = self.channels, self.latent_length(shape.samples)
         return (*size, self.bands) if self.bands else size
 
     def seconds_per_latent(self, sample_rate: int) -> float:
-        """Δt_a of AVSyncRoPE (arXiv 2512.02457): the seconds that a latent step covers."""
+        """Return the seconds that a latent step covers, Δt_a of AVSyncRoPE (arXiv 2512.02457)."""
         return self.samples / sample_rate
 
 
 def sync_ratio(video: VideoStride, fps: float | Fraction, audio: AudioStride, sample_rate: int) -> float:
-    """τ = Δt_v / Δt_a: audio position p_a lies at video position p_a / τ (AVSyncRoPE, arXiv 2512.02457)."""
+    """Return τ = Δt_v / Δt_a. Audio position p_a is at video position p_a / τ (AVSyncRoPE, arXiv 2512.02457)."""
     return video.seconds_per_latent(fps) / audio.seconds_per_latent(sample_rate)

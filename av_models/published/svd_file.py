@@ -86,10 +86,10 @@ def _vae_names(vae: AutoencoderKLTemporalDecoder) -> dict[str, str]:
     return {name: vae_name(name, len(vae.decoder.up_blocks)) for name in vae.state_dict()}
 
 
-def _check_names(path: Path, found: set[str], wanted: set[str]) -> None:
-    """Raise ValueError if the file lacks a wanted name, or has a name that is neither wanted nor in UNUSED."""
-    missing = sorted(wanted - found)
-    unexpected = sorted(name for name in found - wanted if name.startswith(VISION) or not name.startswith(UNUSED))
+def _check_names(path: Path, found: set[str], needed: set[str]) -> None:
+    """Raise ValueError if the file lacks a needed name, or has a name that is neither needed nor in UNUSED."""
+    missing = sorted(needed - found)
+    unexpected = sorted(name for name in found - needed if name.startswith(VISION) or not name.startswith(UNUSED))
     if missing or unexpected:
         raise ValueError(
             f"{path} is not a Stable Video Diffusion checkpoint: missing {format_keys(missing)}, "
