@@ -85,12 +85,12 @@ class Progress:
         """Show the number of training steps and the loss."""
         self._show("training", done, total, done - 1).set_postfix_str(f"loss {loss:.4f}", refresh=False)
 
-    def _show(self, title: str, done: int, total: int, begun: int) -> tqdm:
+    def _show(self, title: str, done: int, total: int, initial: int) -> tqdm:
         from tqdm import tqdm
 
         if self.bar is None or title != self.title or done < self.bar.n:
             self.close()
-            self.bar, self.title = tqdm(total=total, desc=title, initial=begun), title
+            self.bar, self.title = tqdm(total=total, desc=title, initial=initial), title
         self.bar.update(done - self.bar.n)
         return self.bar
 

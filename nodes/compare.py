@@ -8,7 +8,7 @@ from fractions import Fraction
 from .host import io, on_device, report_progress
 from .latents import clip_shape, unpack_latent
 from .reports import report
-from .run_sampler import Settings, notes_on, sample_latent, settings_inputs
+from .run_sampler import Settings, model_warnings, sample_latent, settings_inputs
 from .sockets import CATEGORY, GuidanceSocket, GuidedBy, JointModelSocket, PromptsSocket
 
 ComparisonSocket = io.Custom("DUET_COMPARISON")
@@ -82,7 +82,7 @@ class DuetCompare(io.ComfyNode):
 
         variants = list(compare_guidances(_labels(guidances), sample_with, lambda made: model.decode(made, shape), shape))
         rows = [_row(variant) for variant in variants]
-        notes = [*describe_differences([each.strategy for each in guidances]), *notes_on(model), *_warnings(variants)]
+        notes = [*describe_differences([each.strategy for each in guidances]), *model_warnings(model), *_warnings(variants)]
         lines = "\n".join([format_table(HEAD, rows), *notes])
         facts = {"cells": [_facts(variant) for variant in variants], "warnings": _warnings(variants)}
         facts["forwards_per_step"] = sum(variant.forwards_per_step for variant in variants)

@@ -8,7 +8,7 @@ from ..av_models.contract import AVLatent
 from .host import io, report_progress, wants_previews
 from .latents import STORAGE_DEVICE, clip_shape, latent_dict
 from .reports import report
-from .run_sampler import Settings, notes_on, sample_latent, settings_inputs
+from .run_sampler import Settings, model_warnings, sample_latent, settings_inputs
 from .sockets import CATEGORY, AlignerSocket, GuidanceSocket, JointModelSocket, PromptsSocket
 
 
@@ -50,7 +50,7 @@ class DuetJointSampler(io.ComfyNode):
             "guidance": guidance.strategy.name,
             "branches_per_step": result.branches_per_step,
             "forwards_per_step": result.forwards_per_step,
-            "warnings": [*notes_on(model), *result.warnings],
+            "warnings": [*model_warnings(model), *result.warnings],
         }
         lines = [_summary(facts), *facts["warnings"]]
         made = latent_dict(result.latent.to(STORAGE_DEVICE), clip_shape(latent, model))

@@ -74,11 +74,11 @@ def clip_shape(latent: dict[str, Any], model, input_name: str = "latent") -> AVS
     """
     streams = unpack_latent(latent, input_name)
     shape = latent.get(SHAPE_KEY) or _longest_shape(streams, model)
-    wanted = model.latent_shape(shape, streams.rows)
+    needed = model.latent_shape(shape, streams.rows)
     found = tuple(streams.video.shape), tuple(streams.audio.shape)
-    if found != (tuple(wanted.video), tuple(wanted.audio)):
+    if found != (tuple(needed.video), tuple(needed.audio)):
         raise ValueError(
-            f"{input_name} is {_sizes(*found)}, but {model.name} needs {_sizes(wanted.video, wanted.audio)} for this clip; "
+            f"{input_name} is {_sizes(*found)}, but {model.name} needs {_sizes(needed.video, needed.audio)} for this clip; "
             "make the latent with the same model"
         )
     return shape

@@ -74,7 +74,7 @@ class Settings:
         return SamplingSchedule(self.steps, self.shift, self.audio_shift or None, self.eta)
 
 
-def notes_on(model) -> list[str]:
+def model_warnings(model) -> list[str]:
     """Returns warnings about sampling `model`."""
     return [] if model.trained else [f"{model.name} is untrained as a pair: picture and sound were generated independently"]
 

@@ -157,10 +157,10 @@ class MuxReport:
         notes = [f"{self.audio_samples} audio samples at {self.audio_sample_rate} Hz"]
         if self.audio_resampled_from:
             notes.append(f"resampled from {self.audio_resampled_from} Hz")
-        for what in ("trimmed", "faded", "padded", "missing", "clipped"):
-            count = getattr(self, f"audio_{what}_samples")
+        for change in ("trimmed", "faded", "padded", "missing", "clipped"):
+            count = getattr(self, f"audio_{change}_samples")
             if count:
-                notes.append(f"{count} samples {what}")
+                notes.append(f"{count} samples {change}")
         return notes
 
 
@@ -178,8 +178,8 @@ def find_encoder(codec: str) -> str:
     for name in VIDEO_CODECS[codec].names:
         if name in av.codecs_available:
             return name
-    wanted = " or ".join(VIDEO_CODECS[codec].names)
-    raise ValueError(f"video codec is {codec}, but this build of PyAV has no {wanted}; choose another codec")
+    encoders = " or ".join(VIDEO_CODECS[codec].names)
+    raise ValueError(f"video codec is {codec}, but this build of PyAV has no {encoders}; choose another codec")
 
 
 def validate_fps(fps: float | Fraction) -> Fraction:

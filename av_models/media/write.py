@@ -143,7 +143,7 @@ class _VideoWriter:
         stream.width, stream.height, stream.pix_fmt = self.width, self.height, "yuv420p"
         _tag_colors(stream.codec_context)
         if self.settings.video_codec == "h265" and self.settings.container == "mp4":
-            stream.codec_context.codec_tag = "hvc1"  # Apple's players open no other tag
+            stream.codec_context.codec_tag = "hvc1"  # the only tag that Apple's players open
         self.video = stream
 
     def add_audio(self, channels: int, sample_rate: int) -> int | None:

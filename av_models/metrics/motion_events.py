@@ -139,7 +139,7 @@ def find_motion_events(motion: Motion) -> np.ndarray:
     quiet, lowest = _surroundings(turn, max(2, round(AROUND * fps)))
     level = np.maximum(FLOOR, np.maximum(TIMES_QUIET * quiet, quiet + TIMES_SPREAD * (quiet - lowest)))
     peaks = np.flatnonzero((turn >= level) & (turn >= ABRUPT * motion.stride) & _is_peak(turn))
-    return _apart(np.array([_event_time(motion, int(peak), quiet[peak]) for peak in peaks], float), turn[peaks])
+    return _select_events(np.array([_event_time(motion, int(peak), quiet[peak]) for peak in peaks], float), turn[peaks])
 
 
 def _small(frame: Tensor) -> Tensor:
@@ -184,7 +184,7 @@ def _is_peak(values: np.ndarray) -> np.ndarray:
     return 1.001 * values >= np.maximum(padded[:-2], padded[2:])
 
 
-def _apart(times: np.ndarray, heights: np.ndarray) -> np.ndarray:
+def _select_events(times: np.ndarray, heights: np.ndarray) -> np.ndarray:
     """Select events at least GAP apart, highest first; among similar peaks within GAP, choose the earliest."""
     chosen: list[float] = []
     for k in np.argsort(-heights, kind="stable"):
@@ -199,8 +199,8 @@ def _event_time(motion: Motion, peak: int, quiet: float) -> float:
     """Return the time in seconds at which the event of a peak first becomes visible."""
     first, last = max(peak - motion.lag + 1, 1), min(peak + motion.lag, len(motion.change) - 1)
     sudden = first + int(motion.change[first : last + 1].argmax())
-    beside = np.append(motion.change, 0.0)[[sudden - 1, sudden + 1]]
-    if motion.change[sudden] > SUDDEN * beside.max():
+    neighbours = np.append(motion.change, 0.0)[[sudden - 1, sudden + 1]]
+    if motion.change[sudden] > SUDDEN * neighbours.max():
         return float(motion.times[sudden])
     around = slice(max(0, peak - motion.lag), peak + motion.lag + 1)
     weight = np.maximum(motion.turn[around] - quiet, 0)

@@ -29,8 +29,8 @@ def detect_onsets(waveform: ArrayLike, sample_rate: int) -> np.ndarray:
     around = _mean_around(rise, round(AROUND / HOP))
     level = np.maximum(THRESHOLD_DB, TIMES_AROUND * around)
     peaks = np.flatnonzero((rise >= level) & (rise >= _max_around(rise, round(GAP / HOP))))
-    apart = [p for k, p in enumerate(peaks) if k == 0 or p - peaks[k - 1] > round(GAP / HOP)]  # one of equal neighbours
-    return np.maximum(times[apart] - DELAY, 0.0)
+    onsets = [p for k, p in enumerate(peaks) if k == 0 or p - peaks[k - 1] > round(GAP / HOP)]  # one of equal neighbours
+    return np.maximum(times[onsets] - DELAY, 0.0)
 
 
 def spectral_flux(waveform: ArrayLike, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:

@@ -16,7 +16,7 @@ from .loop import Schedule, Stage, train
 
 @dataclass(frozen=True)
 class StageSetup:
-    """What a stage is built from.
+    """The settings that a stage is built from.
 
     config: the parsed file. base: the folder that its paths are relative to. steps: of the schedule. out: the checkpoint to
     write. on_clip(done, total): called while clips are encoded.

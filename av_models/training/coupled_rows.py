@@ -1,4 +1,4 @@
-"""Couplings of the rows of a joint training batch, so that the model learns every prediction that a guidance asks for."""
+"""Couplings of the rows of a joint training batch, so that the model learns every prediction that guidance strategies use."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class Intervals:
 
 
 class Stage(Protocol):
-    """What is trained. rank: index of this process; the loop sets it, and each process draws other batches."""
+    """A model with its loss. rank: index of this process; the loop sets it, and each process draws other batches."""
 
     model: nn.Module
     rank: int
@@ -122,8 +122,8 @@ class TrainingStep:
         self.captured = CapturedStep(self._run_on_batch, accelerator.device) if schedule.cuda_graph else None
         if self.captured:
             check_capturable(stage, accelerator)
-        made = make_optimizers(stage.model, schedule, accelerator.device)
-        self.loss, *self.optimizers = accelerator.prepare(StageLoss(stage), *made)
+        optimizers = make_optimizers(stage.model, schedule, accelerator.device)
+        self.loss, *self.optimizers = accelerator.prepare(StageLoss(stage), *optimizers)
 
     def __call__(self, step: int) -> tuple[float, dict[str, float]]:
         self._set_learning_rate(self.schedule.lr * self.schedule.rate(step))

@@ -111,9 +111,9 @@ class JointGuider(comfy.samplers.CFGGuider):
         latent, sigmas = self.unpack(x, step.t_audio / step.t_video), (step.t_video, step.t_audio)
         branches = self.strategy.branches(step)
         always = (POSITIVE, NEGATIVE) if model_options.get("disable_cfg1_optimization") else ()  # CFG++ samplers read both
-        wanted = [*branches, *(branch for branch in always if branch not in branches)]
-        first = next(iter(collect_passes(wanted)), None)
-        found = predict_branches(wanted, lambda one, texts: self.run_pass(one, texts, x, timestep, model_options, one == first))
+        needed = [*branches, *(branch for branch in always if branch not in branches)]
+        first = next(iter(collect_passes(needed)), None)
+        found = predict_branches(needed, lambda one, texts: self.run_pass(one, texts, x, timestep, model_options, one == first))
         if not branches:  # the step is skipped: with velocity zero, the clean estimate is the latent itself
             guided = latent
         else:
