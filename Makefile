@@ -18,7 +18,7 @@ lint: .venv/.lint
 	MYPYPATH=.venv/lint $(BIN)/mypy
 
 # COMFYUI_PATH=/path/to/ComfyUI COMFYUI_PYTHON=/path/to/its/python make test-comfyui; VHS_PATH=/path/to/ComfyUI-VideoHelperSuite
-# tries it beside ours.
+# also tests it together with Duet.
 test-comfyui: $(READY)
 	$(BIN)/python -m pytest -q -rs tests/comfyui
 

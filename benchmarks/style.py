@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median, quantiles
 
-SAYS = {
+CONTENTS = {
     "shapes": re.compile(r"\[[A-Z1][\w ,.+·|…−-]*\]|\bshape", re.I),
     "units": re.compile(r"second|\bHz\b|\bms\b|pixel|\bdB\b|LUFS|\bfps\b|0\.\.1|−1\.\.1|frames", re.I),
     "errors": re.compile(r"Raises|Error\b"),
     "source": re.compile(r"arXiv|section \d|\beqs?\. ?\(?\d|et al\.|CVPR|ITU-R", re.I),
 }
-"""What a docstring may say, and the words by which it is recognized."""
+"""Contents of a docstring, and the words that indicate each."""
 
 
 def functions(folder: Path) -> Iterator[tuple[ast.FunctionDef, bool]]:
@@ -63,7 +63,7 @@ def figures(folder: Path) -> dict[str, object]:
         "annotated_percent": _percent(sum(argument.annotation is not None for argument in arguments), len(arguments)),
         "public_with_docstring_percent": _percent(len(written), len(texts)),
         "docstrings_that_say_percent": {
-            name: _percent(sum(bool(words.search(text)) for text in written), len(written)) for name, words in SAYS.items()
+            name: _percent(sum(bool(words.search(text)) for text in written), len(written)) for name, words in CONTENTS.items()
         },
     }
 

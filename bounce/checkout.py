@@ -28,7 +28,7 @@ def require_checkout(tool: str) -> None:
 
 
 def require_writable_config(config: Path) -> None:
-    """Raises ValueError if a training `config` lies in the installed package, because training writes files next to it."""
+    """Raises ValueError if a training `config` is in the installed package, because training writes files next to it."""
     if not is_checkout() and config.resolve().is_relative_to(ROOT):
         raise ValueError(
             f"{config} is in the installed package, and training writes files next to it; "

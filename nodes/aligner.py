@@ -76,7 +76,7 @@ class DuetAligner(io.ComfyNode):
 
 
 def _adjustment_inputs() -> list:
-    """What is adjusted, and how."""
+    """Returns the inputs for what is adjusted, and how."""
     return [
         io.Combo.Input(
             "binder", options=[*BINDERS, *model_files()],
@@ -108,7 +108,7 @@ def _adjustment_inputs() -> list:
 
 
 def _weight_inputs() -> list:
-    """At which steps, and with which weights."""
+    """Returns the inputs for the aligned steps and the weights."""
     return [
         io.Float.Input(
             "first", default=0.2, **FRACTION,
@@ -127,7 +127,7 @@ def _weight_inputs() -> list:
 
 
 def _cost_inputs() -> list:
-    """Options that trade quality for time and memory."""
+    """Returns the inputs that trade quality for time and memory."""
     return [
         io.Boolean.Input(
             "through_denoiser", default=False,
@@ -150,7 +150,7 @@ def _cost_inputs() -> list:
 
 
 def _optional_inputs() -> list:
-    """The references to match, and inputs that older workflows do not have."""
+    """Returns the inputs for the references to match, and inputs that older workflows do not have."""
     return [
         io.Image.Input(
             "images", optional=True,

@@ -115,7 +115,7 @@ def _input_ends(images, fps: float, sound, clip) -> tuple[float, float]:
 
 
 def _kept_times(keep: dict, seconds: float, images, audio, ends: tuple[float, float]) -> tuple:
-    """Returns functions that say at which times to keep the picture and the sound. Neither is kept after its input ends."""
+    """Returns functions of the time that are True where picture and sound are kept. Neither is kept after its input ends."""
     from ..av_models.clip_latent import before, both, everything, first_frame, nothing, outside
 
     kept_video = kept_audio = everything

@@ -1,4 +1,4 @@
-"""What a node shows under its inputs after it has run."""
+"""Reports: the text that a node shows under its inputs after it has run."""
 
 from __future__ import annotations
 

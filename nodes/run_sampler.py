@@ -128,7 +128,7 @@ def _encoded_prompts(prompts: Prompts, model, shape: AVShape) -> list[AVConditio
 
 
 def _begin_alignment(aligned: AlignedBy, model, shape: AVShape, prompts: Prompts, streams: AVLatent, known: AVLatent | None):
-    """Starts the alignment of one run. Without a reference, it uses the picture or sound that the latent keeps as a whole."""
+    """Starts the alignment of one run. Without a reference, it uses the picture or sound that the latent keeps completely."""
     reference = aligned.reference
     if known is not None and reference.video is None and bool(known.video.all()):
         frames = model.render_video(streams.video, shape)

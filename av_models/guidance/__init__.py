@@ -1,4 +1,4 @@
-"""Guidance strategies by name, and what is needed to run and to price them."""
+"""Guidance strategies by name, their branches, and functions that check them and estimate their cost."""
 
 from __future__ import annotations
 

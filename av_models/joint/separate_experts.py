@@ -47,7 +47,7 @@ class SeparateExperts(nn.Module):
     def predict(
         self, latent: AVLatent, t: AVTime, cond: AVCondition, kinds: Sequence[CouplingKind], skip: Skip | None = None
     ) -> AVLatent:
-        """Return the predictions of both experts, each of its own kind."""
+        """Return the predictions of both experts, each of its own prediction type."""
         return AVLatent(self.video(latent.video, t.video, cond.video), self.audio(latent.audio, t.audio, cond.audio))
 
     def alone(self, latent: Tensor, t: Tensor, cond: Condition, stream: StreamName, skip: Skip | None = None) -> Tensor:

@@ -92,7 +92,7 @@ class Stage(Protocol):
 
 @runtime_checkable
 class CapturableStage(Stage, Protocol):
-    """A stage that draws a batch in one method and computes its loss in another, so that a CUDA graph can hold the second."""
+    """A stage with separate methods to draw a batch and to compute its loss. The second can be captured as a CUDA graph."""
 
     def draw_batch(self, step: int) -> Any:
         """Draw all random numbers of a step, and gather its data, on the CPU: tensors in (named) tuples or dicts."""
@@ -226,7 +226,7 @@ def check_capturable(stage: Stage, accelerator: Accelerator) -> None:
 
 
 def make_optimizers(model: nn.Module, schedule: Schedule, device: torch.device) -> list[torch.optim.Optimizer]:
-    """Make AdamW, without weight decay for vectors, and Muon if the schedule asks for it."""
+    """Make AdamW, without weight decay for vectors, and Muon if the schedule has `muon`."""
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     matrices = [name for name, p in trained.items() if schedule.muon and p.ndim == 2 and BLOCK_WEIGHT.search(name)]
     rest = [p for name, p in trained.items() if name not in matrices]
@@ -234,7 +234,7 @@ def make_optimizers(model: nn.Module, schedule: Schedule, device: torch.device) 
         {"params": [p for p in rest if p.ndim > 1]},
         {"params": [p for p in rest if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    # a graph reads the learning rate from memory
+    # a CUDA graph needs the learning rate as a tensor
     lr: Any = torch.tensor(schedule.lr, device=device) if schedule.cuda_graph else schedule.lr
     settings: dict[str, Any] = {"lr": lr, "weight_decay": schedule.weight_decay}
     capturable = schedule.cuda_graph and device.type == "cuda"
@@ -244,14 +244,14 @@ def make_optimizers(model: nn.Module, schedule: Schedule, device: torch.device) 
         if schedule.batched_muon:
             optimizers.append(BatchedMuon(muon_params, **settings))
         else:
-            # its updates are as large as AdamW's, so that one learning rate serves both
+            # its updates are as large as AdamW's, so that both can use the same learning rate
             optimizers.append(torch.optim.Muon(muon_params, adjust_lr_fn="match_rms_adamw", **settings))
     return optimizers
 
 
 @contextmanager
 def precision(schedule: Schedule, device: torch.device) -> Iterator[None]:
-    """Compute in the precision that `schedule` asks for inside the context."""
+    """Use the precision of `schedule` inside the context."""
     with ExitStack() as stack:
         if schedule.bf16 and has_bf16(device):
             stack.enter_context(torch.autocast(device.type, torch.bfloat16))

@@ -18,7 +18,7 @@ MODES = {"video": 0.25, "audio": 0.25, "first_frame": 0.2, "beginning": 0.1, "vi
 def draw_known_masks(rng: np.random.Generator, rows: int, frames: int, steps: int, modes: Mapping[str, float] = MODES) -> AVLatent:
     """Draw masks that are True where the latent is known: video [rows, 1, frames, 1, 1] and audio [rows, 1, steps].
 
-    frames, steps: lengths of the latents. modes: the probability of each mode. No row is known as a whole.
+    frames, steps: lengths of the latents. modes: the probability of each mode. No row is known completely.
     """
     video, audio = np.zeros((rows, frames), bool), np.zeros((rows, steps), bool)
     for row, mode in enumerate(rng.choice(list(modes), rows, p=list(modes.values()))):

@@ -26,27 +26,27 @@ BATCH = 8
 
 def evaluate(
     clips: Iterable[Clip],
-    wanted: Worlds,
+    requested: Worlds,
     reference: Iterable[Clip] | None = None,
     fps: float = FPS,
 ) -> dict:
     """Computes the figures of `duet eval` that depend on the clips only. The result can be saved as JSON.
 
-    clips: one per row of `wanted`, the simulated worlds whose attributes the prompts name.
+    clips: one per row of `requested`, the simulated worlds whose attributes the prompts name.
     reference: the simulated clips of the same rows, encoded and decoded by the codecs; they give the ceiling.
     Raises ValueError if the numbers of clips and of prompts differ.
     """
     made = [observe(*clip, fps) for clip in clips]
-    if len(made) != len(wanted):
-        raise ValueError(f"{len(made)} clips for {len(wanted)} prompts; use one clip per prompt")
+    if len(made) != len(requested):
+        raise ValueError(f"{len(made)} clips for {len(requested)} prompts; use one clip per prompt")
     figures = {
         "n": len(made),
         **measure_sync(made),
-        **_attribute_figures(made, wanted),
+        **_attribute_figures(made, requested),
         "motion_residual": motion_residual(made, SIZE),
     }
     figures["motion_residual_ci"] = _rounded(intervals.median_interval(_residuals(made, SIZE)))
-    figures["detector"] = measure_detectors(wanted)
+    figures["detector"] = measure_detectors(requested)
     figures |= {"ceiling": None, "ceiling_ci": None, "sync_normalised": None, "sync_normalised_ci": None, "reference": None}
     if reference is not None:
         true = [observe(*clip, fps) for clip in reference]
@@ -54,7 +54,7 @@ def evaluate(
         figures["ceiling"] = _rounded(matching.f1(counts.sum(0)))
         figures["ceiling_ci"] = _rounded(intervals.f1_interval(counts))
         figures |= _normalise_sync(figures)
-        figures["reference"] = {**_attribute_figures(true, wanted), "motion_residual": motion_residual(true, SIZE)}
+        figures["reference"] = {**_attribute_figures(true, requested), "motion_residual": motion_residual(true, SIZE)}
     return figures
 
 
@@ -188,10 +188,10 @@ def _reconstruct_audio(waves: Tensor, codec: AudioCodec | None) -> Tensor:
     return waves if codec is None else codec.decode(codec.encode(waves))[..., : waves.shape[-1]]
 
 
-def _attribute_figures(clips: Sequence[Observation], wanted: Worlds) -> dict:
+def _attribute_figures(clips: Sequence[Observation], requested: Worlds) -> dict:
     """Computes the share of clips with the requested attributes, for all clips and for combinations excluded from training."""
-    right = [attributes(clip, requested_balls(wanted, row)) for row, clip in enumerate(clips)]
-    unseen = [r for r, held_out in zip(right, wanted.held_out()) if held_out]
+    right = [attributes(clip, requested_balls(requested, row)) for row, clip in enumerate(clips)]
+    unseen = [r for r, held_out in zip(right, requested.held_out()) if held_out]
     return {
         "attributes": _shares(right),
         "attributes_ci": {

@@ -24,16 +24,16 @@ def measure_frames(frames: np.ndarray | Tensor, worlds: Worlds, row: int) -> dic
     fidelity: PSNR in dB (see `fidelity.py`). motion: mean step of a ball between frames, in pixels of a frame 64 wide.
     """
     found, match = measure_physics(frames, FPS), match_materials(frames)
-    asked = requested_balls(worlds, row)
-    shown = {track.colour: track for track in match.tracks[: len(asked)]}
+    requested = requested_balls(worlds, row)
+    shown = {track.colour: track for track in match.tracks[: len(requested)]}
     steps = [np.linalg.norm(np.diff(track.centre, axis=0), axis=1) for track in match.tracks]
     moved = np.concatenate([np.zeros(0), *steps])
     sizes = {colour: classify_size(track) for colour, track in shown.items()}
     return {
         "physics": float(found.score), **{law: float(kept) for law, kept in found.laws.items()},
-        "colour": float(set(shown) == {colour for colour, _, _ in asked}),
-        "size": float(all(sizes.get(colour) == size for colour, size, _ in asked)),
-        "count": float(np.bincount(count_balls(find_spots(frames), len(frames))).argmax() == len(asked)),
+        "colour": float(set(shown) == {colour for colour, _, _ in requested}),
+        "size": float(all(sizes.get(colour) == size for colour, size, _ in requested)),
+        "count": float(np.bincount(count_balls(find_spots(frames), len(frames))).argmax() == len(requested)),
         "fidelity": round(match.decibels, 3),
         "motion": round(64 * float(np.nanmean(moved)) if np.isfinite(moved).any() else 0.0, 3),
     }  # fmt: skip

@@ -49,13 +49,13 @@ def measure_audio_use(model: JointModel) -> dict[str, Any]:
 def _errors(model: JointModel, clean: AVLatent, kind: CouplingKind) -> np.ndarray:
     """Computes the squared error of the video velocity of each clip at each timestep, [clips, timesteps]."""
     seen, heard = captions(_worlds(), 0)
-    asked = AVCondition(model.conditioner.video_text(seen), model.conditioner.audio_text(heard))
+    cond = AVCondition(model.conditioner.video_text(seen), model.conditioner.audio_text(heard))
     errors = []
     for number, t in enumerate(TIMES):
         torch.manual_seed(number)
         times = torch.full((clean.rows,), t)
         (x_v, velocity), (x_a, _) = add_noise(clean.video, times), add_noise(clean.audio, times)
-        out = model.denoiser.predict(AVLatent(x_v, x_a), AVTime(times, times), asked, [kind] * clean.rows)
+        out = model.denoiser.predict(AVLatent(x_v, x_a), AVTime(times, times), cond, [kind] * clean.rows)
         errors.append((out.video - velocity).square().flatten(1).mean(1))
     return torch.stack(errors, 1).double().numpy()
 

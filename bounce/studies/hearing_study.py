@@ -44,8 +44,8 @@ def study(config: Path, folder: Path, clips: int, progress: Progress, only_pair:
     measurements = ClipMeasurements(folder, worlds, binder, progress)
     planned = all_arms(base["stage_config"]["batch"])
     if only_pair:
-        wanted = {arm.name for arm in paired_arms(base["stage_config"]["batch"])}
-        planned = [arm for arm in planned if arm.name in wanted or measurements.is_complete(arm.name, arm.hears)]
+        selected = {arm.name for arm in paired_arms(base["stage_config"]["batch"])}
+        planned = [arm for arm in planned if arm.name in selected or measurements.is_complete(arm.name, arm.hears)]
     measured = {TRUTH: measurements.measure_truth()}
     for arm in planned:
         if not measurements.is_complete(arm.name, arm.hears):

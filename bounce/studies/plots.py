@@ -1,4 +1,4 @@
-"""What the plots of all studies share. Matplotlib is imported only when a plot is drawn."""
+"""Code shared by the plots of all studies. Matplotlib is imported only when a plot is drawn."""
 
 from __future__ import annotations
 

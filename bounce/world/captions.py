@@ -1,4 +1,4 @@
-"""Captions for Bounce clips: one for the video and one for the audio. Neither says when contacts happen.
+"""Captions for Bounce clips: one for the video and one for the audio. They do not contain the times of contacts.
 
 A video caption names no sound, and an audio caption names no colour. Captions consist of lower-case words and single
 spaces. This module does not import the simulator, so that prompts can be encoded without it.

@@ -25,7 +25,7 @@ GRAVITY = 250 * PX
 RADII = {"small": (4.0 * PX, 4.8 * PX), "large": (7.0 * PX, 8.0 * PX)}
 RESTITUTION = {"metal": 0.72, "wood": 0.62, "glass": 0.76, "rubber": 0.84}
 
-LOWEST_REBOUND = 6 * PX  # the ball comes to rest where a rebound would rise less: too small to see at 16 fps
+LOWEST_REBOUND = 6 * PX  # a ball comes to rest instead of rebounding lower than this, which is not visible at 16 fps
 SLOWEST_CONTACT = 24 * PX
 FIRST_CONTACT, LAST_CONTACT = 2.5 / FPS, 29.0 / FPS
 CONTACT_GAP = 2.5 / FPS
@@ -221,7 +221,7 @@ def _sort_contacts(exists: np.ndarray, frames: int, time: np.ndarray, speed: np.
 
 
 def _acceptable(w: Worlds, ys: np.ndarray) -> np.ndarray:
-    """Bool [N]: True where all contacts are distinct to sight and hearing, and the balls never touch."""
+    """Bool [N]: True where each contact can be seen and heard separately, and the balls never touch."""
     real = np.isfinite(w.contact_time)
     contacts = real.sum(1)
     lowest, highest = CONTACTS_PER_CLIP
@@ -232,5 +232,5 @@ def _acceptable(w: Worlds, ys: np.ndarray) -> np.ndarray:
     ok &= (~w.exists | ((ys - w.radius[..., None]).min(2) >= 2 * PX)).all(1)
     heard = np.stack([(real & (w.contact_ball == b)).any(1) for b in range(2)], 1)
     ok &= (heard == w.exists).all(1)
-    apart = np.linalg.norm(w.position[:, 0] - w.position[:, 1], axis=-1).min(1)
-    return ok & (~w.exists.all(1) | (apart >= w.radius.sum(1) + BALL_GAP))
+    distance = np.linalg.norm(w.position[:, 0] - w.position[:, 1], axis=-1).min(1)
+    return ok & (~w.exists.all(1) | (distance >= w.radius.sum(1) + BALL_GAP))
