@@ -135,7 +135,7 @@ class Alignment:
         if 0 < chosen < latent.shape[2]:
             fps = fps * chosen / latent.shape[2]
             latent = latent[:, :, self._choose_frames(latent.shape[2], chosen)]
-        frames = self.model.render_video(latent, self.shape)
+        frames = self.model.decode_video_with_grad(latent, self.shape)
         with self._precision(frames):
             return self.aligner.binder.embed_video(frames, fps).float()
 
@@ -148,7 +148,7 @@ class Alignment:
         return [(i * rounds + turn) * total // (chosen * rounds) for i in range(chosen)]
 
     def _embed_audio(self, latent: Tensor) -> Tensor:
-        waveform = self.model.render_audio(latent, self.shape)
+        waveform = self.model.decode_audio_with_grad(latent, self.shape)
         with self._precision(waveform):
             return self.aligner.binder.embed_audio(waveform, self.shape.audio.sample_rate).float()
 

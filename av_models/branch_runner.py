@@ -103,4 +103,4 @@ def _expand_rows(text: Condition, rows: int) -> Condition:
     found = text.tokens.shape[0]
     if found not in (1, rows):
         raise ValueError(f"the prompts have {found} rows and the latents {rows}; use one prompt, or one for each row")
-    return text if found == rows else text.spread(rows)
+    return text if found == rows else text.expand(rows)

@@ -13,7 +13,7 @@ from .joint_model import JointModel
 from .media.fit import extend_frames
 from .shapes import AudioStride, AVShape, VideoStride
 
-When = Callable[[np.ndarray], np.ndarray]
+TimeSelector = Callable[[np.ndarray], np.ndarray]
 """A part of a clip: maps times in seconds to True or False."""
 
 
@@ -50,7 +50,7 @@ def known_samples(known: Sequence[bool] | np.ndarray, stride: AudioStride) -> Te
     return steps[..., None] if stride.bands else steps
 
 
-def known_where(model: JointModel, shape: AVShape, video: When, audio: When) -> AVLatent:
+def make_known_masks(model: JointModel, shape: AVShape, video: TimeSelector, audio: TimeSelector) -> AVLatent:
     """Return the masks of the known parts of video and audio, from functions of the time in seconds."""
     frames = np.arange(shape.video.frames) / float(shape.video.fps)
     samples = np.arange(shape.audio.samples) / shape.audio.sample_rate
@@ -67,17 +67,17 @@ def everything(times: np.ndarray) -> np.ndarray:
     return np.ones(len(times), bool)
 
 
-def before(end: float) -> When:
+def before(end: float) -> TimeSelector:
     """Select the part before `end` seconds."""
     return lambda times: times < end
 
 
-def outside(start: float, end: float) -> When:
+def outside(start: float, end: float) -> TimeSelector:
     """Select all but the part from `start` to `end` seconds."""
     return lambda times: (times < start) | (times >= end)
 
 
-def both(one: When, other: When) -> When:
+def both(one: TimeSelector, other: TimeSelector) -> TimeSelector:
     """Select the parts that both `one` and `other` select."""
     return lambda times: one(times) & other(times)
 

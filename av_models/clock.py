@@ -186,7 +186,7 @@ class EDMClock(Clock):
         self._require_continuous()
         if "sigmas" not in inspect.signature(self.scheduler.set_timesteps).parameters:
             self.raise_unsupported("does not accept a time grid; choose EulerDiscrete")
-        levels = self.path.level(torch.tensor(grid, dtype=torch.float64)).tolist()
+        levels = self.path.sigma_at(torch.tensor(grid, dtype=torch.float64)).tolist()
         self._require_distinct(levels)
         self.scheduler.set_timesteps(sigmas=[*levels, 0.0])
         self._read_times()
@@ -205,7 +205,7 @@ class EDMClock(Clock):
     def _read_times(self) -> None:
         self.network_times = self.scheduler.timesteps.tolist()
         levels = self.scheduler.sigmas[: len(self.network_times)]
-        self.times = self.path.time_of(levels).tolist()
+        self.times = self.path.time_at(levels).tolist()
 
     def state_path(self, index: int) -> tuple[float, float]:
         return 1.0, float(self.scheduler.sigmas[index])
@@ -239,7 +239,7 @@ class DDPMClock(Clock):
 
     def _require_same_betas(self) -> None:
         kept = getattr(self.scheduler, "alphas_cumprod", None)
-        if kept is None or len(kept) != self.path.steps or not torch.allclose(kept, self.path.kept, rtol=1e-3):
+        if kept is None or len(kept) != self.path.steps or not torch.allclose(kept, self.path.alphas_cumprod, rtol=1e-3):
             self.raise_unsupported("has different betas from the model's training; create it from the model's scheduler config")
 
     def state_path(self, index: int) -> tuple[float, float]:

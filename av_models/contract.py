@@ -96,7 +96,7 @@ class Condition:
     def to(self, device: torch.device) -> Condition:
         return self.each(lambda part: part.to(device))
 
-    def spread(self, rows: int) -> Condition:
+    def expand(self, rows: int) -> Condition:
         """Repeat a condition with one row `rows` times."""
         return self.each(lambda part: part.expand(rows, *part.shape[1:]))
 
@@ -139,9 +139,9 @@ class AVCondition:
     def to(self, device: torch.device) -> AVCondition:
         return self.each(lambda part: part.to(device))
 
-    def spread(self, rows: int) -> AVCondition:
+    def expand(self, rows: int) -> AVCondition:
         """Repeat a condition with one row `rows` times; return one with more rows unchanged."""
-        return AVCondition(*(p if p.tokens.shape[0] > 1 else p.spread(rows) for p in (self.video, self.audio)))
+        return AVCondition(*(p if p.tokens.shape[0] > 1 else p.expand(rows) for p in (self.video, self.audio)))
 
     @staticmethod
     def cat(parts: Sequence[AVCondition]) -> AVCondition:
@@ -224,7 +224,7 @@ class JointDenoiser(Protocol):
         """
         ...
 
-    def alone(self, latent: Tensor, t: Tensor, cond: Condition, stream: StreamName, skip: Skip | None = None) -> Tensor:
+    def predict_stream(self, latent: Tensor, t: Tensor, cond: Condition, stream: StreamName, skip: Skip | None = None) -> Tensor:
         """Predict one modality with REMOVED coupling, without running the network of the other one.
 
         Called only on models that support REMOVED.
@@ -259,12 +259,12 @@ def denoise(
     rows = model.predict(*take_rows(latent, t, cond, index), kinds, **skips)
     out, at = [], 0
     for c in coupling:
-        out.append(mixed([rows[i : i + 1] for i in range(at, at + len(c.kinds))], c))
+        out.append(combine_couplings([rows[i : i + 1] for i in range(at, at + len(c.kinds))], c))
         at += len(c.kinds)
     return AVLatent.cat(out)
 
 
-def mixed(parts: Sequence[AVLatent], c: Coupling) -> AVLatent:
+def combine_couplings(parts: Sequence[AVLatent], c: Coupling) -> AVLatent:
     """Return the prediction with coupling `c` from the predictions of its `kinds`."""
     if len(parts) == 1:
         return parts[0]

@@ -57,7 +57,7 @@ class Denoising:
 
     def with_known(self, step: Step, latent: AVLatent) -> AVLatent:
         """Return the states before the step, with the known parts of the clip inserted."""
-        return self.known.noised(latent, self.initial, *self._paths_before(step))
+        return self.known.insert_noisy(latent, self.initial, *self._paths_before(step))
 
     def predict(self, step: Step, latent: AVLatent, guidance_state: Any) -> GuidedPrediction:
         """Return the guided prediction for the schedulers' states `latent`."""
@@ -69,7 +69,7 @@ class Denoising:
             return GuidedPrediction(step, x, ("flow", "flow"), x.each(torch.zeros_like), guidance_state, skipped=True)
         kinds = (self.guidance.space,) * 2 if self.guidance.space else self._kinds("main")
         same = {b: self._convert(i, x, p, self._kinds(b.model), kinds) for b, p in predictions.items()}
-        same = {b: self.known.without_known(p) for b, p in same.items()}
+        same = {b: self.known.zero_known(p) for b, p in same.items()}
         return GuidedPrediction(step, x, kinds, *self.guidance.combine(same, step, guidance_state))
 
     def converted(self, p: GuidedPrediction, kind: Prediction) -> AVLatent:
@@ -78,7 +78,7 @@ class Denoising:
 
     def clean(self, p: GuidedPrediction) -> AVLatent:
         """Return x̂_0, the clean estimate, with the known parts restored."""
-        return self.known.restored(self.converted(p, "x0"))
+        return self.known.restore(self.converted(p, "x0"))
 
     def advance(self, p: GuidedPrediction, latent: AVLatent) -> AVLatent:
         """Return the states after the step: those of the schedulers, or α x̂_0 + σ ε with new noise in ε if η > 0."""
@@ -106,7 +106,7 @@ class Denoising:
 
         def clean(x: AVLatent) -> AVLatent:
             parts = zip((x.video, x.audio), (noise.video, noise.audio), paths)
-            return self.known.restored(AVLatent(*((part - sigma * e) / alpha for part, e, (alpha, sigma) in parts)))
+            return self.known.restore(AVLatent(*((part - sigma * e) / alpha for part, e, (alpha, sigma) in parts)))
 
         return clean
 

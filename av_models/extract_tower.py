@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .checkpoint import load_checkpoint, sub_tensors
 from .contract import StreamName
-from .load_parts import AUDIO_EXPERT, VIDEO_EXPERT, expect, prefixed
+from .load_parts import AUDIO_EXPERT, VIDEO_EXPERT, add_prefix, expect
 
 EXPERTS: dict[StreamName, dict[str, str]] = {
     "video": {"kind": VIDEO_EXPERT, "architecture": "WanTransformer3DModel"},
@@ -27,4 +27,4 @@ def extract_tower(path: str | Path, modality: StreamName) -> tuple[dict[str, Ten
     expect(joint, "architecture", ("AVFullDiT",), path)
     expert, text = sub_tensors(tensors, f"denoiser.{modality}"), sub_tensors(tensors, f"{modality}_text")
     common = {name: joint[name] for name in ("prediction", "trained", "clip", "data", "run", "licence") if name in joint}
-    return prefixed("expert", expert) | prefixed("text", text), EXPERTS[modality] | joint[modality] | common
+    return add_prefix("expert", expert) | add_prefix("text", text), EXPERTS[modality] | joint[modality] | common

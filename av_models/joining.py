@@ -40,7 +40,7 @@ def join_experts(  # noqa: PLR0913 (four files and their settings)
 
     Two expert files in Duet's format become an AVFullDiT. Stable Video Diffusion and AudioLDM2 become a JointDiT. Any other pair
     with a published checkpoint becomes `SeparateExperts`. The joint layers are untrained, so `trained` of the model is False,
-    and `JointModel.supported` removes them.
+    and `JointModel.adapt_guidance` removes them.
 
     video, audio: expert files, or published checkpoints (a diffusers folder, or the single file of Stable Video Diffusion).
     video_codec, audio_codec: codec files for experts in Duet's format. Published checkpoints contain their own codecs.

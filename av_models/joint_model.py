@@ -105,7 +105,7 @@ class JointModel:
         audio = self.audio_codec.stride.latent_shape(shape.audio)
         return LatentShape(video=(batch, *video), audio=(batch, *audio))
 
-    def supported(self, guidance: Guidance, bad_model: JointModel | None = None) -> Guidance:
+    def adapt_guidance(self, guidance: Guidance, bad_model: JointModel | None = None) -> Guidance:
         """Return `guidance`, changed so that untrained joint parameters are removed: they would generate only noise.
 
         bad_model: the weaker model of autoguidance, if there is one.
@@ -147,11 +147,11 @@ class JointModel:
         """Decode video latents to frames [B, F, H, W, 3] in 0..1, trimmed to `shape`."""
         return _trimmed(self.video_codec.decode(latent.to(self.device)), shape)
 
-    def render_video(self, latent: Tensor, shape: AVShape) -> Tensor:
+    def decode_video_with_grad(self, latent: Tensor, shape: AVShape) -> Tensor:
         """Decode video latents as `decode_video` does, with a gradient."""
         return _trimmed(self.video_codec.decode_with_grad(latent), shape)
 
-    def render_audio(self, latent: Tensor, shape: AVShape) -> Tensor:
+    def decode_audio_with_grad(self, latent: Tensor, shape: AVShape) -> Tensor:
         """Decode audio latents to a waveform [B, C, samples] in −1..1, trimmed to `shape`, with a gradient."""
         return self.audio_codec.decode_with_grad(latent)[..., : shape.audio.samples]
 

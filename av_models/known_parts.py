@@ -64,17 +64,17 @@ class KnownParts:
     def _streams(self) -> tuple[tuple[str, Tensor, Tensor], ...]:
         return ("picture", self.latent.video, self.known.video), ("sound", self.latent.audio, self.known.audio)
 
-    def noised(self, x: AVLatent, noise: AVLatent, video: tuple[float, float], audio: tuple[float, float]) -> AVLatent:
+    def insert_noisy(self, x: AVLatent, noise: AVLatent, video: tuple[float, float], audio: tuple[float, float]) -> AVLatent:
         """Return `x` with the known parts at the noise level (α, σ) of `video` and `audio`: α x_0 + σ ε. Clean ones get none."""
         if self.mode == "clean":
-            return self.restored(x)
+            return self.restore(x)
         return self._put_into(x, add_noise(self.latent, noise, video, audio))
 
-    def restored(self, x: AVLatent) -> AVLatent:
+    def restore(self, x: AVLatent) -> AVLatent:
         """Return `x` with the known parts as they were given, without noise."""
         return self._put_into(x, self.latent)
 
-    def without_known(self, prediction: AVLatent) -> AVLatent:
+    def zero_known(self, prediction: AVLatent) -> AVLatent:
         """Return `prediction` with zeros at clean known parts, which the network is not trained to predict."""
         return self._put_into(prediction, prediction.each(torch.zeros_like)) if self.has_clean_parts else prediction
 

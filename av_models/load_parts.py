@@ -114,6 +114,6 @@ def expect(card: Mapping[str, Any], field: str, known: Iterable[str], path: str 
     return value
 
 
-def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def add_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return `tensors` with `prefix.` before every key."""
     return {f"{prefix}.{key}": value for key, value in tensors.items()}

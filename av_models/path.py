@@ -53,22 +53,22 @@ class EDM:
     lowest: float = 0.002
     highest: float = 700.0
 
-    def level(self, t: Tensor) -> Tensor:
+    def sigma_at(self, t: Tensor) -> Tensor:
         """Return σ_EDM at each t, clamped to `lowest` … `highest`."""
         quantile = torch.special.ndtri(t.double().clamp(MIN_QUANTILE, 1 - MIN_QUANTILE))
         return torch.exp(self.mean + self.std * quantile).clamp(self.lowest, self.highest)
 
-    def time_of(self, level: Tensor) -> Tensor:
+    def time_at(self, level: Tensor) -> Tensor:
         """Return the time t of a noise level σ_EDM, the inverse of `level`."""
         return torch.special.ndtr((level.double().log() - self.mean) / self.std)
 
     def at(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        level = self.level(t)
+        level = self.sigma_at(t)
         alpha = (1 + level**2).rsqrt()
         return alpha.to(t.dtype), (level * alpha).to(t.dtype)
 
     def network_time(self, t: Tensor) -> Tensor:
-        return (0.25 * self.level(t).log()).to(t.dtype)
+        return (0.25 * self.sigma_at(t).log()).to(t.dtype)
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class DDPM:
     beta_schedule: Literal["linear", "scaled_linear"] = "scaled_linear"
 
     @cached_property
-    def kept(self) -> Tensor:
+    def alphas_cumprod(self) -> Tensor:
         """ᾱ of each step [N] in float32, equal to `alphas_cumprod` of diffusers' schedulers."""
         power = 2 if self.beta_schedule == "scaled_linear" else 1
         first, last = (beta ** (1 / power) for beta in (self.first_beta, self.last_beta))
@@ -96,7 +96,7 @@ class DDPM:
         return (self.steps * t).ceil().long().clamp(1, self.steps) - 1
 
     def at(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        kept = self.kept.to(t.device)[self.index(t)]
+        kept = self.alphas_cumprod.to(t.device)[self.index(t)]
         return kept.sqrt().to(t.dtype), (1 - kept).sqrt().to(t.dtype)
 
     def network_time(self, t: Tensor) -> Tensor:

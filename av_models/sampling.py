@@ -106,7 +106,7 @@ def sample(
         models = {name: replace(each, denoiser=skip_known_streams(each.denoiser, known)) for name, each in models.items()}
     network = BranchRunner(models, initial.rows, options.batch_branches, options.check_interrupt)
     denoising = Denoising(guidance, network, video, audio, known, initial, noise, schedule.eta)
-    aligned = alignment and AlignedSteps(alignment, denoising, plan, model.positive.spread(initial.rows))
+    aligned = alignment and AlignedSteps(alignment, denoising, plan, model.positive.expand(initial.rows))
 
     latent, guidance_state = denoising.start(), None
     for step in plan:
@@ -119,7 +119,7 @@ def sample(
         latent, guidance_state = denoising.advance(predicted, latent), predicted.guidance_state
         if aligned:
             latent = aligned.after_step(predicted, latent)
-    latent = known.restored(latent)
+    latent = known.restore(latent)
 
     cost = Cost(len(plan), network.branches, network.forwards)
     warnings = (*network.warnings, *_warnings(latent, alignment))

@@ -72,7 +72,7 @@ class AVShape:
     def of_frames(cls, frames: int, height: int, width: int, fps: float | Fraction, sample_rate: int, channels: int = 1) -> AVShape:
         """Return a clip of `frames` frames."""
         video = VideoShape(frames, height, width, exact_fps(fps))
-        return cls(video, AudioShape(samples_of(video, sample_rate), sample_rate, channels))
+        return cls(video, AudioShape(count_samples(video, sample_rate), sample_rate, channels))
 
     @classmethod
     def of_seconds(
@@ -84,7 +84,7 @@ class AVShape:
         return cls.of_frames(frames, height, width, fps, sample_rate, channels)
 
 
-def samples_of(video: VideoShape, sample_rate: int) -> int:
+def count_samples(video: VideoShape, sample_rate: int) -> int:
     """Return the number of audio samples per channel for the duration of `video`, rounded."""
     return max(1, round(video.frames * sample_rate / video.fps))
 

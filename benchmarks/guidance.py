@@ -97,7 +97,7 @@ def random_heads(tokens: int, count: int) -> QKV:
 
 
 def two_attentions(parts: tuple[QKV, QKV, QKV]) -> tuple:
-    return coupled_attention(*parts, text=0, full=0, attend_both=full_attention)
+    return coupled_attention(*parts, text=0, full=0, cross_modal_attention=full_attention)
 
 
 def dense_mask(parts: tuple[QKV, QKV, QKV]) -> torch.Tensor:

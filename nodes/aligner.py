@@ -8,7 +8,7 @@ from . import model_cache
 from .host import MODELS, io, model_files
 from .model_cache import NONE
 from .reports import report
-from .sockets import CATEGORY, AlignedBy, AlignerSocket
+from .sockets import CATEGORY, AlignerInput, AlignerSocket
 
 TASKS = {
     "joint": "picture and sound are both adjusted to match",
@@ -72,7 +72,7 @@ class DuetAligner(io.ComfyNode):
             sample_rate=audio["sample_rate"] if audio else 0,
         )
         lines = [f"{model.name}: {TASKS[aligner.task]}", *([model.licence] if model.licence else [])]
-        return io.NodeOutput(AlignedBy(aligner, reference), ui=report(*lines, binder=model.name, task=aligner.task))
+        return io.NodeOutput(AlignerInput(aligner, reference), ui=report(*lines, binder=model.name, task=aligner.task))
 
 
 def _adjustment_inputs() -> list:

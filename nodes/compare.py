@@ -9,7 +9,7 @@ from .host import io, on_device, report_progress
 from .latents import clip_shape, unpack_latent
 from .reports import report
 from .run_sampler import Settings, model_warnings, sample_latent, settings_inputs
-from .sockets import CATEGORY, GuidanceSocket, GuidedBy, JointModelSocket, PromptsSocket
+from .sockets import CATEGORY, GuidanceInput, GuidanceSocket, JointModelSocket, PromptsSocket
 
 ComparisonSocket = io.Custom("DUET_COMPARISON")
 HEAD = ("guidance", "sync F1", "chance", "motion %", "LUFS", "branches", "calls", "seconds")
@@ -71,7 +71,7 @@ class DuetCompare(io.ComfyNode):
         if unpack_latent(latent).rows != 1:
             raise ValueError(f"latent holds {unpack_latent(latent).rows} clips; use a batch of 1")
         for each in guidances:
-            each.require_ours()
+            each.require_duet_model()
         on_device(model, *(each.bad_model for each in guidances if each.bad_model))  # before the timed part
 
         def sample_with(index: int):
@@ -136,7 +136,7 @@ class DuetShowComparison(io.ComfyNode):
         return io.NodeOutput(images, {"waveform": wave[None], "sample_rate": rate}, float(comparison.fps))
 
 
-def _labels(guidances: list[GuidedBy]) -> list[str]:
+def _labels(guidances: list[GuidanceInput]) -> list[str]:
     """Returns a label for each cell, with the name of the bad model if there is one."""
     from ..av_models.compare_guidances import label_guidances, number_duplicates
 

@@ -58,7 +58,7 @@ class DuetEncode(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, fps: float, seconds: float, keep: dict, images=None, audio=None) -> io.NodeOutput:
-        from ..av_models.clip_latent import encode_clip, known_where  # imports diffusers: only when the node runs
+        from ..av_models.clip_latent import encode_clip, make_known_masks  # imports diffusers: only when the node runs
         from ..av_models.media.fit import fit_frames, fit_waveform
 
         if images is None and audio is None:
@@ -70,7 +70,7 @@ class DuetEncode(io.ComfyNode):
         if keep["keep"] == FIRST and images is None:
             raise ValueError(f"keep is {FIRST!r} and no images are connected; connect an image, or set keep to {WHOLE!r}")
         ends = _input_ends(images, fps, sound, shape.video)
-        known = known_where(model, shape, *_kept_times(keep, shape.video.seconds, images, audio, ends))
+        known = make_known_masks(model, shape, *_kept_times(keep, shape.video.seconds, images, audio, ends))
         with torch.no_grad():
             on_device(model)
             latent = encode_clip(model, shape, frames, waveform).to(STORAGE_DEVICE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..av_models.guidance import GUIDANCE, make_guidance
 from .host import io
 from .reports import guidance_report
-from .sockets import CATEGORY, AnyModelSocket, GuidanceSocket, GuidedBy
+from .sockets import CATEGORY, AnyModelSocket, GuidanceInput, GuidanceSocket
 
 SCALE = {"min": 0.0, "max": 30.0, "step": 0.1}
 STRENGTH = {"default": 1.0, "min": 0.0, "max": 2.0, "step": 0.05}
@@ -43,7 +43,7 @@ class DuetGuidance(io.ComfyNode):
         settings = dict(guidance)
         name, bad_model = settings.pop("guidance"), settings.pop("bad_model", None)
         strategy = make_guidance(name, **settings, a_to_v=a_to_v, v_to_a=v_to_a)
-        return io.NodeOutput(GuidedBy(strategy, bad_model), ui=guidance_report(strategy))
+        return io.NodeOutput(GuidanceInput(strategy, bad_model), ui=guidance_report(strategy))
 
 
 def _scale_pair(guidance: str, kind: str, tip: str) -> list:

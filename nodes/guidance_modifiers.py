@@ -8,7 +8,7 @@ from typing import Any
 from ..av_models.guidance import Curve
 from .host import io
 from .reports import guidance_report
-from .sockets import CATEGORY, GuidanceSocket, GuidedBy
+from .sockets import CATEGORY, GuidanceInput, GuidanceSocket
 
 FLAT = [(0.0, 1.0), (1.0, 1.0)]
 DEFAULTS = {"interval_low": 0.0, "interval_high": 1.0, "rescale": 0.0, "frame_ramp": 1.0}
@@ -56,7 +56,7 @@ class DuetGuidanceModifiers(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        guidance: GuidedBy,
+        guidance: GuidanceInput,
         scale_curve: Any,
         interval_low: float,
         interval_high: float,

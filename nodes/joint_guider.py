@@ -8,7 +8,7 @@ from .host import io
 from .load_expert import NOT_TRIED
 from .native.noise import TwoSeedNoise
 from .run_sampler import seed_input
-from .sockets import CATEGORY, GuidanceSocket, GuidedBy
+from .sockets import CATEGORY, GuidanceInput, GuidanceSocket
 
 
 class DuetJointGuider(io.ComfyNode):
@@ -32,10 +32,10 @@ class DuetJointGuider(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model: Any, positive: list, negative: list, guidance: GuidedBy) -> io.NodeOutput:
+    def execute(cls, model: Any, positive: list, negative: list, guidance: GuidanceInput) -> io.NodeOutput:
         from .native.guider import JointGuider
 
-        if guidance.bad_model is not None and guidance.bad_is_ours:
+        if guidance.bad_model is not None and guidance.has_duet_bad_model:
             raise ValueError("the guidance's bad_model is a Duet model; connect a MODEL, a weaker version of this one")
         return io.NodeOutput(JointGuider(model, guidance.strategy, positive, negative, guidance.bad_model))
 

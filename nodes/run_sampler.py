@@ -13,7 +13,7 @@ from ..av_models.contract import AVCondition, AVLatent
 from ..av_models.shapes import AVShape
 from .host import check_interrupt, io, on_device, report_text
 from .latents import clip_shape, known_parts, unpack_latent
-from .sockets import AlignedBy, GuidedBy, Prompts
+from .sockets import AlignerInput, GuidanceInput, Prompts
 
 if TYPE_CHECKING:
     from ..av_models.schedule import SamplingSchedule
@@ -84,11 +84,11 @@ def sample_latent(
     model,
     prompts: Prompts,
     latent: dict[str, Any],
-    guidance: GuidedBy,
+    guidance: GuidanceInput,
     settings: Settings,
     node_id: str,
     callback: Callable[[int, int, AVLatent], None],
-    aligned: AlignedBy | None = None,
+    aligned: AlignerInput | None = None,
 ):
     """Samples a LATENT and returns the `SampleResult`. Shows the cost of a step on the node before the first one.
 
@@ -101,9 +101,9 @@ def sample_latent(
 
     shape = clip_shape(latent, model)
     streams, known = unpack_latent(latent).each(torch.clone), known_parts(latent)
-    guidance.require_ours()
+    guidance.require_duet_model()
     bad = guidance.bad_model
-    strategy = model.supported(guidance.strategy, bad)
+    strategy = model.adapt_guidance(guidance.strategy, bad)
     if bad is not None:
         clip_shape(latent, bad, "bad_model: latent")
     binders = list_binders(aligned.aligner.binder) if aligned else []
@@ -127,13 +127,13 @@ def _encoded_prompts(prompts: Prompts, model, shape: AVShape) -> list[AVConditio
     return [condition.each(torch.clone).to(model.device) for condition in prompts.conditions(model, shape)]
 
 
-def _begin_alignment(aligned: AlignedBy, model, shape: AVShape, prompts: Prompts, streams: AVLatent, known: AVLatent | None):
+def _begin_alignment(aligned: AlignerInput, model, shape: AVShape, prompts: Prompts, streams: AVLatent, known: AVLatent | None):
     """Starts the alignment of one run. Without a reference, it uses the picture or sound that the latent keeps completely."""
     reference = aligned.reference
     if known is not None and reference.video is None and bool(known.video.all()):
-        frames = model.render_video(streams.video, shape)
+        frames = model.decode_video_with_grad(streams.video, shape)
         reference = replace(reference, video=frames, fps=float(shape.video.fps), image=frames[:, 0])
     if known is not None and reference.audio is None and bool(known.audio.all()):
-        waveform = model.render_audio(streams.audio, shape)
+        waveform = model.decode_audio_with_grad(streams.audio, shape)
         reference = replace(reference, audio=waveform, sample_rate=shape.audio.sample_rate)
     return aligned.aligner.begin(model, shape, prompts.words[0], reference)

@@ -55,25 +55,25 @@ class Prompts:
 
 
 @dataclass(frozen=True)
-class GuidedBy:
+class GuidanceInput:
     """A guidance strategy, and the bad model for autoguidance: a Duet model, or a ComfyUI MODEL for the native guider."""
 
     strategy: Guidance
     bad_model: Any = None
 
     @property
-    def bad_is_ours(self) -> bool:
+    def has_duet_bad_model(self) -> bool:
         """Whether the bad model is a Duet model."""
         return hasattr(self.bad_model, "denoiser")
 
-    def require_ours(self) -> None:
+    def require_duet_model(self) -> None:
         """Raises ValueError if the bad model is a ComfyUI MODEL."""
-        if self.bad_model is not None and not self.bad_is_ours:
+        if self.bad_model is not None and not self.has_duet_bad_model:
             raise ValueError("the guidance's bad_model is a ComfyUI MODEL; connect a Duet model, or use Joint Guider")
 
 
 @dataclass(frozen=True)
-class AlignedBy:
+class AlignerInput:
     """An aligner, and the video, image or sound to match."""
 
     aligner: Aligner

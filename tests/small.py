@@ -11,7 +11,7 @@ from duet_av.av_models.codecs.patch_video import PatchVideoCodec
 from duet_av.av_models.codecs.spectrogram import SpectrogramCodec
 from duet_av.av_models.contract import AVCondition, AVLatent, AVTime, Condition
 from duet_av.av_models.joint.avfulldit import AVFullDiT
-from duet_av.av_models.load_parts import build_audio_expert, build_video_expert, prefixed
+from duet_av.av_models.load_parts import add_prefix, build_audio_expert, build_video_expert
 from duet_av.av_models.text import WordEncoder
 
 VIDEO_CHANNELS, AUDIO_CHANNELS, TEXT = 5, 6, 8
@@ -111,9 +111,9 @@ def save_joint(folder: Path, **changes) -> Path:
         "video": {"config": video_config(), "text": texts["video"].config},
         "audio": {"config": audio_config(), "text": texts["audio"].config, "rope_scale": ROPE_SCALE},
     }  # fmt: skip
-    tensors = prefixed("denoiser", model.state_dict())
+    tensors = add_prefix("denoiser", model.state_dict())
     for modality, encoder in texts.items():
-        tensors |= prefixed(f"{modality}_text", encoder.state_dict())
+        tensors |= add_prefix(f"{modality}_text", encoder.state_dict())
     save_codec(folder / "video.safetensors", video_codec())
     save_codec(folder / "audio.safetensors", audio_codec())
     save_checkpoint(folder / "small.safetensors", tensors, card | changes)
@@ -128,7 +128,7 @@ def save_expert(folder: Path, kind: str, **changes) -> Path:
         {"config": video_config()} if kind == "video_expert" else {"config": audio_config(), "rope_scale": ROPE_SCALE}
     )
     path = folder / f"{kind}.safetensors"
-    save_checkpoint(path, prefixed("expert", expert.state_dict()) | prefixed("text", text.state_dict()), card | changes)
+    save_checkpoint(path, add_prefix("expert", expert.state_dict()) | add_prefix("text", text.state_dict()), card | changes)
     return path
 
 

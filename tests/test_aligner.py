@@ -393,8 +393,10 @@ def test_fewer_latent_frames_can_be_decoded(model):
 @pytest.fixture
 def shown(model, monkeypatch):
     """The latents of which pictures were made."""
-    latents, render = [], type(model).render_video
-    monkeypatch.setattr(type(model), "render_video", lambda self, x, shape: latents.append(x.detach()) or render(self, x, shape))
+    latents, render = [], type(model).decode_video_with_grad
+    monkeypatch.setattr(
+        type(model), "decode_video_with_grad", lambda self, x, shape: latents.append(x.detach()) or render(self, x, shape)
+    )
     return latents
 
 

@@ -13,13 +13,13 @@ from duet_av.nodes.encode_prompts import DuetEncodePrompts
 from duet_av.nodes.headless import catalogue, load_workflow, run_workflow
 from duet_av.nodes.joint_sampler import DuetJointSampler
 from duet_av.nodes.latents import unpack_latent
-from duet_av.nodes.sockets import GuidedBy
+from duet_av.nodes.sockets import GuidanceInput
 from duet_av.nodes.stand_in import Folders
 from duet_av.tests.foley import assert_only_the_sound_is_new, foley, write_noise
 from duet_av.tests.tiny import tiny_model
 
 KEEP = {"keep": "what is connected"}
-ALONE = GuidedBy(make_guidance("none"))
+ALONE = GuidanceInput(make_guidance("none"))
 SOUND = {"waveform": torch.linspace(-0.9, 0.9, 4000)[None, None], "sample_rate": 8000}
 
 

@@ -10,7 +10,7 @@ from duet_av.av_models.metrics.grid import GAP, LABEL_HEIGHT, MIN_WIDTH, draw_gr
 from duet_av.av_models.metrics.loudness import measure_loudness
 from duet_av.nodes.compare import DuetCompare, DuetShowComparison
 from duet_av.nodes.joint_sampler import DuetJointSampler
-from duet_av.nodes.sockets import GuidedBy
+from duet_av.nodes.sockets import GuidanceInput
 from duet_av.nodes.stand_in import Session, session
 from duet_av.tests.test_nodes import latent_of, prompts_of
 from duet_av.tests.tiny import tiny_model
@@ -18,9 +18,9 @@ from duet_av.tests.tiny import tiny_model
 RATE = 16_000
 SETTINGS = {"video_seed": 1, "audio_seed": 2, "steps": 2, "shift": 1.0, "batch_branches": True}
 THREE = [
-    GuidedBy(make_guidance("none")),
-    GuidedBy(make_guidance("cfg", video_scale=3.0, audio_scale=3.0)),
-    GuidedBy(make_guidance("cfg", video_scale=3.0, audio_scale=6.0)),
+    GuidanceInput(make_guidance("none")),
+    GuidanceInput(make_guidance("cfg", video_scale=3.0, audio_scale=3.0)),
+    GuidanceInput(make_guidance("cfg", video_scale=3.0, audio_scale=6.0)),
 ]
 
 
@@ -136,12 +136,12 @@ def test_bad_input_is_named():
 
 
 def test_what_went_wrong_in_a_cell_is_said():
-    wild = GuidedBy(make_guidance("cfg", video_scale=1e38, audio_scale=1.0))
+    wild = GuidanceInput(make_guidance("cfg", video_scale=1e38, audio_scale=1.0))
     notes = compared([THREE[0], wild]).args[1].split("\n")
     assert "cfg: the picture came out with NaN or infinite values; lower the guidance scale" in notes
 
 
 def test_bad_models_are_named():
-    bad = GuidedBy(make_guidance("autoguidance"), tiny_model())
+    bad = GuidanceInput(make_guidance("autoguidance"), tiny_model())
     cells = compared([bad, bad]).shown["duet"][0]["cells"]
     assert [cell["label"] for cell in cells] == ["autoguidance (1) from Tiny", "autoguidance (2) from Tiny"]

@@ -40,7 +40,10 @@ def test_directional_mixing_is_exact_at_zero_and_one(a_to_v, v_to_a):
     both = ToyJoint().predict(*pairs, texts, [CouplingKind.FULL, CouplingKind.CUT] * ROWS)
     full, cut = both[0::2], both[1::2]
     mixed = run(directional(a_to_v, v_to_a))
-    for out, f, c, s in ((mixed.video, full.video, cut.video, a_to_v), (mixed.audio, full.audio, cut.audio, v_to_a)):
+    for out, f, c, s in (
+        (mixed.video, full.video, cut.video, a_to_v),
+        (mixed.audio, full.audio, cut.audio, v_to_a),
+    ):
         assert torch.equal(out, c if s == 0 else f if s == 1 else c + s * (f - c))
 
 

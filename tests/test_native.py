@@ -13,7 +13,7 @@ from duet_av.nodes.joint_guider import DuetJointGuider, DuetJointNoise
 from duet_av.nodes.native.isolated_attention import attend_separately, duplicate_text_rows
 from duet_av.nodes.native.noise import TwoSeedNoise
 from duet_av.nodes.native.passes import Pass, collect_passes, convert_streams, find_step, plan_steps, predict_branches
-from duet_av.nodes.sockets import GuidedBy
+from duet_av.nodes.sockets import GuidanceInput
 
 SIGMAS = [1.0, 0.75, 0.5, 0.25, 0.0]
 
@@ -200,7 +200,7 @@ class OfTheHost:
 
 def test_a_worse_model_of_the_host_is_refused_by_our_sampler():
     with pytest.raises(ValueError, match="bad_model is a ComfyUI MODEL; connect a Duet model, or use Joint Guider"):
-        GuidedBy(make_guidance("autoguidance"), OfTheHost()).require_ours()
+        GuidanceInput(make_guidance("autoguidance"), OfTheHost()).require_duet_model()
 
 
 def test_the_guider_goes_where_the_host_takes_one():

@@ -32,7 +32,7 @@ from duet_av.nodes.latents import SHAPE_KEY
 from duet_av.nodes.load_joint_model import DuetLoadJointModel
 from duet_av.nodes.mux import DuetMux
 from duet_av.nodes.run_sampler import Settings
-from duet_av.nodes.sockets import GuidedBy, Prompts
+from duet_av.nodes.sockets import GuidanceInput, Prompts
 from duet_av.nodes.stand_in import Folders, Session, session
 from duet_av.tests import small
 from duet_av.tests.schemas import every_input
@@ -40,7 +40,7 @@ from duet_av.tests.tiny import tiny_model
 from duet_av.tests.toy import TEXT_WIDTH, VIDEO_CHANNELS
 
 SETTINGS = {"container": "mp4", "video_codec": "h264", "audio_codec": "aac"}
-JOINT = GuidedBy(make_guidance("joint_cfg", video_scale=3.0, audio_scale=3.0))
+JOINT = GuidanceInput(make_guidance("joint_cfg", video_scale=3.0, audio_scale=3.0))
 FLAT = {"points": [[0.0, 1.0], [1.0, 1.0]], "interpolation": "monotone_cubic"}
 
 
@@ -285,14 +285,14 @@ def test_every_choice_makes_its_strategy():
         specs = expand(info, {"guidance": name})
         settings = {key.split(".")[1]: spec.options["default"] for key, spec in specs.items() if "." in key and spec.takes_value}
         guided_by = DuetGuidance.execute({"guidance": name, **settings}, 1.0, 0.5).args[0]
-        assert guided_by == GuidedBy(make_guidance(name, **settings, v_to_a=0.5))
+        assert guided_by == GuidanceInput(make_guidance(name, **settings, v_to_a=0.5))
 
 
 def test_a_bad_model_is_guided_away_from_in_its_own_words(model):
     worse = tiny_model(trained=False)
     choice = {"guidance": "autoguidance", "bad_model": worse, "video_scale": 3.0, "audio_scale": 3.0}
     guided_by = DuetGuidance.execute(choice, 1.0, 1.0).args[0]
-    assert guided_by.bad_model is worse and model.supported(guided_by.strategy, worse).bad_removed
+    assert guided_by.bad_model is worse and model.adapt_guidance(guided_by.strategy, worse).bad_removed
     facts = sampled(model, guidance=guided_by).shown["duet"][0]
     assert facts["branches_per_step"] == 2 and facts["forwards_per_step"] == 2
     assert model.denoiser.calls == worse.denoiser.calls == [1, 1]
@@ -300,12 +300,12 @@ def test_a_bad_model_is_guided_away_from_in_its_own_words(model):
 
 def test_modifiers_change_nothing_as_they_come_and_go_with_any_strategy():
     for name in GUIDANCE:
-        plain = GuidedBy(make_guidance(name))
+        plain = GuidanceInput(make_guidance(name))
         assert modified(plain).args[0] == plain
     output = modified(JOINT, scale_curve={"points": [[0, 1], [1, 0]]}, interval_low=0.25, rescale=0.5)
     curve = Curve(((0.0, 1.0), (1.0, 0.0)), "monotone_cubic")
     expected = make_guidance("joint_cfg", video_scale=3.0, audio_scale=3.0, scale_curve=curve, interval_low=0.25, rescale=0.5)
-    assert output.args[0] == GuidedBy(expected)
+    assert output.args[0] == GuidanceInput(expected)
     assert output.shown["text"] == ["joint_cfg: 1 to 2 branches per step in 1 network call"]
 
 
@@ -383,7 +383,7 @@ def test_the_exact_cost_is_shown_before_the_first_step(model, monkeypatch):
 
 
 def test_another_audio_seed_without_a_to_v_keeps_the_frames_bit_for_bit(model):
-    deaf = GuidedBy(make_guidance("joint_cfg", video_scale=3.0, audio_scale=3.0, a_to_v=0.0))
+    deaf = GuidanceInput(make_guidance("joint_cfg", video_scale=3.0, audio_scale=3.0, a_to_v=0.0))
     first, second = sampled(model, guidance=deaf, audio_seed=2), sampled(model, guidance=deaf, audio_seed=3)
     assert torch.equal(streams(first)[0], streams(second)[0]) and not torch.equal(streams(first)[1], streams(second)[1])
 
@@ -392,7 +392,7 @@ def test_an_untrained_pair_is_sampled_apart_and_says_so():
     model = tiny_model(trained=False)
     output = sampled(model)
     assert "untrained" in output.shown["text"][1]
-    assert torch.equal(streams(output)[0], streams(sampled(tiny_model(), guidance=GuidedBy(make_guidance(
+    assert torch.equal(streams(output)[0], streams(sampled(tiny_model(), guidance=GuidanceInput(make_guidance(
         "joint_cfg", video_scale=3.0, audio_scale=3.0, removed=True))))[0])  # fmt: skip
 
 

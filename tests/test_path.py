@@ -23,15 +23,15 @@ def test_what_a_unet_sees_keeps_unit_variance(path):
 def test_edm_noise_is_log_normal_in_t():
     """log σ = P_mean + P_std Φ⁻¹(t_uni), and the network is told ¼ log σ (JointDiT, eq. 5)."""
     t = torch.rand(200_000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    logs = EDM(0.7, 1.6, lowest=1e-9, highest=1e9).level(t).log()
+    logs = EDM(0.7, 1.6, lowest=1e-9, highest=1e9).sigma_at(t).log()
     assert logs.mean() == pytest.approx(0.7, abs=0.02) and logs.std() == pytest.approx(1.6, abs=0.02)
-    assert EDM().level(torch.tensor(0.5)) == pytest.approx(math.exp(0.7))
-    torch.testing.assert_close(EDM().network_time(GRID), EDM().level(GRID).log() / 4)
-    torch.testing.assert_close(EDM().time_of(EDM().level(GRID)), GRID)
+    assert EDM().sigma_at(torch.tensor(0.5)) == pytest.approx(math.exp(0.7))
+    torch.testing.assert_close(EDM().network_time(GRID), EDM().sigma_at(GRID).log() / 4)
+    torch.testing.assert_close(EDM().time_at(EDM().sigma_at(GRID)), GRID)
 
 
 def test_edm_stays_within_the_levels_that_the_network_knows():
-    assert EDM().level(torch.tensor([0.0, 1.0])).tolist() == pytest.approx([0.002, 700.0])
+    assert EDM().sigma_at(torch.tensor([0.0, 1.0])).tolist() == pytest.approx([0.002, 700.0])
 
 
 def test_ddpm_steps_are_the_ceiling_of_t():
@@ -39,7 +39,7 @@ def test_ddpm_steps_are_the_ceiling_of_t():
     path = DDPM()
     assert path.index(torch.tensor([1e-6, 0.001, 0.0011, 0.5, 1.0])).tolist() == [0, 0, 1, 499, 999]
     theirs = DDIMScheduler(beta_start=0.0015, beta_end=0.0195, beta_schedule="scaled_linear").alphas_cumprod
-    assert torch.equal(path.kept, theirs)
+    assert torch.equal(path.alphas_cumprod, theirs)
 
 
 def test_flow_is_a_straight_line():
@@ -51,4 +51,4 @@ def test_flow_is_a_straight_line():
 def test_ddpm_betas_are_those_of_diffusers(schedule):
     """Linear are AnimateDiff's, scaled AudioLDM's."""
     theirs = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule=schedule).alphas_cumprod
-    assert torch.equal(DDPM(0.00085, 0.012, beta_schedule=schedule).kept, theirs)
+    assert torch.equal(DDPM(0.00085, 0.012, beta_schedule=schedule).alphas_cumprod, theirs)

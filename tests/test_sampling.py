@@ -366,7 +366,7 @@ class OtherWorlds(GaussianJoint):
     prediction = "x0"
 
     def predict(self, latent, t, cond, kinds):
-        levels = torch.exp(4 * t.video), (1 / DDPM().kept[t.audio.long()] - 1) ** 0.5
+        levels = torch.exp(4 * t.video), (1 / DDPM().alphas_cumprod[t.audio.long()] - 1) ** 0.5
         return AVLatent(*(self.clean(x, level, text.tokens[:, 0, 0]) for x, level, text in zip(
             (latent.video, latent.audio), levels, (cond.video, cond.audio))))  # fmt: skip
 

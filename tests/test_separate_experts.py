@@ -74,8 +74,8 @@ def test_experts_in_half_precision_are_nearly_those_in_whole():
 def test_a_stream_alone_is_that_of_removed_rows_bit_for_bit(make):
     model, latent, t, cond, _ = make()
     whole = model.predict(latent, t, cond, [REMOVED] * 2)
-    assert torch.equal(model.alone(latent.video, t.video, cond.video, "video"), whole.video)
-    assert torch.equal(model.alone(latent.audio, t.audio, cond.audio, "audio"), whole.audio)
+    assert torch.equal(model.predict_stream(latent.video, t.video, cond.video, "video"), whole.video)
+    assert torch.equal(model.predict_stream(latent.audio, t.audio, cond.audio, "audio"), whole.audio)
 
 
 @torch.no_grad()
@@ -84,8 +84,8 @@ def test_a_stream_alone_skips_the_blocks_that_it_is_told_to():
     for block in range(model.skippable):
         skip = [block, None]
         whole = model.predict(latent, t, cond, [REMOVED] * 2, skip)
-        assert torch.equal(model.alone(latent.video, t.video, cond.video, "video", skip), whole.video)
-        assert torch.equal(model.alone(latent.audio, t.audio, cond.audio, "audio", skip), whole.audio)
+        assert torch.equal(model.predict_stream(latent.video, t.video, cond.video, "video", skip), whole.video)
+        assert torch.equal(model.predict_stream(latent.audio, t.audio, cond.audio, "audio", skip), whole.audio)
 
 
 def given_whole(latent: AVLatent, stream: str) -> KnownParts:

@@ -2,7 +2,7 @@ from fractions import Fraction
 
 import pytest
 
-from duet_av.av_models.shapes import AudioShape, AudioStride, AVShape, VideoShape, VideoStride, samples_of, sync_ratio
+from duet_av.av_models.shapes import AudioShape, AudioStride, AVShape, VideoShape, VideoStride, count_samples, sync_ratio
 
 NAN, INF = float("nan"), float("inf")
 CAUSAL, PLAIN = VideoStride(4, 8, 24), VideoStride(4, 8, 24, causal=False)
@@ -24,7 +24,7 @@ def test_a_rate_close_to_ntsc_stays_exact():
 def test_the_sound_is_as_long_as_the_pictures(fps, sample_rate, samples):
     shape = AVShape.of_frames(32, 64, 64, fps, sample_rate, 2)
     assert shape.audio == AudioShape(samples, sample_rate, 2)
-    assert samples_of(shape.video, sample_rate) == samples
+    assert count_samples(shape.video, sample_rate) == samples
     assert abs(shape.audio.seconds - shape.video.seconds) <= 0.5 / sample_rate
 
 

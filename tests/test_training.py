@@ -301,7 +301,7 @@ def test_ablation_options_are_written_to_the_card(folder, tmp_path, rope, stride
     train_config(write(folder, "joint", stage_config=settings), folder=tmp_path, out=folder / "models/ablated.safetensors")
     denoiser = load_joint_model(folder / "models/ablated.safetensors").denoiser
     assert (denoiser.video.time_stride, denoiser.audio.rope_scale) == (stride, scale)
-    assert denoiser.attend_both is added_cross_attention
+    assert denoiser.cross_modal_attention is added_cross_attention
 
 
 def test_video_only_training_leaves_the_audio_tower_unchanged(folder, tmp_path):

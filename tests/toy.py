@@ -103,7 +103,7 @@ class ToyJoint(nn.Module, Counting):
             h_v[rows], h_a[rows] = self._joint(h_v[rows], h_a[rows], kind is CouplingKind.FULL and self.cross)
         return AVLatent(self.video.finish(h_v, latent.video), self.audio.finish(h_a, latent.audio))
 
-    def alone(self, latent: Tensor, t: Tensor, cond: Condition, stream: str, skip=None) -> Tensor:
+    def predict_stream(self, latent: Tensor, t: Tensor, cond: Condition, stream: str, skip=None) -> Tensor:
         return {"video": self.video, "audio": self.audio}[stream](latent, 1000 * t, cond)
 
     def _joint(self, h_v: Tensor, h_a: Tensor, coupled: bool) -> tuple[Tensor, Tensor]:

@@ -68,7 +68,7 @@ class AVFullDiT(nn.Module):
         if attention not in CROSS_MODAL_ATTENTION:
             raise ValueError(f"attention is {attention!r}; use one of {', '.join(CROSS_MODAL_ATTENTION)}")
         self.video, self.audio, self.joint_blocks = video, audio, joint_blocks
-        self.attend_both = CROSS_MODAL_ATTENTION[attention]
+        self.cross_modal_attention = CROSS_MODAL_ATTENTION[attention]
         self.new_heads = nn.ModuleList(
             NewHeads(audio.width, video.width - audio.width, audio.head_size) for _ in range(joint_blocks)
         )
@@ -84,7 +84,7 @@ class AVFullDiT(nn.Module):
         """Predict the flow velocity ε − x_0 of every row with its own coupling, in one forward pass."""
         return predict_sorted_by_coupling(self, latent, t, cond, kinds, skip or [None] * len(kinds))
 
-    def alone(self, latent: Tensor, t: Tensor, cond: Condition, stream: StreamName, skip: Skip | None = None) -> Tensor:
+    def predict_stream(self, latent: Tensor, t: Tensor, cond: Condition, stream: StreamName, skip: Skip | None = None) -> Tensor:
         """Predict the flow velocity of one modality with its expert alone, without the joint parameters."""
         expert = {"video": self.video, "audio": self.audio}[stream]
         state = expert.embed(latent, t, cond)
@@ -134,7 +134,7 @@ class AVFullDiT(nn.Module):
         qkv_a = self.audio.project(block_a, rows_a, audio)
         text, removed = self.audio.text_rows(audio), counts[2]
         qkv_new = new_heads.project(rows_a[: len(rows_a) - removed, text:], self.audio, audio)
-        out_v, out_a, out_new = coupled_attention(qkv_v, qkv_a, qkv_new, text, counts[0], self.attend_both)
+        out_v, out_a, out_new = coupled_attention(qkv_v, qkv_a, qkv_new, text, counts[0], self.cross_modal_attention)
         extra = new_heads.to_out(out_new.flatten(2, 3))
         if removed:
             extra = torch.cat([extra, extra.new_zeros(removed, *extra.shape[1:])])
@@ -142,7 +142,7 @@ class AVFullDiT(nn.Module):
 
 
 def coupled_attention(
-    video: QKV, audio: QKV, new: QKV, text: int, full: int, attend_both: CrossModalAttention
+    video: QKV, audio: QKV, new: QKV, text: int, full: int, cross_modal_attention: CrossModalAttention
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Compute the attention outputs of the video heads, the pretrained audio heads and the new audio heads.
 
@@ -150,11 +150,11 @@ def coupled_attention(
     of heads. `new` has no rows for the `removed` rows at the end of the batch.
     """
     if full == len(video.q):
-        return joint_attention(video, audio, new, text, attend_both)
+        return joint_attention(video, audio, new, text, cross_modal_attention)
     separate = attend(video[full:]), attend(audio[full:]), attend(new[full:])
     if full == 0:
         return separate
-    together = joint_attention(video[:full], audio[:full], new[:full], text, attend_both)
+    together = joint_attention(video[:full], audio[:full], new[:full], text, cross_modal_attention)
     video_out, audio_out, new_out = (torch.cat(parts) for parts in zip(together, separate))
     return video_out, audio_out, new_out
 
@@ -167,7 +167,9 @@ def _keep_skipped_rows(skip: Skip, number: int, before: ExpertState, after: Expe
     return after.with_(hidden=before.hidden.where(rows, after.hidden), text=before.text.where(rows, after.text))
 
 
-def joint_attention(video: QKV, audio: QKV, new: QKV, text: int, attend_both: CrossModalAttention) -> tuple[Tensor, Tensor, Tensor]:
+def joint_attention(
+    video: QKV, audio: QKV, new: QKV, text: int, cross_modal_attention: CrossModalAttention
+) -> tuple[Tensor, Tensor, Tensor]:
     """Compute AVFull-Attention (section 3): video and audio tokens attend to each other.
 
     `video` has as many heads as `audio` and `new` together. The pretrained audio heads are paired with the first video heads,
@@ -179,11 +181,11 @@ def joint_attention(video: QKV, audio: QKV, new: QKV, text: int, attend_both: Cr
     first = QKV(*(x[:, :, :shared] for x in _parts(video)))
     last = QKV(*(x[:, :, shared:] for x in _parts(video)))
     to_text = dispatch_attention_fn(audio.q[:, :text], audio.k, audio.v)
-    to_audio = attend_both(audio.q[:, text:], audio, first)
+    to_audio = cross_modal_attention(audio.q[:, text:], audio, first)
     return (
-        attend_both(video.q, video, all_audio),
+        cross_modal_attention(video.q, video, all_audio),
         torch.cat([to_text, to_audio], 1),
-        attend_both(new.q, new, last),
+        cross_modal_attention(new.q, new, last),
     )
 
 

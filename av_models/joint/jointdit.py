@@ -121,7 +121,7 @@ class JointDiT(nn.Module):
         """Predict v of the video and ε (or v) of the audio in one network call; `kinds` is the coupling of each row."""
         return predict_sorted_by_coupling(self, latent, t, cond, kinds)
 
-    def alone(self, latent: Tensor, t: Tensor, cond: Condition, stream: StreamName, skip: Skip | None = None) -> Tensor:
+    def predict_stream(self, latent: Tensor, t: Tensor, cond: Condition, stream: StreamName, skip: Skip | None = None) -> Tensor:
         """Predict one modality in removed rows: with its UNet and its feed-forward of every Joint Block."""
         modality = ("video", "audio").index(stream)
         expert: SVDExpert | AudioLDM2Expert = (self.video, self.audio)[modality]

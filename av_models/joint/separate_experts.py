@@ -50,6 +50,6 @@ class SeparateExperts(nn.Module):
         """Return the predictions of both experts, each of its own prediction type."""
         return AVLatent(self.video(latent.video, t.video, cond.video), self.audio(latent.audio, t.audio, cond.audio))
 
-    def alone(self, latent: Tensor, t: Tensor, cond: Condition, stream: StreamName, skip: Skip | None = None) -> Tensor:
+    def predict_stream(self, latent: Tensor, t: Tensor, cond: Condition, stream: StreamName, skip: Skip | None = None) -> Tensor:
         """Return the prediction of one expert without running the other."""
         return {"video": self.video, "audio": self.audio}[stream](latent, t, cond)

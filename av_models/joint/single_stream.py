@@ -28,12 +28,12 @@ class SingleStream:
         """Return the prediction of `stream`, and zeros for the other modality."""
         x, time, condition = (getattr(pair, self.stream) for pair in (latent, t, cond))
         zeros = AVLatent(torch.zeros_like(latent.video), torch.zeros_like(latent.audio))
-        return replace(zeros, **{self.stream: self.alone(x, time, condition, self.stream, skip)})
+        return replace(zeros, **{self.stream: self.predict_stream(x, time, condition, self.stream, skip)})
 
-    def alone(self, latent: Tensor, t: Tensor, cond: Condition, stream: StreamName, skip: Skip | None = None) -> Tensor:
+    def predict_stream(self, latent: Tensor, t: Tensor, cond: Condition, stream: StreamName, skip: Skip | None = None) -> Tensor:
         """Return the model's prediction for one modality."""
         options: dict[str, Any] = {} if skip is None else {"skip": skip}
-        return self.model.alone(latent, t, cond, stream, **options)
+        return self.model.predict_stream(latent, t, cond, stream, **options)
 
 
 def skip_known_streams(model: JointDenoiser, known_parts: KnownParts) -> JointDenoiser:

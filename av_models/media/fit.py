@@ -48,8 +48,8 @@ def fit_waveform(waveform: Tensor, sample_rate: int, shape: AudioShape) -> Tenso
     Raises ValueError for a waveform that is empty, has more than 2 channels, or contains NaN or infinity.
     """
     check_audio(waveform, sample_rate)
-    mixed = waveform.float() if waveform.shape[0] == shape.channels else waveform.float().mean(0, keepdim=True)
-    wave = resample(mixed, int(sample_rate), shape.sample_rate).expand(shape.channels, -1)
+    combine_couplings = waveform.float() if waveform.shape[0] == shape.channels else waveform.float().mean(0, keepdim=True)
+    wave = resample(combine_couplings, int(sample_rate), shape.sample_rate).expand(shape.channels, -1)
     return fit_audio(wave, shape.samples, "pad")
 
 

@@ -19,7 +19,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from av.video.stream import VideoStream
 from torch import Tensor
 
-from ..shapes import VideoShape, samples_of
+from ..shapes import VideoShape, count_samples
 from .atomic import WriteError, explain_write_errors, temporary_file
 from .audio import FADE_SECONDS, add_audio_stream, audio_frame, check_audio, encodable_rate, fit_audio, resample
 from .frames import count_frames, iter_frames, to_rgb8
@@ -248,7 +248,7 @@ class _AudioWriter:
         }
 
     def _samples(self, frames: int, rate: int) -> int:
-        return samples_of(VideoShape(frames, self.file.height, self.file.width, self.file.fps), rate)
+        return count_samples(VideoShape(frames, self.file.height, self.file.width, self.file.fps), rate)
 
     def _send(self, audio: Tensor) -> None:
         for chunk in audio.split(self.rate, dim=1):

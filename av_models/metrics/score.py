@@ -28,7 +28,7 @@ from torch import Tensor
 from ..media import open_video
 from ..media.frames import iter_frames
 from ..media.settings import validate_fps
-from ..shapes import VideoShape, samples_of
+from ..shapes import VideoShape, count_samples
 from .health import SoundHealth, measure_sound_health
 from .motion_events import Motion, MotionMeter, find_motion_events
 from .sound_events import envelope, find_sound_events, mix_down
@@ -189,7 +189,7 @@ def _score(meter: MotionMeter, waveform: Tensor | None, sample_rate: int | None)
     wave = waveform.detach().float().cpu().numpy()
     mono = mix_down(wave)
     video = VideoShape(len(motion.times), size[0], size[1], motion.fps)
-    health = measure_sound_health(wave, rate, samples_of(video, rate))
+    health = measure_sound_health(wave, rate, count_samples(video, rate))
     heard = np.zeros(0) if health.silent else find_sound_events(mono, rate)
     sync = measure_sync(seen, heard, float(motion.fps), min(video.seconds, health.seconds))
     return Score(motion, seen, size, health, sync, envelope(mono, rate))

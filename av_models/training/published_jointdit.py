@@ -53,7 +53,7 @@ class PublishedJointDiTStage(JointDiTStage):
     def make_condition(self, clean_video: Tensor, keep: Tensor, extra: dict[str, Tensor]) -> AVCondition:
         tokens, image = (part.float() * keep.view(-1, *[1] * (part.ndim - 1)) for part in (extra["tokens"], extra["image"]))
         video = Condition(tokens, extra["mask"], extra["vector"].float(), image)
-        return condition_audio_on_image(video, self.empty_prompt.spread(self.batch))
+        return condition_audio_on_image(video, self.empty_prompt.expand(self.batch))
 
     def finish(self, model: torch.nn.Module, run: dict[str, Any]) -> None:
         card = {

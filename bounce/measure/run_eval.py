@@ -138,7 +138,7 @@ def _make_guidance(settings: EvalSettings, model: JointModel, bad_model: JointMo
     coupling = {"a_to_v": 0.0, "v_to_a": 0.0} if settings.cut else {}
     defaults = _default_guidance_settings(settings.guidance, settings.scale, model)
     guidance = make_guidance(settings.guidance, **defaults | dict(settings.extra), **coupling)
-    return model.supported(guidance, bad_model)
+    return model.adapt_guidance(guidance, bad_model)
 
 
 def _default_guidance_settings(guidance: str, scale: float, model: JointModel) -> dict[str, float]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...av_models.clip_latent import When, before, encode_clip, everything, first_frame, known_where, nothing
+from ...av_models.clip_latent import TimeSelector, before, encode_clip, everything, first_frame, make_known_masks, nothing
 from ...av_models.contract import AVLatent
 from ...av_models.joint_model import JointModel
 from ...av_models.known_parts import KnownParts
@@ -30,8 +30,8 @@ MAX_SEAM_JUMP = 2.0  # multiple of the median frame difference
 class Task:
     """Functions of the time that select the known frames and the known samples."""
 
-    video: When
-    audio: When
+    video: TimeSelector
+    audio: TimeSelector
 
 
 TASKS = {
@@ -62,7 +62,7 @@ def task_known_parts(
             encode_clip(model, shape, fit_frames(frames, FPS, shape.video), fit_waveform(sound, SAMPLE_RATE, shape.audio))
             for frames, sound in zip(pictures, sounds)
         ]
-        known = known_where(model, shape, chosen.video, chosen.audio).to(model.device)
+        known = make_known_masks(model, shape, chosen.video, chosen.audio).to(model.device)
         return KnownParts(AVLatent.cat(clips), known, mode or model.known_mode)
 
     return known_parts
@@ -78,7 +78,7 @@ def measure_task(task: str, model: JointModel, pictures: Sequence[np.ndarray | T
         near = [_first_frame_error(frames, row, worlds) <= NEAR for row, frames in enumerate(pictures)]
         return {"first_frame_within_2px": intervals.share_and_interval(near)}
     if task == "extend":
-        known = known_where(model, model.shape(), before(KEPT_SECONDS), nothing).video
+        known = make_known_masks(model, model.shape(), before(KEPT_SECONDS), nothing).video
         seam = model.video_codec.stride.frames(int(known.sum()))
         true = render(worlds, model.clip.height)[:, :FRAMES] / np.float32(255)
         kept = {"no_jump_at_seam": pictures, "no_jump_at_seam_of_true_clips": true}

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...av_models.clip_latent import encode_clip, everything, known_where, nothing
+from ...av_models.clip_latent import encode_clip, everything, make_known_masks, nothing
 from ...av_models.contract import AVLatent
 from ...av_models.guidance import make_guidance
 from ...av_models.joint_model import JointModel
@@ -142,7 +142,7 @@ def generate_frames(model: JointModel, arm: Arm, worlds: Worlds, first: int) -> 
 
     def known_audio(start: int, stop: int) -> KnownParts:
         clips = AVLatent.cat([encode_clip(model, shape, None, None)] * (stop - start))
-        return KnownParts(clips, known_where(model, shape, nothing, everything).to(model.device), model.known_mode)
+        return KnownParts(clips, make_known_masks(model, shape, nothing, everything).to(model.device), model.known_mode)
 
     schedule, inputs = SamplingSchedule(STEPS, SHIFT), SampleInputs(known=None if arm.hears else known_audio)
     for latent in sample_latents(model, prompts[first:], guidance, schedule, seed=1_000_000 + first, inputs=inputs):

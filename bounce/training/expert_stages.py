@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ...av_models.checkpoint import half, save_checkpoint
 from ...av_models.contract import Condition
-from ...av_models.load_parts import build_audio_expert, build_video_expert, prefixed
+from ...av_models.load_parts import add_prefix, build_audio_expert, build_video_expert
 from ...av_models.text import WordEncoder
 from ...av_models.training.compiled import compile_blocks
 from ...av_models.training.flow import add_noise, batch_generator, device_of, draw_time
@@ -69,7 +69,7 @@ class ExpertStage:
             card["rope_scale"] = self.config["rope_scale"]
         else:
             card["coordinates"] = self.config.get("coordinates", False)
-        tensors = prefixed("expert", model["expert"].state_dict()) | prefixed("text", model["text"].state_dict())
+        tensors = add_prefix("expert", model["expert"].state_dict()) | add_prefix("text", model["text"].state_dict())
         save_checkpoint(self.out, half(tensors), card)
 
 

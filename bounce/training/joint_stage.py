@@ -110,7 +110,7 @@ class JointStage:
         x_v, velocity_v = add_noise(clean.video, t)
         x_a, velocity_a = add_noise(clean.audio, t)
         given = KnownParts(clean, self.draw_masks(step), "clean")
-        noisy, times = given.restored(AVLatent(x_v, x_a)), given.times(AVTime(t, t))
+        noisy, times = given.restore(AVLatent(x_v, x_a)), given.times(AVTime(t, t))
         network = SingleStream(self.model["denoiser"], "video") if self.video_only else self.model["denoiser"]
         out = network.predict(noisy, times, self.condition(rows, step), self.kinds)
         error_v = mean_unknown_error((out.video - velocity_v).square(), given.known.video)

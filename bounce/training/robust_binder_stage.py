@@ -89,7 +89,7 @@ class RobustBinderStage(BinderStage):
             return latent
         t = self.noise * torch.rand(rows, device=latent.device)
         x, _ = add_noise(latent, t)
-        condition: Condition = self.words([A_BALL_BOUNCING]).spread(rows)
+        condition: Condition = self.words([A_BALL_BOUNCING]).expand(rows)
         for left in range(ESTIMATE_STEPS, 0, -1):
             step = t / left
             x, t = x - step[:, None, None] * self.expert(x, t, condition), t - step

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
-from ...av_models.contract import AVLatent, CouplingKind, Prediction, mixed
+from ...av_models.contract import AVLatent, CouplingKind, Prediction, combine_couplings
 from ...av_models.guidance import Branch, PromptKind, Step
 from ...av_models.parameterization import convert
 
@@ -47,9 +47,12 @@ def predict_branches(
                 "this guidance uses different prompts for picture and sound, which a native model cannot do; choose another"
             )
     found = {(one, text): made for one, texts in collect_passes(branches).items() for text, made in zip(texts, run(one, texts))}
+
+    def predictions(branch: Branch) -> list[AVLatent]:
+        return [found[Pass(branch.model, kind, branch.skip_block), branch.video] for kind in branch.coupling.kinds]
+
     return {
-        branch: mixed([found[Pass(branch.model, kind, branch.skip_block), branch.video] for kind in branch.coupling.kinds],
-                      branch.coupling)
+        branch: combine_couplings(predictions(branch), branch.coupling)
         for branch in branches
     }  # fmt: skip
 
