@@ -41,6 +41,13 @@ def test_wan_in_parts_is_the_transformer_bit_for_bit(length):
         stream = whole
 
 
+def test_wan_refuses_a_size_that_its_patches_do_not_cover():
+    expert, latent, t, text = small.video_expert(), small.latent().video, small.times().video, small.text()
+    for call in (expert, expert.embed):
+        with pytest.raises(ValueError, match="not a multiple of the patch size .*; change the clip's width or height"):
+            call(latent[..., :-1], t, text)
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("length", [1, 7, 12])
 @pytest.mark.parametrize("dual, single", [(2, 2), (3, 0), (0, 3)])

@@ -40,7 +40,15 @@ class WanExpert(nn.Module):
         return self.transformer(self.with_coordinates(latent), t * 1000, text.tokens, return_dict=False)[0]
 
     def with_coordinates(self, latent: Tensor) -> Tensor:
-        """Return the latent [B, C, T, H, W], or with coordinate channels [B, C + 3, T, H, W] if the transformer uses them."""
+        """Return the latent [B, C, T, H, W], or with coordinate channels [B, C + 3, T, H, W] if the transformer uses them.
+
+        Raises ValueError if the latent's height or width is not a multiple of the patch size.
+        """
+        _, patch_height, patch_width = self.transformer.config.patch_size
+        height, width = latent.shape[-2:]
+        if height % patch_height or width % patch_width:
+            size, patch = f"{width}×{height}", f"{patch_width}×{patch_height}"
+            raise ValueError(f"the latent is {size}, not a multiple of the patch size {patch}; change the clip's width or height")
         return torch.cat([latent, coordinate_channels(latent)], 1) if self.coordinates else latent
 
     def rotary(self, latent: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,8 +67,9 @@ class WanExpert(nn.Module):
     def embed(self, latent: Tensor, t: Tensor, text: Condition) -> ExpertState:
         """Prepare the state of the first block. Its `time` is [B, 7, width]: six modulations, then the embedding for the head."""
         wan = self.transformer
+        patches = wan.patch_embedding(self.with_coordinates(latent))
         rotary = self.rotary(latent)
-        hidden = wan.patch_embedding(self.with_coordinates(latent)).flatten(2).transpose(1, 2).contiguous()
+        hidden = patches.flatten(2).transpose(1, 2).contiguous()
         time, modulation, context, _ = wan.condition_embedder(t * 1000, text.tokens, None)
         time = torch.cat([modulation.unflatten(1, (6, -1)), time[:, None]], 1)
         return ExpertState(hidden, context, time, rotary, latent.shape)
