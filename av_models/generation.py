@@ -67,9 +67,11 @@ def generate(  # noqa: PLR0913 (all settings of a clip)
 
     Raises ValueError, with one line, for settings out of range and for a guidance that the model does not support.
     """
+    if isinstance(negative_prompts, str) or len(negative_prompts) != 2:
+        raise ValueError(f"negative_prompts is {negative_prompts!r}; give two, for video and for audio")
     shape = shape or model.shape()
     positive = model.encode(video_prompt, audio_prompt, image, shape)
-    prompted = PromptedModel(model.denoiser, positive, model.encode(*negative_prompts, None, shape))
+    prompted = PromptedModel(model.denoiser, positive, model.encode(negative_prompts[0], negative_prompts[1], None, shape))
     noise = NoiseSource(model.latent_shape(shape), video_seed, audio_seed)
     result = sample(prompted, noise, model.adapt_guidance(guidance), schedule, options=RunOptions(on_step=on_step))
     frames, waveform = model.decode(result.latent, shape)

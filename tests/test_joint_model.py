@@ -6,6 +6,7 @@ import torch
 
 from duet_av.av_models.checkpoint import load_checkpoint, save_checkpoint
 from duet_av.av_models.contract import AVLatent, CouplingKind
+from duet_av.av_models.generation import generate
 from duet_av.av_models.guidance import make_guidance
 from duet_av.av_models.joining import join_experts
 from duet_av.av_models.joint_model import JointModel
@@ -121,6 +122,12 @@ def test_decoding_trims_to_what_was_asked(model, frames, height, width):
     pictures, sound = model.decode(AVLatent(torch.randn(size.video), torch.randn(size.audio)), shape)
     assert pictures.shape == (2, frames, height, width, 3)
     assert sound.shape == (2, 1, frames * 1000)
+
+
+@pytest.mark.parametrize("negatives", ["blue", ("blue",)])
+def test_generate_needs_two_negative_prompts(model, negatives):
+    with pytest.raises(ValueError, match="negative_prompts is .*; give two, for video and for audio"):
+        generate(model, "a ball", "a ball", negative_prompts=negatives)
 
 
 def test_from_prompts_to_picture_and_sound(model):
