@@ -8,8 +8,9 @@ surroundings; low quantiles describe the surroundings, because they change littl
 Limits. The method cannot tell whether an event makes a sound. Cuts, flashes and camera shake are events, and so is a silent
 change of direction. It can miss events before the second frame or in the last one, objects smaller than 1 % of the frame, and
 objects that move by more than a tenth of the frame between two frames. Times are quantized by the frame rate: an event between
-two frames is placed by the centroid of its peak, a sudden change at the first frame that shows it. For Bounce's rendered clips
-(fast objects at 16 fps), F1 of the contacts is 0.88 with one ball and 0.90 with two (40 validation clips each, ±1 frame).
+two frames is placed by the centroid of its peak, a sudden change at the first frame that shows it. For rendered clips
+of bouncing balls (fast objects at 16 fps), F1 of the contacts is 0.88 with one ball and 0.90 with two (40 validation clips
+each, ±1 frame).
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ constant delay is estimated up to ±1 s (`offset`). Loudness is ITU-R BS.1770-4.
 
 Limits. Only times are compared, not content: a dog that barks as a door slams is in sync. Cuts and silent gestures are video
 events, and background music has many audio events; both lower F1 although nothing is wrong. So compare with the chance level and
-with clips of the same kind. This is not a measure of lip-sync: speech has few onsets. Detectors for a known kind of content,
-such as Bounce's own, find more events. Audio with a sample rate below 4 kHz is not supported.
+with clips of the same kind. This is not a measure of lip-sync: speech has few onsets. Detectors for a known kind of content
+find more events. Audio with a sample rate below 4 kHz is not supported.
 
 Frames are processed one by one and not kept, so memory grows with the audio only.
 """
