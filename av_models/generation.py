@@ -69,6 +69,8 @@ def generate(  # noqa: PLR0913 (all settings of a clip)
     """
     if isinstance(negative_prompts, str) or len(negative_prompts) != 2:
         raise ValueError(f"negative_prompts is {negative_prompts!r}; give two, for video and for audio")
+    if not isinstance(guidance, Guidance):
+        raise ValueError(f"guidance is {guidance!r}; use make_guidance, such as make_guidance('joint_cfg')")
     shape = shape or model.shape()
     positive = model.encode(video_prompt, audio_prompt, image, shape)
     prompted = PromptedModel(model.denoiser, positive, model.encode(negative_prompts[0], negative_prompts[1], None, shape))

@@ -110,7 +110,7 @@ def expect(card: Mapping[str, Any], field: str, known: Iterable[str], path: str 
     """Return the model card's `field`. Raises ValueError, which names the file `path`, unless it is one of `known`."""
     value: Any = card.get(field)
     if value not in known:
-        raise ValueError(f"{path} has {field} {value!r}; use a file with {' or '.join(known)}")
+        raise ValueError(f"{path} has {field} {value!r}; use a file with {field} {' or '.join(known)}")
     return value
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from ..av_models.contract import AVLatent
 from .host import io, report_progress, wants_previews
 from .latents import STORAGE_DEVICE, clip_shape, latent_dict
-from .reports import report
+from .reports import cost_line, report
 from .run_sampler import Settings, model_warnings, sample_latent, settings_inputs
 from .sockets import CATEGORY, AlignerSocket, GuidanceSocket, JointModelSocket, PromptsSocket
 
@@ -52,7 +52,7 @@ class DuetJointSampler(io.ComfyNode):
             "forwards_per_step": result.forwards_per_step,
             "warnings": [*model_warnings(model), *result.warnings],
         }
-        lines = [_summary(facts), *facts["warnings"]]
+        lines = [_summary(facts, result), *facts["warnings"]]
         made = latent_dict(result.latent.to(STORAGE_DEVICE), clip_shape(latent, model))
         return io.NodeOutput(made, "\n".join(lines), ui=report(*lines, **facts))
 
@@ -69,11 +69,11 @@ def _progress(model):
     return report_step
 
 
-def _summary(facts: dict) -> str:
+def _summary(facts: dict, result) -> str:
     eta = f", eta {facts['eta']:g}" if facts["eta"] else ""
     audio_shift = f", audio shift {facts['audio_shift']:g}" if facts["audio_shift"] else ""
     return (
         f"video seed {facts['video_seed']}, audio seed {facts['audio_seed']}; "
         f"{facts['steps']} steps with {facts['guidance']}{eta}{audio_shift}; "
-        f"{facts['branches_per_step']:g} branches per step in {facts['forwards_per_step']:g} network calls"
+        f"{cost_line(result)}"
     )

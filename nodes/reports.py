@@ -22,6 +22,12 @@ def guidance_report(strategy: Guidance) -> dict[str, list]:
     return report(line, guidance=strategy.name, branches_per_step=max(branches))
 
 
+def cost_line(cost: Any) -> str:
+    """Returns the cost of a step. cost: has `branches_per_step` and `forwards_per_step`."""
+    calls = cost.forwards_per_step
+    return f"{cost.branches_per_step:g} branches per step in {calls:g} network {'call' if calls == 1 else 'calls'}"
+
+
 def _range(counts: set[int], singular: str, plural: str) -> str:
     low, high = min(counts), max(counts)
     return f"{high if low == high else f'{low} to {high}'} {singular if low == high == 1 else plural}"

@@ -13,6 +13,7 @@ from ..av_models.contract import AVCondition, AVLatent
 from ..av_models.shapes import AVShape
 from .host import check_interrupt, io, on_device, report_text
 from .latents import clip_shape, known_parts, unpack_latent
+from .reports import cost_line
 from .sockets import AlignerInput, GuidanceInput, Prompts
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def sample_latent(
     on_device(model, *([] if bad is None else [bad]), *binders)
     alignment = aligned and _begin_alignment(aligned, model, shape, prompts, streams.to(model.device), known)
     cost = sampling_cost(strategy, settings.schedule, batch_branches=settings.batch_branches, alignment=alignment)
-    report_text(f"{cost.branches_per_step:g} branches per step in {cost.forwards_per_step:g} network calls", node_id)
+    report_text(cost_line(cost), node_id)
     return sample(
         PromptedModel(model.denoiser, *_encoded_prompts(prompts, model, shape)),
         NoiseSource(model.latent_shape(shape, streams.rows), settings.video_seed, settings.audio_seed),

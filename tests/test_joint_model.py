@@ -75,7 +75,7 @@ def test_its_towers_are_experts_that_joined_again_make_the_same_apart(model, fol
 def test_only_an_avfulldit_has_towers(tmp_path, capsys):
     path = small.save_joint(tmp_path, architecture="JointDiT")
     assert main(["convert", "video_expert", str(path), str(tmp_path / "out.safetensors")]) == 2
-    assert "has architecture 'JointDiT'; use a file with AVFullDiT" in capsys.readouterr().err
+    assert "has architecture 'JointDiT'; use a file with architecture AVFullDiT" in capsys.readouterr().err
     assert not (tmp_path / "out.safetensors").exists()
 
 

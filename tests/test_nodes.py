@@ -379,7 +379,7 @@ def test_the_exact_cost_is_shown_before_the_first_step(model, monkeypatch):
     part = modified(JOINT, interval_low=0.6).args[0]
     facts = sampled(model, guidance=part, steps=4).shown["duet"][0]
     assert facts["branches_per_step"] == 1.5
-    assert shown == [("1.5 branches per step in 1 network calls", "5", [])]
+    assert shown == [("1.5 branches per step in 1 network call", "5", [])]
 
 
 def test_another_audio_seed_without_a_to_v_keeps_the_frames_bit_for_bit(model):

@@ -139,7 +139,7 @@ def test_wrong_experts_or_data_are_refused_in_one_line(folder, capsys, changes, 
 def test_layers_of_other_experts_or_another_kind_are_refused_in_one_line(folder, tmp_path):
     tensors, card = load_checkpoint(folder / "layers.safetensors")
     save_checkpoint(tmp_path / "other.safetensors", tensors, card | {"kind": "joint"})
-    with pytest.raises(ValueError, match="has kind 'joint'; use a file with joint_layers"):
+    with pytest.raises(ValueError, match="has kind 'joint'; use a file with kind joint_layers"):
         join(folder, layers=tmp_path / "other.safetensors")
     wide = card | {"joint": card["joint"] | {"qk_width": 64}}
     save_checkpoint(tmp_path / "wide.safetensors", tensors, wide)

@@ -20,7 +20,7 @@ BINS = N_FFT // 2 + 1
 MIN_MAGNITUDE = 1e-3  # magnitudes below this value are silence
 MAX_MAGNITUDE = 60.0
 PHASE_ITERATIONS, PHASE_MOMENTUM, PHASE_SEED = 48, 0.99, 0
-GRADIENT_ITERATIONS = 4  # in decode_with_grad: Bounce-Bind's embedding keeps a cosine similarity of 0.9988
+GRADIENT_ITERATIONS = 4  # in decode_with_grad; enough for a binder: its embedding keeps a cosine similarity of 0.9988
 
 
 class ResidualBlock1d(nn.Module):

@@ -79,7 +79,7 @@ def train_settings(
     try:
         stage = stages[config["stage"]](StageSetup(config, path.parent, schedule.steps, out, on_clip))
     except KeyError as error:
-        raise ValueError(f"{path}: {error.args[0]} is missing; add it (see bounce/configs for examples)") from error
+        raise ValueError(f"{path}: {error.args[0]} is missing; add it (see docs/library.md, Train)") from error
     except TypeError as error:  # the network does not have that setting
         raise ValueError(f"{path}: {error}") from error
     train(stage, schedule, config["seed"], folder, stop=steps, **options)
@@ -89,7 +89,7 @@ def train_settings(
 def read_config(path: Path, stages: Stages) -> dict[str, Any]:
     """Parse a TOML config. Raises FileNotFoundError or ValueError, in one line, if it is missing or malformed."""
     if not path.is_file():
-        raise FileNotFoundError(f"there is no training config {path}; see bounce/configs for examples")
+        raise FileNotFoundError(f"there is no training config {path}; see docs/library.md, Train")
     try:
         config = tomllib.loads(path.read_text())
     except tomllib.TOMLDecodeError as error:
@@ -98,7 +98,7 @@ def read_config(path: Path, stages: Stages) -> dict[str, Any]:
         raise ValueError(f"{path}: stage is {config.get('stage')!r}; give one of {', '.join(stages)}")
     for key in ("seed", "schedule", "run", "out", "stage_config"):
         if key not in config:
-            raise ValueError(f"{path}: {key} is missing; add it (see bounce/configs for examples)")
+            raise ValueError(f"{path}: {key} is missing; add it (see docs/library.md, Train)")
     return config
 
 

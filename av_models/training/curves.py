@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-TOLERANCE = 0.05  # largest relative difference of the loss for the same config on another machine; see bounce/runs/README.md
+TOLERANCE = 0.05  # largest relative difference of the loss for the same config on another machine
 
 
 def read_curve(path: Path) -> dict[str, list[float]]:
