@@ -1,4 +1,4 @@
-"""Every workflow that was ever shipped still loads, and its two forms agree."""
+"""Every workflow in the folder loads, and its two forms agree."""
 
 import json
 from pathlib import Path
