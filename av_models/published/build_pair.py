@@ -36,12 +36,8 @@ def build_pair(video: LoadedExpert, audio: LoadedExpert, joint_blocks: int, clip
     return build_jointdit(video, audio, clip, {"inputs": inputs, "joint_blocks": joint_blocks} | WIDTHS)
 
 
-def is_jointdit_pair(video: LoadedExpert, audio: LoadedExpert) -> bool:
-    """Return whether these are Stable Video Diffusion and AudioLDM2."""
-    return _jointdit_experts(video, audio) is not None
-
-
 def _jointdit_experts(video: LoadedExpert, audio: LoadedExpert) -> tuple[SVDExpert, AudioLDM2Expert] | None:
+    """Return both experts if they are Stable Video Diffusion and AudioLDM2."""
     from ..experts.audioldm2 import AudioLDM2Expert
     from ..experts.svd import SVDExpert
 
