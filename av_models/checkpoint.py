@@ -1,4 +1,7 @@
-"""Read and write safetensors files with a model card in their metadata. A failed write leaves no file."""
+"""Read and write safetensors files with a model card in their metadata. A failed write leaves no file.
+
+A file `NAME.card.json` beside `NAME.safetensors` adds fields to the card or replaces them, without rewriting the weights.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from .recommended import parse_sampling
+
 CARD = "duet"  # metadata key of the model card
+SIDECAR_FIELDS = ("name", "licence", "sampling")
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -102,9 +108,34 @@ def _card(path: Path, file: Any) -> dict[str, Any]:
     if CARD not in metadata:
         raise ValueError(f"{path} has no Duet model card; give a file that Duet has saved or converted")
     try:
-        return json.loads(metadata[CARD])
+        card = json.loads(metadata[CARD])
     except json.JSONDecodeError as error:
         raise ValueError(f"{path} has a model card that is not valid JSON ({error}); download or copy it again") from error
+    sidecar = _read_sidecar(sidecar_file(path))
+    parse_sampling((card | sidecar).get("sampling"), sidecar_file(path) if "sampling" in sidecar else path)
+    return card | sidecar
+
+
+def sidecar_file(path: Path) -> Path:
+    """Return the path of the file that extends the model card of `path`. It need not exist."""
+    return path.with_suffix(".card.json")
+
+
+def _read_sidecar(path: Path) -> dict[str, Any]:
+    """Return the fields of a file that extends a model card, {} if there is none. Raises ValueError if it is wrong."""
+    if not path.is_file():
+        return {}
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON ({error}); correct it, or delete it") from error
+    if not isinstance(card, dict) or not card.keys() <= set(SIDECAR_FIELDS):
+        found = ", ".join(card) if isinstance(card, dict) else repr(card)
+        raise ValueError(f"{path} has {found}; give a table with {', '.join(SIDECAR_FIELDS)} only, or delete the file")
+    for name in ("name", "licence"):
+        if not isinstance(card.get(name, ""), str):
+            raise ValueError(f"{path}: {name} is {card[name]!r}; give a text, or delete the file")
+    return card
 
 
 def format_keys(keys: list[str], most: int = 4) -> str:

@@ -10,14 +10,12 @@ from torch import Tensor
 
 from .branch_runner import PromptedModel
 from .contract import AVLatent
-from .guidance import Guidance, make_guidance
+from .guidance import Guidance
 from .joint_model import JointModel
 from .noise import NoiseSource
-from .sampling import DEFAULT_SCHEDULE, RunOptions, sample
+from .sampling import RunOptions, sample
 from .schedule import SamplingSchedule
 from .shapes import AVShape
-
-DEFAULT_GUIDANCE = make_guidance("joint_cfg")
 
 
 @dataclass(frozen=True)
@@ -46,8 +44,8 @@ def generate(  # noqa: PLR0913 (all settings of a clip)
     negative_prompts: tuple[str, str] = ("", ""),
     image: Tensor | None = None,
     shape: AVShape | None = None,
-    guidance: Guidance = DEFAULT_GUIDANCE,
-    schedule: SamplingSchedule = DEFAULT_SCHEDULE,
+    guidance: Guidance | None = None,
+    schedule: SamplingSchedule | None = None,
     video_seed: int = 0,
     audio_seed: int = 0,
     on_step: Callable[[int, int, AVLatent], None] | None = None,
@@ -58,8 +56,8 @@ def generate(  # noqa: PLR0913 (all settings of a clip)
     negative_prompts: the negative prompts of video and audio.
     image: [height, width, 3] in 0..1, for a model that takes an image.
     shape: size and length of the clip, from `model.shape`. None: as in the model's training.
-    guidance: the guidance strategy, from `make_guidance`.
-    schedule: the number of steps, their times and the solvers.
+    guidance: the guidance strategy, from `make_guidance`. None: as the model recommends (`JointModel.recommended`).
+    schedule: the number of steps, their times and the solvers. None: as the model recommends.
     video_seed, audio_seed: random seeds of the initial noise, 0 to 2⁶⁴ − 1.
     on_step(step, steps, x0): called at each step, counted from 1, with the clean estimates.
 
@@ -69,12 +67,15 @@ def generate(  # noqa: PLR0913 (all settings of a clip)
     """
     if isinstance(negative_prompts, str) or len(negative_prompts) != 2:
         raise ValueError(f"negative_prompts is {negative_prompts!r}; give two, for video and for audio")
+    guidance = model.recommended.make_guidance() if guidance is None else guidance
     if not isinstance(guidance, Guidance):
         raise ValueError(f"guidance is {guidance!r}; use make_guidance, such as make_guidance('joint_cfg')")
     shape = shape or model.shape()
     positive = model.encode(video_prompt, audio_prompt, image, shape)
     prompted = PromptedModel(model.denoiser, positive, model.encode(negative_prompts[0], negative_prompts[1], None, shape))
     noise = NoiseSource(model.latent_shape(shape), video_seed, audio_seed)
-    result = sample(prompted, noise, model.adapt_guidance(guidance), schedule, options=RunOptions(on_step=on_step))
+    result = sample(
+        prompted, noise, model.adapt_guidance(guidance), schedule or model.recommended.schedule, options=RunOptions(on_step=on_step)
+    )
     frames, waveform = model.decode(result.latent, shape)
     return GeneratedClip(frames[0], shape.video.fps, waveform[0], shape.audio.sample_rate, result.latent, result.warnings)

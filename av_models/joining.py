@@ -17,11 +17,16 @@ from .load_parts import AUDIO_EXPERT, JOINT_LAYERS, VIDEO_EXPERT, expect, load_c
 from .published.build_pair import build_jointdit, build_pair, joint_layers
 from .published.load_published import KINDS, is_published, load_published
 from .published.loaded_expert import LoadedExpert
+from .recommended import sampling_field
 from .shapes import VideoShape
 
 Files = tuple[str | Path, str | Path, str | Path, str | Path]
 FALLBACK_CLIP: dict[str, Any] = {"frames": 32, "height": 64, "width": 64, "fps": 16}
 """The clip size for expert files whose model card has none."""
+SVD_AUDIOLDM2: dict[str, Any] = {
+    "steps": 25, "shift": 1.0, "eta": 0.0, "guidance": "cfg", "scales": {"cfg": [3.0, 3.5]},
+}  # fmt: skip
+"""Recommended for the untrained pair of Stable Video Diffusion and AudioLDM2: the scales of their own pipelines."""
 
 
 def join_experts(  # noqa: PLR0913 (four files and their settings)
@@ -40,7 +45,7 @@ def join_experts(  # noqa: PLR0913 (four files and their settings)
 
     Two expert files in Duet's format become an AVFullDiT. Stable Video Diffusion and AudioLDM2 become a JointDiT. Any other pair
     with a published checkpoint becomes `SeparateExperts`. The joint layers are untrained, so `trained` of the model is False,
-    and `JointModel.adapt_guidance` removes them.
+    and `JointModel.adapt_guidance` removes them. Two expert files recommend the sampling settings of the video expert's card.
 
     video, audio: expert files, or published checkpoints (a diffusers folder, or the single file of Stable Video Diffusion).
     video_codec, audio_codec: codec files for experts in Duet's format. Published checkpoints contain their own codecs.
@@ -72,7 +77,7 @@ def _join_expert_files(files: Files, joint_blocks: int, name: str, clip: dict[st
     card = {
         "kind": "joint", "architecture": "AVFullDiT", "name": name, "prediction": "flow", "trained": False,
         "joint_blocks": joint_blocks, "video": v_card, "audio": a_card, "clip": clip,
-        "codecs": {"video": Path(video_codec).name, "audio": Path(audio_codec).name},
+        "codecs": {"video": Path(video_codec).name, "audio": Path(audio_codec).name}, **sampling_field(v_card),
     }  # fmt: skip
     model = JointModel(
         card, denoiser.eval().requires_grad_(False), load_codec(video_codec), load_codec(audio_codec),
@@ -88,7 +93,9 @@ def _join_published(files: Files, joint_blocks: int, name: str, clip: dict[str, 
     a = _load_stream(audio, "audio", audio_codec, keep_dtype)
     shape = VideoShape(**(clip or v.clip or FALLBACK_CLIP))
     denoiser = build_pair(v, a, joint_blocks, shape).eval().requires_grad_(False)
-    card = {"kind": "joint", "architecture": type(denoiser).__name__, "name": name, "trained": False}
+    card: dict[str, Any] = {"kind": "joint", "architecture": type(denoiser).__name__, "name": name, "trained": False}
+    if card["architecture"] == "JointDiT":
+        card["sampling"] = SVD_AUDIOLDM2
     return JointModel(card, denoiser, v.codec, a.codec, SeparateConditioner(v.conditioner, a.conditioner), clip=shape)
 
 

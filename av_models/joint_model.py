@@ -15,6 +15,7 @@ from .guidance import Guidance
 from .guidance.autoguidance import Autoguidance
 from .known_parts import KnownMode
 from .media.fit import fit_frames
+from .recommended import Recommended, parse_sampling
 from .shapes import AVShape, VideoShape
 
 
@@ -59,6 +60,11 @@ class JointModel:
     def trained(self) -> bool:
         """Whether video and audio were trained together. If not, the joint parameters are random and generate only noise."""
         return self.card["trained"]
+
+    @cached_property
+    def recommended(self) -> Recommended:
+        """The sampling settings that the model card recommends."""
+        return parse_sampling(self.card.get("sampling"), self.name, self.trained)
 
     @cached_property
     def networks(self) -> nn.ModuleDict:

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 from .host import io, on_device, report_progress
 from .latents import clip_shape, unpack_latent
+from .own_settings import resolve_settings
 from .reports import report
 from .run_sampler import Settings, model_warnings, sample_latent, settings_inputs
 from .sockets import CATEGORY, GuidanceInput, GuidanceSocket, JointModelSocket, PromptsSocket
@@ -67,7 +68,8 @@ class DuetCompare(io.ComfyNode):
         from ..av_models.compare_guidances import compare_guidances, describe_differences
         from ..av_models.metrics.grid import draw_table, format_table
 
-        settings, guidances, shape = Settings(**settings), list(guidances.values()), clip_shape(latent, model)
+        settings, guidances, taken = resolve_settings(model, Settings(**settings), guidances.values())
+        shape = clip_shape(latent, model)
         if unpack_latent(latent).rows != 1:
             raise ValueError(f"latent holds {unpack_latent(latent).rows} clips; use a batch of 1")
         for each in guidances:
@@ -82,9 +84,11 @@ class DuetCompare(io.ComfyNode):
 
         variants = list(compare_guidances(_labels(guidances), sample_with, lambda made: model.decode(made, shape), shape))
         rows = [_row(variant) for variant in variants]
-        notes = [*describe_differences([each.strategy for each in guidances]), *model_warnings(model), *_warnings(variants)]
+        differences = describe_differences([each.strategy for each in guidances])
+        notes = [*differences, *taken, *model_warnings(model), *_warnings(variants)]
         lines = "\n".join([format_table(HEAD, rows), *notes])
         facts = {"cells": [_facts(variant) for variant in variants], "warnings": _warnings(variants)}
+        facts |= {name: getattr(settings, name) for name in ("steps", "shift", "eta")}
         facts["forwards_per_step"] = sum(variant.forwards_per_step for variant in variants)
         made = Comparison(variants, shape.video.fps, shape.audio.sample_rate)
         return io.NodeOutput(made, lines, draw_table(HEAD, rows, notes)[None], ui=report(*lines.split("\n"), **facts))

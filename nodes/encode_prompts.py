@@ -60,6 +60,14 @@ class DuetEncodePrompts(io.ComfyNode):
         return io.NodeOutput(prompts, ui=report(*ignored, *empty, unknown_words=ignored, empty=empty))
 
 
+def empty_prompts(model) -> Prompts:
+    """Returns empty prompts. Raises ValueError for a model that takes an image."""
+    if model.takes_image:
+        raise ValueError(f"prompts is not connected, but {model.name} takes an image; connect Prompts for Picture and Sound")
+    on_device(model)
+    return Prompts((("", ""), ("", "")), encoded=(model.encode("", ""), model.encode("", "")), encoder=ref(model))
+
+
 def _checked_picture(picture, model):
     """Returns the single image [height, width, channels] of a batch of one. Raises ValueError if it cannot be used."""
     if picture is None:

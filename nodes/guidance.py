@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from ..av_models.guidance import GUIDANCE, make_guidance
 from .host import io
+from .own_settings import SCALE_AS_RECOMMENDED, check_marked
 from .reports import guidance_report
 from .sockets import CATEGORY, AnyModelSocket, GuidanceInput, GuidanceSocket
 
-SCALE = {"min": 0.0, "max": 30.0, "step": 0.1}
+SCALE = {"default": SCALE_AS_RECOMMENDED, "min": SCALE_AS_RECOMMENDED, "max": 30.0, "step": 0.1}
 STRENGTH = {"default": 1.0, "min": 0.0, "max": 2.0, "step": 0.05}
 
 
@@ -20,19 +21,19 @@ class DuetGuidance(io.ComfyNode):
             node_id="DuetGuidance",
             display_name="Guidance",
             category=CATEGORY,
-            description="Sets how strongly the clip follows the prompts, and how strongly picture and sound follow each other.",
+            description="Sets how strongly the clip follows the prompts, and how strongly video and audio follow each other.",
             search_aliases=["duet", "cfg", "joint cfg", "dual cfg", "apg", "autoguidance", "cfg zero", "stg", "slg"],
             inputs=[
                 io.DynamicCombo.Input(
                     "guidance",
                     options=[io.DynamicCombo.Option(name, inputs()) for name, inputs in CHOICES.items()],
-                    tooltip="Guidance method. joint_cfg strengthens both the prompts and the match between picture and sound.",
+                    tooltip="Guidance method. joint_cfg strengthens both the prompts and the match between video and audio.",
                 ),
                 io.Float.Input(
-                    "a_to_v", **STRENGTH, tooltip="How strongly the picture follows the sound. 1: as trained. 0: not at all."
+                    "a_to_v", **STRENGTH, tooltip="How strongly the video follows the audio. 1: as trained. 0: not at all."
                 ),
                 io.Float.Input(
-                    "v_to_a", **STRENGTH, tooltip="How strongly the sound follows the picture. 1: as trained. 0: not at all."
+                    "v_to_a", **STRENGTH, tooltip="How strongly the audio follows the video. 1: as trained. 0: not at all."
                 ),
             ],
             outputs=[GuidanceSocket.Output(display_name="guidance", tooltip="Connect to the sampler or to Guidance Modifiers.")],
@@ -42,15 +43,25 @@ class DuetGuidance(io.ComfyNode):
     def execute(cls, guidance: dict, a_to_v: float, v_to_a: float) -> io.NodeOutput:
         settings = dict(guidance)
         name, bad_model = settings.pop("guidance"), settings.pop("bad_model", None)
-        strategy = make_guidance(name, **settings, a_to_v=a_to_v, v_to_a=v_to_a)
-        return io.NodeOutput(GuidanceInput(strategy, bad_model), ui=guidance_report(strategy))
+        open_scales = _open_scales(settings)
+        own = {key: value for key, value in settings.items() if key not in open_scales}
+        strategy = make_guidance(name, **own, a_to_v=a_to_v, v_to_a=v_to_a)
+        return io.NodeOutput(GuidanceInput(strategy, bad_model, open_scales), ui=guidance_report(strategy, open_scales))
 
 
-def _scale_pair(guidance: str, kind: str, tip: str) -> list:
-    """Returns the scale inputs of picture and sound, with the library's defaults."""
+def _open_scales(settings: dict) -> frozenset[str]:
+    """Returns the names of the scales that are left to the model. Raises ValueError for other negative scales."""
+    scales = {name: value for name, value in settings.items() if name.endswith("_scale")}
+    for name, value in scales.items():
+        check_marked(name, value, SCALE_AS_RECOMMENDED, SCALE["max"])
+    return frozenset(name for name, value in scales.items() if value == SCALE_AS_RECOMMENDED)
+
+
+def _scale_pair(kind: str, tip: str) -> list:
+    """Returns the scale inputs of video and audio."""
     return [
-        io.Float.Input(name, default=_default(guidance, name), **SCALE, tooltip=tip.format(*streams))
-        for name, *streams in ((f"video_{kind}scale", "picture", "sound"), (f"audio_{kind}scale", "sound", "picture"))
+        io.Float.Input(f"{stream}_{kind}scale", **SCALE, tooltip=tip.format(stream, other) + " -1: as the model recommends.")
+        for stream, other in (("video", "audio"), ("audio", "video"))
     ]
 
 
@@ -58,17 +69,17 @@ def _default(guidance: str, name: str):
     return getattr(GUIDANCE[guidance], name)
 
 
-def _scales(guidance: str) -> list:
-    return _scale_pair(guidance, "", "Guidance scale for the {}. 1: no guidance.")
+def _scales() -> list:
+    return _scale_pair("", "Guidance scale for the {}. 1: no guidance.")
 
 
-def _cross_scales(guidance: str) -> list:
-    return _scale_pair(guidance, "cross_", "How strongly the {} is pulled toward matching the {}. 1: no guidance.")
+def _cross_scales() -> list:
+    return _scale_pair("cross_", "How strongly the {} is pulled toward matching the {}. 1: no guidance.")
 
 
 def _skip_scales(guidance: str) -> list:
     return [
-        *_scale_pair(guidance, "skip_", "How strongly the {} is pushed away from the prediction without skip_block. 1: off."),
+        *_scale_pair("skip_", "How strongly the {} is pushed away from the prediction without skip_block. 1: off."),
         io.Int.Input(
             "skip_block", default=_default(guidance, "skip_block"), min=0, max=200,
             tooltip="The transformer block to skip, counting from 0.",
@@ -80,18 +91,18 @@ def _autoguidance() -> list:
     bad = AnyModelSocket.Input(
         "bad_model", tooltip="A weaker version of the model: trained for fewer steps, or joined but untrained."
     )
-    return [bad, *_scales("autoguidance")]
+    return [bad, *_scales()]
 
 
 def _zero_star() -> list:
     tip = "Number of steps that are skipped at the start, at no cost. The paper uses 1."
     default = _default("cfg_zero_star", "zero_steps")
-    return [*_scales("cfg_zero_star"), io.Int.Input("zero_steps", default=default, min=0, max=100, tooltip=tip)]
+    return [*_scales(), io.Int.Input("zero_steps", default=default, min=0, max=100, tooltip=tip)]
 
 
 def _apg() -> list:
     return [
-        *_scales("apg"),
+        *_scales(),
         io.Float.Input(
             "eta", default=_default("apg", "eta"), min=0.0, max=1.0, step=0.05,
             tooltip="How much of the part that causes oversaturation is kept. 1, with momentum 0, is the same as cfg.",
@@ -109,14 +120,14 @@ def _apg() -> list:
 
 # The first one is the default of a new node.
 CHOICES = {
-    "joint_cfg": lambda: _scales("joint_cfg"),
-    "joint_cfg_star": lambda: _scales("joint_cfg_star"),
-    "cfg": lambda: _scales("cfg"),
-    "dual_cfg": lambda: [*_scales("dual_cfg"), *_cross_scales("dual_cfg")],
-    "modality_cfg": lambda: [*_scales("modality_cfg"), *_cross_scales("modality_cfg"), *_skip_scales("modality_cfg")],
+    "joint_cfg": _scales,
+    "joint_cfg_star": _scales,
+    "cfg": _scales,
+    "dual_cfg": lambda: [*_scales(), *_cross_scales()],
+    "modality_cfg": lambda: [*_scales(), *_cross_scales(), *_skip_scales("modality_cfg")],
     "autoguidance": _autoguidance,
     "cfg_zero_star": _zero_star,
     "apg": _apg,
-    "stg": lambda: [*_scales("stg"), *_skip_scales("stg")],
+    "stg": lambda: [*_scales(), *_skip_scales("stg")],
     "none": lambda: [],
 }

@@ -70,7 +70,7 @@ class DuetGuidanceModifiers(io.ComfyNode):
         settings |= {"interval_low": interval_low, "interval_high": interval_high}
         settings |= {"rescale": rescale, "frame_ramp": frame_ramp}
         strategy = replace(guidance.strategy, **{name: value for name, value in settings.items() if value != DEFAULTS.get(name)})
-        return io.NodeOutput(replace(guidance, strategy=strategy), ui=guidance_report(strategy))
+        return io.NodeOutput(replace(guidance, strategy=strategy), ui=guidance_report(strategy, guidance.open_scales))
 
 
 def _curve_input(name: str, of: str):

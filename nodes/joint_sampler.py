@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from ..av_models.contract import AVLatent
+from .encode_prompts import empty_prompts
 from .host import io, report_progress, wants_previews
 from .latents import STORAGE_DEVICE, clip_shape, latent_dict
+from .own_settings import resolve_settings
 from .reports import cost_line, report
 from .run_sampler import Settings, model_warnings, sample_latent, settings_inputs
 from .sockets import CATEGORY, AlignerSocket, GuidanceSocket, JointModelSocket, PromptsSocket
@@ -21,38 +23,48 @@ class DuetJointSampler(io.ComfyNode):
             node_id="DuetJointSampler",
             display_name="Joint Sampler",
             category=CATEGORY,
-            description="Generates a picture and its sound together. The report gives the seeds and the cost of each step.",
+            description="Generates video and audio together. The report gives the seeds and the cost of each step.",
             search_aliases=["duet", "ksampler", "audio video sampler"],
             inputs=[
                 JointModelSocket.Input("model", tooltip="The joint model that generates the clip."),
-                PromptsSocket.Input("prompts", tooltip="From Prompts for Picture and Sound."),
+                PromptsSocket.Input(
+                    "prompts",
+                    optional=True,
+                    tooltip="From Prompts for Picture and Sound. Not connected: video and audio can be anything.",
+                ),
                 io.Latent.Input("latent", tooltip="From Empty Picture + Sound or Encode Picture + Sound."),
-                GuidanceSocket.Input("guidance", tooltip="From Guidance or Guidance Modifiers."),
+                GuidanceSocket.Input(
+                    "guidance",
+                    optional=True,
+                    tooltip="From Guidance or Guidance Modifiers. Not connected: as the model recommends.",
+                ),
                 *settings_inputs(),
                 AlignerSocket.Input(
                     "aligner",
                     optional=True,
-                    tooltip="Pulls picture and sound together when the model generates them independently.",
+                    tooltip="Pulls video and audio together when the model generates them independently.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="Connect to Decode Picture + Sound."),
-                io.String.Output(display_name="report", tooltip="Seeds, number of steps and cost of each step."),
+                io.String.Output(display_name="report", tooltip="Seeds, settings and cost of each step."),
             ],
         )
 
     @classmethod
-    def execute(cls, model, prompts, latent, guidance, aligner=None, **settings) -> io.NodeOutput:
-        settings = Settings(**settings)
+    def execute(cls, model, prompts=None, latent=None, guidance=None, aligner=None, **settings) -> io.NodeOutput:
+        settings, (guidance,), taken = resolve_settings(model, Settings(**settings), [guidance])
+        prompts = prompts or empty_prompts(model)
         result = sample_latent(model, prompts, latent, guidance, settings, cls.hidden.unique_id, _progress(model), aligner)
         facts = asdict(settings) | {
             "guidance": guidance.strategy.name,
+            "scales": guidance.strategy.scales,
             "branches_per_step": result.branches_per_step,
             "forwards_per_step": result.forwards_per_step,
             "warnings": [*model_warnings(model), *result.warnings],
         }
-        lines = [_summary(facts, result), *facts["warnings"]]
+        lines = [_summary(facts, result), *taken, *facts["warnings"]]
         made = latent_dict(result.latent.to(STORAGE_DEVICE), clip_shape(latent, model))
         return io.NodeOutput(made, "\n".join(lines), ui=report(*lines, **facts))
 

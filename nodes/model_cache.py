@@ -8,6 +8,7 @@ from weakref import WeakValueDictionary
 
 import torch
 
+from ..av_models.checkpoint import sidecar_file
 from ..av_models.load_parts import codec_files
 from ..av_models.paused_gc import paused_gc
 from ..av_models.published.load_published import published_files
@@ -92,8 +93,9 @@ def _source(name: str) -> str | Path:
 
 
 def stamp(path: str | Path) -> tuple:
-    """Returns a value that changes when the file at `path` changes, or any file in the diffusers folder."""
-    stats = [(file, file.stat()) for file in published_files(path)]
+    """Returns a value that changes when the file at `path`, its `.card.json`, or any file in the diffusers folder changes."""
+    sidecar = sidecar_file(Path(path))
+    stats = [(file, file.stat()) for file in (*published_files(path), *([sidecar] if sidecar.is_file() else []))]
     return tuple((str(file.resolve()), stat.st_mtime_ns, stat.st_size) for file, stat in stats)
 
 

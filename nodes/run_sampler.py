@@ -13,6 +13,7 @@ from ..av_models.contract import AVCondition, AVLatent
 from ..av_models.shapes import AVShape
 from .host import check_interrupt, io, on_device, report_text
 from .latents import clip_shape, known_parts, unpack_latent
+from .own_settings import AS_RECOMMENDED
 from .reports import cost_line
 from .sockets import AlignerInput, GuidanceInput, Prompts
 
@@ -29,42 +30,48 @@ def seed_input(name: str, tooltip: str):
 def settings_inputs() -> list:
     """Returns the inputs for seeds, steps, noise schedule and batching."""
     return [
-        seed_input("video_seed", "Random seed for the picture. Keep it and change audio_seed to keep the noise of the picture."),
-        seed_input("audio_seed", "Random seed for the sound. Change only this seed to get another sound."),
+        seed_input("video_seed", "Random seed for the video. Keep it and change audio_seed to keep the noise of the video."),
+        seed_input("audio_seed", "Random seed for the audio. Change only this seed to get another audio."),
         io.Int.Input(
-            "steps", default=20, min=1, max=1000, tooltip="Number of sampling steps. More are slower and finer; 20 to 50 is usual."
+            "steps", default=AS_RECOMMENDED["steps"], min=0, max=1000,
+            tooltip="Number of sampling steps. 0: as the model recommends. More are slower and finer; 20 to 50 is usual.",
         ),
         io.Float.Input(
-            "shift", default=1.0, min=0.01, max=100.0, step=0.01,
-            tooltip="Shift of the noise schedule. Above 1 spends more steps on the layout, below 1 more on detail. 1: no shift.",
+            "shift", default=AS_RECOMMENDED["shift"], min=0.0, max=100.0, step=0.01,
+            tooltip="Shift of the noise schedule. 0: as the model recommends. Above 1 spends more steps on the layout, below 1 "
+            "more on detail. 1: no shift.",
         ),
         io.Boolean.Input(
             "batch_branches", default=True,
             tooltip="Runs all guidance branches of a step in one network call: faster, but uses more memory.",
         ),
         io.Float.Input(
-            "eta", default=0.0, min=0.0, max=10.0, step=0.1, optional=True,
-            tooltip="How much new noise each step adds. 0: none. 1: as in ancestral samplers. Later steps can then correct earlier "
-            "errors, which improves motion and timing. Above 1, clips are more consistent but less varied.",
+            "eta", default=AS_RECOMMENDED["eta"], min=AS_RECOMMENDED["eta"], max=10.0, step=0.1, optional=True,
+            tooltip="How much new noise each step adds. -1: as the model recommends. 0: none. 1: as in ancestral samplers. Later "
+            "steps can then correct earlier errors, which improves motion and timing. Above 1, clips are more consistent but less "
+            "varied.",
         ),
         io.Float.Input(
             "audio_shift", default=0.0, min=0.0, max=100.0, step=0.01, optional=True,
-            tooltip="Separate shift for the sound. 0: same as shift. Below shift, the sound is denoised earlier, so that Aligner "
-            "can match the picture to it. Only for models that were trained separately: joint models expect one timestep for both.",
+            tooltip="Separate shift for the audio. 0: same as shift. Below shift, the audio is denoised earlier, so that Aligner "
+            "can match the video to it. Only for models that were trained separately: joint models expect one timestep for both.",
         ),
     ]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The values of `settings_inputs`. audio_shift: 0 means the same as `shift`."""
+    """The values of `settings_inputs`. audio_shift: 0 means the same as `shift`.
+
+    steps, shift, eta: may be `AS_RECOMMENDED` until `resolve_settings`.
+    """
 
     video_seed: int
     audio_seed: int
     steps: int
     shift: float
     batch_branches: bool
-    eta: float = 0.0
+    eta: float = 0.0  # graphs from before this input
     audio_shift: float = 0.0
 
     @property
@@ -77,7 +84,7 @@ class Settings:
 
 def model_warnings(model) -> list[str]:
     """Returns warnings about sampling `model`."""
-    return [] if model.trained else [f"{model.name} is untrained as a pair: picture and sound were generated independently"]
+    return [] if model.trained else [f"{model.name} is untrained as a pair: video and audio were generated independently"]
 
 
 @torch.inference_mode(False)

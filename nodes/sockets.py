@@ -56,10 +56,14 @@ class Prompts:
 
 @dataclass(frozen=True)
 class GuidanceInput:
-    """A guidance strategy, and the bad model for autoguidance: a Duet model, or a ComfyUI MODEL for the native guider."""
+    """A guidance strategy, and the bad model for autoguidance: a Duet model, or a ComfyUI MODEL for the native guider.
+
+    open_scales: the names of the scales that the sampled model decides; until then they have the defaults of the method.
+    """
 
     strategy: Guidance
     bad_model: Any = None
+    open_scales: frozenset[str] = frozenset()
 
     @property
     def has_duet_bad_model(self) -> bool:

@@ -1,5 +1,6 @@
 """The library as an outsider uses it."""
 
+import inspect
 import json
 import re
 import runpy
@@ -14,7 +15,9 @@ from duet_av import av_models
 from duet_av.av_models import generation
 from duet_av.av_models.latent_aligner import Aligner
 from duet_av.av_models.media import read_video
+from duet_av.av_models.recommended import Recommended
 from duet_av.av_models.schedule import SamplingSchedule
+from duet_av.nodes.own_settings import AS_RECOMMENDED
 from duet_av.tests.schemas import every_input
 
 ROOT = Path(av_models.__file__).parent.parent
@@ -47,7 +50,11 @@ def test_its_defaults_are_those_of_the_nodes():
         shown = {name: options.get("default") for name, _, options in every_input(nodes[node]["input"])}
         for field in fields(settings):
             if field.name in shown and field.default is not None and shown[field.name] is not None:
-                assert field.default == shown[field.name], field.name
+                assert shown[field.name] in (field.default, AS_RECOMMENDED.get(field.name)), field.name
+    assert Recommended().schedule == SamplingSchedule()
+    for name in AS_RECOMMENDED:
+        assert shown[name] == AS_RECOMMENDED[name]
+    assert all(inspect.signature(generation.generate).parameters[name].default is None for name in ("guidance", "schedule"))
 
 
 def test_the_example_of_readme_writes_a_clip(tmp_path, monkeypatch):

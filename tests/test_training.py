@@ -304,6 +304,19 @@ def test_ablation_options_are_written_to_the_card(folder, tmp_path, rope, stride
     assert denoiser.cross_modal_attention is added_cross_attention
 
 
+@pytest.mark.parametrize("name", ["joint", "video_expert"])
+def test_recommended_settings_are_written_to_the_card(folder, tmp_path, name):
+    sampling = {"steps": 12, "shift": 5.0, "scales": {"cfg": [2.5, 1.0]}}
+    out, settings = tmp_path / "m.safetensors", CONFIGS[name]["stage_config"]
+    train_config(write(folder, name, stage_config=settings | {"sampling": sampling}), folder=tmp_path / "run", out=out)
+    assert read_card(out)["sampling"] == sampling
+    assert "sampling" not in read_card(folder / CONFIGS[name]["out"])
+    wrong = write(folder, name, stage_config=settings | {"sampling": {"steps": 0}})
+    line = f"{wrong}: stage_config: sampling.steps is 0; use a whole number from 1 to 1000"
+    with pytest.raises(ValueError, match=f"^{re.escape(line)}$"):
+        train_config(wrong, folder=tmp_path / "wrong", out=out)
+
+
 def test_video_only_training_leaves_the_audio_tower_unchanged(folder, tmp_path):
     """With λ_a = 0 and every row removed, the audio tower and the new heads do not change."""
     settings = CONFIGS["joint"]["stage_config"] | DEAF

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from ..recommended import parse_sampling
 from .loop import Schedule, Stage, train
 
 
@@ -99,6 +100,7 @@ def read_config(path: Path, stages: Stages) -> dict[str, Any]:
     for key in ("seed", "schedule", "run", "out", "stage_config"):
         if key not in config:
             raise ValueError(f"{path}: {key} is missing; add it (see docs/library.md, Train)")
+    parse_sampling(config["stage_config"].get("sampling"), f"{path}: stage_config")
     return config
 
 

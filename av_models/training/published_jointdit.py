@@ -17,6 +17,7 @@ from ..load_parts import JOINT_LAYERS
 from ..published.build_pair import build_jointdit, joint_layers
 from ..published.load_published import load_published
 from ..published.loaded_expert import LoadedExpert
+from ..recommended import sampling_field
 from ..shapes import AVShape, VideoShape
 from .config import StageSetup
 from .flow import device_of
@@ -58,7 +59,7 @@ class PublishedJointDiTStage(JointDiTStage):
     def finish(self, model: torch.nn.Module, run: dict[str, Any]) -> None:
         card = {
             "kind": JOINT_LAYERS, "architecture": "JointDiT", "name": "JointDiT", "trained": True, "joint": self.config["joint"],
-            "clip": self.config["clip"], "data": self.config["data_card"], "run": run,
+            "clip": self.config["clip"], "data": self.config["data_card"], "run": run, **sampling_field(self.config),
         }  # fmt: skip
         save_checkpoint(self.out, half(model.state_dict()), card)
 

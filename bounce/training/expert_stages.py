@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ...av_models.checkpoint import half, save_checkpoint
 from ...av_models.contract import Condition
 from ...av_models.load_parts import add_prefix, build_audio_expert, build_video_expert
+from ...av_models.recommended import sampling_field
 from ...av_models.text import WordEncoder
 from ...av_models.training.compiled import compile_blocks
 from ...av_models.training.flow import add_noise, batch_generator, device_of, draw_time
@@ -64,6 +65,7 @@ class ExpertStage:
         card = {
             "kind": self.kind, "architecture": type(model["expert"].transformer).__name__, "config": self.config["model"],
             "text": model["text"].config, "prediction": "flow", "trained": True, "run": run, "licence": "Apache-2.0",
+            **sampling_field(self.config),
         }  # fmt: skip
         if self.kind == "audio_expert":
             card["rope_scale"] = self.config["rope_scale"]

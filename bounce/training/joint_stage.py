@@ -15,6 +15,7 @@ from ...av_models.joint.avfulldit import AVFullDiT
 from ...av_models.joint.single_stream import SingleStream
 from ...av_models.known_parts import KnownParts
 from ...av_models.load_parts import load_expert
+from ...av_models.recommended import sampling_field
 from ...av_models.training.compiled import compile_blocks
 from ...av_models.training.coupled_rows import coupled_rows, null_rows
 from ...av_models.training.flow import add_noise, batch_generator, device_of, draw_time
@@ -147,6 +148,6 @@ class JointStage:
             "video": {k: self.cards["video"][k] for k in ("config", "text", "coordinates")}
             | {"time_stride": model["denoiser"].video.time_stride},
             "audio": {k: self.cards["audio"][k] for k in ("config", "text")} | {"rope_scale": model["denoiser"].audio.rope_scale},
-            "data": self.config["data_card"], "run": run, "licence": "Apache-2.0",
+            "data": self.config["data_card"], "run": run, "licence": "Apache-2.0", **sampling_field(self.config),
         }  # fmt: skip
         save_checkpoint(self.out, half(drop_heads(model.state_dict())), card)

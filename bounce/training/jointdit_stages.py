@@ -16,6 +16,7 @@ from ...av_models.experts.unet import UNetState
 from ...av_models.joint.jointdit import JointDiT
 from ...av_models.load_parts import build_audioldm2, build_svd, expect
 from ...av_models.path import DDPM
+from ...av_models.recommended import sampling_field
 from ...av_models.text import WordEncoder
 from ...av_models.training.compiled import UNET_BLOCKS, compile_blocks
 from ...av_models.training.latents import LatentSet
@@ -178,7 +179,7 @@ class BounceJointDiTStage(JointDiTStage):
             "video": {"config": self.v_card["config"]},
             "audio": {part: self.a_card[part] for part in ("config", "prediction")} | {"text_width": self.text_width},
             "picture": self.v_card["picture"], "edm": self.v_card["edm"], "motion_bucket": self.v_card["motion_bucket"],
-            "data": self.config["data_card"], "run": run, "licence": "Apache-2.0",
+            "data": self.config["data_card"], "run": run, "licence": "Apache-2.0", **sampling_field(self.config),
         }  # fmt: skip
         save_checkpoint(self.out, half(drop_heads(model.state_dict())), card)
 

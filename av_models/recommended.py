@@ -1,0 +1,115 @@
+"""Sampling settings that a model recommends: the field `sampling` of its model card."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .guidance import GUIDANCE, Guidance, make_guidance
+
+if TYPE_CHECKING:
+    from .schedule import SamplingSchedule
+
+G = TypeVar("G", bound=Guidance)
+RANGES = {"steps": (1, 1000), "shift": (0.01, 100.0), "eta": (0.0, 10.0)}
+SCALE_RANGE = (0.0, 30.0)
+FIELDS = (*RANGES, "guidance", "scales")
+NEEDS_ANOTHER_MODEL = "autoguidance"
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """The settings that a model recommends; Duet's defaults for those that its card leaves out.
+
+    steps, shift, eta: of `SamplingSchedule`.
+    guidance: the name of the guidance strategy.
+    scales: guidance scales by strategy and name, such as {"cfg": {"video_scale": 3.0, "audio_scale": 3.5}}.
+    given: the names of the fields above that the card has.
+    """
+
+    steps: int = 20
+    shift: float = 1.0
+    eta: float = 0.0
+    guidance: str = "joint_cfg"
+    scales: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    given: frozenset[str] = frozenset()
+
+    @property
+    def schedule(self) -> SamplingSchedule:
+        """The recommended steps and times."""
+        from .schedule import SamplingSchedule  # imports diffusers
+
+        return SamplingSchedule(self.steps, self.shift, eta=self.eta)
+
+    def make_guidance(self, name: str | None = None, **settings: Any) -> Guidance:
+        """Make the guidance strategy `name` with the recommended scales; None: the recommended strategy.
+
+        settings: as for `guidance.make_guidance`; they replace recommended scales.
+        """
+        name = name or self.guidance
+        return make_guidance(name, **{**self.scales.get(name, {}), **settings})
+
+    def fill_scales(self, guidance: G, names: frozenset[str]) -> G:
+        """Return `guidance` with the recommended values of the scales in `names`; others stay."""
+        own = self.scales.get(guidance.name, {})
+        changes: dict[str, Any] = {name: value for name, value in own.items() if name in names}
+        return replace(guidance, **changes) if changes else guidance
+
+
+def parse_sampling(sampling: Any, where: object, trained: bool = True) -> Recommended:
+    """Read the `sampling` of a model card. where: the file or model that errors name. trained: whether as a pair.
+
+    It is a table of `steps`, `shift`, `eta`, `guidance` (a name) and `scales`, all optional. `scales` has an entry for each
+    strategy by name: its scale, or a table of `scale`, `cross_scale` and `skip_scale`. A scale is a number, or [video, audio].
+    Raises ValueError, in one line, for anything else and for values out of range.
+    """
+    values = {} if sampling is None else _table(sampling, f"{where}: sampling", FIELDS)
+    for name, limits in RANGES.items():
+        if name in values:
+            _check_number(values[name], f"{where}: sampling.{name}", limits, whole=name == "steps")
+    guidance = values.get("guidance", "joint_cfg" if trained else "cfg")
+    usable = [name for name in GUIDANCE if name != NEEDS_ANOTHER_MODEL]
+    if guidance not in usable:
+        raise ValueError(f"{where}: sampling.guidance is {guidance!r}; use one of {', '.join(usable)}")
+    scales = _table(values.get("scales", {}), f"{where}: sampling.scales", GUIDANCE)
+    parsed = {name: _parse_scales(name, entry, f"{where}: sampling.scales.{name}") for name, entry in scales.items()}
+    return Recommended(**values | {"guidance": guidance, "scales": parsed, "given": frozenset(values)})
+
+
+def sampling_field(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the field `sampling` for the card of a checkpoint, {} if the stage's config has none."""
+    return {"sampling": config["sampling"]} if "sampling" in config else {}
+
+
+def _parse_scales(strategy: str, entry: Any, where: str) -> dict[str, float]:
+    """Convert the entry of one strategy to its settings, such as {"video_scale": 2.5, "audio_scale": 2.5}."""
+    own = [each.name for each in fields(GUIDANCE[strategy]) if each.name.startswith("video_")]
+    kinds = [name.removeprefix("video_") for name in own]
+    table = entry if isinstance(entry, dict) else {"scale": entry}
+    found = {}
+    for kind, value in _table(table, where, kinds).items():
+        pair = value if isinstance(value, list) else [value, value]
+        if len(pair) != 2:
+            raise ValueError(f"{where} is {value}; give a number, or two for video and audio")
+        for modality, each in zip(("video", "audio"), pair):
+            _check_number(each, where, SCALE_RANGE)
+            found[f"{modality}_{kind}"] = float(each)
+    return found
+
+
+def _table(value: Any, where: str, known: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{where} is {value!r}; give a table with {', '.join(known)}")
+    for name in value:
+        if name not in known:
+            raise ValueError(f"{where} has no {name}; use {', '.join(known) or 'nothing'}")
+    return value
+
+
+def _check_number(value: Any, where: str, limits: tuple[float, float], whole: bool = False) -> None:
+    kind = numbers.Integral if whole else numbers.Real
+    if isinstance(value, bool) or not isinstance(value, kind) or not math.isfinite(value) or not limits[0] <= value <= limits[1]:
+        raise ValueError(f"{where} is {value!r}; use a {'whole ' if whole else ''}number from {limits[0]:g} to {limits[1]:g}")
