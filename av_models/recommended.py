@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -110,6 +108,6 @@ def _table(value: Any, where: str, known: Any) -> dict[str, Any]:
 
 
 def _check_number(value: Any, where: str, limits: tuple[float, float], whole: bool = False) -> None:
-    kind = numbers.Integral if whole else numbers.Real
-    if isinstance(value, bool) or not isinstance(value, kind) or not math.isfinite(value) or not limits[0] <= value <= limits[1]:
+    is_number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    if not is_number or not limits[0] <= value <= limits[1]:
         raise ValueError(f"{where} is {value!r}; use a {'whole ' if whole else ''}number from {limits[0]:g} to {limits[1]:g}")

@@ -82,6 +82,17 @@ def test_svd_and_audioldm2_make_a_clip_with_its_sound(models):
     assert joined("svd.1", "audio/audioldm2").args[0] is model
 
 
+def test_svd_and_audioldm2_recommend_what_their_template_has(models):
+    graph = json.loads((FOLDER / "api" / "svd_audioldm2.json").read_text()).values()
+    sampler, guidance = (
+        next(node["inputs"] for node in graph if node["class_type"] == name) for name in ("DuetJointSampler", "DuetGuidance")
+    )
+    advice = joined("svd.1", "audio/audioldm2").args[0].recommended
+    assert (advice.steps, advice.shift, advice.eta) == (sampler["steps"], sampler["shift"], sampler["eta"])
+    assert advice.make_guidance().scales == {f"{m}_scale": guidance[f"guidance.{m}_scale"] for m in ("video", "audio")}
+    assert advice.guidance == guidance["guidance"] and not joined("svd.1", "audioldm").args[0].recommended.given
+
+
 def test_the_workflow_of_svd_and_audioldm2_makes_a_file(saved_folders, tmp_path, capsys):
     copytree(saved_folders / "diffusers" / "svd.1", tmp_path / "duet" / "svd")
     copytree(saved_folders / "duet" / "audio" / "audioldm2", tmp_path / "diffusers" / "audioldm2")

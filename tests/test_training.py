@@ -311,10 +311,7 @@ def test_recommended_settings_are_written_to_the_card(folder, tmp_path, name):
     train_config(write(folder, name, stage_config=settings | {"sampling": sampling}), folder=tmp_path / "run", out=out)
     assert read_card(out)["sampling"] == sampling
     assert "sampling" not in read_card(folder / CONFIGS[name]["out"])
-    wrong = write(folder, name, stage_config=settings | {"sampling": {"steps": 0}})
-    line = f"{wrong}: stage_config: sampling.steps is 0; use a whole number from 1 to 1000"
-    with pytest.raises(ValueError, match=f"^{re.escape(line)}$"):
-        train_config(wrong, folder=tmp_path / "wrong", out=out)
+    write(folder, name)
 
 
 def test_video_only_training_leaves_the_audio_tower_unchanged(folder, tmp_path):
@@ -853,6 +850,7 @@ def test_latents_are_encoded_once(folder):
     ({"schedule": {"steps": 5, "lr": 1e-3, "batched_muon": True}}, "batched_muon is true without muon; add muon = true"),
     ({"schedule": {"steps": 5, "lr": 1e-3, "muon": True, "cuda_graph": True}}, "add batched_muon = true"),
     ({"stage_config": {"batch": 2}}, "clips_per_pool is missing"),
+    ({"stage_config": {"batch": 2, "sampling": {"steps": 0}}}, "stage_config: sampling.steps is 0; use a whole number from 1"),
     ({"stage_config": CONFIGS["audio_codec"]["stage_config"] | {"model": {"depth": 3}}}, "depth"),
 ])  # fmt: skip
 def test_a_bad_config_is_one_line_that_names_file_and_setting(tmp_path, capsys, changes, said):

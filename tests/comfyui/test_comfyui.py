@@ -60,7 +60,7 @@ def test_another_guidance_runs_only_what_depends_on_it(comfyui):
     ("key", "name", "value", "kind"),
     [
         ("1", "model", "gone.safetensors", "custom_validation_failed"),
-        ("5", "steps", 0, "value_smaller_than_min"),
+        ("5", "steps", -1, "value_smaller_than_min"),
     ],
 )
 def test_a_bad_prompt_is_refused_and_the_input_named(comfyui, key, name, value, kind):

@@ -27,6 +27,15 @@ def autoguided(**guidance) -> dict:
     return graph
 
 
+def test_a_sampler_with_a_model_and_a_latent_alone_uses_what_the_model_recommends(comfyui):
+    graph = short(seed=4)
+    inputs = graph[SAMPLER]["inputs"] | {"steps": 0, "shift": 0.0, "eta": -1.0}
+    graph[SAMPLER]["inputs"] = {name: value for name, value in inputs.items() if name not in ("prompts", "guidance")}
+    run = comfyui.run({key: each for key, each in graph.items() if key not in ("2", GUIDANCE)})
+    assert run.succeeded, run.messages
+    assert run.texts[SAMPLER][1] == "as Bounce recommends: 20 steps, shift 5, eta 2, joint_cfg 2.5"
+
+
 def test_autoguidance_with_a_curve_and_rescaling(comfyui):
     run = comfyui.run(autoguided(**{"guidance.bad_model": ["bad", 0]}))
     assert run.succeeded, run.messages

@@ -72,6 +72,13 @@ def test_cfg_is_that_of_the_host(native, kind):
     assert max(video, audio) < 1e-5 and min(spread) > 0.1
 
 
+def test_scales_left_to_the_model_are_the_methods_own(native):
+    plain, left = guidance("joint_cfg"), guidance("joint_cfg")
+    left["inputs"] |= {"guidance.video_scale": -1.0, "guidance.audio_scale": -1.0}
+    video, audio, *spread = told(native, sampled("ltx", {"guidance": left}, {"guidance": plain}))
+    assert video == audio == 0 and min(spread) > 0.1
+
+
 @KINDS
 def test_a_sampler_that_looks_at_the_negative_gets_the_hosts(native, kind):
     """CFG++: it asks for the negative at scale 1 too."""
