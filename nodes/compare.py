@@ -85,13 +85,19 @@ class DuetCompare(io.ComfyNode):
         variants = list(compare_guidances(_labels(guidances), sample_with, lambda made: model.decode(made, shape), shape))
         rows = [_row(variant) for variant in variants]
         differences = describe_differences([each.strategy for each in guidances])
-        notes = [*differences, *taken, *model_warnings(model), *_warnings(variants)]
-        lines = "\n".join([format_table(HEAD, rows), *notes])
-        facts = {"cells": [_facts(variant) for variant in variants], "warnings": _warnings(variants)}
-        facts |= {name: getattr(settings, name) for name in ("steps", "shift", "eta")}
-        facts["forwards_per_step"] = sum(variant.forwards_per_step for variant in variants)
+        notes, warnings = [*differences, *taken], [*model_warnings(model), *_warnings(variants)]
+        shown = report(
+            *format_table(HEAD, rows).split("\n"),
+            *notes,
+            warnings=warnings,
+            table={"head": HEAD, "rows": rows, "lines": 1 + len(rows)},
+            cells=[_facts(variant) for variant in variants],
+            forwards_per_step=sum(variant.forwards_per_step for variant in variants),
+            **{name: getattr(settings, name) for name in ("steps", "shift", "eta")},
+        )
         made = Comparison(variants, shape.video.fps, shape.audio.sample_rate)
-        return io.NodeOutput(made, lines, draw_table(HEAD, rows, notes)[None], ui=report(*lines.split("\n"), **facts))
+        image = draw_table(HEAD, rows, [*notes, *warnings])[None]
+        return io.NodeOutput(made, "\n".join(shown["text"]), image, ui=shown)
 
 
 class DuetShowComparison(io.ComfyNode):

@@ -48,16 +48,17 @@ class DuetEmptyLatent(io.ComfyNode):
         latent = AVLatent(torch.zeros(sizes.video), torch.zeros(sizes.audio))
         video, audio = shape.video, shape.audio
         line = f"{video.frames} frames of {video.width}×{video.height} at {float(video.fps):g} fps, {audio.samples} samples"
-        shown = report(line, *_frame_rate_warning(model, float(video.fps)), frames=video.frames, samples=audio.samples)
+        warnings = _frame_rate_warnings(model, float(video.fps))
+        shown = report(line, warnings=warnings, frames=video.frames, samples=audio.samples)
         return io.NodeOutput(latent_dict(latent, shape), ui=shown)
 
 
-def _frame_rate_warning(model, fps: float) -> list[str]:
-    """Warns if a jointly trained model is used at another frame rate, at which its picture and sound go out of sync."""
+def _frame_rate_warnings(model, fps: float) -> list[str]:
+    """Warns if a jointly trained model is used at another frame rate, at which its video and audio go out of sync."""
     trained = float(model.clip.fps)
     if not model.trained or fps == trained:
         return []
-    return [f"fps is {fps:g} and the model was trained at {trained:g}, so picture and sound go out of sync; set fps to {trained:g}"]
+    return [f"fps is {fps:g} and the model was trained at {trained:g}, so video and audio go out of sync; set fps to {trained:g}"]
 
 
 def _custom_size() -> list:

@@ -45,7 +45,7 @@ class DuetEncodePrompts(io.ComfyNode):
         words = (video_prompt, audio_prompt), (video_negative, audio_negative)
         if model.takes_image:
             return io.NodeOutput(
-                Prompts(words, _checked_picture(picture, model)), ui=report(*ignored, unknown_words=ignored, empty=[])
+                Prompts(words, _checked_picture(picture, model)), ui=report(warnings=ignored, unknown_words=ignored, empty=[])
             )
         if picture is not None:
             raise ValueError(
@@ -53,11 +53,11 @@ class DuetEncodePrompts(io.ComfyNode):
             )
         empty = [
             f"{name} is empty: the {part} can be anything"
-            for name, part, text in (("video_prompt", "picture", video_prompt), ("audio_prompt", "sound", audio_prompt))
+            for name, part, text in (("video_prompt", "video", video_prompt), ("audio_prompt", "audio", audio_prompt))
             if not text.strip()
         ]
         prompts = Prompts(words, encoded=tuple(model.encode(*pair) for pair in words), encoder=ref(model))
-        return io.NodeOutput(prompts, ui=report(*ignored, *empty, unknown_words=ignored, empty=empty))
+        return io.NodeOutput(prompts, ui=report(*empty, warnings=ignored, unknown_words=ignored, empty=empty))
 
 
 def empty_prompts(model) -> Prompts:

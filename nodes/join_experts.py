@@ -75,8 +75,8 @@ def _codec_input(name: str, tooltip: str):
 
 
 def _separate_report(joint) -> dict:
-    line = f"{joint.name}: no joint layers fit these experts; picture and sound are generated independently, so use Aligner"
-    return report(line, model=joint.name, trained=joint.trained, architecture=SEPARATE_EXPERTS)
+    warning = "no joint layers fit these experts; video and audio are generated independently, so use Aligner"
+    return report(joint.name, warnings=[warning], model=joint.name, trained=joint.trained, architecture=SEPARATE_EXPERTS)
 
 
 def _codec_files(video: str, audio: str) -> tuple:

@@ -62,11 +62,10 @@ class DuetJointSampler(io.ComfyNode):
             "scales": guidance.strategy.scales,
             "branches_per_step": result.branches_per_step,
             "forwards_per_step": result.forwards_per_step,
-            "warnings": [*model_warnings(model), *result.warnings],
         }
-        lines = [_summary(facts, result), *taken, *facts["warnings"]]
+        shown = report(_summary(facts, result), *taken, warnings=[*model_warnings(model), *result.warnings], **facts)
         made = latent_dict(result.latent.to(STORAGE_DEVICE), clip_shape(latent, model))
-        return io.NodeOutput(made, "\n".join(lines), ui=report(*lines, **facts))
+        return io.NodeOutput(made, "\n".join(shown["text"]), ui=shown)
 
 
 def _progress(model):

@@ -52,5 +52,5 @@ def file_input(name: str, tooltip: str, *shipped: str):
 
 def model_report(joint) -> dict:
     """Returns the report of a node whose output is a joint model."""
-    note = "" if joint.trained else ", untrained as a pair: picture and sound are generated independently"
-    return report(f"{joint.name}{note}", model=joint.name, trained=joint.trained)
+    untrained = f"{joint.name} is untrained as a pair: video and audio are generated independently"
+    return report(joint.name, warnings=[] if joint.trained else [untrained], model=joint.name, trained=joint.trained)

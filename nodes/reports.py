@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ..av_models.guidance import Guidance, Step, estimate_cost
 
 
-def report(*lines: str, **facts: Any) -> dict[str, list]:
-    """Returns the UI output of a node: `lines` of text for the user, `facts` for programs."""
-    return {"text": list(lines), "duet": [facts]}
+def report(*lines: str, warnings: Sequence[str] = (), table: Mapping[str, Any] | None = None, **facts: Any) -> dict[str, list]:
+    """Returns the UI output of a node: `lines` and `warnings` of text for the user, `facts` for programs.
+
+    table: the table that the first lines show as text, {"head": [...], "rows": [[...]], "lines": how many lines}.
+    """
+    shown = facts | {"warnings": list(warnings)} | ({} if table is None else {"table": dict(table)})
+    return {"text": [*lines, *warnings], "duet": [shown]}
 
 
 def guidance_report(strategy: Guidance, open_scales: Collection[str] = ()) -> dict[str, list]:

@@ -68,7 +68,7 @@ def test_unknown_words_are_told_and_generation_goes_on(duet, loads):
 
 def test_an_empty_prompt_is_told_and_generation_goes_on(duet, loads):
     code, out, err = duet("run", WORKFLOW, *SHORT, "--set", "Prompts.audio_prompt=")
-    assert code == 0 and "Prompts: audio_prompt is empty: the sound can be anything" in out
+    assert code == 0 and "Prompts: audio_prompt is empty: the audio can be anything" in out
 
 
 @pytest.mark.parametrize(

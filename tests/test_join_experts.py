@@ -38,7 +38,7 @@ def test_a_pair_of_files_becomes_an_untrained_model_and_says_so(models):
     output = joined()
     model = output.args[0]
     assert model.name == "video_expert + audio_expert" and model.denoiser.joint_blocks == 2 and not model.trained
-    assert "untrained" in output.shown["text"][0] and output.shown["duet"][0]["trained"] is False
+    assert "untrained" in output.shown["text"][1] and output.shown["duet"][0]["trained"] is False
 
 
 def test_the_clip_is_as_the_video_experts_card_says_else_as_bounces(models):
@@ -49,16 +49,16 @@ def test_the_clip_is_as_the_video_experts_card_says_else_as_bounces(models):
 
 def test_bounces_experts_come_with_the_pack():
     video, audio = DuetLoadVideoExpert.execute("Bounce"), DuetLoadAudioExpert.execute("Bounce")
-    assert video.shown["duet"] == [{"expert": "video_expert", "blocks": 6, "heads": 6, "head_size": 32}]
+    assert video.shown["duet"] == [{"expert": "video_expert", "blocks": 6, "heads": 6, "head_size": 32, "warnings": []}]
     model = DuetJoinExperts.execute(video.args[0], audio.args[0], 2, "Bounce", "Bounce").args[0]
     assert model.denoiser.joint_blocks == 2 and model.clip.frames == 32
 
 
 def test_the_hearing_studys_pair_comes_with_the_pack():
     video = DuetLoadVideoExpert.execute("Hearing study T2V")
-    assert video.shown["duet"] == [{"expert": "hearing_t2v", "blocks": 6, "heads": 6, "head_size": 32}]
+    assert video.shown["duet"] == [{"expert": "hearing_t2v", "blocks": 6, "heads": 6, "head_size": 32, "warnings": []}]
     joint = DuetLoadJointModel.execute("Hearing study T2AV")
-    assert joint.shown["duet"] == [{"model": "Hearing study t2av_1", "trained": True}]
+    assert joint.shown["duet"] == [{"model": "Hearing study t2av_1", "trained": True, "warnings": []}]
     assert "Hearing study T2V" not in DuetLoadAudioExpert.GET_NODE_INFO_V1()["input"]["required"]["expert"][1]["options"]
 
 

@@ -192,7 +192,7 @@ def test_unknown_words_are_named_and_generation_goes_on(model):
 
 def test_an_empty_prompt_is_told(model):
     output = DuetEncodePrompts.execute(model, "  ", "metal ball", "", "")
-    assert output.shown["text"] == ["video_prompt is empty: the picture can be anything"]
+    assert output.shown["text"] == ["video_prompt is empty: the video can be anything"]
     assert not output.args[0].encoded[0].video.tokens.any()
 
 
@@ -272,7 +272,7 @@ def test_another_frame_rate_than_a_pair_was_trained_at_is_said_to_part_its_times
         return DuetEmptyLatent.execute(model, 0.5, 1, size).shown["text"][1:]
 
     assert lines(model, 16.0) == lines(tiny_model(trained=False), 8.0) == []
-    assert lines(model, 8.0) == ["fps is 8 and the model was trained at 16, so picture and sound go out of sync; set fps to 16"]
+    assert lines(model, 8.0) == ["fps is 8 and the model was trained at 16, so video and audio go out of sync; set fps to 16"]
 
 
 # Guidance
