@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ from .contract import AVCondition, AVLatent, JointDenoiser, LatentShape
 from .guidance import Guidance
 from .guidance.autoguidance import Autoguidance
 from .known_parts import KnownMode
-from .media.fit import fit_frames
+from .media.fit import FramesFit, fit_frames, plan_frames
 from .recommended import Recommended, parse_sampling
 from .shapes import AVShape, VideoShape
 
@@ -137,8 +138,17 @@ class JointModel:
         """
         shape = shape or self.shape()
         if image is not None and self.takes_image:
-            image = fit_frames(image[None], shape.video.fps, replace(shape.video, frames=1))
+            image = fit_frames(image[None], *self._one_frame(shape))
         return self.conditioner.condition(video_prompt, audio_prompt, image, shape, self.video_codec)
+
+    def fit_image(self, image: Tensor, shape: AVShape | None = None) -> FramesFit:
+        """Return how `encode` scales and crops an image [height, width, channels] for a clip of `shape`."""
+        height, width = image.shape[:2]
+        return plan_frames(1, height, width, *self._one_frame(shape or self.shape()))
+
+    @staticmethod
+    def _one_frame(shape: AVShape) -> tuple[Fraction, VideoShape]:
+        return shape.video.fps, replace(shape.video, frames=1)
 
     def ignored_prompts(self, video_prompt: str, audio_prompt: str) -> list[str]:
         """Return one message for each word outside the text encoder's vocabulary, or for each prompt that the model ignores."""

@@ -44,9 +44,7 @@ class DuetEncodePrompts(io.ComfyNode):
         ignored += [line.replace("_prompt", "_negative", 1) for line in model.ignored_prompts(video_negative, audio_negative)]
         words = (video_prompt, audio_prompt), (video_negative, audio_negative)
         if model.takes_image:
-            return io.NodeOutput(
-                Prompts(words, _checked_picture(picture, model)), ui=report(warnings=ignored, unknown_words=ignored, empty=[])
-            )
+            return _image_prompts(Prompts(words, _checked_picture(picture, model)), model, ignored)
         if picture is not None:
             raise ValueError(
                 f"picture is connected, but {model.name} takes text prompts; to start from an image, use Encode Picture + Sound"
@@ -66,6 +64,13 @@ def empty_prompts(model) -> Prompts:
         raise ValueError(f"prompts is not connected, but {model.name} takes an image; connect Prompts for Picture and Sound")
     on_device(model)
     return Prompts((("", ""), ("", "")), encoded=(model.encode("", ""), model.encode("", "")), encoder=ref(model))
+
+
+def _image_prompts(prompts: Prompts, model, ignored: list[str]) -> io.NodeOutput:
+    """Returns prompts with an image. The report says how it is changed for a clip of the size that the model was trained on."""
+    lines = [f"{line}, for a clip of the trained size" for line in prompts.image_change(model)]
+    fit = model.fit_image(prompts.picture).facts()
+    return io.NodeOutput(prompts, ui=report(*lines, warnings=ignored, unknown_words=ignored, empty=[], image_fit=fit))
 
 
 def _checked_picture(picture, model):

@@ -53,6 +53,15 @@ class Prompts:
             return list(self.encoded)
         return [model.encode(*words, image, shape) for words, image in zip(self.words, (self.picture, None))]
 
+    def image_change(self, model: JointModel, shape: AVShape | None = None) -> list[str]:
+        """Returns a line that says in numbers how the image is scaled and cropped for a clip of `shape`, or none if it is not.
+
+        shape: None means as in the model's training.
+        """
+        from ..av_models.media.fit import change_line
+
+        return [] if self.picture is None else change_line("image", model.fit_image(self.picture, shape))
+
 
 @dataclass(frozen=True)
 class GuidanceInput:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
+from math import ceil
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,31 +17,115 @@ from .frames import to_rgb8
 from .settings import validate_fps
 
 
+@dataclass(frozen=True)
+class FramesFit:
+    """How images become the frames of a clip.
+
+    given, scaled, size: height and width in pixels of the images, of the images after scaling, and of the clip.
+    indices: for each frame of the clip, the number of its image.
+    """
+
+    given: tuple[int, int]
+    scaled: tuple[int, int]
+    size: tuple[int, int]
+    images: int
+    fps: Fraction
+    clip_fps: Fraction
+    indices: tuple[int, ...]
+
+    @property
+    def covered(self) -> int:
+        """Number of the clip's frames until the last image ends."""
+        return min(len(self.indices), ceil(self.images * self.clip_fps / self.fps))
+
+    def changes(self) -> list[str]:
+        """Return what changes, in numbers: the size, and for more than one image the times."""
+        return [text for text in (self._size_change(), self._time_change()) if text]
+
+    def facts(self) -> dict[str, Any]:
+        """Return the numbers of `changes` as JSON-compatible values."""
+        sizes = {"given": self.given, "resized": self.scaled, "cropped": self.size}
+        return {name: {"width": width, "height": height} for name, (height, width) in sizes.items()} | {
+            "images": self.images, "fps": float(self.fps), "frames": self.covered, "clip_fps": float(self.clip_fps),
+        }  # fmt: skip
+
+    def _size_change(self) -> str:
+        resized = f" resized to {_pixels(self.scaled)}" if self.scaled != self.given else ""
+        cropped = f" cropped to {_pixels(self.size)}" if self.size != self.scaled else ""
+        return f"{_pixels(self.given)}{','.join(filter(None, (resized, cropped)))}" if resized or cropped else ""
+
+    def _time_change(self) -> str:
+        if self.images == 1 or (self.fps == self.clip_fps and self.covered == self.images):
+            return ""
+        change = f"{self.images} frames at {float(self.fps):g} fps to {self.covered} at {float(self.clip_fps):g} fps"
+        given, clip = self.images / self.fps, len(self.indices) / self.clip_fps
+        return f"{change}, cut from {_seconds(given)} to {_seconds(clip)}" if given >= clip + 1 / self.clip_fps else change
+
+
+def plan_frames(images: int, height: int, width: int, fps: float | Fraction, shape: VideoShape) -> FramesFit:
+    """Plan how images of `height` × `width` pixels at `fps` frames per second become a clip of `shape`.
+
+    Each frame is the image shown at its time; after the last image, that image is repeated. Images are scaled to cover the
+    clip's size and cropped to the centre.
+    """
+    rate = validate_fps(fps)
+    scale = max(shape.height / height, shape.width / width)
+    scaled = max(shape.height, round(height * scale)), max(shape.width, round(width * scale))
+    indices = tuple(min(int(i * (rate / shape.fps)), images - 1) for i in range(shape.frames))
+    return FramesFit((height, width), scaled, (shape.height, shape.width), images, rate, shape.fps, indices)
+
+
 def fit_frames(images: Tensor, fps: float | Fraction, shape: VideoShape) -> Tensor:
     """Convert images [N, H, W, C] at `fps` frames per second to a clip's frames [F, height, width, 3] in 0..1.
 
-    Each output frame is the image shown at its time; after the last image, that image is repeated. Images are scaled
-    to cover the target size and cropped to the centre.
     Raises ValueError for no images, NaN, or a number of channels other than 1, 3 or 4.
     """
     if images.ndim != 4 or len(images) == 0:
         raise ValueError(f"images have shape {list(images.shape)}; give at least one image as [frames, height, width, 3]")
-    images_per_frame = validate_fps(fps) / shape.fps
-    indices = [min(int(i * images_per_frame), len(images) - 1) for i in range(shape.frames)]
-    rgb = {i: torch.from_numpy(to_rgb8(images[i], i)) for i in sorted(set(indices))}
-    stacked = torch.stack([rgb[i] for i in indices])
-    return _resize_and_crop(stacked.movedim(-1, 1).float() / 255, shape.height, shape.width).movedim(1, -1)
+    count, height, width, _ = images.shape
+    plan = plan_frames(count, height, width, fps, shape)
+    rgb = {i: torch.from_numpy(to_rgb8(images[i], i)) for i in sorted(set(plan.indices))}
+    stacked = torch.stack([rgb[i] for i in plan.indices])
+    return _resize_and_crop(stacked.movedim(-1, 1).float() / 255, plan).movedim(1, -1)
 
 
-def _resize_and_crop(frames: Tensor, height: int, width: int) -> Tensor:
-    """Scale [F, 3, H, W] to cover height × width, then crop the centre."""
-    h, w = frames.shape[2:]
-    scale = max(height / h, width / w)
-    size = max(height, round(h * scale)), max(width, round(w * scale))
-    if size != (h, w):
-        frames = F.interpolate(frames, size, mode="bicubic", antialias=True).clamp(0, 1)
-    top, left = (size[0] - height) // 2, (size[1] - width) // 2
-    return frames[:, :, top : top + height, left : left + width]
+def _resize_and_crop(frames: Tensor, plan: FramesFit) -> Tensor:
+    """Scale frames [F, 3, H, W], then crop the centre."""
+    if plan.scaled != plan.given:
+        frames = F.interpolate(frames, plan.scaled, mode="bicubic", antialias=True).clamp(0, 1)
+    top, left = ((scaled - size) // 2 for scaled, size in zip(plan.scaled, plan.size))
+    return frames[:, :, top : top + plan.size[0], left : left + plan.size[1]]
+
+
+@dataclass(frozen=True)
+class WaveformFit:
+    """How a waveform becomes that of a clip: channels, samples per channel and samples per second, before and after."""
+
+    channels: int
+    samples: int
+    rate: int
+    clip: AudioShape
+
+    @property
+    def mixed(self) -> bool:
+        """Whether the channels are mixed to one."""
+        return self.channels != self.clip.channels
+
+    def changes(self) -> list[str]:
+        """Return what changes, in numbers: sample rate and channels, and the length."""
+        seconds = _seconds(self.samples / self.rate), _seconds(self.clip.samples / self.clip.sample_rate)
+        word = "cut" if self.samples / self.rate > self.clip.samples / self.clip.sample_rate else "padded"
+        length = f"{word} from {seconds[0]} to {seconds[1]}" if seconds[0] != seconds[1] else ""
+        sound = f"{self.rate} Hz {_NAMES[self.channels]} to {self.clip.sample_rate} Hz {_NAMES[self.clip.channels]}"
+        is_converted = self.mixed or self.rate != self.clip.sample_rate
+        return [text for text in (sound if is_converted else "", length) if text]
+
+    def facts(self) -> dict[str, Any]:
+        """Return the numbers of `changes` as JSON-compatible values."""
+        return {
+            "channels": self.channels, "samples": self.samples, "sample_rate": self.rate,
+            "clip_channels": self.clip.channels, "clip_samples": self.clip.samples, "clip_sample_rate": self.clip.sample_rate,
+        }  # fmt: skip
 
 
 def fit_waveform(waveform: Tensor, sample_rate: int, shape: AudioShape) -> Tensor:
@@ -48,9 +135,28 @@ def fit_waveform(waveform: Tensor, sample_rate: int, shape: AudioShape) -> Tenso
     Raises ValueError for a waveform that is empty, has more than 2 channels, or contains NaN or infinity.
     """
     check_audio(waveform, sample_rate)
-    combine_couplings = waveform.float() if waveform.shape[0] == shape.channels else waveform.float().mean(0, keepdim=True)
-    wave = resample(combine_couplings, int(sample_rate), shape.sample_rate).expand(shape.channels, -1)
+    channels, samples = waveform.shape
+    plan = WaveformFit(channels, samples, int(sample_rate), shape)
+    mixed = waveform.float().mean(0, keepdim=True) if plan.mixed else waveform.float()
+    wave = resample(mixed, plan.rate, shape.sample_rate).expand(shape.channels, -1)
     return fit_audio(wave, shape.samples, "pad")
+
+
+def change_line(name: str, fit: FramesFit | WaveformFit | None) -> list[str]:
+    """Return one line that says in numbers how an input is changed for the model, or none if it is not changed."""
+    changes = fit.changes() if fit else []
+    return [f"{name}: {'; '.join(changes)}"] if changes else []
+
+
+_NAMES = {1: "mono", 2: "stereo"}
+
+
+def _pixels(size: tuple[int, int]) -> str:
+    return f"{size[1]}×{size[0]}"
+
+
+def _seconds(seconds: float | Fraction) -> str:
+    return f"{round(float(seconds), 3):g} s"
 
 
 def extend_frames(frames: Tensor, full: VideoShape) -> Tensor:
