@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from ..av_models.contract import AVLatent
 from ..av_models.media.audio import check_audio
 from ..av_models.media.settings import validate_fps
+from ..av_models.shapes import AVShape
+from .clip_inputs import ClipInputs, read_clip
 from .host import io, on_device
 from .latents import STORAGE_DEVICE, latent_dict
 from .reports import report
 from .sockets import CATEGORY, JointModelSocket
 
 WHOLE, FIRST, BEGINNING, STRETCH = "what is connected", "the first frame", "a beginning", "all but a stretch"
+VIDEO, AUDIO = "the video", "the audio"
 
 
 class DuetEncode(io.ComfyNode):
@@ -26,19 +31,19 @@ class DuetEncode(io.ComfyNode):
             node_id="DuetEncode",
             display_name="Encode Picture + Sound",
             category=CATEGORY,
-            description="Encodes images, sound or both into a latent. The parts you keep stay unchanged, and the sampler generates "
-            "the rest to match. A single image is kept as the first frame.",
+            description="Encodes a video, images or audio into a latent. The parts you keep stay unchanged, and the sampler "
+            "generates the rest to match. A single image is kept as the first frame.",
             search_aliases=["duet", "vae encode", "image to video", "video to audio", "audio to video", "extend", "inpaint"],
             inputs=[
                 JointModelSocket.Input("model", tooltip="The model that will generate the clip."),
                 io.Image.Input("images", optional=True, tooltip="One image to start from, or the frames of a clip."),
-                io.Audio.Input("audio", optional=True, tooltip="The sound of the clip."),
+                io.Audio.Input("audio", optional=True, tooltip="The audio of the clip."),
                 io.Float.Input(
                     "fps", default=16.0, min=0.01, max=1000.0, step=0.01, tooltip="Frame rate of the images, in frames per second."
                 ),
                 io.Float.Input(
                     "seconds", default=0.0, min=0.0, max=600.0, step=0.05,
-                    tooltip="Length of the clip in seconds. 0: as long as the connected frames or sound; for one image, as in "
+                    tooltip="Length of the clip in seconds. 0: as long as the connected frames or audio; for one image, as in "
                     "training.",
                 ),
                 io.DynamicCombo.Input(
@@ -48,34 +53,38 @@ class DuetEncode(io.ComfyNode):
                         io.DynamicCombo.Option(FIRST, []),
                         io.DynamicCombo.Option(BEGINNING, [_time_input("until", 1.0, "The clip is kept until then, in seconds.")]),
                         io.DynamicCombo.Option(STRETCH, _stretch_inputs()),
+                        io.DynamicCombo.Option(VIDEO, []),
+                        io.DynamicCombo.Option(AUDIO, []),
                     ],
-                    tooltip="what is connected: keeps all of it and generates the missing picture or sound. the first frame: "
-                    "starts from that frame. a beginning: continues a clip. all but a stretch: regenerates a part of a clip.",
+                    tooltip="what is connected: keeps all of it and generates the missing video or audio. the first frame: "
+                    "starts from that frame. a beginning: continues a clip. all but a stretch: regenerates a part of a clip. "
+                    "the video: keeps the frames and generates new audio. the audio: keeps the audio and generates new video.",
+                ),
+                io.Video.Input(
+                    "video", optional=True,
+                    tooltip="A video, used instead of images, audio and fps. Its audio comes along.",
                 ),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="Connect to the sampler. The noise mask marks what is kept.")],
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, model, fps: float, seconds: float, keep: dict, images=None, audio=None) -> io.NodeOutput:
+    def execute(cls, model, fps: float, seconds: float, keep: dict, images=None, audio=None, video=None) -> io.NodeOutput:
         from ..av_models.clip_latent import encode_clip, make_known_masks  # imports diffusers: only when the node runs
         from ..av_models.media.fit import fit_frames, fit_waveform
 
-        if images is None and audio is None:
-            raise ValueError("neither images nor audio is connected; connect one of them, or use Empty Picture + Sound")
+        clip = _used_clip(read_clip(images, audio, fps, video), keep["keep"])
+        images, audio, fps = clip.images, clip.audio, clip.fps
         sound = None if audio is None else _single_sound(audio)
         shape = model.shape(seconds=seconds or _input_seconds(images, fps, sound, model))
         frames = None if images is None else fit_frames(images, fps, shape.video)
         waveform = None if sound is None else fit_waveform(*sound, shape.audio)
-        if keep["keep"] == FIRST and images is None:
-            raise ValueError(f"keep is {FIRST!r} and no images are connected; connect an image, or set keep to {WHOLE!r}")
         ends = _input_ends(images, fps, sound, shape.video)
         known = make_known_masks(model, shape, *_kept_times(keep, shape.video.seconds, images, audio, ends))
         with torch.no_grad():
             on_device(model)
             latent = encode_clip(model, shape, frames, waveform).to(STORAGE_DEVICE)
-        lines = [_kept_line("picture", known.video), _kept_line("sound", known.audio)]
-        return io.NodeOutput(latent_dict(latent, shape, known), ui=report(*lines, seconds=shape.video.seconds))
+        return io.NodeOutput(latent_dict(latent, shape, known), ui=_report(known, shape, clip))
 
 
 def _time_input(name: str, default: float, tooltip: str):
@@ -90,6 +99,18 @@ def _stretch_inputs() -> list:
             "stream", options=["both", "picture", "sound"], tooltip="What to regenerate there: the picture, the sound or both."
         ),
     ]
+
+
+def _used_clip(clip: ClipInputs, keep: str) -> ClipInputs:
+    """Returns the parts of the connected clip that are used. Raises ValueError if what is to be kept is missing."""
+    if clip.images is None and clip.audio is None:
+        raise ValueError("no video, images or audio is connected; connect one of them, or use Empty Picture + Sound")
+    if keep in (FIRST, VIDEO) and clip.images is None:
+        what = "an image" if keep == FIRST else "a video or images"
+        raise ValueError(f"keep is {keep!r} and no images are connected; connect {what}, or set keep to {WHOLE!r}")
+    if keep == AUDIO and clip.audio is None:
+        raise ValueError(f"keep is {AUDIO!r} and there is no audio; connect audio or a video with audio, or set keep to {WHOLE!r}")
+    return replace(clip, images=None if keep == AUDIO else clip.images, audio=None if keep == VIDEO else clip.audio)
 
 
 def _single_sound(audio: dict) -> tuple:
@@ -140,6 +161,27 @@ def _checked_time(keep: dict, name: str, seconds: float, minimum: float = 1e-3) 
     if not minimum <= keep[name] < seconds:
         raise ValueError(f"{name} is {keep[name]:g}; use a time within the clip, which is {seconds:g} s long")
     return keep[name]
+
+
+def _report(known: AVLatent, shape: AVShape, clip: ClipInputs) -> dict[str, list]:
+    """Returns what is kept, and how the input was changed to the model's size, frame rate and sample rate."""
+    from ..av_models.media.fit import WaveformFit, change_line, plan_frames
+
+    frames = sound = None
+    if clip.images is not None:
+        frames = plan_frames(*clip.images.shape[:3], clip.fps, shape.video)
+    if clip.audio is not None:
+        sound = WaveformFit(*clip.audio["waveform"].shape[1:], clip.audio["sample_rate"], shape.audio)
+    lines = [*change_line("video", frames), _kept_line("video", known.video)]
+    lines += [*change_line("audio", sound), _kept_line("audio", known.audio)]
+    everything = f"everything is kept, so there is nothing to generate; set keep to {VIDEO!r} or {AUDIO!r}"
+    return report(
+        *lines,
+        warnings=[everything] if bool(known.video.all() and known.audio.all()) else [],
+        seconds=shape.video.seconds,
+        video_fit=frames and frames.facts(),
+        audio_fit=sound and sound.facts(),
+    )
 
 
 def _kept_line(part: str, known: Tensor) -> str:

@@ -1,14 +1,17 @@
+from fractions import Fraction
+
 import pytest
 import torch
 
 from duet_av.av_models.clip_latent import known_frames, known_samples
-from duet_av.av_models.media.fit import fit_frames, fit_waveform
+from duet_av.av_models.media.fit import WaveformFit, fit_frames, fit_waveform, plan_frames
 from duet_av.av_models.shapes import AudioShape, AudioStride, VideoShape, VideoStride
 from duet_av.nodes.decode import DuetDecode
 from duet_av.nodes.empty_latent import DuetEmptyLatent
 from duet_av.nodes.encode import DuetEncode
 from duet_av.nodes.latents import known_parts
 from duet_av.nodes.stand_in.nested import NestedTensor
+from duet_av.nodes.stand_in.video import VideoComponents, VideoFromComponents
 from duet_av.tests.test_nodes import sampled
 from duet_av.tests.tiny import tiny_model
 
@@ -117,6 +120,71 @@ def test_sounds_of_any_rate_are_mixed_and_resampled(channels, rate):
     assert sound[0, 4000:12_000].sub(0.5).abs().max() < 0.01 and sound[0, 16_500:].eq(0).all()
 
 
+@pytest.mark.parametrize(("given", "fps", "said"), [
+    ((60, 720, 1280), 30, ["1280×720 resized to 114×64, cropped to 64×64", "60 frames at 30 fps to 32 at 16 fps"]),
+    ((300, 64, 64), 30, ["300 frames at 30 fps to 32 at 16 fps, cut from 10 s to 2 s"]),
+    ((16, 64, 64), 8, ["16 frames at 8 fps to 32 at 16 fps"]),
+    ((8, 64, 64), 8, ["8 frames at 8 fps to 16 at 16 fps"]),
+    ((40, 64, 64), 16, ["40 frames at 16 fps to 32 at 16 fps, cut from 2.5 s to 2 s"]),
+    ((1, 32, 32), 30, ["32×32 resized to 64×64"]),
+    ((1, 80, 64), 30, ["64×80 cropped to 64×64"]),
+    ((32, 64, 64), 16, []), ((8, 64, 64), 16, []),
+])  # fmt: skip
+def test_how_frames_are_fitted_is_said_in_numbers(given, fps, said):
+    assert plan_frames(*given, fps, VideoShape(32, 64, 64, 16)).changes() == said
+
+
+@pytest.mark.parametrize(("given", "said"), [
+    ((2, 44_100, 44_100), ["44100 Hz stereo to 16000 Hz mono"]), ((1, 16_000, 16_000), []),
+    ((1, 24_000, 16_000), ["cut from 1.5 s to 1 s"]),
+    ((1, 2000, 8000), ["8000 Hz mono to 16000 Hz mono", "padded from 0.25 s to 1 s"]),
+])  # fmt: skip
+def test_how_audio_is_fitted_is_said_in_numbers(given, said):
+    assert WaveformFit(*given, AudioShape(16_000, 16_000)).changes() == said
+
+
+def film(n=FRAMES, samples=SAMPLES, fps=16):
+    return VideoFromComponents(VideoComponents(images(n), Fraction(fps), audio(samples) if samples else None))
+
+
+def test_a_video_brings_its_frames_its_audio_and_its_frame_rate(model):
+    alone = encode(model, video=film(fps=8), images=images(3), audio=audio(9), fps=99.0)
+    apart = encode(model, images=images(), audio=audio(), fps=8.0)
+    assert all(torch.equal(a, b) for a, b in zip(alone["samples"].unbind(), apart["samples"].unbind()))
+    assert kept(alone) == kept(apart) and alone["duet_shape"] == apart["duet_shape"]
+    silent = encode(model, video=film(samples=0))
+    assert kept(silent) == kept(encode(model, images=images()))
+
+
+@pytest.mark.parametrize("given", [{"video": film()}, {"images": images(), "audio": audio()}])
+def test_the_video_or_the_audio_alone_is_kept(model, given):
+    video, sound = kept(encode(model, {"keep": "the video"}, **given))
+    assert all(video) and not any(sound)
+    video, sound = kept(encode(model, {"keep": "the audio"}, **given))
+    assert all(sound) and not any(video)
+
+
+def test_the_length_is_that_of_what_is_kept(model):
+    longer = film(n=16, samples=SAMPLES)  # 1 s of frames, 0.5 s of audio
+    assert encode(model, {"keep": "the video"}, video=longer)["duet_shape"].video.frames == 16
+    assert encode(model, {"keep": "the audio"}, video=longer)["duet_shape"].video.frames == 8
+
+
+def test_the_report_says_what_was_changed_and_what_is_kept(model):
+    silent = VideoFromComponents(VideoComponents(images(30, 72, 128), Fraction(30)))
+    shown = DuetEncode.execute(model, 16.0, 0.0, {"keep": "the video"}, video=silent).shown
+    assert shown["text"] == [
+        "video: 128×72 resized to 28×16, cropped to 16×16; 30 frames at 30 fps to 16 at 16 fps", "video: 100% is kept",
+        "audio: 0% is kept",
+    ]  # fmt: skip
+    assert shown["duet"][0]["video_fit"]["resized"] == {"width": 28, "height": 16} and shown["duet"][0]["audio_fit"] is None
+    both = DuetEncode.execute(model, 16.0, 0.0, WHOLE, video=film(samples=4200)).shown
+    assert "audio: cut from 0.525 s to 0.5 s" in both["text"]
+    assert both["duet"][0]["warnings"] == [
+        "everything is kept, so there is nothing to generate; set keep to 'the video' or 'the audio'"
+    ]
+
+
 def test_a_latent_frame_is_known_only_as_a_whole():
     stride = VideoStride(4, 8, 3)
     assert known_frames([True] * 6 + [False] * 3, stride).flatten().tolist() == [True, True, False]
@@ -137,7 +205,7 @@ def test_a_drawn_mask_is_the_pictures(model):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda m: encode(m), "neither images nor audio"),
+        (lambda m: encode(m), "no video, images or audio is connected"),
         (lambda m: encode(m, images=images(0)), "at least one image"),
         (lambda m: encode(m, images=images(channels=2)), "1, 3 or 4 channels"),
         (lambda m: encode(m, images=images() * torch.nan), "NaN"),
@@ -149,6 +217,8 @@ def test_a_drawn_mask_is_the_pictures(model):
         (lambda m: encode(m, {"keep": "a beginning", "until": 9.0}, images=images()), "until is 9"),
         (lambda m: encode(m, BACKWARDS, images=images()), "end is 0.2"),
         (lambda m: encode(m, FIRST, audio=audio()), "keep is 'the first frame' and no images are connected"),
+        (lambda m: encode(m, {"keep": "the video"}, audio=audio()), "keep is 'the video' and no images are connected"),
+        (lambda m: encode(m, {"keep": "the audio"}, video=film(samples=0)), "keep is 'the audio' and there is no audio"),
         (lambda m: sampled(m, encode(m, images=images(), audio=audio())), "nothing is left to sample"),
     ],
 )  # fmt: skip
