@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 
-from .host import io
+from .host import InputImpl, Types, io
 from .reports import report
 from .run_sampler import MAX_SEED
 from .sockets import CATEGORY
@@ -44,6 +45,7 @@ class DuetBounceClip(io.ComfyNode):
                 io.String.Output(
                     display_name="contact_times", tooltip="Times when balls hit the floor or walls: a JSON list in seconds."
                 ),
+                io.Video.Output(display_name="video", tooltip="The clip as a video, with its audio."),
             ],
         )  # fmt: skip
 
@@ -58,6 +60,8 @@ class DuetBounceClip(io.ComfyNode):
         (video_caption,), (audio_caption,) = captions(world, seed, drop=0.0)
         times = [round(float(time), 4) for time in world.contact_time[0] if time < SECONDS]
         audio = {"waveform": waveform[None], "sample_rate": sample_rate}
+        parts = Types.VideoComponents(images=images, audio=audio, frame_rate=Fraction(FPS))
+        video = InputImpl.VideoFromComponents(parts)
         facts = {"video_caption": video_caption, "audio_caption": audio_caption, "contact_times": times}
         shown = report(video_caption, audio_caption, f"contacts at {', '.join(f'{time:.2f}' for time in times)} s", **facts)
-        return io.NodeOutput(images, audio, video_caption, audio_caption, float(FPS), json.dumps(times), ui=shown)
+        return io.NodeOutput(images, audio, video_caption, audio_caption, float(FPS), json.dumps(times), video, ui=shown)
