@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ..av_models.published.folder import files_outside, find_diffusers_folders
 
@@ -35,6 +36,14 @@ if "comfy_api" in sys.modules:  # ComfyUI imports it before any custom node
     def output_folder() -> Path:
         """Returns the folder for saved files."""
         return Path(folder_paths.get_output_directory())
+
+    def temp_folder() -> Path:
+        """Returns the folder for files that are deleted when the host ends."""
+        return Path(folder_paths.get_temp_directory())
+
+    def preview_images(images: Tensor, cls: type) -> dict:
+        """Returns the UI output that shows images [B, H, W, 3] on the node `cls`, as temporary files."""
+        return ui.PreviewImage(images, cls=cls).as_dict()
 
     def _files(kind: str) -> list[str]:
         try:
@@ -111,6 +120,12 @@ else:
     def output_folder() -> Path:
         return session.get().folders.output
 
+    def temp_folder() -> Path:
+        return session.get().temp_folder
+
+    def preview_images(images: Tensor, cls: type) -> dict:
+        return {}
+
     def model_files() -> list[str]:
         folders = session.get().folders
         return files_outside(folders.list(folders.models / MODELS, (SUFFIX,)), diffusers_folders())
@@ -172,8 +187,10 @@ __all__ = [
     "on_device",
     "on_gpu",
     "output_folder",
+    "preview_images",
     "report_progress",
     "report_text",
+    "temp_folder",
     "ui",
     "wants_previews",
 ]

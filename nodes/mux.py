@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
-from pathlib import Path
 
-from ..av_models.media import CONTAINERS, POLICIES, MuxReport, MuxSettings, target_path, write_video
+from ..av_models.media import CONTAINERS, POLICIES, MuxReport, MuxSettings, write_video
 from ..av_models.media.settings import validate_fps
-from .host import InputImpl, Types, check_interrupt, io, keeps_workflow, output_folder, report_progress, ui
+from .clip_inputs import split_clips
+from .host import InputImpl, Types, check_interrupt, io, report_progress
 from .reports import report
+from .saving import destination, prefix_input, save_output_input, workflow_metadata
 from .sockets import CATEGORY
 
 
@@ -31,9 +31,7 @@ class DuetMux(io.ComfyNode):
                     tooltip="Frame rate in frames per second. Connect it to the node that the frames come from.",
                 ),
                 io.Audio.Input("audio", optional=True, tooltip="The sound. For a batch, each clip is saved as its own file."),
-                io.String.Input(
-                    "filename_prefix", default="video/duet", tooltip="File name in the output folder. A number is added."
-                ),
+                prefix_input(),
                 io.DynamicCombo.Input(
                     "container",
                     options=[io.DynamicCombo.Option(name, _codec_inputs(name)) for name in CONTAINERS],
@@ -51,6 +49,7 @@ class DuetMux(io.ComfyNode):
                     tooltip="How the sound is fitted to the frames. Too long: it is cut; fade also fades out the last 20 ms. Too "
                     "short: silence is added; with trim, the sound ends early. Frames are never changed.",
                 ),
+                save_output_input(),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             outputs=[
@@ -61,22 +60,23 @@ class DuetMux(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(
-        cls, images, fps: float, filename_prefix: str, container: dict, crf: float, audio_kbps: int, audio_fit: str, audio=None
-    ) -> io.NodeOutput:
+    def execute(  # noqa: PLR0913
+        cls, images, fps: float, filename_prefix: str, container: dict, crf: float, audio_kbps: int, audio_fit: str, audio=None,
+        save_output: bool = True,
+    ) -> io.NodeOutput:  # fmt: skip
         settings = MuxSettings(
             container["container"], container["video_codec"], None if crf < 0 else crf,
             container["audio_codec"], 1000 * audio_kbps, audio_fit,
         )  # fmt: skip
         clips = split_clips(images, audio)
         metadata = workflow_metadata(cls.hidden)
-        root = output_folder()
+        target = destination(save_output)
         written = []
         for frames, sound in clips:
             written.append(
                 write_video(
                     frames,
-                    target_path(root, filename_prefix, settings.container),
+                    target.path(filename_prefix, settings.container, lambda: (images.shape[2], images.shape[1])),
                     fps=fps,
                     audio=None if sound is None else sound["waveform"][0],
                     sample_rate=None if sound is None else sound["sample_rate"],
@@ -86,11 +86,12 @@ class DuetMux(io.ComfyNode):
                     check_interrupt=check_interrupt,
                 )
             )
-        lines = [each.summary() for each in written]
+        files = [_facts(each) for each in written]
+        warnings = [line for each in written for line in each.warnings()]
+        shown = report(*(each.summary() for each in written), *target.notes(), warnings=warnings, files=files, saved=save_output)
         frames, sound = clips[0]
         video = InputImpl.VideoFromComponents(Types.VideoComponents(images=frames, audio=sound, frame_rate=validate_fps(fps)))
-        shown = ui.PreviewVideo([saved_result(each.path, root) for each in written]).as_dict()
-        return io.NodeOutput(video, "\n".join(lines), ui=shown | report(*lines, files=[_facts(each) for each in written]))
+        return io.NodeOutput(video, "\n".join(shown["text"]), ui=target.shown([each.path for each in written]) | shown)
 
 
 def _codec_inputs(container: str) -> list:
@@ -103,34 +104,6 @@ def _codec_inputs(container: str) -> list:
             "audio_codec", options=list(codecs.audio), tooltip="aac plays everywhere; opus sounds better at low bit rates."
         ),
     ]  # fmt: skip
-
-
-def split_clips(images, audio) -> list[tuple]:
-    """Splits a batch into clips (frames, sound). The number of clips is the batch size of the sound."""
-    rows = 1 if audio is None else len(audio["waveform"])
-    if rows == 0 or len(images) % rows:
-        raise ValueError(f"{len(images)} frames cannot be split into {rows} clips of equal length; use one sound per clip")
-    if rows == 1:
-        return [(images, audio)]
-    rate = audio["sample_rate"]
-    sounds = [{"waveform": waveform[None], "sample_rate": rate} for waveform in audio["waveform"]]
-    return list(zip(images.split(len(images) // rows), sounds))
-
-
-def workflow_metadata(hidden) -> dict[str, str]:
-    """Returns the workflow as metadata, under ComfyUI's names. Empty if the user has turned metadata off."""
-    if not keeps_workflow():
-        return {}
-    kept = dict(hidden.extra_pnginfo or {})
-    if hidden.prompt is not None:
-        kept["prompt"] = hidden.prompt
-    return {name: json.dumps(value) for name, value in kept.items()}
-
-
-def saved_result(path: Path, root: Path) -> ui.SavedResult:
-    """Describes a saved file for ComfyUI's page."""
-    folder = path.parent.relative_to(root.resolve()).as_posix()
-    return ui.SavedResult(path.name, "" if folder == "." else folder, io.FolderType.output)
 
 
 def _facts(written: MuxReport) -> dict:

@@ -235,7 +235,18 @@ def test_a_picture_that_cannot_be_used_is_one_line(picture_model, picture, said)
 
 def test_words_for_a_model_that_goes_by_a_picture_are_said_to_be_left_out(picture_model):
     output = DuetEncodePrompts.execute(picture_model, "a ball", "", "", "", picture=torch.rand(1, 16, 16, 3))
-    assert output.shown["text"] == ["video_prompt: this model takes an image and ignores text prompts"]
+    assert output.shown["text"] == [
+        "video_prompt: this model takes an image and ignores text prompts",
+    ]
+
+
+def test_how_an_image_is_fitted_is_said_in_numbers(picture_model):
+    output = DuetEncodePrompts.execute(picture_model, "", "", "", "", picture=torch.rand(1, 24, 48, 3))
+    assert output.shown["text"] == ["image: 48×24 resized to 32×16, cropped to 16×16, for a clip of the trained size"]
+    assert output.shown["duet"][0]["image_fit"]["resized"] == {"width": 32, "height": 16}
+    prompts, shape = output.args[0], picture_model.shape(height=16, width=32)
+    assert prompts.image_change(picture_model, shape) == ["image: 48×24 resized to 32×16"]
+    assert Prompts((("", ""), ("", ""))).image_change(picture_model, shape) == []
 
 
 def test_prompts_of_another_kind_of_model_are_named(model, picture_model):
@@ -455,6 +466,38 @@ def test_a_saved_file_holds_every_frame_and_its_workflow(tmp_path):
     assert len(read_video(file).frames) == 9 and json.loads(read_metadata(file)["prompt"]) == prompt
     assert output.shown["duet"][0]["files"][0]["audio_samples"] == 4500
     assert len(output.args[0].get_components().images) == 9
+
+
+def test_a_preview_is_not_saved_in_the_output_folder(tmp_path):
+    own = Session(folders=Folders(output=tmp_path))
+    token = session.set(own)
+    try:
+        node = DuetMux.clone_for_run({})
+        container = {"container": "mp4", "video_codec": "h264", "audio_codec": "aac"}
+        output = node.execute(torch.rand(3, 16, 16, 3), 16.0, "a/clip", container, -1.0, 192, "fade", save_output=False)
+    finally:
+        session.reset(token)
+    assert output.shown["images"] == [{"filename": "clip_00001_.mp4", "subfolder": "a", "type": "temp"}]
+    assert (own.temp_folder / "a" / "clip_00001_.mp4").is_file() and not list(tmp_path.iterdir())
+    assert output.shown["text"][-1] == "preview only: not saved in the output folder"
+    own.delete_temp_folder()
+    assert not own.temp_folder.exists()
+
+
+@pytest.mark.parametrize(("samples", "fit", "said"), [
+    (4500, "fade", []), (4500 + 1000, "fade", ["the audio is 0.12 s longer than the video, so its end was cut"]),
+    (3600, "pad", ["the audio is 0.11 s shorter than the video, so silence was added"]),
+    (3600, "trim", ["the audio is 0.11 s shorter than the video, so it ends early"]), (4500 + 700, "fade", []),
+])  # fmt: skip
+def test_a_change_of_the_audio_that_can_be_heard_is_a_warning(tmp_path, samples, fit, said):
+    output = mux(tmp_path, torch.rand(9, 16, 16, 3), sound(samples), audio_fit=fit)
+    assert output.shown["duet"][0]["warnings"] == [f"clip_00001_.mp4: {line}" for line in said]
+
+
+def test_size_and_time_are_replaced_in_file_names(tmp_path):
+    mux(tmp_path, torch.rand(3, 16, 24, 3), prefix="%year%/%width%x%height% %month%-%day% %hour%%minute%%second% %other%")
+    [file] = tmp_path.rglob("*.mp4")
+    assert re.fullmatch(r"20\d\d/24x16 \d\d-\d\d \d{6} %other%_00001_.mp4", file.relative_to(tmp_path).as_posix())
 
 
 def test_silent_frames_can_be_saved(tmp_path):

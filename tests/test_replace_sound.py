@@ -1,5 +1,7 @@
 """A video's sound is replaced to the sample, and its pictures are the very same packets."""
 
+from fractions import Fraction
+
 import av
 import pytest
 import torch
@@ -91,15 +93,70 @@ def test_what_is_no_video_is_one_line(tmp_path):
         replace_sound(tmp_path / "sound.mp4", tmp_path / "b.mp4", noise(1.0), RATE)
 
 
-def test_the_node_saves_beside_other_files_and_takes_whole_files_alone(tmp_path):
-    session.set(Session(folders=Folders(output=tmp_path / "out")))
+def node(**hidden):
+    return DuetReplaceSound.clone_for_run({"prompt": {"1": {}}, "extra_pnginfo": None} | hidden)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    own = Session(folders=Folders(output=tmp_path / "out"))
+    token = session.set(own)
+    yield own
+    session.reset(token)
+    own.delete_temp_folder()
+
+
+SOUND = {"waveform": noise(1.0)[None], "sample_rate": RATE}
+
+
+def test_the_node_saves_beside_other_files(tmp_path, folders):
     source = video(tmp_path / "a.mp4")
-    node = DuetReplaceSound.clone_for_run({"prompt": {"1": {}}, "extra_pnginfo": None})
-    sound = {"waveform": noise(1.0)[None], "sample_rate": RATE}
-    out = node.execute(VideoFromFile(source), sound, "clip", 96)
+    out = node().execute(VideoFromFile(source), SOUND, "clip", 96)
     [shown] = out.ui["images"]
     assert packets(tmp_path / "out" / shown["filename"]) == packets(source)
     assert read_metadata(tmp_path / "out" / shown["filename"])["prompt"] == '{"1": {}}'
-    made = VideoFromComponents(VideoComponents(torch.zeros(2, 16, 16, 3), 8))
-    with pytest.raises(ValueError, match="^video is not a file, so its frames cannot be copied; connect Load Video, or use "):
-        node.execute(made, sound, "clip", 96)
+    assert out.ui["duet"][0]["files"][0]["copied"] == FRAMES and len(out.ui["text"]) == 1
+
+
+def test_a_video_in_memory_is_encoded_and_the_report_says_so(tmp_path, folders):
+    made = VideoFromComponents(VideoComponents(torch.rand(8, 16, 24, 3), Fraction(8)))
+    out = node().execute(made, SOUND, "%width%x%height%", 96)
+    file = tmp_path / "out" / "24x16_00001_.mp4"
+    saved = read_video(file)
+    assert saved.frames.shape == (8, 16, 24, 3) and saved.fps == 8 and saved.sample_rate == RATE
+    assert out.ui["text"][1] == "video is not a file, so its frames were encoded" and out.args[1] == "\n".join(out.ui["text"])
+    assert read_metadata(file)["prompt"] == '{"1": {}}' and out.args[0].get_stream_source() == str(file)
+    assert out.ui["duet"][0]["files"] == [{"path": str(file), "seconds": 1.0, "samples": RATE, "copied": 0}]
+
+
+def test_a_trimmed_video_is_encoded(tmp_path, folders):
+    class Trimmed(VideoFromFile):
+        def get_active_trim_window(self) -> tuple[float, float]:
+            return 0.5, 0.0
+
+    out = node().execute(Trimmed(video(tmp_path / "a.mp4")), SOUND, "clip", 96)
+    assert out.ui["text"][1] == "video is trimmed, so its frames were encoded"
+
+
+def test_audio_of_another_length_is_a_warning(tmp_path, folders):
+    longer = {"waveform": noise(2.0)[None], "sample_rate": RATE}
+    out = node().execute(VideoFromFile(video(tmp_path / "a.mp4", fps=31)), longer, "clip", 96)
+    said = ["clip_00001_.mp4: the audio is 1.00 s longer than the video, so its end was cut"]
+    assert out.ui["duet"][0]["warnings"] == said == out.ui["text"][1:]
+    shorter = {"waveform": noise(0.5)[None], "sample_rate": RATE}
+    out = node().execute(VideoFromFile(video(tmp_path / "a.mp4", fps=31)), shorter, "clip", 96)
+    assert out.ui["text"][1:] == ["clip_00002_.mp4: the audio is 0.50 s shorter than the video, so silence was added"]
+
+
+def test_a_preview_leaves_the_output_folder_alone(tmp_path, folders):
+    out = node().execute(VideoFromFile(video(tmp_path / "a.mp4")), SOUND, "clip", 96, save_output=False)
+    assert out.ui["images"] == [{"filename": "clip_00001_.mp4", "subfolder": "", "type": "temp"}]
+    assert not (tmp_path / "out").exists() and (folders.temp_folder / "clip_00001_.mp4").is_file()
+    assert out.ui["duet"][0]["saved"] is False and "preview only: not saved in the output folder" in out.ui["text"]
+
+
+def test_a_missing_file_and_a_batch_of_sounds_are_one_line(tmp_path, folders):
+    with pytest.raises(FileNotFoundError, match="^there is no video .*gone.mp4; check the name$"):
+        node().execute(VideoFromFile(tmp_path / "gone.mp4"), SOUND, "clip", 96)
+    with pytest.raises(ValueError, match="^audio is a batch of 2; use one sound$"):
+        node().execute(VideoFromFile(tmp_path / "gone.mp4"), SOUND | {"waveform": torch.zeros(2, 1, 9)}, "clip", 96)

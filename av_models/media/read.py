@@ -80,6 +80,11 @@ class VideoFile:
         return Fraction(fps)
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels, as stated in the file."""
+        return self._video.width, self._video.height
+
+    @property
     def metadata(self) -> dict[str, str]:
         """Text tags of the file, with lower-case keys, without the tags that FFmpeg writes."""
         return _metadata(self._container)

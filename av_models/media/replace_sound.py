@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .atomic import explain_write_errors, temporary_file
 from .audio import FADE_SECONDS, add_audio_stream, audio_frame, check_audio, encodable_rate, fit_audio, resample
-from .settings import CONTAINERS, Container, muxer_options
+from .settings import CONTAINERS, Container, length_warning, muxer_options
 
 AUDIO_CODEC_OF: dict[Container, str] = {"mp4": "aac", "webm": "opus", "mkv": "aac"}
 CONTAINER_OF_SUFFIX: dict[str, Container] = {"mp4": "mp4", "webm": "webm", "mkv": "mkv", "mov": "mp4", "m4v": "mp4"}
@@ -30,6 +30,7 @@ class ReplaceReport:
 
     seconds: duration of the video. packets: number of copied video packets, one per frame.
     samples: audio samples per channel at `sample_rate` Hz. padded_samples: how many of them are silence added at the end.
+    cut_samples: how many samples of longer audio were cut off.
     """
 
     path: Path
@@ -38,6 +39,7 @@ class ReplaceReport:
     samples: int
     sample_rate: int
     padded_samples: int
+    cut_samples: int = 0
 
     def summary(self) -> str:
         """Describe the written file in one line."""
@@ -46,6 +48,12 @@ class ReplaceReport:
             f"{self.path.name}: {self.packets} frames copied; {self.samples} audio samples at {self.sample_rate} Hz "
             f"for {self.seconds:.4f} s{padded}"
         )
+
+    def warnings(self) -> list[str]:
+        """Return a line if the audio was cut or padded for over 100 ms."""
+        cut = length_warning(self.path, self.cut_samples / self.sample_rate, "longer than the video, so its end was cut")
+        padded = length_warning(self.path, self.padded_samples / self.sample_rate, "shorter than the video, so silence was added")
+        return [line for line in (cut, padded) if line]
 
 
 def choose_container(source: str | Path) -> Container:
@@ -78,8 +86,8 @@ def replace_sound(
     seconds = _video_duration(source)
     samples = max(1, round(seconds * rate))
     wave = resample(audio.detach().float().cpu().clamp(-1, 1), sample_rate, rate)
-    missing = max(0, samples - wave.shape[1])
-    wave = fit_audio(wave, samples, "pad" if wave.shape[1] - samples <= 1 else "fade", round(FADE_SECONDS * rate))
+    surplus = wave.shape[1] - samples
+    wave = fit_audio(wave, samples, "pad" if surplus <= 1 else "fade", round(FADE_SECONDS * rate))
 
     def after_frame(done: int, total: int) -> None:
         if progress and total:
@@ -95,7 +103,7 @@ def replace_sound(
                 packets = _remux(given, out, video, _encode_packets(sound, wave, rate), after_frame)
         with explain_write_errors(path):
             os.replace(part, path)
-    return ReplaceReport(path, float(seconds), packets, samples, rate, missing)
+    return ReplaceReport(path, float(seconds), packets, samples, rate, max(0, -surplus), max(0, surplus))
 
 
 def _add_streams(

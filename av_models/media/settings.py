@@ -55,6 +55,7 @@ VIDEO_CODECS = {
 }
 AUDIO_CODECS = {"aac": "aac", "opus": "libopus"}
 POLICIES = ("trim", "pad", "fade")
+AUDIBLE_SECONDS = 0.1  # a longer change of the audio is a warning; rounding to whole frames changes less
 _TIMESCALE = 96_000
 # Tags that FFmpeg writes or reports itself.
 RESERVED_KEYS = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "creation_time"}
@@ -153,6 +154,21 @@ class MuxReport:
         parts += self._audio_notes() if self.audio_encoder else ["no audio"]
         return "; ".join(parts)
 
+    def warnings(self) -> list[str]:
+        """Return one line per change of the audio that can be heard: cut, padded or missing for over 100 ms, or clipped."""
+        if not self.audio_sample_rate:
+            return []
+        rate = self.audio_resampled_from or self.audio_sample_rate
+        changes = {
+            "longer than the video, so its end was cut": self.audio_trimmed_samples,
+            "shorter than the video, so silence was added": self.audio_padded_samples,
+            "shorter than the video, so it ends early": self.audio_missing_samples,
+        }
+        found = [length_warning(self.path, samples / rate, change) for change, samples in changes.items()]
+        if self.audio_clipped_samples:
+            found.append(f"{self.path.name}: {self.audio_clipped_samples} audio samples were too loud and were clipped")
+        return [line for line in found if line]
+
     def _audio_notes(self) -> list[str]:
         notes = [f"{self.audio_samples} audio samples at {self.audio_sample_rate} Hz"]
         if self.audio_resampled_from:
@@ -162,6 +178,11 @@ class MuxReport:
             if count:
                 notes.append(f"{count} samples {change}")
         return notes
+
+
+def length_warning(path: Path, seconds: float, change: str) -> str:
+    """Return a warning that the audio is `seconds` longer or shorter than the video, or "" if that cannot be heard."""
+    return f"{path.name}: the audio is {seconds:.2f} s {change}" if seconds > AUDIBLE_SECONDS else ""
 
 
 def muxer_options(container: Container) -> dict[str, str]:

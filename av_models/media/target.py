@@ -3,9 +3,26 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Callable
 from pathlib import Path, PureWindowsPath
 
 from .settings import CONTAINERS
+
+
+def expand_prefix(prefix: str, dimensions: Callable[[], tuple[int, int]]) -> str:
+    """Replace %width% and %height% in a file name, and %year%, %month%, %day%, %hour%, %minute% and %second% by the local time.
+
+    dimensions: returns width and height of the video in pixels.
+    """
+    if "%" not in prefix:
+        return prefix
+    (width, height), now = dimensions(), time.localtime()
+    values = {"width": str(width), "height": str(height), "year": str(now.tm_year)}
+    times = {"month": now.tm_mon, "day": now.tm_mday, "hour": now.tm_hour, "minute": now.tm_min, "second": now.tm_sec}
+    for name, value in (values | {name: f"{number:02}" for name, number in times.items()}).items():
+        prefix = prefix.replace(f"%{name}%", value)
+    return prefix
 
 
 def target_path(output_dir: str | Path, prefix: str, extension: str) -> Path:

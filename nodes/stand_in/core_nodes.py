@@ -15,7 +15,7 @@ from av.audio.resampler import AudioResampler
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from ...av_models.media import MuxSettings, target_path, write_video
+from ...av_models.media import MuxSettings, expand_prefix, target_path, write_video
 from . import io, ui
 from .session import session
 from .video import VideoFromFile
@@ -257,7 +257,7 @@ class SaveVideo(io.ComfyNode):
         crf = (chosen.get("encoding") or {}).get("crf")
         settings = MuxSettings(container, video_codec, crf, "opus" if container == "webm" else "aac")
         root, parts = session.get().folders.output, video.get_components()
-        path = target_path(root, filename_prefix, container)
+        path = target_path(root, expand_prefix(filename_prefix, video.get_dimensions), container)
         sound = parts.audio or {"waveform": [None], "sample_rate": None}
         written = write_video(
             parts.images, path, fps=parts.frame_rate, audio=sound["waveform"][0], sample_rate=sound["sample_rate"],

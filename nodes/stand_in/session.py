@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from PIL import Image
 
@@ -58,6 +60,20 @@ class Session:
     on_progress: Callable[[float, float], None] = _ignore_progress
     on_preview: Callable[[Image.Image], None] | None = None
     check_interrupt: Callable[[], None] = lambda: None
+
+    @cached_property
+    def temp_folder(self) -> Path:
+        """A folder for temporary files. It is deleted by `delete_temp_folder`, or at the end of the process."""
+        return Path(self._temporary.name)
+
+    @cached_property
+    def _temporary(self) -> TemporaryDirectory:
+        return TemporaryDirectory(prefix="duet-")
+
+    def delete_temp_folder(self) -> None:
+        """Deletes the temporary files of the run, if there are any."""
+        if "_temporary" in vars(self):
+            self._temporary.cleanup()
 
 
 session: ContextVar[Session] = ContextVar("session", default=Session())

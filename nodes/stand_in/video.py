@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ...av_models.media import read_video
+from ...av_models.media import open_video, read_video
 
 
 @dataclass
@@ -31,6 +31,10 @@ class VideoInput(ABC):
     @abstractmethod
     def get_components(self) -> VideoComponents: ...
 
+    @abstractmethod
+    def get_dimensions(self) -> tuple[int, int]:
+        """Returns width and height in pixels."""
+
     def get_bit_depth(self) -> int:
         return 8
 
@@ -45,6 +49,9 @@ class VideoFromComponents(VideoInput):
     def get_components(self) -> VideoComponents:
         return self.components
 
+    def get_dimensions(self) -> tuple[int, int]:
+        return self.components.images.shape[2], self.components.images.shape[1]
+
 
 class VideoFromFile(VideoInput):
     def __init__(self, file: str | Path) -> None:
@@ -55,6 +62,10 @@ class VideoFromFile(VideoInput):
 
     def get_active_trim_window(self) -> tuple[float, float]:
         return 0.0, 0.0
+
+    def get_dimensions(self) -> tuple[int, int]:
+        with open_video(self.file) as video:
+            return video.size
 
     def get_components(self) -> VideoComponents:
         clip = read_video(self.file)
