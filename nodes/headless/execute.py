@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 
 from ..stand_in import Folders, Session, session
+from .file_names import replace_in_file_names
 from .inputs import expand, nest
 from .validate import order, validate
 from .workflow import Catalogue, Node, Workflow
@@ -70,12 +71,14 @@ def run_workflow(
 ) -> RunResult:
     """Validates `workflow`, then runs it. Raises ValueError if it is invalid, and RunError if a node fails."""
     start = time.perf_counter()
-    token = session.set(Session(folders, progress.update))
+    run_session = Session(folders, progress.update)
+    token = session.set(run_session)
     try:
-        workflow = validate(workflow, catalogue)
+        workflow = replace_in_file_names(validate(workflow, catalogue), catalogue)
         shown = _Run(workflow, catalogue, progress).run()
     finally:
         session.reset(token)
+        run_session.delete_temp_folder()
     return RunResult(time.perf_counter() - start, _saved_files(shown, folders), shown)
 
 
