@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
-from .host import check_interrupt, io
-from .mux import split_clips
+from .clip_inputs import ClipInputs, read_clip, split_clips
+from .host import check_interrupt, io, preview_images
 from .reports import report
 from .sockets import CATEGORY
 
@@ -53,38 +55,34 @@ class DuetSyncReport(io.ComfyNode):
         from ..av_models.metrics.score import score_clip
         from ..av_models.metrics.timeline import draw_timeline
 
-        images, audio, fps = _read_inputs(images, audio, fps, video)
+        clip = _read_inputs(images, audio, fps, video)
         scores = []
-        for frames, sound in split_clips(images, audio):
+        for frames, sound in split_clips(clip.images, clip.audio):
             check_interrupt()
-            scores.append(score_clip(frames, fps, *_waveform(sound)))
-        lines = _number_lines([score.lines() for score in scores])
+            scores.append(score_clip(frames, clip.fps, *_waveform(sound)))
         facts = [score.facts() for score in scores]
-        timelines = np.stack([draw_timeline(score) for score in scores])
+        measured, warnings = (_number_lines(lines) for lines in zip(*((s.measurements(), s.warnings()) for s in scores)))
+        timelines = torch.from_numpy(np.stack([draw_timeline(score) for score in scores])).float() / 255
         return io.NodeOutput(
-            "\n".join(lines),
-            torch.from_numpy(timelines).float() / 255,
+            "\n".join(_number_lines([score.lines() for score in scores])),
+            timelines,
             _average(np.mean, [each["sync"]["f1"] for each in facts]),
             _average(np.median, [each["sync"]["offset_ms"] for each in facts]),
-            ui=report(*lines, clips=facts),
+            ui=report(*measured, warnings=warnings, clips=facts) | preview_images(timelines, cls),
         )
 
 
-def _read_inputs(images, audio, fps: float, video) -> tuple:
-    """Returns the frames, sound and frame rate of the connected inputs."""
-    if video is not None:
-        parts = video.get_components()
-        return parts.images, parts.audio, parts.frame_rate
-    if images is None:
+def _read_inputs(images, audio, fps: float, video) -> ClipInputs:
+    if images is None and video is None:
         raise ValueError("neither images nor video is connected; connect one of them")
-    return images, audio, fps
+    return read_clip(images, audio, fps, video)
 
 
 def _waveform(audio) -> tuple:
     return (None, None) if audio is None else (audio["waveform"][0], audio["sample_rate"])
 
 
-def _number_lines(clips: list[list[str]]) -> list[str]:
+def _number_lines(clips: Sequence[list[str]]) -> list[str]:
     if len(clips) == 1:
         return clips[0]
     return [f"clip {number}, {line}" for number, lines in enumerate(clips, start=1) for line in lines]

@@ -406,9 +406,16 @@ class TestNode:
         times = on_frames(TIMES, 16)
         output = DuetSyncReport.execute(16.0, images=jumps(times, 16), audio=self.audio(clicks(times)[None]))
         text, timeline, f1, offset = output.args
-        assert f1 == 1.0 and abs(offset) < 15 and "F1 1.00" in text and output.shown["text"] == text.split("\n")
+        assert (
+            f1 == 1.0
+            and abs(offset) < 15
+            and "F1 1.00" in text
+            and output.shown["text"] == text.replace("warning: ", "").split("\n")
+        )
         assert timeline.ndim == 4 and timeline.shape[-1] == 3 and timeline.dtype == torch.float32 and timeline.max() <= 1
         json.dumps(output.shown, allow_nan=False)
+        assert output.shown["duet"][0]["warnings"] == output.shown["text"][-1:]  # the audio is longer
+        assert "images" not in output.shown  # only ComfyUI shows the timeline on the node
 
     def test_a_video_is_taken_before_what_else_is_connected(self, file):
         output = DuetSyncReport.execute(5.0, images=torch.zeros(1, 8, 8, 3), video=InputImpl.VideoFromFile(str(file)))

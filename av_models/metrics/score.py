@@ -62,7 +62,11 @@ class Score:
 
     def lines(self) -> list[str]:
         """Return the report as lines of text, warnings last."""
-        return [self._video_line(), self._audio_line(), *self._sync_lines(), *(f"warning: {each}" for each in self.warnings())]
+        return [*self.measurements(), *(f"warning: {each}" for each in self.warnings())]
+
+    def measurements(self) -> list[str]:
+        """Return the lines of the report without its warnings."""
+        return [self._video_line(), self._audio_line(), *self._sync_lines()]
 
     def warnings(self) -> list[str]:
         """Return one line per fault of the frames or the audio."""
