@@ -13,7 +13,8 @@ from torch import Tensor
 
 from .aligner_settings import GENERATED, PAIRS, AlignerSettings
 from .alignment import Alignment
-from .binders.base import MIN_SECONDS, SILENCE_RMS, Binder
+from .binders.base import MIN_SECONDS, SILENCE_RMS, Binder, Modality
+from .binders.ensemble import list_binders
 from .joint_model import JointModel
 from .latent_moves import rms
 from .shapes import AVShape
@@ -33,6 +34,18 @@ class Reference:
     image: Tensor | None = None
     audio: Tensor | None = None
     sample_rate: int = 0
+
+    def describe(self, modality: str, binder: Binder) -> list[str]:
+        """Return one line in numbers on how each binder changes this reference; none if it is missing or the binder cannot say."""
+        given = getattr(self, modality)
+        if given is None or given.numel() == 0:
+            return []
+        if modality == "video":
+            size: tuple[float, ...] = (*given.shape[1:4], self.fps)
+        else:
+            size = given.shape[1:3] if modality == "image" else (*given.shape[1:3], self.sample_rate)
+        parts = [part for part in list_binders(binder) if hasattr(part, f"describe_{modality}")]
+        return [f"{modality} for {part.name}: {getattr(part, f'describe_{modality}')(*size)}" for part in parts]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,13 +72,18 @@ def _embed_known(aligner: Aligner, texts: tuple[str, str], reference: Reference)
     for made, text in zip(("video", "audio"), texts):
         if made in GENERATED[aligner.task] and text.strip() and aligner.prompt_weight(made):
             known[f"{made}_text"] = binder.embed_text([text])
-    for modality in {modality for pair in PAIRS[aligner.task] for modality in pair} - {"text", *GENERATED[aligner.task]}:
+    for modality in reference_modalities(aligner.task):
         given = getattr(reference, modality)
         if given is None:
             needed = f"{aligner.task} needs {_ARTICLE[modality]} as its reference"
             raise ValueError(f"{needed}; connect one to the aligner, or encode one into the latent")
         known[modality] = _embed_reference(binder, modality, given, reference)
     return known
+
+
+def reference_modalities(task: str) -> set[Modality]:
+    """Return what a task needs as its reference."""
+    return {modality for pair in PAIRS[task] for modality in pair} - {"text", *GENERATED[task]}
 
 
 _NOUN = {"video": "video", "image": "image", "audio": "sound"}

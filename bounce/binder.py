@@ -23,6 +23,11 @@ RATE, MELS = 16_000, 64
 LOG_SCALE, POWER_FLOOR = 10.0, 10.0  # features are log(mel power + floor) / scale, which suppresses quiet bands
 
 
+def shown_frames(count: int) -> Tensor:
+    """Returns the numbers of the frames of a video that are encoded."""
+    return torch.linspace(0, count - 1, min(SHOWN, count)).round().long()
+
+
 def _downsampling_layers(conv: Callable[[int, int], nn.Module], sizes: list[int]) -> nn.Sequential:
     layers = ((conv(a, b), nn.GroupNorm(8, b), nn.SiLU()) for a, b in zip(sizes, sizes[1:]))
     return nn.Sequential(*(part for layer in layers for part in layer))
@@ -39,7 +44,7 @@ class VideoTower(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Encodes frames [B, F, H, W, 3] in 0..1 as [B, out]."""
-        shown = frames[:, torch.linspace(0, frames.shape[1] - 1, min(SHOWN, frames.shape[1])).round().long()]
+        shown = frames[:, shown_frames(frames.shape[1])]
         x = shown.to(self.out[0].weight.device).flatten(0, 1).movedim(-1, 1) * 2 - 1
         if x.shape[-2:] != (SIDE, SIDE):
             x = F.interpolate(x, (SIDE, SIDE), mode="bilinear", antialias=True)
@@ -87,6 +92,18 @@ class BounceBind(nn.Module):
     def embed_video(self, frames: Tensor, fps: float) -> Tensor:
         """Embeds frames [B, F, H, W, 3] in 0..1; `fps` has no effect."""
         return F.normalize(self.picture(frames), dim=-1)
+
+    def describe_video(self, frames: int, height: int, width: int, fps: float) -> str:
+        """Returns in numbers what `embed_video` uses."""
+        return f"{len(shown_frames(frames))} of {frames} frames, {self.describe_image(height, width)}"
+
+    def describe_image(self, height: int, width: int) -> str:
+        """Returns in numbers what `embed_image` uses."""
+        return f"{width}×{height} resized to {SIDE}×{SIDE}" if (height, width) != (SIDE, SIDE) else f"{width}×{height}"
+
+    def describe_audio(self, channels: int, samples: int, sample_rate: int) -> str:
+        """Returns in numbers what `embed_audio` uses."""
+        return f"{sample_rate} Hz to {RATE} Hz, {channels} channels mixed to mono"
 
     def embed_image(self, image: Tensor) -> Tensor:
         """Embeds images [B, H, W, 3] in 0..1."""

@@ -52,7 +52,7 @@ class DuetAligner(io.ComfyNode):
         second_binder: str = NONE, audio_words: float = -1.0, **settings,
     ) -> io.NodeOutput:  # fmt: skip
         from ..av_models.binders.ensemble import BinderEnsemble
-        from ..av_models.latent_aligner import Aligner, Reference
+        from ..av_models.latent_aligner import Aligner, Reference, reference_modalities
 
         model = model_cache.load_binder(binder)
         if second_binder != NONE:
@@ -71,8 +71,10 @@ class DuetAligner(io.ComfyNode):
             audio=audio and audio["waveform"],
             sample_rate=audio["sample_rate"] if audio else 0,
         )
-        lines = [f"{model.name}: {TASKS[aligner.task]}", *([model.licence] if model.licence else [])]
-        return io.NodeOutput(AlignerInput(aligner, reference), ui=report(*lines, binder=model.name, task=aligner.task))
+        used = [line for modality in reference_modalities(aligner.task) for line in reference.describe(modality, model)]
+        lines = [f"{model.name}: {TASKS[aligner.task]}", *used, *([model.licence] if model.licence else [])]
+        shown = report(*lines, binder=model.name, task=aligner.task, reference=used)
+        return io.NodeOutput(AlignerInput(aligner, reference), ui=shown)
 
 
 def _adjustment_inputs() -> list:

@@ -83,6 +83,20 @@ def test_the_licence_is_shown_where_there_is_one(monkeypatch):
     assert aligner("joint").ui["text"] == ["Bounce-Bind: picture and sound are both adjusted to match"]
 
 
+def test_how_the_reference_is_changed_for_the_binder_is_said_in_numbers():
+    wide, low = torch.rand(30, 36, 64, 3), {"waveform": torch.rand(1, 2, 4000), "sample_rate": 8000}
+
+    def used(task, **references):
+        return aligner(task, **references).ui["duet"][0]["reference"]
+
+    assert used("v2a", images=wide) == ["video for Bounce-Bind: 8 of 30 frames, 64×36 resized to 64×64"]
+    assert used("i2a", images=wide) == ["image for Bounce-Bind: 64×36 resized to 64×64"]
+    assert used("a2v", audio=low) == ["audio for Bounce-Bind: 8000 Hz to 16000 Hz, 2 channels mixed to mono"]
+    assert used("joint", images=wide, audio=low) == [] == used("v2a")
+    assert "video for Bounce-Bind Robust: 8" in used("v2a", images=wide, second_binder="Bounce-Bind Robust")[1]
+    assert used("v2a", images=wide)[0] in aligner("v2a", images=wide).ui["text"]
+
+
 @pytest.mark.parametrize("settings, said", [
     ({"task": "a2v"}, "^a2v needs a sound as its reference; connect one to the aligner, or encode one into the latent$"),
     ({"task": "v2a"}, "^v2a needs a video as its reference; connect one to the aligner, or encode one into the latent$"),

@@ -51,6 +51,15 @@ def test_filter_banks_are_the_references(clip):
         close(features[0, number, 0, 5 * number + 3 :: 31, ::50], theirs)
 
 
+def test_it_says_in_numbers_what_it_uses(binder):
+    assert binder.describe_video(300, 720, 1280, 30) == (
+        "10 of 300 frames, 1280×720 resized to 398×224, cropped to 224×224 at three places"
+    )
+    assert binder.describe_video(32, 224, 224, 16).startswith("2 of 32 frames, ")
+    assert binder.describe_image(400, 300) == "300×400 resized to 224×298, cropped to 224×224"
+    assert binder.describe_audio(2, 441_000, 44_100) == "3 parts of 2 s of 10 s, 44100 Hz to 16000 Hz, the first of 2 channels"
+
+
 def test_crops_are_the_references(clip):
     features = video_features(clip[0], FPS)
     assert features.shape == (1, 3, 3, 2, 224, 224)  # two seconds: one clip

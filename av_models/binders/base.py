@@ -21,6 +21,9 @@ class Binder(Protocol):
     licence: a licence notice for users of the weights, or "".
     modalities: what it can embed.
     Inputs may be on any device; they are moved to the binder's device.
+
+    A binder may also say in numbers how it changes its inputs, in methods that return text: describe_video(frames, height, width,
+    fps), describe_image(height, width) and describe_audio(channels, samples, sample_rate).
     """
 
     name: str

@@ -16,7 +16,21 @@ from torch.utils.checkpoint import checkpoint
 
 from ..checkpoint import load_checkpoint, load_into
 from .base import Modality
-from .imagebind_features import BINS, COLUMNS, FRAMES, SIDE, audio_features, image_features, video_features
+from .imagebind_features import (
+    AUDIO_CLIPS,
+    BINS,
+    CLIP_SECONDS,
+    COLUMNS,
+    FRAMES,
+    RATE,
+    SIDE,
+    audio_features,
+    clip_frames,
+    clip_times,
+    image_features,
+    short_side_size,
+    video_features,
+)
 
 CONTEXT, VOCABULARY = 77, 49408  # tokens
 LICENCE = "ImageBind's weights: CC-BY-NC-SA 4.0, non-commercial use only"
@@ -180,6 +194,22 @@ class ImageBind(nn.Module):
     def embed_video(self, frames: Tensor, fps: float) -> Tensor:
         """Embed frames [B, F, H, W, 3] in 0..1 at `fps` frames per second: [B, out]."""
         return self._mean_of_clips("vision", video_features(frames, fps))
+
+    def describe_video(self, frames: int, height: int, width: int, fps: float) -> str:
+        """Return in numbers what `embed_video` uses."""
+        used = len({index for pair in clip_frames(frames, fps) for index in pair})
+        return f"{used} of {frames} frames, {self.describe_image(height, width)} at three places"
+
+    def describe_image(self, height: int, width: int) -> str:
+        """Return in numbers what `embed_image` uses."""
+        resized = short_side_size(height, width)
+        return f"{width}×{height} resized to {resized[1]}×{resized[0]}, cropped to {SIDE}×{SIDE}"
+
+    def describe_audio(self, channels: int, samples: int, sample_rate: int) -> str:
+        """Return in numbers what `embed_audio` uses."""
+        used, seconds = len(clip_times(samples / sample_rate, AUDIO_CLIPS)), samples / sample_rate
+        parts = f"{used} parts of {CLIP_SECONDS} s" if used > 1 else f"up to {CLIP_SECONDS} s"
+        return f"{parts} of {seconds:.3g} s, {sample_rate} Hz to {RATE} Hz, the first of {channels} channels"
 
     def embed_image(self, image: Tensor) -> Tensor:
         """Embed images [B, H, W, 3] in 0..1: [B, out]. An image is a clip of two equal frames."""

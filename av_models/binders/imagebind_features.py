@@ -34,13 +34,15 @@ def video_features(frames: Tensor, fps: float) -> Tensor:
     The video is divided into five evenly spaced clips of two seconds; a shorter video is one clip. The first and the last
     frame of each clip are resized (bilinear) and cropped at three places along the longer side.
     """
-    clips = []
-    for start, end in clip_times(frames.shape[1] / fps, VIDEO_CLIPS):
-        last = min(ceil(fps * end), frames.shape[1]) - 1
-        clips.append(frames[:, [min(ceil(fps * start), last), last]])
-    x = torch.stack(clips, 1)  # [B, clips, 2, H, W, 3]
+    x = torch.stack([frames[:, pair] for pair in clip_frames(frames.shape[1], fps)], 1)  # [B, clips, 2, H, W, 3]
     x = _normalize(_resize_short_side(x.flatten(0, 2).movedim(-1, 1), "bilinear")).unflatten(0, (len(frames), -1, FRAMES))
     return torch.cat([crop.transpose(2, 3) for crop in _three_crops(x)], 1)
+
+
+def clip_frames(count: int, fps: float) -> list[list[int]]:
+    """Return the numbers of the first and the last frame of each clip of a video of `count` frames."""
+    ends = [(ceil(fps * start), min(ceil(fps * end), count) - 1) for start, end in clip_times(count / fps, VIDEO_CLIPS)]
+    return [[min(first, last), last] for first, last in ends]
 
 
 def audio_features(waveform: Tensor, sample_rate: int) -> Tensor:
@@ -79,9 +81,12 @@ def _filter_banks(waveform: Tensor) -> Tensor:
 
 def _resize_short_side(x: Tensor, mode: str, antialias: bool = False) -> Tensor:
     """Resize [N, 3, H, W] so that the shorter side is 224 pixels."""
-    height, width = x.shape[-2:]
-    size = (SIDE, int(SIDE * width / height)) if height <= width else (int(SIDE * height / width), SIDE)
-    return F.interpolate(x, size, mode=mode, align_corners=False, antialias=antialias)
+    return F.interpolate(x, short_side_size(*x.shape[-2:]), mode=mode, align_corners=False, antialias=antialias)
+
+
+def short_side_size(height: int, width: int) -> tuple[int, int]:
+    """Return height and width of an image whose shorter side is resized to 224 pixels."""
+    return (SIDE, int(SIDE * width / height)) if height <= width else (int(SIDE * height / width), SIDE)
 
 
 def _normalize(x: Tensor) -> Tensor:
