@@ -30,8 +30,8 @@ def foley(file: str, steps: int) -> dict[str, Any]:
     return graph
 
 
-def write_noise(path: Path) -> None:
-    write_video(torch.rand(FRAMES, 80, 96, 3), path, fps=FPS, settings=MuxSettings())
+def write_noise(path: Path, height: int = 80, width: int = 96) -> None:
+    write_video(torch.rand(FRAMES, height, width, 3), path, fps=FPS, settings=MuxSettings())
 
 
 def assert_only_the_sound_is_new(source: Path, made: Path) -> None:

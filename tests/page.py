@@ -28,11 +28,14 @@ def _inputs(node: dict, links: dict, described: dict) -> dict[str, Any]:
 
 
 def _widgets(given: list, described: dict) -> dict[str, Any]:
-    """Widgets take their values in order; a seed is followed by what happens to it after a run."""
+    """Widgets take their values in order; a seed is followed by what happens to it after a run.
+
+    Optional widgets at the end may be missing, in both forms: the file is older than they are.
+    """
     values: dict[str, Any] = {}
     while True:
         waiting = [spec for name, spec in expand(described, values).items() if spec.takes_value and name not in values]
-        if not waiting:
+        if not waiting or not (given or waiting[0].required):
             assert not given, f"left over: {given}"
             return values
         values[waiting[0].name] = given.pop(0)

@@ -23,11 +23,16 @@ START, RUN = 300, 300  # seconds
 
 @dataclass(frozen=True)
 class Run:
-    """What became of a prompt: `messages` by event and `texts` by node, as ComfyUI's history has them, and files saved."""
+    """What became of a prompt: `messages` by event and `outputs` by node, as ComfyUI's history has them, and files saved."""
 
     messages: dict[str, dict[str, Any]]
-    texts: dict[str, list[str]]
+    outputs: dict[str, dict[str, Any]]
     files: list[Path]
+
+    @property
+    def texts(self) -> dict[str, list[str]]:
+        """The text of each node that shows one."""
+        return {key: output["text"] for key, output in self.outputs.items() if "text" in output}
 
     @property
     def succeeded(self) -> bool:
@@ -80,9 +85,12 @@ class Server:
         """Waits for the end of a prompt."""
         entry = _wait(lambda: json.loads(self.get(f"/history/{prompt_id}")).get(prompt_id), RUN)
         shown = [each for output in entry["outputs"].values() for each in output.get("images", [])]
-        files = [self.base / each["type"] / each["subfolder"] / each["filename"] for each in shown]
-        texts = {key: output["text"] for key, output in entry["outputs"].items() if "text" in output}
-        return Run(dict(entry["status"]["messages"]), texts, files)
+        files = [self.path(each) for each in shown if each["type"] == "output"]
+        return Run(dict(entry["status"]["messages"]), entry["outputs"], files)
+
+    def path(self, shown: dict[str, str]) -> Path:
+        """Where a file is that a node shows."""
+        return self.base / shown["type"] / shown["subfolder"] / shown["filename"]
 
     def run(self, prompt: dict[str, Any]) -> Run:
         return self.finish(self.submit(prompt))

@@ -48,4 +48,4 @@ def test_svd_and_audioldm2_make_a_clip_with_its_sound(comfyui, folders):
         "mux": saved(["decode", 0], ["decode", 2], audio=["decode", 1]),
     })  # fmt: skip
     assert run.succeeded, run.error
-    assert "untrained" in run.texts["model"][0] and run.files[0].stat().st_size > 0
+    assert "untrained" in run.texts["model"][1] and run.files[0].stat().st_size > 0
