@@ -14,7 +14,7 @@ from .media.fit import extend_frames
 from .shapes import AVShape
 from .text import WordEncoder
 
-NO_IMAGE_INPUT = "this model takes text prompts, not an image; give the image as a known part (Encode Picture + Sound)"
+NO_IMAGE_INPUT = "this model takes text prompts, not an image; give the image as a known part (Encode Video + Audio)"
 NO_TEXT_INPUT = "this model takes an image and ignores text prompts"
 
 

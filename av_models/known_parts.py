@@ -45,7 +45,7 @@ class KnownParts:
             if not bool(torch.isfinite(torch.where(known, x, torch.zeros_like(x))).all()):
                 raise ValueError(f"the given {name} has NaN or infinite values; use one without")
         if bool(self.known.video.all() & self.known.audio.all()):
-            raise ValueError("picture and sound are both given completely, so nothing is left to sample; give only part of them")
+            raise ValueError("video and audio are both given completely, so nothing is left to sample; give only part of them")
 
     @classmethod
     def nothing(cls, like: AVLatent) -> KnownParts:
@@ -55,14 +55,14 @@ class KnownParts:
 
     def require_fits(self, latent: AVLatent, paths: tuple[Path, Path]) -> None:
         """Raise ValueError unless the sizes are those of `latent`, and a model with these noise schedules supports the mode."""
-        for name, part, x in (("picture", self.latent.video, latent.video), ("sound", self.latent.audio, latent.audio)):
+        for name, part, x in (("picture", self.latent.video, latent.video), ("audio", self.latent.audio, latent.audio)):
             if part.shape != x.shape:
                 raise ValueError(f"the given {name} is {_size(part)}, the clip's {_size(x)}; encode it for this clip")
         if self.has_clean_parts and paths != (FLOW, FLOW):
             raise ValueError("this model cannot use clean known parts; use mode 'renoised'")
 
     def _streams(self) -> tuple[tuple[str, Tensor, Tensor], ...]:
-        return ("picture", self.latent.video, self.known.video), ("sound", self.latent.audio, self.known.audio)
+        return ("video", self.latent.video, self.known.video), ("audio", self.latent.audio, self.known.audio)
 
     def insert_noisy(self, x: AVLatent, noise: AVLatent, video: tuple[float, float], audio: tuple[float, float]) -> AVLatent:
         """Return `x` with the known parts at the noise level (α, σ) of `video` and `audio`: α x_0 + σ ε. Clean ones get none."""

@@ -61,7 +61,7 @@ class Aligner(AlignerSettings):
         """
         known = _embed_known(self, texts, reference)
         if not (self.other and len(known) + len(GENERATED[self.task]) > 1) and not any(name.endswith("_text") for name in known):
-            raise ValueError("there is nothing to align to; give prompts, or set a weight for picture and sound")
+            raise ValueError("there is nothing to align to; give prompts, or set a weight for video and audio")
         return Alignment(self, model, shape, known)
 
 
@@ -99,7 +99,7 @@ def _embed_reference(binder: Binder, modality: str, given: Tensor, reference: Re
         return binder.embed_video(given, reference.fps)
     seconds = given.shape[-1] / reference.sample_rate
     if seconds < MIN_SECONDS:
-        raise ValueError(f"the reference sound lasts {seconds:.3f} s; use one of at least {MIN_SECONDS:g} s")
+        raise ValueError(f"the reference audio lasts {seconds:.3f} s; use one of at least {MIN_SECONDS:g} s")
     if not bool((rms(given) > SILENCE_RMS).all()):
-        raise ValueError("the reference sound is silent; use another one")
+        raise ValueError("the reference audio is silent; use another one")
     return binder.embed_audio(given, reference.sample_rate)

@@ -140,7 +140,7 @@ def _collect_models(model: PromptedModel, bad_model: PromptedModel | None) -> di
 
 
 def _warnings(latent: AVLatent, alignment: Alignment | None) -> list[str]:
-    parts = {"picture": latent.video, "sound": latent.audio}
+    parts = {"video": latent.video, "audio": latent.audio}
     remedy = "the guidance scale, or the aligner's rates" if alignment else "the guidance scale"
     lines = [
         f"the {name} came out with NaN or infinite values; lower {remedy}"

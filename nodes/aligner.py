@@ -1,4 +1,4 @@
-"""The aligner: pulls picture and sound together while models that were trained separately are sampled."""
+"""The aligner: pulls video and audio together while models that were trained separately are sampled."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from . import model_cache
 from .host import MODELS, io, model_files
 from .model_cache import NONE
 from .reports import report
-from .sockets import CATEGORY, AlignerInput, AlignerSocket
+from .sockets import AlignerInput, AlignerSocket
 
 TASKS = {
-    "joint": "picture and sound are both adjusted to match",
-    "v2a": "the sound is adjusted to match a video",
-    "a2v": "the picture is adjusted to match a sound",
-    "i2a": "the sound is adjusted to match one image",
+    "joint": "video and audio are both adjusted to match",
+    "v2a": "the audio is adjusted to match a video",
+    "a2v": "the video is adjusted to match audio",
+    "i2a": "the audio is adjusted to match one image",
 }
 RATE = {"min": 0.0, "max": 1000.0, "step": 0.001}
 FRACTION = {"min": 0.0, "max": 1.0, "step": 0.01}
@@ -30,8 +30,8 @@ class DuetAligner(io.ComfyNode):
         return io.Schema(
             node_id="DuetAligner",
             display_name="Aligner",
-            category=CATEGORY,
-            description="Pulls picture and sound together during sampling when the model generates them independently. Needs no "
+            category="Duet/guidance",
+            description="Pulls video and audio together during sampling when the model generates them independently. Needs no "
             "training.",
             search_aliases=["duet", "seeing and hearing", "imagebind", "latent aligner", "foley", "video to audio"],
             inputs=[*_adjustment_inputs(), *_weight_inputs(), *_cost_inputs(), *_optional_inputs()],
@@ -82,28 +82,28 @@ def _adjustment_inputs() -> list:
     return [
         io.Combo.Input(
             "binder", options=[*BINDERS, *model_files()],
-            tooltip="The model that scores how well picture, sound and prompts match. Bounce-Bind and the adversarially "
+            tooltip="The model that scores how well video, audio and prompts match. Bounce-Bind and the adversarially "
             f"trained Bounce-Bind Robust come with Duet. For real footage, put ImageBind in models/{MODELS}.",
         ),
         io.Combo.Input(
             "task", options=list(TASKS),
             tooltip="What is adjusted. " + "; ".join(f"{k}: {v}" for k, v in TASKS.items()) + ".",
         ),
-        io.Float.Input("video_rate", default=0.1, **RATE, tooltip=RATE_TIP.format("picture")),
-        io.Float.Input("audio_rate", default=0.1, **RATE, tooltip=RATE_TIP.format("sound")),
+        io.Float.Input("video_rate", default=0.1, **RATE, tooltip=RATE_TIP.format("video")),
+        io.Float.Input("audio_rate", default=0.1, **RATE, tooltip=RATE_TIP.format("audio")),
         io.Combo.Input(
-            "update", options=["sign", "gradient", "adam"],
+            "update", advanced=True, options=["sign", "gradient", "adam"],
             tooltip="How the adjustment follows from the gradient. sign: each value changes by the rate, as in the "
             "published code. gradient: by the rate times the gradient, as in the paper. adam: by the rate on average, with "
             "momentum from earlier adjustments.",
         ),
         io.Combo.Input(
-            "keep", options=["nothing", "rms", "spectrum"],
+            "keep", advanced=True, options=["nothing", "rms", "spectrum"],
             tooltip="What each adjustment of the latent preserves. rms: the overall level. spectrum: the level at every "
-            "frequency. Use one of them if the result is noisy or the sound is distorted.",
+            "frequency. Use one of them if the result is noisy or the audio is distorted.",
         ),
         io.Int.Input(
-            "inner_steps", default=1, min=1, max=100,
+            "inner_steps", advanced=True, default=1, min=1, max=100,
             tooltip="Number of adjustments after each sampling step. More are stronger and slower.",
         ),
     ]  # fmt: skip
@@ -113,16 +113,17 @@ def _weight_inputs() -> list:
     """Returns the inputs for the aligned steps and the weights."""
     return [
         io.Float.Input(
-            "first", default=0.2, **FRACTION,
+            "first", advanced=True, default=0.2, **FRACTION,
             tooltip="Where alignment starts, as a fraction of the steps. 0: at the first step.",
         ),
         io.Float.Input(
-            "last", default=1.0, **FRACTION, tooltip="Where alignment ends, as a fraction of the steps. 1: at the last step."
+            "last", advanced=True, default=1.0, **FRACTION,
+            tooltip="Where alignment ends, as a fraction of the steps. 1: at the last step."
         ),
-        io.Float.Input("words", **WEIGHT, tooltip="Weight of the match with the prompts. 0: off."),
-        io.Float.Input("agreement", **WEIGHT, tooltip="Weight of the match between picture and sound. 0: off."),
+        io.Float.Input("words", advanced=True, **WEIGHT, tooltip="Weight of the match with the prompts. 0: off."),
+        io.Float.Input("agreement", advanced=True, **WEIGHT, tooltip="Weight of the match between video and audio. 0: off."),
         io.Float.Input(
-            "prompt_rate", default=0.0, **RATE,
+            "prompt_rate", advanced=True, default=0.0, **RATE,
             tooltip="Step size for tuning the prompt embeddings as well. 0: they are not changed. Above 0 is slower.",
         ),
     ]  # fmt: skip
@@ -132,22 +133,25 @@ def _cost_inputs() -> list:
     """Returns the inputs that trade quality for time and memory."""
     return [
         io.Boolean.Input(
-            "through_denoiser", default=False,
+            "through_denoiser", advanced=True, default=False,
             tooltip="Runs the model again for each adjustment and backpropagates through it. Better results, but slower.",
         ),
         io.Int.Input(
-            "steps_ahead", default=0, min=0, max=100,
+            "steps_ahead", advanced=True, default=0, min=0, max=100,
             tooltip="With through_denoiser or prompt_rate: number of extra sampling steps to estimate the final clip. 3 is "
             "much better than 0, but needs more time and memory.",
         ),
         io.Int.Input(
-            "latent_frames", default=0, min=0, max=1024,
+            "latent_frames", advanced=True, default=0, min=0, max=1024,
             tooltip="Number of latent frames that the binder sees, evenly spaced. Fewer save memory and time. 0: all.",
         ),
         io.Boolean.Input(
-            "save_memory", default=True, tooltip="Gradient checkpointing for decoding: uses less memory, but is slower."
+            "save_memory", advanced=True, default=True,
+            tooltip="Gradient checkpointing for decoding: uses less memory, but is slower."
         ),
-        io.Boolean.Input("half_precision", default=False, tooltip="Runs the binder in bfloat16 instead of float32."),
+        io.Boolean.Input(
+            "half_precision", advanced=True, default=False, tooltip="Runs the binder in bfloat16 instead of float32."
+        ),
     ]  # fmt: skip
 
 
@@ -156,7 +160,7 @@ def _optional_inputs() -> list:
     return [
         io.Image.Input(
             "images", optional=True,
-            tooltip="The video or image to match. Not connected: the picture kept by Encode Picture + Sound.",
+            tooltip="The video or image to match. Not connected: the video kept by Encode Video + Audio.",
         ),
         io.Float.Input(
             "fps", default=16.0, min=0.01, max=1000.0, step=0.01, optional=True,
@@ -164,19 +168,19 @@ def _optional_inputs() -> list:
         ),
         io.Audio.Input(
             "audio", optional=True,
-            tooltip="The sound to match. Not connected: the sound kept by Encode Picture + Sound.",
+            tooltip="The audio to match. Not connected: the audio kept by Encode Video + Audio.",
         ),
         io.Boolean.Input(
-            "turns", default=False, optional=True,
+            "turns", advanced=True, default=False, optional=True,
             tooltip="With latent_frames: uses other frames for each adjustment until all were used. Off: always the same "
             "frames.",
         ),
         io.Combo.Input(
-            "second_binder", options=[NONE, *BINDERS, *model_files()], default=NONE, optional=True,
+            "second_binder", advanced=True, options=[NONE, *BINDERS, *model_files()], default=NONE, optional=True,
             tooltip="A second scoring model; using two reduces false matches.",
         ),
         io.Float.Input(
-            "audio_words", default=-1.0, min=-1.0, max=100.0, step=0.1, optional=True,
-            tooltip="Separate weight of the match between the sound and its prompt. -1: the value of words.",
+            "audio_words", advanced=True, default=-1.0, min=-1.0, max=100.0, step=0.1, optional=True,
+            tooltip="Separate weight of the match between the audio and its prompt. -1: the value of words.",
         ),
     ]  # fmt: skip

@@ -8,21 +8,20 @@ from fractions import Fraction
 from .host import InputImpl, Types, io
 from .reports import report
 from .run_sampler import MAX_SEED
-from .sockets import CATEGORY
 
 ANY = "any"
 
 
 class DuetBounceClip(io.ComfyNode):
-    """Simulates a clip, so picture and sound are exactly in sync and the contact times are known."""
+    """Simulates a clip, so video and audio are exactly in sync and the contact times are known."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DuetBounceClip",
             display_name="Bounce Clip",
-            category=CATEGORY,
-            description="Simulates a clip of bouncing balls with sound, captions and contact times, for use as test input. The "
+            category="Duet/load",
+            description="Simulates a clip of bouncing balls with audio, captions and contact times, for use as test input. The "
             "same seed always gives the same clip.",
             search_aliases=["duet", "test clip", "sample video", "dataset"],
             inputs=[
@@ -38,9 +37,9 @@ class DuetBounceClip(io.ComfyNode):
             ],
             outputs=[
                 io.Image.Output(display_name="images", tooltip="32 frames of 64×64 pixels."),
-                io.Audio.Output(display_name="audio", tooltip="Two seconds of mono sound."),
-                io.String.Output(display_name="video_caption", tooltip="Describes the picture; usable as video_prompt."),
-                io.String.Output(display_name="audio_caption", tooltip="Describes the sound; usable as audio_prompt."),
+                io.Audio.Output(display_name="audio", tooltip="Two seconds of mono audio."),
+                io.String.Output(display_name="video_caption", tooltip="Describes the video; usable as video_prompt."),
+                io.String.Output(display_name="audio_caption", tooltip="Describes the audio; usable as audio_prompt."),
                 io.Float.Output(display_name="fps", tooltip="Frames per second. Connect it to the node that saves the video."),
                 io.String.Output(
                     display_name="contact_times", tooltip="Times when balls hit the floor or walls: a JSON list in seconds."

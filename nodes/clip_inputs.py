@@ -1,4 +1,4 @@
-"""The clip that a node is given: frames, sound and frame rate, or a VIDEO that holds all of them."""
+"""The clip that a node is given: frames, audio and frame rate, or a VIDEO that holds all of them."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def read_clip(images: Tensor | None, audio: dict[str, Any] | None, fps: float, v
 
 
 def split_clips(images: Tensor, audio: dict[str, Any] | None) -> list[tuple]:
-    """Splits a batch into clips (frames, sound). The number of clips is the batch size of the sound."""
+    """Splits a batch into clips (frames, audio). The number of clips is the batch size of the audio."""
     rows = 1 if audio is None else len(audio["waveform"])
     if rows == 0 or len(images) % rows:
-        raise ValueError(f"{len(images)} frames cannot be split into {rows} clips of equal length; use one sound per clip")
+        raise ValueError(f"{len(images)} frames cannot be split into {rows} clips of equal length; use one audio per clip")
     if rows == 1:
         return [(images, audio)]
     rate = audio["sample_rate"]

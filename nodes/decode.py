@@ -1,4 +1,4 @@
-"""Decodes latents into frames and sound."""
+"""Decodes latents into frames and audio."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import torch
 
 from .host import io, on_device
 from .latents import clip_shape, unpack_latent
-from .sockets import CATEGORY, JointModelSocket
+from .sockets import JointModelSocket
 
 
 class DuetDecode(io.ComfyNode):
-    """Decodes exactly the requested number of frames, and sound of the same length."""
+    """Decodes exactly the requested number of frames, and audio of the same length."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DuetDecode",
-            display_name="Decode Picture + Sound",
-            category=CATEGORY,
-            description="Decodes a sampled latent into frames and sound.",
-            search_aliases=["duet", "vae decode", "audio video decode"],
+            display_name="Decode Video + Audio",
+            category="Duet/make",
+            description="Decodes a sampled latent into frames and audio.",
+            search_aliases=["duet", "vae decode", "audio video decode", "sound"],
             inputs=[
                 JointModelSocket.Input("model", tooltip="The model that the clip was sampled with."),
                 io.Latent.Input("latent", tooltip="From the sampler."),
             ],
             outputs=[
                 io.Image.Output(display_name="images", tooltip="The frames. For a batch, one clip after another."),
-                io.Audio.Output(display_name="audio", tooltip="The sound, as long as the frames."),
+                io.Audio.Output(display_name="audio", tooltip="The audio, as long as the frames."),
                 io.Float.Output(display_name="fps", tooltip="Frames per second. Connect it to the node that saves the video."),
             ],
         )

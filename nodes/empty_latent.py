@@ -8,20 +8,20 @@ from ..av_models.contract import AVLatent
 from .host import io
 from .latents import latent_dict
 from .reports import report
-from .sockets import CATEGORY, JointModelSocket
+from .sockets import JointModelSocket
 
 
 class DuetEmptyLatent(io.ComfyNode):
-    """Creates an empty latent with picture and sound of the same length."""
+    """Creates an empty latent with video and audio of the same length."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DuetEmptyLatent",
-            display_name="Empty Picture + Sound",
-            category=CATEGORY,
-            description="Creates an empty latent for a clip of the given length and size. Picture and sound have the same length.",
-            search_aliases=["duet", "empty latent", "av latent"],
+            display_name="Empty Video + Audio",
+            category="Duet/make",
+            description="Creates an empty latent for a clip of the given length and size. Video and audio have the same length.",
+            search_aliases=["duet", "empty latent", "av latent", "sound"],
             inputs=[
                 JointModelSocket.Input("model", tooltip="The model that will generate the clip."),
                 io.Float.Input(

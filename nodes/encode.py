@@ -1,4 +1,4 @@
-"""Encodes the user's images and sound into a latent with a mask of the parts to keep."""
+"""Encodes the user's images and audio into a latent with a mask of the parts to keep."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .clip_inputs import ClipInputs, read_clip
 from .host import io, on_device
 from .latents import STORAGE_DEVICE, latent_dict
 from .reports import report
-from .sockets import CATEGORY, JointModelSocket
+from .sockets import JointModelSocket
 
 WHOLE, FIRST, BEGINNING, STRETCH = "what is connected", "the first frame", "a beginning", "all but a stretch"
 VIDEO, AUDIO = "the video", "the audio"
@@ -29,11 +29,12 @@ class DuetEncode(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DuetEncode",
-            display_name="Encode Picture + Sound",
-            category=CATEGORY,
+            display_name="Encode Video + Audio",
+            category="Duet/make",
             description="Encodes a video, images or audio into a latent. The parts you keep stay unchanged, and the sampler "
             "generates the rest to match. A single image is kept as the first frame.",
-            search_aliases=["duet", "vae encode", "image to video", "video to audio", "audio to video", "extend", "inpaint"],
+            search_aliases=["duet", "vae encode", "image to video", "video to audio", "audio to video", "extend", "inpaint",
+                            "sound", "foley", "lipsync"],
             inputs=[
                 JointModelSocket.Input("model", tooltip="The model that will generate the clip."),
                 io.Image.Input("images", optional=True, tooltip="One image to start from, or the frames of a clip."),
@@ -96,7 +97,7 @@ def _stretch_inputs() -> list:
         _time_input("start", 0.5, "Start of the part to regenerate, in seconds."),
         _time_input("end", 1.0, "End of the part to regenerate, in seconds."),
         io.Combo.Input(
-            "stream", options=["both", "picture", "sound"], tooltip="What to regenerate there: the picture, the sound or both."
+            "stream", options=["both", "picture", "sound"], tooltip="What to regenerate there: the video, the audio or both."
         ),
     ]
 
@@ -104,7 +105,7 @@ def _stretch_inputs() -> list:
 def _used_clip(clip: ClipInputs, keep: str) -> ClipInputs:
     """Returns the parts of the connected clip that are used. Raises ValueError if what is to be kept is missing."""
     if clip.images is None and clip.audio is None:
-        raise ValueError("no video, images or audio is connected; connect one of them, or use Empty Picture + Sound")
+        raise ValueError("no video, images or audio is connected; connect one of them, or use Empty Video + Audio")
     if keep in (FIRST, VIDEO) and clip.images is None:
         what = "an image" if keep == FIRST else "a video or images"
         raise ValueError(f"keep is {keep!r} and no images are connected; connect {what}, or set keep to {WHOLE!r}")
@@ -116,7 +117,7 @@ def _used_clip(clip: ClipInputs, keep: str) -> ClipInputs:
 def _single_sound(audio: dict) -> tuple:
     waveform = audio["waveform"]
     if waveform.ndim != 3 or len(waveform) != 1:
-        raise ValueError(f"audio has shape {list(waveform.shape)}; use one sound of shape [1, channels, samples]")
+        raise ValueError(f"audio has shape {list(waveform.shape)}; use one audio clip of shape [1, channels, samples]")
     check_audio(waveform[0], audio["sample_rate"])
     return waveform[0], audio["sample_rate"]
 
@@ -129,14 +130,14 @@ def _input_seconds(images, fps: float, sound, model) -> float:
 
 
 def _input_ends(images, fps: float, sound, clip) -> tuple[float, float]:
-    """Returns the times in seconds at which images and sound end; infinity if that is within the clip's last frame or later."""
+    """Returns the times in seconds at which images and audio end; infinity if that is within the clip's last frame or later."""
     video_end = 0.0 if images is None else len(images) / float(validate_fps(fps))
     audio_end = 0.0 if sound is None else sound[0].shape[-1] / sound[1]
     return tuple(math.inf if end > clip.seconds - 1 / float(clip.fps) else end for end in (video_end, audio_end))
 
 
 def _kept_times(keep: dict, seconds: float, images, audio, ends: tuple[float, float]) -> tuple:
-    """Returns functions of the time that are True where picture and sound are kept. Neither is kept after its input ends."""
+    """Returns functions of the time that are True where video and audio are kept. Neither is kept after its input ends."""
     from ..av_models.clip_latent import before, both, everything, first_frame, nothing, outside
 
     kept_video = kept_audio = everything

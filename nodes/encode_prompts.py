@@ -1,4 +1,4 @@
-"""Prompts for picture and sound, or an image for models that take one."""
+"""Prompts for video and audio, or an image for models that take one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from weakref import ref
 
 from .host import io, on_device
 from .reports import report
-from .sockets import CATEGORY, JointModelSocket, Prompts, PromptsSocket
+from .sockets import JointModelSocket, Prompts, PromptsSocket
 
 MAX_ASPECT_RATIO = 5  # long side divided by short side
 
@@ -18,16 +18,16 @@ class DuetEncodePrompts(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DuetEncodePrompts",
-            display_name="Prompts for Picture and Sound",
-            category=CATEGORY,
-            description="Encodes the prompts for picture and sound. Words outside the model's vocabulary are reported and ignored.",
-            search_aliases=["duet", "text encode", "prompt"],
+            display_name="Prompts for Video and Audio",
+            category="Duet/make",
+            description="Encodes the prompts for video and audio. Words outside the model's vocabulary are reported and ignored.",
+            search_aliases=["duet", "text encode", "prompt", "picture and sound"],
             inputs=[
                 JointModelSocket.Input("model", tooltip="The model that will generate the clip."),
-                _prompt_input("video_prompt", "Prompt for the picture. Empty: anything."),
-                _prompt_input("audio_prompt", "Prompt for the sound. Empty: anything."),
-                _prompt_input("video_negative", "Negative prompt for the picture. Usually empty."),
-                _prompt_input("audio_negative", "Negative prompt for the sound. Usually empty."),
+                _prompt_input("video_prompt", "Prompt for the video. Empty: anything."),
+                _prompt_input("audio_prompt", "Prompt for the audio. Empty: anything."),
+                _prompt_input("video_negative", "Negative prompt for the video. Usually empty."),
+                _prompt_input("audio_negative", "Negative prompt for the audio. Usually empty."),
                 io.Image.Input(
                     "picture", optional=True, tooltip="First frame of the clip, for image-to-video models such as JointDiT."
                 ),
@@ -47,7 +47,7 @@ class DuetEncodePrompts(io.ComfyNode):
             return _image_prompts(Prompts(words, _checked_picture(picture, model)), model, ignored)
         if picture is not None:
             raise ValueError(
-                f"picture is connected, but {model.name} takes text prompts; to start from an image, use Encode Picture + Sound"
+                f"picture is connected, but {model.name} takes text prompts; to start from an image, use Encode Video + Audio"
             )
         empty = [
             f"{name} is empty: the {part} can be anything"
@@ -61,7 +61,7 @@ class DuetEncodePrompts(io.ComfyNode):
 def empty_prompts(model) -> Prompts:
     """Returns empty prompts. Raises ValueError for a model that takes an image."""
     if model.takes_image:
-        raise ValueError(f"prompts is not connected, but {model.name} takes an image; connect Prompts for Picture and Sound")
+        raise ValueError(f"prompts is not connected, but {model.name} takes an image; connect Prompts for Video and Audio")
     on_device(model)
     return Prompts((("", ""), ("", "")), encoded=(model.encode("", ""), model.encode("", "")), encoder=ref(model))
 

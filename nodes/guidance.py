@@ -6,7 +6,7 @@ from ..av_models.guidance import GUIDANCE, make_guidance
 from .host import io
 from .own_settings import SCALE_AS_RECOMMENDED, check_marked
 from .reports import guidance_report
-from .sockets import CATEGORY, AnyModelSocket, GuidanceInput, GuidanceSocket
+from .sockets import AnyModelSocket, GuidanceInput, GuidanceSocket
 
 SCALE = {"default": SCALE_AS_RECOMMENDED, "min": SCALE_AS_RECOMMENDED, "max": 30.0, "step": 0.1}
 STRENGTH = {"default": 1.0, "min": 0.0, "max": 2.0, "step": 0.05}
@@ -20,7 +20,7 @@ class DuetGuidance(io.ComfyNode):
         return io.Schema(
             node_id="DuetGuidance",
             display_name="Guidance",
-            category=CATEGORY,
+            category="Duet/guidance",
             description="Sets how strongly the clip follows the prompts, and how strongly video and audio follow each other.",
             search_aliases=["duet", "cfg", "joint cfg", "dual cfg", "apg", "autoguidance", "cfg zero", "stg", "slg"],
             inputs=[
@@ -81,7 +81,7 @@ def _skip_scales(guidance: str) -> list:
     return [
         *_scale_pair("skip_", "How strongly the {} is pushed away from the prediction without skip_block. 1: off."),
         io.Int.Input(
-            "skip_block", default=_default(guidance, "skip_block"), min=0, max=200,
+            "skip_block", advanced=True, default=_default(guidance, "skip_block"), min=0, max=200,
             tooltip="The transformer block to skip, counting from 0.",
         ),
     ]  # fmt: skip
@@ -97,22 +97,22 @@ def _autoguidance() -> list:
 def _zero_star() -> list:
     tip = "Number of steps that are skipped at the start, at no cost. The paper uses 1."
     default = _default("cfg_zero_star", "zero_steps")
-    return [*_scales(), io.Int.Input("zero_steps", default=default, min=0, max=100, tooltip=tip)]
+    return [*_scales(), io.Int.Input("zero_steps", advanced=True, default=default, min=0, max=100, tooltip=tip)]
 
 
 def _apg() -> list:
     return [
         *_scales(),
         io.Float.Input(
-            "eta", default=_default("apg", "eta"), min=0.0, max=1.0, step=0.05,
+            "eta", advanced=True, default=_default("apg", "eta"), min=0.0, max=1.0, step=0.05,
             tooltip="How much of the part that causes oversaturation is kept. 1, with momentum 0, is the same as cfg.",
         ),
         io.Float.Input(
-            "momentum", default=_default("apg", "momentum"), min=-1.0, max=1.0, step=0.05,
+            "momentum", advanced=True, default=_default("apg", "momentum"), min=-1.0, max=1.0, step=0.05,
             tooltip="Below 0, reduces what earlier steps already added. 0: off.",
         ),
         io.Float.Input(
-            "norm_threshold", default=_default("apg", "norm_threshold"), min=0.0, max=1000.0, step=0.5,
+            "norm_threshold", advanced=True, default=_default("apg", "norm_threshold"), min=0.0, max=1000.0, step=0.5,
             tooltip="Upper limit for the norm of each step's guidance. 0: no limit.",
         ),
     ]  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 from ..av_models.guidance import Curve
 from .host import io
 from .reports import guidance_report
-from .sockets import CATEGORY, GuidanceInput, GuidanceSocket
+from .sockets import GuidanceInput, GuidanceSocket
 
 FLAT = [(0.0, 1.0), (1.0, 1.0)]
 DEFAULTS = {"interval_low": 0.0, "interval_high": 1.0, "rescale": 0.0, "frame_ramp": 1.0}
@@ -23,7 +23,7 @@ class DuetGuidanceModifiers(io.ComfyNode):
         return io.Schema(
             node_id="DuetGuidanceModifiers",
             display_name="Guidance Modifiers",
-            category=CATEGORY,
+            category="Duet/guidance",
             description="Changes a guidance over the steps: where it applies, how strong it is and how much it is rescaled.",
             search_aliases=["duet", "guidance interval", "cfg rescale", "guidance schedule"],
             inputs=[
@@ -38,14 +38,14 @@ class DuetGuidanceModifiers(io.ComfyNode):
                     tooltip="No guidance above this noise level. 0 is a clean clip, 1 is pure noise. Below 1 saves time.",
                 ),
                 io.Float.Input(
-                    "rescale", default=0.0, **NOISE_LEVEL,
+                    "rescale", advanced=True, default=0.0, **NOISE_LEVEL,
                     tooltip="CFG rescale: restores the standard deviation that the prediction has without guidance. 0: off. 1: "
                     "fully.",
                 ),
-                _curve_input("a_to_v_curve", "a_to_v"),
-                _curve_input("v_to_a_curve", "v_to_a"),
+                _curve_input("a_to_v_curve", "a_to_v", advanced=True),
+                _curve_input("v_to_a_curve", "v_to_a", advanced=True),
                 io.Float.Input(
-                    "frame_ramp", default=1.0, **NOISE_LEVEL, optional=True,
+                    "frame_ramp", advanced=True, default=1.0, **NOISE_LEVEL, optional=True,
                     tooltip="Guidance strength at the first frame, rising to 1 at the last. 1: off. Use 0 for Stable Video "
                     "Diffusion.",
                 ),
@@ -73,8 +73,9 @@ class DuetGuidanceModifiers(io.ComfyNode):
         return io.NodeOutput(replace(guidance, strategy=strategy), ui=guidance_report(strategy, guidance.open_scales))
 
 
-def _curve_input(name: str, of: str):
-    return io.Curve.Input(name, default=FLAT, tooltip=f"Multiplies {of}, from the first step to the last. 1: unchanged.")
+def _curve_input(name: str, of: str, advanced: bool | None = None):
+    tip = f"Multiplies {of}, from the first step to the last. 1: unchanged."
+    return io.Curve.Input(name, default=FLAT, tooltip=tip, advanced=advanced)
 
 
 def _parse_curve(name: str, drawn: Any) -> Curve | None:

@@ -9,7 +9,7 @@ from .host import find_model, io, model_files
 from .load_joint_model import file_input, model_report
 from .model_cache import NONE
 from .reports import report
-from .sockets import CATEGORY, AudioExpertSocket, JointModelSocket, VideoExpertSocket
+from .sockets import AudioExpertSocket, JointModelSocket, VideoExpertSocket
 
 VIDEO_CODEC, AUDIO_CODEC = "video_codec", "audio_codec"
 SEPARATE_EXPERTS = "SeparateExperts"
@@ -27,19 +27,19 @@ class DuetJoinExperts(io.ComfyNode):
         return io.Schema(
             node_id="DuetJoinExperts",
             display_name="Join Experts",
-            category=CATEGORY,
+            category="Duet/load",
             description="Joins a video expert and an audio expert into one joint model. Until the pair is trained together, "
-            "samplers generate picture and sound independently.",
+            "samplers generate video and audio independently.",
             search_aliases=["duet", "merge models", "avfulldit"],
             inputs=[
-                VideoExpertSocket.Input("video_expert", tooltip="Generates the picture. From Load Video Expert."),
-                AudioExpertSocket.Input("audio_expert", tooltip="Generates the sound. From Load Audio Expert."),
+                VideoExpertSocket.Input("video_expert", tooltip="Generates the video. From Load Video Expert."),
+                AudioExpertSocket.Input("audio_expert", tooltip="Generates the audio. From Load Audio Expert."),
                 io.Int.Input(
-                    "joint_blocks", default=4, min=1, max=64,
-                    tooltip="Number of blocks with attention between picture and sound. At most as many as both experts have.",
+                    "joint_blocks", advanced=True, default=4, min=1, max=64,
+                    tooltip="Number of blocks with attention between video and audio. At most as many as both experts have.",
                 ),
-                _codec_input(VIDEO_CODEC, "Encodes the picture: choose the codec the video expert was trained with."),
-                _codec_input(AUDIO_CODEC, "Encodes the sound: choose the codec the audio expert was trained with."),
+                _codec_input(VIDEO_CODEC, "Encodes the video: choose the codec the video expert was trained with."),
+                _codec_input(AUDIO_CODEC, "Encodes the audio: choose the codec the audio expert was trained with."),
                 io.Combo.Input(
                     "joint_layers", options=[NONE, *model_files()], default=NONE, optional=True,
                     tooltip="Trained joint layers for Stable Video Diffusion and AudioLDM2, from duet train. They set the number "
@@ -71,7 +71,7 @@ class DuetJoinExperts(io.ComfyNode):
 
 
 def _codec_input(name: str, tooltip: str):
-    return file_input(name, f"{tooltip} Not used by published experts, which include their own.")
+    return file_input(name, f"{tooltip} Not used by published experts, which include their own.", advanced=True)
 
 
 def _separate_report(joint) -> dict:

@@ -8,7 +8,7 @@ from .host import io
 from .load_expert import NOT_TRIED
 from .native.noise import TwoSeedNoise
 from .run_sampler import seed_input
-from .sockets import CATEGORY, GuidanceInput, GuidanceSocket
+from .sockets import GuidanceInput, GuidanceSocket
 
 
 class DuetJointGuider(io.ComfyNode):
@@ -19,9 +19,9 @@ class DuetJointGuider(io.ComfyNode):
         return io.Schema(
             node_id="DuetJointGuider",
             display_name="Joint Guider",
-            category=CATEGORY,
+            category="Duet/guidance",
             description="Uses any of Duet's guidance methods with LTX-2 or MiniMax-H3, in Sampler Custom Advanced.",
-            search_aliases=["duet", "guider", "ltx", "ltxv", "minimax", "joint cfg", "modality cfg"],
+            search_aliases=["duet", "guider", "ltx", "ltxv", "minimax", "joint cfg", "modality cfg", "audio video guider"],
             inputs=[
                 io.Model.Input("model", tooltip=f"LTX-2 or MiniMax-H3, from ComfyUI's own loaders. {NOT_TRIED}"),
                 io.Conditioning.Input("positive", tooltip="The positive prompt."),
@@ -48,12 +48,12 @@ class DuetJointNoise(io.ComfyNode):
         return io.Schema(
             node_id="DuetJointNoise",
             display_name="Joint Noise",
-            category=CATEGORY,
-            description="Noise with separate seeds for picture and sound, for LTX-2 and MiniMax-H3.",
-            search_aliases=["duet", "random noise", "seed"],
+            category="Duet/make",
+            description="Noise with separate seeds for video and audio, for LTX-2 and MiniMax-H3.",
+            search_aliases=["duet", "random noise", "seed", "ltx", "ltxv", "minimax", "audio video noise"],
             inputs=[
-                seed_input("video_seed", "Random seed for the picture. Changing it does not change the noise of the sound."),
-                seed_input("audio_seed", "Random seed for the sound. Changing it does not change the noise of the picture."),
+                seed_input("video_seed", "Random seed for the video. Changing it does not change the noise of the audio."),
+                seed_input("audio_seed", "Random seed for the audio. Changing it does not change the noise of the video."),
             ],
             outputs=[io.Noise.Output(display_name="noise", tooltip="Connect to Sampler Custom Advanced.")],
         )

@@ -1,4 +1,4 @@
-"""The joint sampler, which denoises a picture and its sound together."""
+"""The joint sampler, which denoises video and audio together."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from .latents import STORAGE_DEVICE, clip_shape, latent_dict
 from .own_settings import resolve_settings
 from .reports import cost_line, report
 from .run_sampler import Settings, model_warnings, sample_latent, settings_inputs
-from .sockets import CATEGORY, AlignerSocket, GuidanceSocket, JointModelSocket, PromptsSocket
+from .sockets import AlignerSocket, GuidanceSocket, JointModelSocket, PromptsSocket
 
 
 class DuetJointSampler(io.ComfyNode):
-    """Samples a latent, with one seed for the picture and one for the sound."""
+    """Samples a latent, with one seed for the video and one for the audio."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DuetJointSampler",
             display_name="Joint Sampler",
-            category=CATEGORY,
+            category="Duet/make",
             description="Generates video and audio together. The report gives the seeds and the cost of each step.",
-            search_aliases=["duet", "ksampler", "audio video sampler"],
+            search_aliases=["duet", "ksampler", "audio video sampler", "sound", "foley", "lipsync", "lip sync"],
             inputs=[
                 JointModelSocket.Input("model", tooltip="The joint model that generates the clip."),
                 PromptsSocket.Input(
                     "prompts",
                     optional=True,
-                    tooltip="From Prompts for Picture and Sound. Not connected: video and audio can be anything.",
+                    tooltip="From Prompts for Video and Audio. Not connected: video and audio can be anything.",
                 ),
-                io.Latent.Input("latent", tooltip="From Empty Picture + Sound or Encode Picture + Sound."),
+                io.Latent.Input("latent", tooltip="From Empty Video + Audio or Encode Video + Audio."),
                 GuidanceSocket.Input(
                     "guidance",
                     optional=True,
@@ -47,7 +47,7 @@ class DuetJointSampler(io.ComfyNode):
             ],
             hidden=[io.Hidden.unique_id],
             outputs=[
-                io.Latent.Output(display_name="latent", tooltip="Connect to Decode Picture + Sound."),
+                io.Latent.Output(display_name="latent", tooltip="Connect to Decode Video + Audio."),
                 io.String.Output(display_name="report", tooltip="Seeds, settings and cost of each step."),
             ],
         )

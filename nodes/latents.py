@@ -31,7 +31,7 @@ def latent_dict(latent: AVLatent, shape: AVShape, known: AVLatent | None = None)
 def known_parts(latent: dict[str, Any], input_name: str = "latent") -> AVLatent | None:
     """Returns boolean masks of the parts to keep, from the LATENT's `noise_mask`; None if it has no mask.
 
-    A plain mask, as from Set Latent Noise Mask, applies to the picture only. Raises ValueError if a mask has neither the size of
+    A plain mask, as from Set Latent Noise Mask, applies to the video only. Raises ValueError if a mask has neither the size of
     its stream nor a height and width that can be used for all frames.
     """
     mask = latent.get("noise_mask")
@@ -39,8 +39,8 @@ def known_parts(latent: dict[str, Any], input_name: str = "latent") -> AVLatent 
         return None
     streams = unpack_latent(latent, input_name)
     video, audio = mask.unbind() if getattr(mask, "is_nested", False) else (mask, torch.ones_like(streams.audio[:, :1]))
-    return AVLatent(_known_mask(video, streams.video, f"{input_name}'s mask of the picture"),
-                    _known_mask(audio, streams.audio, f"{input_name}'s mask of the sound"))  # fmt: skip
+    return AVLatent(_known_mask(video, streams.video, f"{input_name}'s mask of the video"),
+                    _known_mask(audio, streams.audio, f"{input_name}'s mask of the audio"))  # fmt: skip
 
 
 def _known_mask(mask: Tensor, x: Tensor, name: str) -> Tensor:
@@ -56,14 +56,14 @@ def _known_mask(mask: Tensor, x: Tensor, name: str) -> Tensor:
 
 def unpack_latent(latent: dict[str, Any], input_name: str = "latent") -> AVLatent:
     """Returns both streams of a LATENT. Raises ValueError if it does not hold two."""
-    return split_streams(latent["samples"], input_name, "connect Empty Picture + Sound or the sampler")
+    return split_streams(latent["samples"], input_name, "connect Empty Video + Audio or the sampler")
 
 
 def split_streams(samples: Any, name: str, remedy: str) -> AVLatent:
-    """Returns picture and sound of nested `samples`. Raises ValueError if there are not exactly two streams."""
+    """Returns video and audio of nested `samples`. Raises ValueError if there are not exactly two streams."""
     streams = samples.unbind() if getattr(samples, "is_nested", False) else ()
     if len(streams) != 2:
-        raise ValueError(f"{name} does not hold both picture and sound; {remedy}")
+        raise ValueError(f"{name} does not hold both video and audio; {remedy}")
     return AVLatent(*streams)
 
 
@@ -94,7 +94,7 @@ def _longest_shape(streams: AVLatent, model) -> AVShape:
 
 
 def _sizes(video, audio) -> str:
-    return f"{_dims(video)} (picture) and {_dims(audio)} (sound)"
+    return f"{_dims(video)} (video) and {_dims(audio)} (audio)"
 
 
 def _dims(shape) -> str:

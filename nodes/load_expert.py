@@ -1,4 +1,4 @@
-"""Loads an expert: a model that generates only picture or only sound."""
+"""Loads an expert: a model that generates only video or only audio."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .expert_files import expert_names, title
 from .host import DIFFUSERS, MODELS, io
 from .model_cache import check_files, expert_path, stamp
 from .reports import report
-from .sockets import CATEGORY, AudioExpertSocket, ExpertFile, VideoExpertSocket
+from .sockets import AudioExpertSocket, ExpertFile, VideoExpertSocket
 
 NOT_TRIED = "Not tried with published weights yet."
 
@@ -49,7 +49,7 @@ class DuetLoadVideoExpert(_LoadExpert):
         return io.Schema(
             node_id="DuetLoadVideoExpert",
             display_name="Load Video Expert",
-            category=CATEGORY,
+            category="Duet/load",
             description="Loads a video model, to be joined with an audio model.",
             search_aliases=["duet", "text to video model", "expert"],
             inputs=[_expert_input(VIDEO_EXPERT, "Stable Video Diffusion or AnimateDiff")],
@@ -67,7 +67,7 @@ class DuetLoadAudioExpert(_LoadExpert):
         return io.Schema(
             node_id="DuetLoadAudioExpert",
             display_name="Load Audio Expert",
-            category=CATEGORY,
+            category="Duet/load",
             description="Loads an audio model, to be joined with a video model.",
             search_aliases=["duet", "text to audio model", "expert"],
             inputs=[_expert_input(AUDIO_EXPERT, "AudioLDM2 or AudioLDM")],

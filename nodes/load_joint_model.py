@@ -6,7 +6,7 @@ from ..bounce.shipped import BOUNCE, BOUNCE_JOINTDIT, HEARING_T2AV
 from . import model_cache
 from .host import MODELS, io, model_files
 from .reports import report
-from .sockets import CATEGORY, JointModelSocket
+from .sockets import JointModelSocket
 
 
 class DuetLoadJointModel(io.ComfyNode):
@@ -17,9 +17,9 @@ class DuetLoadJointModel(io.ComfyNode):
         return io.Schema(
             node_id="DuetLoadJointModel",
             display_name="Load Joint Model",
-            category=CATEGORY,
-            description="Loads a model that generates picture and sound together.",
-            search_aliases=["duet", "audio video model", "bounce"],
+            category="Duet/load",
+            description="Loads a model that generates video and audio together.",
+            search_aliases=["duet", "audio video model", "sound", "bounce"],
             inputs=[
                 file_input(
                     "model",
@@ -45,9 +45,9 @@ class DuetLoadJointModel(io.ComfyNode):
         return io.NodeOutput(joint, ui=model_report(joint))
 
 
-def file_input(name: str, tooltip: str, *shipped: str):
+def file_input(name: str, tooltip: str, *shipped: str, advanced: bool | None = None):
     """Returns a dropdown with Bounce, other `shipped` models, and the user's model files."""
-    return io.Combo.Input(name, options=[BOUNCE, *shipped, *model_files()], tooltip=tooltip)
+    return io.Combo.Input(name, options=[BOUNCE, *shipped, *model_files()], tooltip=tooltip, advanced=advanced)
 
 
 def model_report(joint) -> dict:

@@ -1,4 +1,4 @@
-"""Saves frames and sound as one video file."""
+"""Saves frames and audio as one video file."""
 
 from __future__ import annotations
 
@@ -10,27 +10,26 @@ from .clip_inputs import split_clips
 from .host import InputImpl, Types, check_interrupt, io, report_progress
 from .reports import report
 from .saving import destination, prefix_input, save_output_input, workflow_metadata
-from .sockets import CATEGORY
 
 
 class DuetMux(io.ComfyNode):
-    """Saves every frame. The sound is fitted to them, and the report says how."""
+    """Saves every frame. The audio is fitted to them, and the report says how."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DuetMux",
-            display_name="Save Picture + Sound",
-            category=CATEGORY,
-            description="Saves frames and sound as one video. Keeps every frame, and stores the workflow in the file.",
-            search_aliases=["duet", "mux", "save video", "video combine"],
+            display_name="Save Video + Audio",
+            category="Duet/save",
+            description="Saves frames and audio as one video. Keeps every frame, and stores the workflow in the file.",
+            search_aliases=["duet", "mux", "save video", "video combine", "save picture and sound", "audio"],
             inputs=[
                 io.Image.Input("images", tooltip="The frames. For a batch, one clip after another."),
                 io.Float.Input(
                     "fps", default=16.0, min=0.01, max=1000.0, step=0.01,
                     tooltip="Frame rate in frames per second. Connect it to the node that the frames come from.",
                 ),
-                io.Audio.Input("audio", optional=True, tooltip="The sound. For a batch, each clip is saved as its own file."),
+                io.Audio.Input("audio", optional=True, tooltip="The audio. For a batch, each clip is saved as its own file."),
                 prefix_input(),
                 io.DynamicCombo.Input(
                     "container",
@@ -38,23 +37,24 @@ class DuetMux(io.ComfyNode):
                     tooltip="File format. mp4 plays everywhere.",
                 ),
                 io.Float.Input(
-                    "crf", default=-1.0, min=-1.0, max=63.0, step=1.0,
+                    "crf", advanced=True, default=-1.0, min=-1.0, max=63.0, step=1.0,
                     tooltip="Quality. Lower looks better and makes larger files. -1: a good value for the codec.",
                 ),
                 io.Int.Input(
-                    "audio_kbps", default=192, min=8, max=512, step=8, tooltip="Audio bit rate in kbit/s. Higher sounds better."
+                    "audio_kbps", advanced=True, default=192, min=8, max=512, step=8,
+                    tooltip="Audio bit rate in kbit/s. Higher sounds better."
                 ),
                 io.Combo.Input(
-                    "audio_fit", options=list(reversed(POLICIES)), default="fade",
-                    tooltip="How the sound is fitted to the frames. Too long: it is cut; fade also fades out the last 20 ms. Too "
-                    "short: silence is added; with trim, the sound ends early. Frames are never changed.",
+                    "audio_fit", advanced=True, options=list(reversed(POLICIES)), default="fade",
+                    tooltip="How the audio is fitted to the frames. Too long: it is cut; fade also fades out the last 20 ms. Too "
+                    "short: silence is added; with trim, the audio ends early. Frames are never changed.",
                 ),
                 save_output_input(),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             outputs=[
                 io.Video.Output(display_name="video", tooltip="The clip before encoding. For a batch, the first clip."),
-                io.String.Output(display_name="report", tooltip="What was written, and how the sound was changed."),
+                io.String.Output(display_name="report", tooltip="What was written, and how the audio was changed."),
             ],
             is_output_node=True,
         )  # fmt: skip
@@ -98,10 +98,12 @@ def _codec_inputs(container: str) -> list:
     codecs = CONTAINERS[container]
     return [
         io.Combo.Input(
-            "video_codec", options=list(codecs.video), tooltip="h264 and vp9 play everywhere; h265 and av1 make smaller files."
+            "video_codec", advanced=True, options=list(codecs.video),
+            tooltip="h264 and vp9 play everywhere; h265 and av1 make smaller files."
         ),
         io.Combo.Input(
-            "audio_codec", options=list(codecs.audio), tooltip="aac plays everywhere; opus sounds better at low bit rates."
+            "audio_codec", advanced=True, options=list(codecs.audio),
+            tooltip="aac plays everywhere; opus sounds better at low bit rates."
         ),
     ]  # fmt: skip
 

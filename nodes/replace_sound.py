@@ -1,4 +1,4 @@
-"""Saves a video with a new sound, without encoding the frames of a video file again."""
+"""Saves a video with new audio, without encoding the frames of a video file again."""
 
 from __future__ import annotations
 
@@ -12,21 +12,20 @@ from ..av_models.media.replace_sound import ReplaceReport, choose_container, rep
 from .host import InputImpl, check_interrupt, io, report_progress
 from .reports import report
 from .saving import destination, prefix_input, save_output_input, workflow_metadata
-from .sockets import CATEGORY
 
 
 class DuetReplaceSound(io.ComfyNode):
-    """Copies the encoded frames of a file, and makes the sound exactly as long as they are."""
+    """Copies the encoded frames of a file, and makes the audio exactly as long as they are."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DuetReplaceSound",
-            display_name="Save Video with New Sound",
-            category=CATEGORY,
+            display_name="Save Video with New Audio",
+            category="Duet/save",
             description="Saves a video with new audio. The frames of a video file are copied without re-encoding, so no quality is "
             "lost.",
-            search_aliases=["duet", "foley", "replace audio", "remux", "add sound", "video to audio"],
+            search_aliases=["duet", "foley", "new sound", "replace audio", "remux", "add sound", "video to audio", "dub"],
             inputs=[
                 io.Video.Input(
                     "video", tooltip="The frames of a whole file, from Load Video, are copied. Those of other videos are encoded."
@@ -34,7 +33,8 @@ class DuetReplaceSound(io.ComfyNode):
                 io.Audio.Input("audio", tooltip="The new audio. Too long: it is cut and faded out. Too short: silence is added."),
                 prefix_input(),
                 io.Int.Input(
-                    "audio_kbps", default=192, min=8, max=512, step=8, tooltip="Audio bit rate in kbit/s. Higher sounds better."
+                    "audio_kbps", advanced=True, default=192, min=8, max=512, step=8,
+                    tooltip="Audio bit rate in kbit/s. Higher sounds better."
                 ),
                 save_output_input(),
             ],
@@ -49,7 +49,7 @@ class DuetReplaceSound(io.ComfyNode):
     @classmethod
     def execute(cls, video, audio, filename_prefix: str, audio_kbps: int, save_output: bool = True) -> io.NodeOutput:
         if len(audio["waveform"]) != 1:
-            raise ValueError(f"audio is a batch of {len(audio['waveform'])}; use one sound")
+            raise ValueError(f"audio is a batch of {len(audio['waveform'])}; use one audio clip")
         target, encoded_because = destination(save_output), _why_encoded(video)
         options = {"metadata": workflow_metadata(cls.hidden), "progress": report_progress, "check_interrupt": check_interrupt}
         write = _write if encoded_because else _copy

@@ -37,22 +37,22 @@ def settings_inputs() -> list:
             tooltip="Number of sampling steps. 0: as the model recommends. More are slower and finer; 20 to 50 is usual.",
         ),
         io.Float.Input(
-            "shift", default=AS_RECOMMENDED["shift"], min=0.0, max=100.0, step=0.01,
+            "shift", advanced=True, default=AS_RECOMMENDED["shift"], min=0.0, max=100.0, step=0.01,
             tooltip="Shift of the noise schedule. 0: as the model recommends. Above 1 spends more steps on the layout, below 1 "
             "more on detail. 1: no shift.",
         ),
         io.Boolean.Input(
-            "batch_branches", default=True,
+            "batch_branches", advanced=True, default=True,
             tooltip="Runs all guidance branches of a step in one network call: faster, but uses more memory.",
         ),
         io.Float.Input(
-            "eta", default=AS_RECOMMENDED["eta"], min=AS_RECOMMENDED["eta"], max=10.0, step=0.1, optional=True,
+            "eta", advanced=True, default=AS_RECOMMENDED["eta"], min=AS_RECOMMENDED["eta"], max=10.0, step=0.1, optional=True,
             tooltip="How much new noise each step adds. -1: as the model recommends. 0: none. 1: as in ancestral samplers. Later "
             "steps can then correct earlier errors, which improves motion and timing. Above 1, clips are more consistent but less "
             "varied.",
         ),
         io.Float.Input(
-            "audio_shift", default=0.0, min=0.0, max=100.0, step=0.01, optional=True,
+            "audio_shift", advanced=True, default=0.0, min=0.0, max=100.0, step=0.01, optional=True,
             tooltip="Separate shift for the audio. 0: same as shift. Below shift, the audio is denoised earlier, so that Aligner "
             "can match the video to it. Only for models that were trained separately: joint models expect one timestep for both.",
         ),
@@ -136,7 +136,7 @@ def _encoded_prompts(prompts: Prompts, model, shape: AVShape) -> list[AVConditio
 
 
 def _begin_alignment(aligned: AlignerInput, model, shape: AVShape, prompts: Prompts, streams: AVLatent, known: AVLatent | None):
-    """Starts the alignment of one run. Without a reference, it uses the picture or sound that the latent keeps completely."""
+    """Starts the alignment of one run. Without a reference, it uses the video or audio that the latent keeps completely."""
     reference = aligned.reference
     if known is not None and reference.video is None and bool(known.video.all()):
         frames = model.decode_video_with_grad(streams.video, shape)

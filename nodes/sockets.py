@@ -30,10 +30,10 @@ AlignerSocket = io.Custom("DUET_ALIGNER")
 
 @dataclass(frozen=True)
 class Prompts:
-    """Positive and negative prompts for picture and sound, or an image to start from.
+    """Positive and negative prompts for video and audio, or an image to start from.
 
     words: ((video, audio), (video, audio)), the positive pair first.
-    picture: the image [H, W, C] for models that take one.
+    video: the image [H, W, C] for models that take one.
     encoded: both pairs as encoded by the model `encoder`; None if encoding needs the size of the clip.
     """
 
@@ -87,7 +87,7 @@ class GuidanceInput:
 
 @dataclass(frozen=True)
 class AlignerInput:
-    """An aligner, and the video, image or sound to match."""
+    """An aligner, and the video, image or audio to match."""
 
     aligner: Aligner
     reference: Reference

@@ -1,4 +1,4 @@
-"""Measures how well a picture and its sound match."""
+"""Measures how well video and audio match."""
 
 from __future__ import annotations
 
@@ -10,24 +10,23 @@ import torch
 from .clip_inputs import ClipInputs, read_clip, split_clips
 from .host import check_interrupt, io, preview_images
 from .reports import report
-from .sockets import CATEGORY
 
 
 class DuetSyncReport(io.ComfyNode):
-    """Measures any clip with sound. Needs no model."""
+    """Measures any clip with audio. Needs no model."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DuetSyncReport",
             display_name="Sync Report",
-            category=CATEGORY,
-            description="Measures when events happen in the picture and in the sound, and how well they match. Also measures "
+            category="Duet/measure",
+            description="Measures when events happen in the video and in the audio, and how well they match. Also measures "
             "motion, loudness and audio problems. Works on any clip and needs no model.",
-            search_aliases=["duet", "av sync", "audio offset", "loudness", "lufs", "score"],
+            search_aliases=["duet", "av sync", "audio video sync", "audio offset", "lipsync", "sound", "loudness", "lufs", "score"],
             inputs=[
                 io.Image.Input("images", optional=True, tooltip="The frames. For a batch, one clip after another."),
-                io.Audio.Input("audio", optional=True, tooltip="The sound. For a batch, each clip is measured."),
+                io.Audio.Input("audio", optional=True, tooltip="The audio. For a batch, each clip is measured."),
                 io.Float.Input(
                     "fps", default=16.0, min=0.01, max=1000.0, step=0.01, tooltip="Frame rate of the images, in frames per second."
                 ),
@@ -36,7 +35,7 @@ class DuetSyncReport(io.ComfyNode):
             outputs=[
                 io.String.Output(display_name="report", tooltip="All measurements as text."),
                 io.Image.Output(
-                    display_name="timeline", tooltip="Motion and sound over time. Matched events are green, misses are red."
+                    display_name="timeline", tooltip="Motion and audio over time. Matched events are green, misses are red."
                 ),
                 io.Float.Output(
                     display_name="f1",
@@ -44,7 +43,7 @@ class DuetSyncReport(io.ComfyNode):
                     "mean.",
                 ),
                 io.Float.Output(
-                    display_name="offset_ms", tooltip="Delay of the sound in milliseconds. 0 if unknown. For a batch, the median."
+                    display_name="offset_ms", tooltip="Delay of the audio in milliseconds. 0 if unknown. For a batch, the median."
                 ),
             ],
             is_output_node=True,

@@ -446,10 +446,10 @@ def test_nothing_to_agree_with_is_one_line(model):
     ("v2a", Reference(), "v2a needs a video as its reference; connect one to the aligner, or encode one into the latent"),
     ("v2a", Reference(video=torch.zeros(1, 0, 16, 16, 3), fps=16.0), "the reference video is empty or has NaN; .*"),
     ("a2v", Reference(), "a2v needs a sound as its reference; connect one to the aligner, or encode one into the latent"),
-    ("a2v", Reference(audio=torch.zeros(1, 1, 900), sample_rate=8000), "the reference sound is silent; use another .*"),
-    ("a2v", Reference(audio=torch.full((1, 1, 9), torch.nan), sample_rate=8000), "the reference sound is empty or has NaN; .*"),
-    ("a2v", Reference(audio=torch.ones(1, 1, 80), sample_rate=8000), "the reference sound lasts 0.010 s; use one of at .*"),
-    ("a2v", Reference(audio=torch.full((1, 1, 900), 1e-6), sample_rate=8000), "the reference sound is silent; use .*"),
+    ("a2v", Reference(audio=torch.zeros(1, 1, 900), sample_rate=8000), "the reference audio is silent; use another .*"),
+    ("a2v", Reference(audio=torch.full((1, 1, 9), torch.nan), sample_rate=8000), "the reference audio is empty or has NaN; .*"),
+    ("a2v", Reference(audio=torch.ones(1, 1, 80), sample_rate=8000), "the reference audio lasts 0.010 s; use one of at .*"),
+    ("a2v", Reference(audio=torch.full((1, 1, 900), 1e-6), sample_rate=8000), "the reference audio is silent; use .*"),
 ])  # fmt: skip
 def test_a_reference_that_cannot_be_agreed_with_is_one_line(model, task, reference, said):
     with pytest.raises(ValueError, match=f"^{said}$"):

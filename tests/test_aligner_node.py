@@ -80,7 +80,7 @@ def test_the_licence_is_shown_where_there_is_one(monkeypatch):
     monkeypatch.setattr("duet_av.nodes.model_cache.load_binder", lambda name: Bound())
     assert "not for sale" in aligner("joint").ui["text"]
     monkeypatch.undo()
-    assert aligner("joint").ui["text"] == ["Bounce-Bind: picture and sound are both adjusted to match"]
+    assert aligner("joint").ui["text"] == ["Bounce-Bind: video and audio are both adjusted to match"]
 
 
 def test_how_the_reference_is_changed_for_the_binder_is_said_in_numbers():
@@ -101,7 +101,7 @@ def test_how_the_reference_is_changed_for_the_binder_is_said_in_numbers():
     ({"task": "a2v"}, "^a2v needs a sound as its reference; connect one to the aligner, or encode one into the latent$"),
     ({"task": "v2a"}, "^v2a needs a video as its reference; connect one to the aligner, or encode one into the latent$"),
     ({"task": "i2a"}, "^i2a needs an image as its reference; connect one to the aligner, or encode one into the latent$"),
-    ({"task": "a2v", "audio": SOUND | {"waveform": torch.zeros(1, 1, 900)}}, "^the reference sound is silent; .*$"),
+    ({"task": "a2v", "audio": SOUND | {"waveform": torch.zeros(1, 1, 900)}}, "^the reference audio is silent; .*$"),
     ({"task": "a2v", "audio": SOUND | {"waveform": torch.full((1, 1, 9), torch.nan)}}, "is empty or has NaN; use"),
     ({"task": "v2a", "images": torch.zeros(0, 16, 16, 3)}, "^the reference video is empty or has NaN; use another one$"),
     ({"task": "joint", "agreement": 0.0, "words": 1.0}, "^there is nothing to align to; give prompts, or set a weight .*$"),
@@ -116,7 +116,7 @@ def test_a_second_binder_has_as_much_to_say(model):
     latent = given(model, images=frames())
     alone, second = "Bounce-Bind Robust", {"second_binder": "Bounce-Bind Robust"}
     both = aligner("v2a", **second)
-    assert both.ui["text"] == ["Bounce-Bind + Bounce-Bind Robust: the sound is adjusted to match a video"]
+    assert both.ui["text"] == ["Bounce-Bind + Bounce-Bind Robust: the audio is adjusted to match a video"]
     kept = [sampled(model, latent, of)[1] for of in (both, aligner("v2a"), aligner("v2a", binder=alone))]
     assert not any(torch.equal(kept[0], kept[i]) for i in (1, 2))
     twice = aligner("v2a", binder=alone, **second).args[0].aligner.binder

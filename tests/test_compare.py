@@ -138,7 +138,7 @@ def test_bad_input_is_named():
 def test_what_went_wrong_in_a_cell_is_said():
     wild = GuidanceInput(make_guidance("cfg", video_scale=1e38, audio_scale=1.0))
     notes = compared([THREE[0], wild]).args[1].split("\n")
-    assert "cfg: the picture came out with NaN or infinite values; lower the guidance scale" in notes
+    assert "cfg: the video came out with NaN or infinite values; lower the guidance scale" in notes
 
 
 def test_bad_models_are_named():

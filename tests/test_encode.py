@@ -213,7 +213,7 @@ def test_a_drawn_mask_is_the_pictures(model):
         (lambda m: encode(m, audio=audio(0)), "no samples"),
         (lambda m: encode(m, audio=audio(channels=3)), "3 channels"),
         (lambda m: encode(m, audio={"waveform": audio()["waveform"] * torch.nan, "sample_rate": 8000}), "NaN"),
-        (lambda m: encode(m, audio={"waveform": torch.zeros(2, 1, 9), "sample_rate": 8000}), "one sound"),
+        (lambda m: encode(m, audio={"waveform": torch.zeros(2, 1, 9), "sample_rate": 8000}), "one audio clip"),
         (lambda m: encode(m, {"keep": "a beginning", "until": 9.0}, images=images()), "until is 9"),
         (lambda m: encode(m, BACKWARDS, images=images()), "end is 0.2"),
         (lambda m: encode(m, FIRST, audio=audio()), "keep is 'the first frame' and no images are connected"),
@@ -231,7 +231,7 @@ def test_bad_input_is_refused_in_one_line(model, call, message):
 def test_a_mask_of_another_length_is_refused(model):
     latent = encode(model, images=images())
     video, sound = latent["noise_mask"].unbind()
-    with pytest.raises(ValueError, match="mask of the picture is .*use a mask of the latent's size"):
+    with pytest.raises(ValueError, match="mask of the video is .*use a mask of the latent's size"):
         sampled(model, latent | {"noise_mask": NestedTensor((video[:, :, :1].repeat(1, 1, 7, 1, 1), sound))})
 
 

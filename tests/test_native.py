@@ -54,7 +54,7 @@ def test_each_branch_gets_its_own_prediction():
 
 
 def test_prompts_of_their_own_for_each_stream_are_refused():
-    with pytest.raises(ValueError, match="uses different prompts for picture and sound, which a native model cannot do"):
+    with pytest.raises(ValueError, match="uses different prompts for video and audio, which a native model cannot do"):
         predict_branches([Branch("positive", "negative")], lambda one, texts: [])
 
 
@@ -119,7 +119,7 @@ def test_a_clip_taken_out_of_a_batch_keeps_its_noise():
 
 @pytest.mark.parametrize("samples", [torch.zeros(1, 4, 3, 2, 2), NestedTensor((torch.zeros(1, 4, 3, 2, 2),))])
 def test_a_latent_of_one_stream_is_refused(samples):
-    with pytest.raises(ValueError, match="does not hold both picture and sound"):
+    with pytest.raises(ValueError, match="does not hold both video and audio"):
         TwoSeedNoise(1, 2).generate_noise({"samples": samples})
 
 

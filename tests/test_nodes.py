@@ -44,6 +44,9 @@ JOINT = GuidanceInput(make_guidance("joint_cfg", video_scale=3.0, audio_scale=3.
 FLAT = {"points": [[0.0, 1.0], [1.0, 1.0]], "interpolation": "monotone_cubic"}
 
 
+CATEGORIES = {f"Duet/{name}" for name in ("load", "make", "guidance", "measure", "save")}
+
+
 @pytest.fixture
 def model():
     return tiny_model()
@@ -105,9 +108,22 @@ def described():
 @pytest.mark.parametrize("cls", NODES)
 def test_every_input_and_output_has_a_tooltip(cls):
     info = cls.GET_NODE_INFO_V1()
-    assert info["description"] and info["category"] == "Duet" and info["name"] == cls.__name__
+    assert info["description"] and info["category"] in CATEGORIES and info["name"] == cls.__name__
     assert all(info["output_tooltips"])
     assert all(options.get("tooltip") for _, _, options in every_input(info["input"]))
+
+
+@pytest.mark.parametrize("word", ["audio", "video", "sound", "ltx", "lipsync", "foley", "picture"])
+def test_search_finds_the_pack_by_what_it_does(word):
+    assert any(word in alias for cls in NODES for alias in cls.GET_NODE_INFO_V1()["search_aliases"])
+
+
+def test_few_inputs_are_shown_at_first():
+    """The others are advanced: the page shows them on request. Those in a dropdown's choice are not counted."""
+    for cls in NODES:
+        inputs = cls.GET_NODE_INFO_V1()["input"]
+        top = [options for kind in ("required", "optional") for _, options in inputs.get(kind, {}).values()]
+        assert sum("default" in each and not each.get("advanced") for each in top) <= 6, cls.__name__
 
 
 @pytest.mark.parametrize("cls", NODES)
@@ -251,7 +267,7 @@ def test_how_an_image_is_fitted_is_said_in_numbers(picture_model):
 
 def test_prompts_of_another_kind_of_model_are_named(model, picture_model):
     with pytest.raises(
-        ValueError, match="picture is connected, but Tiny takes text prompts; to start from an image, use Encode Picture"
+        ValueError, match="picture is connected, but Tiny takes text prompts; to start from an image, use Encode Video"
     ):
         DuetEncodePrompts.execute(model, "a ball", "", "", "", picture=torch.rand(1, 16, 16, 3))
     pictured = DuetEncodePrompts.execute(picture_model, "", "", "", "", picture=torch.rand(1, 16, 16, 3)).args[0]
@@ -429,7 +445,7 @@ def test_progress_is_told_at_every_step_and_an_interrupt_stops_the_next(model):
 
 
 def test_a_latent_that_is_no_pair_is_refused(model):
-    with pytest.raises(ValueError, match="does not hold both picture and sound"):
+    with pytest.raises(ValueError, match="does not hold both video and audio"):
         sampled(model, {"samples": torch.zeros(1, 4, 2, 2)})
 
 

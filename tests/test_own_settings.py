@@ -290,7 +290,7 @@ def test_prompts_and_guidance_need_not_be_connected(model):
 
 
 def test_a_model_that_takes_an_image_asks_for_prompts(picture_model):  # noqa: F811
-    line = "prompts is not connected, but Seeing takes an image; connect Prompts for Picture and Sound"
+    line = "prompts is not connected, but Seeing takes an image; connect Prompts for Video and Audio"
     with pytest.raises(ValueError, match=f"^{re.escape(line)}$"):
         sampled(picture_model)
 

@@ -158,5 +158,5 @@ def test_a_preview_leaves_the_output_folder_alone(tmp_path, folders):
 def test_a_missing_file_and_a_batch_of_sounds_are_one_line(tmp_path, folders):
     with pytest.raises(FileNotFoundError, match="^there is no video .*gone.mp4; check the name$"):
         node().execute(VideoFromFile(tmp_path / "gone.mp4"), SOUND, "clip", 96)
-    with pytest.raises(ValueError, match="^audio is a batch of 2; use one sound$"):
+    with pytest.raises(ValueError, match="^audio is a batch of 2; use one audio clip$"):
         node().execute(VideoFromFile(tmp_path / "gone.mp4"), SOUND | {"waveform": torch.zeros(2, 1, 9)}, "clip", 96)

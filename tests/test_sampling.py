@@ -506,8 +506,8 @@ def test_a_second_model_answers_its_branches():
 def test_values_that_are_not_finite_are_reported():
     guidance = make_guidance("cfg", video_scale=1e38, audio_scale=1.0)
     assert run(guidance).warnings == (
-        "the picture came out with NaN or infinite values; lower the guidance scale",
-        "the sound came out with NaN or infinite values; lower the guidance scale",
+        "the video came out with NaN or infinite values; lower the guidance scale",
+        "the audio came out with NaN or infinite values; lower the guidance scale",
     )
     assert run().warnings == ()
 

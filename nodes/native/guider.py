@@ -31,7 +31,7 @@ BAD_MODEL_KEY = "duet_bad_model"
 
 
 class JointGuider(comfy.samplers.CFGGuider):
-    """A guider for packed latents [B, 1, N], the picture's values first. Predicts clean estimates."""
+    """A guider for packed latents [B, 1, N], the video's values first. Predicts clean estimates."""
 
     def __init__(
         self, model: ModelPatcher, strategy: Guidance, positive: list, negative: list, bad_model: ModelPatcher | None = None
@@ -90,7 +90,7 @@ class JointGuider(comfy.samplers.CFGGuider):
         bad = self.bad_patcher.model
         bad.latent_shapes = self.shapes
         if self.native_models["bad"].audio_scale() != self.native_models["main"].audio_scale():
-            raise ValueError("bad_model has another noise schedule for the sound than model; give both the same shifts")
+            raise ValueError("bad_model has another noise schedule for the audio than model; give both the same shifts")
         if latent_image is not None and torch.count_nonzero(latent_image):
             latent_image = bad.process_latent_in(latent_image)
         conds = {text: [_without_hooks(each) for each in of] for text, of in self.conds.items()}
@@ -103,7 +103,7 @@ class JointGuider(comfy.samplers.CFGGuider):
         self.bad_patcher.pre_run()
 
     def audio_time(self, sigma: float) -> float:
-        """Returns the sound's σ at the picture's `sigma`."""
+        """Returns the audio's σ at the video's `sigma`."""
         return self.native_models["main"].audio_time(sigma, self.model_options["transformer_options"])
 
     def predict_noise(self, x: Tensor, timestep: Tensor, model_options: dict[str, Any] = {}, seed: int | None = None) -> Tensor:
@@ -165,12 +165,12 @@ class JointGuider(comfy.samplers.CFGGuider):
         return guided
 
     def unpack(self, x: Tensor, audio_factor: float) -> AVLatent:
-        """Splits a packed latent into both streams. audio_factor: converts the sound from ComfyUI's scale to its own schedule."""
+        """Splits a packed latent into both streams. audio_factor: converts the audio from ComfyUI's scale to its own schedule."""
         video, audio = comfy.utils.unpack_latents(x, self.shapes)
         return AVLatent(video, audio * audio_factor)
 
     def pack(self, latent: AVLatent) -> Tensor:
-        """Packs a clean estimate, with the sound in ComfyUI's scale."""
+        """Packs a clean estimate, with the audio in ComfyUI's scale."""
         return comfy.utils.pack_latents([latent.video, latent.audio * self.native_models["main"].audio_scale()])[0]
 
 

@@ -1,8 +1,8 @@
-"""Isolated attention for MiniMax-H3: picture and sound attend only to themselves and to the text.
+"""Isolated attention for MiniMax-H3: video and audio attend only to themselves and to the text.
 
-MiniMax-H3 runs full attention over one sequence of tokens, [text | conditions | sound | picture]. The text tokens would carry
-information between picture and sound, so each gets its own copy of the text. Attention then runs on each group separately,
-without a mask. The result is the same as running the model on the picture alone and on the sound alone.
+MiniMax-H3 runs full attention over one sequence of tokens, [text | conditions | audio | video]. The text tokens would carry
+information between video and audio, so each gets its own copy of the text. Attention then runs on each group separately,
+without a mask. The result is the same as running the model on the video alone and on the audio alone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _REMEDY = "use a guidance without separate streams, such as cfg"
 
 
 def duplicate_text_rows(layout: Any) -> tuple[Any, int]:
-    """Returns `layout` (MiniMax-H3's PackedLayout) as [text | picture | text | sound], and the row where the second text starts.
+    """Returns `layout` (MiniMax-H3's PackedLayout) as [text | video | text | audio], and the row where the second text starts.
 
     Only the order of the rows changes: each token keeps its position ID, and each modality keeps its order.
     Raises ValueError if the sequence does not start with text, or has a segment of an unknown modality.

@@ -38,7 +38,7 @@ class LTXAV:
 class MiniMaxH3:
     """MiniMax-H3. Every block is joint, so there are no joint layers to remove.
 
-    Its sound has a separate noise schedule, σ_a at the picture's σ. ComfyUI carries the sound on the picture's schedule:
+    Its audio has a separate noise schedule, σ_a at the video's σ. ComfyUI carries the audio on the video's schedule:
     y = x σ / σ_a. The clean estimate of y is `audio_scale` times the clean estimate of x.
     """
 

@@ -1,4 +1,4 @@
-"""Noise for ComfyUI's own joint models, with one seed for the picture and one for the sound."""
+"""Noise for ComfyUI's own joint models, with one seed for the video and one for the audio."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class TwoSeedNoise:
 
 
 def _audio_noise(shape: tuple[int, ...], seed: int) -> Tensor:
-    """Noise of `shape`, drawn along the time axis: the last one for MiniMax-H3's stereo sound, else the third."""
+    """Noise of `shape`, drawn along the time axis: the last one for MiniMax-H3's stereo audio, else the third."""
     if shape[1:3] != STEREO or len(shape) != 4:
         return audio_noise(shape, seed)
     batch, channels, stereo, frames = shape

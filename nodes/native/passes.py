@@ -39,12 +39,12 @@ def predict_branches(
     """Returns the prediction of every branch. Directional coupling strengths mix the predictions of two passes.
 
     run: returns one prediction for each prompt of a pass.
-    Raises ValueError if a branch has different prompts for picture and sound: native models read one text for both.
+    Raises ValueError if a branch has different prompts for video and audio: native models read one text for both.
     """
     for branch in branches:
         if branch.video != branch.audio:
             raise ValueError(
-                "this guidance uses different prompts for picture and sound, which a native model cannot do; choose another"
+                "this guidance uses different prompts for video and audio, which a native model cannot do; choose another"
             )
     found = {(one, text): made for one, texts in collect_passes(branches).items() for text, made in zip(texts, run(one, texts))}
 
@@ -60,7 +60,7 @@ def predict_branches(
 def plan_steps(sigmas: Sequence[float], audio_time: Callable[[float], float], highest: float) -> list[Step]:
     """Returns the steps of a run over `sigmas`; the last σ is the end of the run.
 
-    audio_time: converts the picture's σ to the sound's.
+    audio_time: converts the video's σ to the audio's.
     A run that does not start at `highest` or end at 0 is part of a longer run. Its steps are numbered as part of that run, whose
     other steps are assumed to have the same size.
     """
@@ -81,6 +81,6 @@ def find_step(sigma: float, plan: Sequence[Step], audio_time: Callable[[float], 
 
 
 def convert_streams(latent: AVLatent, x: AVLatent, sigmas: tuple[float, float], source: Prediction, target: Prediction) -> AVLatent:
-    """Converts predictions at the noisy latents `x` from kind `source` to kind `target`. sigmas: of the picture and the sound."""
+    """Converts predictions at the noisy latents `x` from kind `source` to kind `target`. sigmas: of the video and the audio."""
     parts = zip((latent.video, latent.audio), (x.video, x.audio), sigmas)
     return AVLatent(*(convert(part, state, 1 - sigma, sigma, source, target) for part, state, sigma in parts))
