@@ -1,59 +1,106 @@
-"""Compare guidance strategies: sample and measure the same prompts and noise once with each strategy."""
+"""Compare guidance strategies: sample and measure the same prompts and noise with each strategy."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from .contract import AVLatent
 from .guidance import Guidance
+from .metrics.intervals import mean_interval
 from .metrics.score import Score, score_clip
 from .sampling import SampleResult
 from .shapes import AVShape
 
 
 @dataclass(frozen=True)
-class Variant:
-    """The clip generated with one guidance strategy.
+class Clip:
+    """A sampled clip and its measurements.
 
-    frames: [F, H, W, 3] in 0..1. waveform: [C, samples] in −1..1.
     branches_per_step, forwards_per_step: rows and network calls per step. seconds: sampling time.
+    frames: [F, H, W, 3] in 0..1. waveform: [C, samples] in −1..1. Both None if only the measurements are kept.
     """
 
-    label: str
-    frames: Tensor
-    waveform: Tensor
     score: Score
     branches_per_step: float
     forwards_per_step: float
     seconds: float
     warnings: tuple[str, ...] = ()
+    frames: Tensor | None = None
+    waveform: Tensor | None = None
+
+    def measurements(self) -> Clip:
+        """Return this clip without its frames and waveform."""
+        return replace(self, frames=None, waveform=None)
 
 
-def compare_guidances(
-    names: Sequence[str],
-    sample_with: Callable[[int], SampleResult],
-    decode: Callable[[AVLatent], tuple[Tensor, Tensor]],
-    shape: AVShape,
-) -> Iterator[Variant]:
-    """Sample and measure one clip per label in `names`; yield each when it is done.
+@dataclass(frozen=True)
+class Variant:
+    """The clips generated with one guidance strategy, one per pair of seeds. The first one has frames and a waveform."""
 
-    sample_with: samples the clip with strategy number `i`, from the same noise each time.
+    label: str
+    clips: tuple[Clip, ...]
+
+    @property
+    def frames(self) -> Tensor:
+        """The frames of the first clip."""
+        assert self.clips[0].frames is not None
+        return self.clips[0].frames
+
+    @property
+    def waveform(self) -> Tensor:
+        """The waveform of the first clip."""
+        assert self.clips[0].waveform is not None
+        return self.clips[0].waveform
+
+    @property
+    def warnings(self) -> list[str]:
+        """The warnings of all clips, each once."""
+        return list(dict.fromkeys(warning for clip in self.clips for warning in clip.warnings))
+
+    def facts(self) -> dict[str, Any]:
+        """Return the means over the clips; None for values that could not be measured in any clip.
+
+        f1_interval: the 95 % interval of the mean F1; None unless it was measured in several clips.
+        """
+        scores = [clip.score.facts() for clip in self.clips]
+        f1 = [score["sync"]["f1"] for score in scores if score["sync"]["f1"] is not None]
+        return {
+            "label": self.label,
+            "f1": _mean(f1),
+            "f1_interval": list(mean_interval(np.array(f1))) if len(f1) > 1 else None,
+            "chance": _mean(score["sync"]["chance"] for score in scores),
+            "motion": _mean(100 * score["motion"] for score in scores),
+            "lufs": _mean(score["sound"]["lufs"] for score in scores),
+            "branches_per_step": _mean(clip.branches_per_step for clip in self.clips),
+            "forwards_per_step": _mean(clip.forwards_per_step for clip in self.clips),
+            "seconds": _mean(clip.seconds for clip in self.clips),
+            "clips": len(self.clips),
+        }
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def sample_clip(sample: Callable[[], SampleResult], decode: Callable[[AVLatent], tuple[Tensor, Tensor]], shape: AVShape) -> Clip:
+    """Sample a clip, and measure it and the time that the sampling takes.
+
     decode: decodes latents to (frames [1, F, H, W, 3], waveform [1, C, samples]).
     shape: frame rate and sample rate of the clip.
     """
-    for index, label in enumerate(names):
-        began = time.perf_counter()
-        result = sample_with(index)
-        seconds = time.perf_counter() - began
-        frames, waveform = (each[0].float().cpu() for each in decode(result.latent))
-        score = score_clip(frames, shape.video.fps, waveform, shape.audio.sample_rate)
-        cost = result.branches_per_step, result.forwards_per_step
-        yield Variant(label, frames, waveform, score, *cost, seconds, result.warnings)
+    began = time.perf_counter()
+    result = sample()
+    seconds = time.perf_counter() - began
+    frames, waveform = (each[0].float().cpu() for each in decode(result.latent))
+    score = score_clip(frames, shape.video.fps, waveform, shape.audio.sample_rate)
+    return Clip(score, result.branches_per_step, result.forwards_per_step, seconds, result.warnings, frames, waveform)
 
 
 def label_guidances(strategies: Sequence[Guidance]) -> list[str]:

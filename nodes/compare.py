@@ -2,29 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TYPE_CHECKING, Any
 
-from .host import io, on_device, report_progress
+import torch
+from torch import Tensor
+
+from .compare_cells import CellSampler
+from .host import check_interrupt, has_page, io, on_device, temp_folder, ui
+from .kept_clips import Key, clip_keys, keep_needed, seed_settings
 from .latents import clip_shape, unpack_latent
 from .own_settings import resolve_settings
 from .reports import report
-from .run_sampler import Settings, model_warnings, sample_latent, settings_inputs
+from .run_sampler import Settings, model_warnings, settings_inputs
 from .sockets import CATEGORY, GuidanceInput, GuidanceSocket, JointModelSocket, PromptsSocket
+
+if TYPE_CHECKING:
+    from ..av_models.compare_guidances import Clip, Variant
 
 ComparisonSocket = io.Custom("DUET_COMPARISON")
 HEAD = ("guidance", "sync F1", "chance", "motion %", "LUFS", "branches", "calls", "seconds")
 ALL_CELLS, ONE_CELL = "one after another", "one cell"
-MAX_CELLS = 16
+MAX_CELLS, MAX_SEEDS = 16, 64
 
 
 @dataclass(frozen=True)
 class Comparison:
     """The result of each guidance (`av_models.compare_guidances.Variant`)."""
 
-    variants: list
+    variants: list[Variant]
     fps: Fraction
     sample_rate: int
+
+    @property
+    def clips(self) -> list[Tensor]:
+        """The frames of each cell."""
+        return [variant.frames for variant in self.variants]
+
+    @property
+    def labels(self) -> list[str]:
+        """The label of each cell."""
+        return [variant.label for variant in self.variants]
+
+    def sound(self, cells: Sequence[int]) -> Tensor:
+        """Returns the sounds [C, samples] of `cells` one after another, at the loudness that all cells can reach."""
+        from ..av_models.metrics.grid import match_loudness
+
+        waves = match_loudness([variant.waveform for variant in self.variants], self.sample_rate)
+        return torch.cat([waves[cell] for cell in cells], -1)
 
 
 class DuetCompare(io.ComfyNode):
@@ -54,6 +81,11 @@ class DuetCompare(io.ComfyNode):
                     tooltip="One grid cell per guidance. Connect one and a new input appears.",
                 ),
                 *settings_inputs(),
+                io.Int.Input(
+                    "seeds", default=1, min=1, max=MAX_SEEDS, optional=True,
+                    tooltip="Clips per guidance. The table then shows means. Each further clip raises both seeds by 1; the first "
+                    "one is shown.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
             outputs=[
@@ -61,11 +93,12 @@ class DuetCompare(io.ComfyNode):
                 io.String.Output(display_name="table", tooltip="Sync, motion, loudness and cost of each cell, as text."),
                 io.Image.Output(display_name="table_image", tooltip="The table as an image."),
             ],
-        )
+            is_output_node=True,
+        )  # fmt: skip
 
     @classmethod
-    def execute(cls, model, prompts, latent, guidances: dict, **settings) -> io.NodeOutput:
-        from ..av_models.compare_guidances import compare_guidances, describe_differences
+    def execute(cls, model, prompts, latent, guidances: dict, seeds: int = 1, **settings) -> io.NodeOutput:
+        from ..av_models.compare_guidances import Variant, describe_differences
         from ..av_models.metrics.grid import draw_table, format_table
 
         settings, guidances, taken = resolve_settings(model, Settings(**settings), guidances.values())
@@ -75,29 +108,29 @@ class DuetCompare(io.ComfyNode):
         for each in guidances:
             each.require_duet_model()
         on_device(model, *(each.bad_model for each in guidances if each.bad_model))  # before the timed part
+        inputs = model, prompts, latent, guidances, seed_settings(settings, seeds)
+        keys, labels = clip_keys(*inputs), _labels(guidances)
+        kept = keep_needed(model, cls.hidden.unique_id, keys)
+        reused = _reused_note(labels, keys, kept)
+        CellSampler(*inputs, cls.hidden.unique_id).add_missing(kept, keys)
+        variants = [Variant(label, tuple(kept[key] for key in own)) for label, own in zip(labels, keys)]
 
-        def sample_with(index: int):
-            def progress(step: int, steps: int, x0) -> None:
-                report_progress(index * steps + step, len(guidances) * steps)
-
-            return sample_latent(model, prompts, latent, guidances[index], settings, cls.hidden.unique_id, progress)
-
-        variants = list(compare_guidances(_labels(guidances), sample_with, lambda made: model.decode(made, shape), shape))
-        rows = [_row(variant) for variant in variants]
-        differences = describe_differences([each.strategy for each in guidances])
-        notes, warnings = [*differences, *taken], [*model_warnings(model), *_warnings(variants)]
+        facts = [variant.facts() for variant in variants]
+        rows = [_row(each) for each in facts]
+        notes = [*describe_differences([each.strategy for each in guidances]), *taken, *_means_note(seeds), *reused]
+        warnings = [*model_warnings(model), *(f"{each.label}: {warning}" for each in variants for warning in each.warnings)]
         shown = report(
             *format_table(HEAD, rows).split("\n"),
             *notes,
             warnings=warnings,
             table={"head": HEAD, "rows": rows, "lines": 1 + len(rows)},
-            cells=[_facts(variant) for variant in variants],
-            forwards_per_step=sum(variant.forwards_per_step for variant in variants),
+            cells=facts,
+            forwards_per_step=sum(each["forwards_per_step"] for each in facts),
             **{name: getattr(settings, name) for name in ("steps", "shift", "eta")},
         )
         made = Comparison(variants, shape.video.fps, shape.audio.sample_rate)
         image = draw_table(HEAD, rows, [*notes, *warnings])[None]
-        return io.NodeOutput(made, "\n".join(shown["text"]), image, ui=shown)
+        return io.NodeOutput(made, "\n".join(shown["text"]), image, ui=shown | _preview(made))
 
 
 class DuetShowComparison(io.ComfyNode):
@@ -132,18 +165,15 @@ class DuetShowComparison(io.ComfyNode):
 
     @classmethod
     def execute(cls, comparison: Comparison, sound: dict) -> io.NodeOutput:
-        import torch
+        from ..av_models.metrics.grid import draw_grid
 
-        from ..av_models.metrics.grid import draw_grid, match_loudness
-
-        variants, rate = comparison.variants, comparison.sample_rate
-        if sound.get("cell", 1) > len(variants):
-            raise ValueError(f"sound.cell is {sound['cell']}; use a number from 1 to {len(variants)}")
-        heard = [sound["cell"] - 1] if sound["sound"] == ONE_CELL else list(range(len(variants)))
-        waves = match_loudness([variant.waveform for variant in variants], rate)
-        images = draw_grid([variant.frames for variant in variants], [variant.label for variant in variants], heard)
-        wave = torch.cat([waves[cell] for cell in heard], -1)
-        return io.NodeOutput(images, {"waveform": wave[None], "sample_rate": rate}, float(comparison.fps))
+        count = len(comparison.variants)
+        if sound.get("cell", 1) > count:
+            raise ValueError(f"sound.cell is {sound['cell']}; use a number from 1 to {count}")
+        heard = [sound["cell"] - 1] if sound["sound"] == ONE_CELL else list(range(count))
+        images = draw_grid(comparison.clips, comparison.labels, heard)
+        audio = {"waveform": comparison.sound(heard)[None], "sample_rate": comparison.sample_rate}
+        return io.NodeOutput(images, audio, float(comparison.fps))
 
 
 def _labels(guidances: list[GuidanceInput]) -> list[str]:
@@ -156,21 +186,45 @@ def _labels(guidances: list[GuidanceInput]) -> list[str]:
     )
 
 
-def _warnings(variants) -> list[str]:
-    return [f"{variant.label}: {warning}" for variant in variants for warning in variant.warnings]
+def _means_note(seeds: int) -> list[str]:
+    return [f"means of {seeds} clips each; in brackets: 95 % intervals"] if seeds > 1 else []
 
 
-def _row(variant) -> tuple[str, ...]:
-    facts = _facts(variant)
-    numbers = (facts["f1"], facts["chance"], facts["motion"], facts["lufs"])
-    shown = ["–" if number is None else f"{number:.2f}" for number in numbers]
-    return variant.label, *shown, f"{variant.branches_per_step:g}", f"{variant.forwards_per_step:g}", f"{variant.seconds:.1f}"
+def _reused_note(labels: Sequence[str], keys: Sequence[Sequence[Key]], kept: Mapping[Key, Clip]) -> list[str]:
+    """Says which cells are from the node's last run. keys: of the clips of each cell. kept: the clips of the last run."""
+    clips = sum(key in kept for own in keys for key in own)
+    cells = [label for label, own in zip(labels, keys) if all(key in kept for key in own)]
+    if clips == 0:
+        return []
+    if clips == len(cells) * len(keys[0]):
+        return [f"{len(cells)} of {len(keys)} cells are from the last run, with the seconds measured then: {', '.join(cells)}"]
+    return [f"{clips} of {sum(map(len, keys))} clips are from the last run, with the seconds measured then"]
 
 
-def _facts(variant) -> dict:
-    score = variant.score.facts()
-    return {
-        "label": variant.label, "f1": score["sync"]["f1"], "chance": score["sync"]["chance"], "motion": 100 * score["motion"],
-        "lufs": score["sound"]["lufs"], "branches_per_step": variant.branches_per_step,
-        "forwards_per_step": variant.forwards_per_step, "seconds": variant.seconds,
-    }  # fmt: skip
+def _row(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    shown = ["–" if facts[name] is None else f"{facts[name]:.2f}" for name in ("f1", "chance", "motion", "lufs")]
+    if facts["f1_interval"]:
+        shown[0] += " [{:.2f}, {:.2f}]".format(*facts["f1_interval"])
+    return facts["label"], *shown, f"{facts['branches_per_step']:g}", f"{facts['forwards_per_step']:g}", f"{facts['seconds']:.1f}"
+
+
+def _preview(comparison: Comparison) -> dict[str, Any]:
+    """Writes the grid for ComfyUI's page, with the sounds one after another, as a temporary file. Returns the UI output."""
+    from ..av_models.media import target_path, write_video
+    from ..av_models.metrics.grid import iter_grid
+
+    if not has_page():
+        return {}
+    heard = range(len(comparison.variants))
+    root = temp_folder()
+    path = target_path(root, "duet/compare", "mp4")
+    write_video(
+        iter_grid(comparison.clips, comparison.labels, heard),
+        path,
+        fps=comparison.fps,
+        audio=comparison.sound(heard),
+        sample_rate=comparison.sample_rate,
+        check_interrupt=check_interrupt,
+    )
+    folder = path.parent.relative_to(root.resolve()).as_posix()
+    return ui.PreviewVideo([ui.SavedResult(path.name, folder, io.FolderType.temp)]).as_dict()

@@ -86,6 +86,10 @@ if "comfy_api" in sys.modules:  # ComfyUI imports it before any custom node
         """Whether saved files contain their workflow."""
         return not args.disable_metadata
 
+    def has_page() -> bool:
+        """Whether ComfyUI's page shows the results of nodes."""
+        return True
+
     def wants_previews() -> bool:
         """Whether previews are shown while sampling."""
         return args.preview_method != LatentPreviewMethod.NoPreviews
@@ -150,6 +154,9 @@ else:
     def keeps_workflow() -> bool:
         return True
 
+    def has_page() -> bool:
+        return False
+
     def wants_previews() -> bool:
         return session.get().on_preview is not None
 
@@ -181,6 +188,7 @@ __all__ = [
     "checkpoints",
     "diffusers_folders",
     "find_model",
+    "has_page",
     "io",
     "keeps_workflow",
     "model_files",

@@ -1,17 +1,37 @@
 import math
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from duet_av.av_models.compare_guidances import describe_differences, differing_settings, format_setting, label_guidances
+from duet_av.av_models.compare_guidances import (
+    Clip,
+    Variant,
+    describe_differences,
+    differing_settings,
+    format_setting,
+    label_guidances,
+)
 from duet_av.av_models.contract import AVLatent
 from duet_av.av_models.guidance import Curve, make_guidance
-from duet_av.av_models.metrics.grid import GAP, LABEL_HEIGHT, MIN_WIDTH, draw_grid, draw_table, format_table, match_loudness
+from duet_av.av_models.media import read_video
+from duet_av.av_models.metrics.grid import (
+    GAP,
+    LABEL_HEIGHT,
+    MIN_WIDTH,
+    draw_grid,
+    draw_table,
+    format_table,
+    iter_grid,
+    match_loudness,
+)
 from duet_av.av_models.metrics.loudness import measure_loudness
-from duet_av.nodes.compare import DuetCompare, DuetShowComparison
+from duet_av.nodes.compare import DuetCompare, DuetShowComparison, _row
+from duet_av.nodes.headless.execute import _saved_files
 from duet_av.nodes.joint_sampler import DuetJointSampler
 from duet_av.nodes.sockets import GuidanceInput
-from duet_av.nodes.stand_in import Session, session
+from duet_av.nodes.stand_in import Folders, Session, session
 from duet_av.tests.test_nodes import latent_of, prompts_of
 from duet_av.tests.tiny import tiny_model
 
@@ -145,3 +165,68 @@ def test_bad_models_are_named():
     bad = GuidanceInput(make_guidance("autoguidance"), tiny_model())
     cells = compared([bad, bad]).shown["duet"][0]["cells"]
     assert [cell["label"] for cell in cells] == ["autoguidance (1) from Tiny", "autoguidance (2) from Tiny"]
+
+
+def test_frames_come_one_by_one_as_in_the_whole_grid():
+    clips, labels = [torch.rand(3, 15, 100, 3) for _ in range(5)], ["a", "b", "c", "d", "e"]
+    frames = list(iter_grid(clips, labels, (0, None, 2)))
+    assert torch.equal(torch.stack(frames), draw_grid(clips, labels, (0, None, 2)))
+
+
+def test_frames_of_a_wide_grid_are_reduced():
+    clips = [torch.full((1, 300, 400, 3), level / 4) for level in range(4)]
+    (frame,) = iter_grid(clips, ["a"] * 4, max_width=300)
+    assert frame.shape == (2 * (100 * 2 + LABEL_HEIGHT + GAP) - GAP, 2 * 133 * 2 + GAP, 3)
+    assert float(frame[-1, -1, 0]) == pytest.approx(0.75)
+
+
+def scored(f1: float | None, chance: float | None = 0.25) -> Clip:
+    facts = {"sync": {"f1": f1, "chance": chance}, "motion": 0.01, "sound": {"lufs": None}}
+    return Clip(SimpleNamespace(facts=lambda: facts), 2, 1, seconds=4 * (f1 or 0))
+
+
+def test_a_cell_of_several_clips_has_means_and_an_interval_of_what_was_measured():
+    facts = Variant("cfg", (scored(0.5), scored(1.0), scored(None))).facts()
+    assert (facts["f1"], facts["chance"], facts["lufs"], facts["seconds"]) == (0.75, 0.25, None, 2.0)
+    assert facts["f1_interval"] == [0.5, 1.0] and facts["clips"] == 3
+    assert _row(facts) == ("cfg", "0.75 [0.50, 1.00]", "0.25", "1.00", "–", "2", "1", "2.0")
+    alone = Variant("cfg", (scored(0.5), scored(None))).facts()
+    assert alone["f1_interval"] is None and _row(alone)[1] == "0.50"
+    assert _row(Variant("cfg", (scored(None, None),)).facts())[1:3] == ("–", "–")
+
+
+@pytest.fixture
+def page(monkeypatch, tmp_path):
+    """Runs the node as in ComfyUI's page; gives the folder for temporary files."""
+    monkeypatch.setattr("duet_av.nodes.compare.has_page", lambda: True)
+    monkeypatch.setattr("duet_av.nodes.compare.temp_folder", lambda: tmp_path)
+    return tmp_path
+
+
+def test_the_node_shows_its_grid_with_the_sounds_one_after_another(page):
+    output = compared()
+    (shown,) = output.shown["images"]
+    assert output.shown["animated"] == (True,) and (shown["type"], shown["subfolder"]) == ("temp", "duet")
+    clip = read_video(page / "duet" / shown["filename"])
+    images, audio, fps = DuetShowComparison.execute(output.args[0], {"sound": "one after another"}).args
+    assert clip.frames.shape == images.shape and float(clip.fps) == fps
+    assert float((clip.frames / 255 - images).abs().mean()) < 0.02
+    assert clip.audio.shape[-1] / clip.sample_rate == pytest.approx(audio["waveform"].shape[-1] / 8000, abs=0.01)
+
+
+def test_the_page_gets_the_table_as_data():
+    output = compared()
+    table = output.shown["duet"][0]["table"]
+    lines = output.shown["text"][: table["lines"]]
+    assert format_table(table["head"], table["rows"]).split("\n") == lines and len(table["rows"]) == 3
+
+
+def test_without_a_page_nothing_is_written(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert "images" not in compared().shown and not list(tmp_path.iterdir())
+
+
+def test_temporary_files_are_not_among_the_files_of_a_run():
+    saved = [{"filename": "a.mp4", "subfolder": "", "type": kind} for kind in ("temp", "output")]
+    files = _saved_files({"Compare": {"images": saved[:1]}, "Mux": {"images": saved[1:]}}, Folders(Path("out")))
+    assert files == [Path("out/a.mp4")]

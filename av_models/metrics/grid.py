@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from .loudness import measure_loudness
 
@@ -22,20 +24,73 @@ def draw_grid(clips: Sequence[Tensor], labels: Sequence[str], marked: Sequence[i
     marked: the grid is repeated once per entry, with the label of clip number `entry` highlighted (None: no label).
     Returns frames [len(marked) · F, H', W', 3] in 0..1. Small frames are enlarged by an integer factor.
     """
-    frames, height, width, _ = clips[0].shape
-    zoom = max(1, math.ceil(MIN_WIDTH / width))
-    columns = math.ceil(math.sqrt(len(clips)))
-    rows = math.ceil(len(clips) / columns)
-    cell_height, cell_width = height * zoom + LABEL_HEIGHT, width * zoom
-    size = _even(rows * (cell_height + GAP) - GAP), _even(columns * (cell_width + GAP) - GAP)
-    sheet = (torch.tensor(BACKGROUND) / 255).repeat(len(marked), frames, *size, 1)
-    for index, (clip, label) in enumerate(zip(clips, labels)):
-        y, x = index // columns * (cell_height + GAP), index % columns * (cell_width + GAP)
-        cell = sheet[:, :, y : y + cell_height, x : x + cell_width]
-        cell[:, :, LABEL_HEIGHT:] = clip.repeat_interleave(zoom, 1).repeat_interleave(zoom, 2)
-        for part, marked_index in zip(cell, marked):
-            part[:, :LABEL_HEIGHT] = _draw_label(label, cell_width, index == marked_index)
-    return sheet.flatten(0, 1)
+    layout = _Layout.fit(clips)
+    drawn = [layout.draw_labels(labels, mark)[None].repeat(len(clips[0]), 1, 1, 1) for mark in marked]
+    for sheet in drawn:
+        layout.paste(clips, sheet)
+    return torch.cat(drawn)
+
+
+def iter_grid(
+    clips: Sequence[Tensor], labels: Sequence[str], marked: Sequence[int | None] = (None,), max_width: int = 1280
+) -> Iterator[Tensor]:
+    """Yield the frames [H', W', 3] of `draw_grid` one by one, without holding more than one.
+
+    max_width: wider grids are reduced by an integer factor, to at most about this many pixels.
+    """
+    factor = math.ceil(math.ceil(math.sqrt(len(clips))) * clips[0].shape[2] / max_width)
+    layout = _Layout.fit([_reduce(clip[:1], factor) for clip in clips])
+    for mark in marked:
+        sheet = layout.draw_labels(labels, mark)
+        for frame in range(len(clips[0])):
+            drawn = sheet.clone()
+            layout.paste([_reduce(clip[frame : frame + 1], factor) for clip in clips], drawn[None])
+            yield drawn
+
+
+def _reduce(frames: Tensor, factor: int) -> Tensor:
+    factor = min(factor, *frames.shape[1:3])
+    return avg_pool2d(frames.movedim(-1, 1), factor).movedim(1, -1) if factor > 1 else frames
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where the cells of a grid are, in pixels. Each frame is enlarged by `zoom`."""
+
+    zoom: int
+    columns: int
+    cell_height: int
+    cell_width: int
+    height: int
+    width: int
+
+    @staticmethod
+    def fit(clips: Sequence[Tensor]) -> _Layout:
+        """Return the layout of clips [F, H, W, 3] of one shape: as many columns as rows, or one more."""
+        _, height, width, _ = clips[0].shape
+        zoom = max(1, math.ceil(MIN_WIDTH / width))
+        columns = math.ceil(math.sqrt(len(clips)))
+        rows = math.ceil(len(clips) / columns)
+        cell_height, cell_width = height * zoom + LABEL_HEIGHT, width * zoom
+        sides = _even(rows * (cell_height + GAP) - GAP), _even(columns * (cell_width + GAP) - GAP)
+        return _Layout(zoom, columns, cell_height, cell_width, *sides)
+
+    def draw_labels(self, labels: Sequence[str], marked: int | None) -> Tensor:
+        """Draw a grid [H', W', 3] with labels and empty cells."""
+        sheet = (torch.tensor(BACKGROUND) / 255).repeat(self.height, self.width, 1)
+        for index, label in enumerate(labels):
+            self._cell(sheet, index)[:LABEL_HEIGHT] = _draw_label(label, self.cell_width, index == marked)
+        return sheet
+
+    def paste(self, clips: Sequence[Tensor], sheet: Tensor) -> None:
+        """Paste clips [F, H, W, 3] into the cells of `sheet` [F, H', W', 3]."""
+        for index, clip in enumerate(clips):
+            enlarged = clip.repeat_interleave(self.zoom, 1).repeat_interleave(self.zoom, 2)
+            self._cell(sheet, index)[:, LABEL_HEIGHT:] = enlarged
+
+    def _cell(self, sheet: Tensor, index: int) -> Tensor:
+        y, x = index // self.columns * (self.cell_height + GAP), index % self.columns * (self.cell_width + GAP)
+        return sheet[..., y : y + self.cell_height, x : x + self.cell_width, :]
 
 
 def _draw_label(label: str, width: int, marked: bool) -> Tensor:
