@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from .compare_cells import CellSampler
-from .host import check_interrupt, has_page, io, on_device, temp_folder, ui
+from .host import check_interrupt, has_page, io, on_device
 from .kept_clips import Key, clip_keys, keep_needed, seed_settings
 from .latents import clip_shape, unpack_latent
 from .own_settings import resolve_settings
 from .reports import report
 from .run_sampler import Settings, model_warnings, settings_inputs
+from .saving import destination
 from .sockets import CATEGORY, GuidanceInput, GuidanceSocket, JointModelSocket, PromptsSocket
 
 if TYPE_CHECKING:
@@ -63,8 +64,8 @@ class DuetCompare(io.ComfyNode):
             node_id="DuetCompare",
             display_name="Compare Guidances",
             category=CATEGORY,
-            description="Generates the same clip with several guidance settings, and reports the cost of each and how well picture "
-            "and sound match.",
+            description="Generates the same clip with several guidance settings, and reports the cost of each and how well video "
+            "and audio match.",
             search_aliases=["duet", "ab test", "xy plot", "grid"],
             inputs=[
                 JointModelSocket.Input("model", tooltip="The joint model that generates the clips."),
@@ -134,18 +135,18 @@ class DuetCompare(io.ComfyNode):
 
 
 class DuetShowComparison(io.ComfyNode):
-    """Shows a comparison. It is a separate node, so that choosing another sound does not sample the clips again."""
+    """Shows a comparison. It is a separate node, so that choosing another audio does not sample the clips again."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         cell = io.Int.Input(
-            "cell", default=1, min=1, max=MAX_CELLS, tooltip="Number of the cell whose sound is played, counting from 1."
+            "cell", default=1, min=1, max=MAX_CELLS, tooltip="Number of the cell whose audio is played, counting from 1."
         )
         return io.Schema(
             node_id="DuetShowComparison",
             display_name="Show Comparison",
             category=CATEGORY,
-            description="Shows the compared clips side by side with labels, with their sounds at the same loudness.",
+            description="Shows the compared clips side by side with labels, with their audio at the same loudness.",
             search_aliases=["duet", "grid", "side by side"],
             inputs=[
                 ComparisonSocket.Input("comparison", tooltip="From Compare Guidances."),
@@ -153,12 +154,12 @@ class DuetShowComparison(io.ComfyNode):
                     "sound",
                     options=[io.DynamicCombo.Option(ALL_CELLS, []), io.DynamicCombo.Option(ONE_CELL, [cell])],
                     tooltip="one after another: plays the grid once for each cell and marks the cell that is heard. one cell: "
-                    "plays one sound.",
+                    "plays the audio of one cell.",
                 ),
             ],
             outputs=[
                 io.Image.Output(display_name="images", tooltip="Frames of the grid. Connect to Save Picture + Sound."),
-                io.Audio.Output(display_name="audio", tooltip="The sound. Connect to Save Picture + Sound."),
+                io.Audio.Output(display_name="audio", tooltip="The audio. Connect to Save Picture + Sound."),
                 io.Float.Output(display_name="fps", tooltip="Frames per second. Connect to Save Picture + Sound."),
             ],
         )
@@ -209,15 +210,15 @@ def _row(facts: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _preview(comparison: Comparison) -> dict[str, Any]:
-    """Writes the grid for ComfyUI's page, with the sounds one after another, as a temporary file. Returns the UI output."""
+    """Writes a temporary file with the grid, played once for each cell's audio. Returns the UI output that shows it."""
     from ..av_models.media import target_path, write_video
     from ..av_models.metrics.grid import iter_grid
 
     if not has_page():
         return {}
     heard = range(len(comparison.variants))
-    root = temp_folder()
-    path = target_path(root, "duet/compare", "mp4")
+    target = destination(save_output=False)
+    path = target_path(target.root, "duet/compare", "mp4")
     write_video(
         iter_grid(comparison.clips, comparison.labels, heard),
         path,
@@ -226,5 +227,4 @@ def _preview(comparison: Comparison) -> dict[str, Any]:
         sample_rate=comparison.sample_rate,
         check_interrupt=check_interrupt,
     )
-    folder = path.parent.relative_to(root.resolve()).as_posix()
-    return ui.PreviewVideo([ui.SavedResult(path.name, folder, io.FolderType.temp)]).as_dict()
+    return target.shown([path])

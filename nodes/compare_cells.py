@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..av_models.contract import AVLatent
+from ..av_models.shapes import AVShape
 from .host import report_progress
 from .kept_clips import Key
 from .latents import clip_shape
@@ -34,6 +35,7 @@ class CellSampler:
 
         An untimed warm-up comes first, so that the first clip's seconds do not include loading and compilation.
         """
+        shape = clip_shape(self.latent, self.model)
         missing: dict[Key, tuple[int, int]] = {}  # cells with equal keys share their clips
         for cell, own in enumerate(keys):
             for seeds, key in enumerate(own):
@@ -42,13 +44,12 @@ class CellSampler:
         for number, (key, (cell, seeds)) in enumerate(missing.items()):
             if number == 0:
                 self._warm_up(self.guidances[cell])
-            clip = self._sample(cell, seeds, _step_reporter(number, len(missing)))
+            clip = self._sample(cell, seeds, shape, step_reporter(self.model, shape, self.node_id, number, len(missing)))
             kept[key] = clip if seeds == 0 else clip.measurements()
 
-    def _sample(self, cell: int, seeds: int, on_step: Callable[[int, int, AVLatent], None]) -> Clip:
+    def _sample(self, cell: int, seeds: int, shape: AVShape, on_step: Callable[[int, int, AVLatent], None]) -> Clip:
         from ..av_models.compare_guidances import sample_clip
 
-        shape = clip_shape(self.latent, self.model)
         return sample_clip(
             lambda: self._run(self.guidances[cell], self.settings[seeds], on_step),
             lambda made: self.model.decode(made, shape),
@@ -76,10 +77,10 @@ class _WarmedUpError(Exception):
     pass
 
 
-def _step_reporter(number: int, clips: int) -> Callable[[int, int, AVLatent], None]:
-    """Returns a callback that reports each step of clip number `number` of `clips`."""
+def step_reporter(model, shape: AVShape, node_id: str, run: int, runs: int) -> Callable[[int, int, AVLatent], None]:
+    """Returns a callback that reports each step of run number `run` of `runs`."""
 
     def report_step(step: int, steps: int, x0: AVLatent) -> None:
-        report_progress(number * steps + step, clips * steps)
+        report_progress(run * steps + step, runs * steps)
 
     return report_step

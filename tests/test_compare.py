@@ -199,7 +199,7 @@ def test_a_cell_of_several_clips_has_means_and_an_interval_of_what_was_measured(
 def page(monkeypatch, tmp_path):
     """Runs the node as in ComfyUI's page; gives the folder for temporary files."""
     monkeypatch.setattr("duet_av.nodes.compare.has_page", lambda: True)
-    monkeypatch.setattr("duet_av.nodes.compare.temp_folder", lambda: tmp_path)
+    monkeypatch.setattr("duet_av.nodes.saving.temp_folder", lambda: tmp_path)
     return tmp_path
 
 

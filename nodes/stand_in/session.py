@@ -19,7 +19,6 @@ class Folders:
     output: Path = Path("output")
     input: Path = Path("input")
     models: Path = Path("models")
-    temp: Path = Path("temp")
 
     def find_input(self, name: str) -> Path:
         return _find(name, self.input)

@@ -57,3 +57,18 @@ def test_another_sound_of_a_comparison_makes_nothing_again(comfyui):
     graph[show]["inputs"] |= {"sound": "one cell", "sound.cell": 2}
     run = comfyui.run(graph)
     assert run.succeeded and compare in run.messages["execution_cached"]["nodes"]
+
+
+def test_changing_one_guidance_makes_one_cell_and_the_node_shows_the_grid(comfyui):
+    graph = prompt(WORKFLOW.parent / "bounce_compare.json")
+    (compare,) = [key for key, each in graph.items() if each["class_type"] == "DuetCompare"]
+    graph[compare]["inputs"] |= {"steps": 2, "video_seed": 77}
+    first = comfyui.run(graph)
+    assert first.succeeded, first.messages
+    (shown,) = [file for file in first.files if file.is_relative_to(comfyui.base / "temp")]
+    assert shown.is_file() and "last run" not in "".join(first.texts[compare])
+    graph[GUIDANCE]["inputs"] |= {"guidance": "apg", "guidance.video_scale": 2.0, "guidance.audio_scale": 2.0,
+                                  "guidance.eta": 0.5, "guidance.momentum": 0.0, "guidance.norm_threshold": 0.0}  # fmt: skip
+    again = comfyui.run(graph)
+    assert again.succeeded, again.messages
+    assert again.texts[compare][-1].startswith("3 of 4 cells are from the last run")
