@@ -3,6 +3,7 @@
 import gc
 import time
 from dataclasses import replace
+from fractions import Fraction
 from weakref import ref
 
 import pytest
@@ -157,6 +158,13 @@ def change_attribute(node):
     return {}
 
 
+def other_frame_rate(node):
+    """The same latent, said to be of another frame rate."""
+    latent = latent_of(node.model)
+    shape = latent["duet_shape"]
+    return {"latent": with_mask(latent, 0.0) | {"duet_shape": replace(shape, video=replace(shape.video, fps=Fraction(17)))}}
+
+
 CHANGES = {
     "words": lambda node: {"prompts": prompts_of(node.model, "a red metal ball")},
     "negative": lambda node: {"prompts": replace(node.inputs["prompts"], words=(node.inputs["prompts"].words[0], ("red", "")))},
@@ -165,6 +173,7 @@ CHANGES = {
     "picture": lambda node: {"prompts": replace(node.inputs["prompts"], picture=torch.rand(4, 4, 3))},
     "longer": lambda node: {"latent": latent_of(node.model, 1.0)},
     "frame rate": lambda node: {"latent": latent_of(node.model, 0.5, size=SLOW)},
+    "shape": other_frame_rate,
     "latent in place": change_latent_in_place,
     "other mask": lambda node: {"latent": with_mask(latent_of(node.model))},
     "mask in place": change_mask_in_place,
@@ -172,7 +181,7 @@ CHANGES = {
     "conditioner": lambda node: change_weights(node, "conditioner"),
     "attribute": change_attribute,
     "card": lambda node: node.model.card.update(trained=False) or {},
-    "another model": lambda node: {"model": tiny_model()},
+    "another model": lambda node: {"model": (other := tiny_model()), "prompts": prompts_of(other)},
 }  # fmt: skip
 
 

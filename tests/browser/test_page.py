@@ -114,3 +114,16 @@ def test_the_template_browser_lists_the_workflows_with_their_pictures(canvas):
         assert card.locator("img").first.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
     canvas.page.keyboard.press("Escape")
     assert canvas.errors == []
+
+
+def test_compare_plays_its_grid_on_the_node(canvas, renderer):
+    canvas.open(shipped("bounce_compare"))
+    canvas.set("DuetCompare", "steps", 2)
+    canvas.set("DuetCompare", "video_seed", 200 + renderer)
+    events = canvas.queue()
+    assert [name for name, _ in events if name == "execution_error"] == []
+    canvas.page.wait_for_function(
+        "() => [...document.querySelectorAll('video')].some(video => video.src.includes('compare_0')"
+        " && video.src.includes('type=temp') && video.duration === 8 && video.webkitAudioDecodedByteCount > 0)",
+        timeout=SHOW,
+    )
