@@ -18,7 +18,7 @@ from .own_settings import resolve_settings
 from .reports import report
 from .run_sampler import Settings, model_warnings, settings_inputs
 from .saving import destination
-from .sockets import CATEGORY, GuidanceInput, GuidanceSocket, JointModelSocket, PromptsSocket
+from .sockets import GuidanceInput, GuidanceSocket, JointModelSocket, PromptsSocket
 
 if TYPE_CHECKING:
     from ..av_models.compare_guidances import Clip, Variant
@@ -63,14 +63,14 @@ class DuetCompare(io.ComfyNode):
         return io.Schema(
             node_id="DuetCompare",
             display_name="Compare Guidances",
-            category=CATEGORY,
+            category="Duet/measure",
             description="Generates the same clip with several guidance settings, and reports the cost of each and how well video "
             "and audio match.",
             search_aliases=["duet", "ab test", "xy plot", "grid"],
             inputs=[
                 JointModelSocket.Input("model", tooltip="The joint model that generates the clips."),
-                PromptsSocket.Input("prompts", tooltip="From Prompts for Picture and Sound."),
-                io.Latent.Input("latent", tooltip="From Empty Picture + Sound or Encode Picture + Sound, with one clip."),
+                PromptsSocket.Input("prompts", tooltip="From Prompts for Video and Audio."),
+                io.Latent.Input("latent", tooltip="From Empty Video + Audio or Encode Video + Audio, with one clip."),
                 io.Autogrow.Input(
                     "guidances",
                     template=io.Autogrow.TemplatePrefix(
@@ -145,7 +145,7 @@ class DuetShowComparison(io.ComfyNode):
         return io.Schema(
             node_id="DuetShowComparison",
             display_name="Show Comparison",
-            category=CATEGORY,
+            category="Duet/measure",
             description="Shows the compared clips side by side with labels, with their audio at the same loudness.",
             search_aliases=["duet", "grid", "side by side"],
             inputs=[
@@ -158,9 +158,9 @@ class DuetShowComparison(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Image.Output(display_name="images", tooltip="Frames of the grid. Connect to Save Picture + Sound."),
-                io.Audio.Output(display_name="audio", tooltip="The audio. Connect to Save Picture + Sound."),
-                io.Float.Output(display_name="fps", tooltip="Frames per second. Connect to Save Picture + Sound."),
+                io.Image.Output(display_name="images", tooltip="Frames of the grid. Connect to Save Video + Audio."),
+                io.Audio.Output(display_name="audio", tooltip="The audio. Connect to Save Video + Audio."),
+                io.Float.Output(display_name="fps", tooltip="Frames per second. Connect to Save Video + Audio."),
             ],
         )
 
