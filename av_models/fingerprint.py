@@ -19,8 +19,9 @@ PLAIN = (str, bytes, int, float, bool, type(None), Fraction, Enum)  # their text
 def fingerprint(*values: Any) -> str:
     """Return a hash that is equal for equal content: numbers, text, tensors, and dataclasses, mappings and sequences of them.
 
-    Of a network, the weights, the buffers and the plain attributes of its modules count. A value of any other kind never
-    equals another, not even itself.
+    Of a network, the plain attributes of its modules count, and for weights and buffers their shapes and how often they were
+    changed in place. Their values are not read, which would take seconds for a large model: compare networks by identity too.
+    A value of any other kind never equals another, not even itself.
     """
     digest = sha256()
     for part in _parts(values):
@@ -35,7 +36,7 @@ def _parts(value: Any) -> Iterator[Any]:
         yield value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
     elif isinstance(value, nn.Module):
         modules = [(name, _kind(module), _plain_attributes(module)) for name, module in value.named_modules()]
-        yield from _parts((modules, [*value.named_parameters(), *value.named_buffers()]))
+        yield from _parts((modules, [(name, *_state(x)) for name, x in (*value.named_parameters(), *value.named_buffers())]))
     elif is_dataclass(value) and not isinstance(value, type):
         yield from _parts((_kind(value), {field.name: getattr(value, field.name) for field in fields(value)}))
     elif isinstance(value, Mapping):
@@ -47,6 +48,11 @@ def _parts(value: Any) -> Iterator[Any]:
     else:
         text = (f"{_kind(value)} {value!r}" if isinstance(value, PLAIN) else uuid4().hex).encode()
         yield f"{len(text)}:".encode() + text
+
+
+def _state(weight: Tensor) -> tuple:
+    """Returns what changes with a weight: PyTorch counts changes in place, except of tensors made in inference mode."""
+    return str(weight.dtype), tuple(weight.shape), 0 if weight.is_inference() else weight._version
 
 
 def _plain_attributes(module: nn.Module) -> dict[str, Any]:

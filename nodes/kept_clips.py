@@ -54,7 +54,10 @@ def _raised(seed: int, by: int) -> int:
 def clip_keys(
     model, prompts: Prompts, latent: dict[str, Any], guidances: Sequence[GuidanceInput], settings: Sequence[Settings]
 ) -> list[list[Key]]:
-    """Returns everything that each clip depends on, per guidance and settings. Tensors and weights count by their content."""
+    """Returns everything that each clip depends on, per guidance and settings.
+
+    Tensors count by their content, networks by identity and changes in place.
+    """
     shared = _model_key(model, prompts), fingerprint(
         clip_shape(latent, model), _streams(latent["samples"]), _streams(latent.get("noise_mask")),
         prompts.words, prompts.picture, prompts.encoded,
@@ -66,7 +69,7 @@ def clip_keys(
 
 
 def _model_key(model, prompts: Prompts) -> Key:
-    """Returns which model it is (a weak reference: another object never equals it), its content, and whose prompts these are."""
+    """Returns which model it is (a weak reference: another object never equals it), its state, and whose prompts these are."""
     return ref(model.networks), str(model.device), fingerprint(model), prompts.encoder is not None and prompts.encoder() is model
 
 

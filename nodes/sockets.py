@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from ..av_models.joint_model import JointModel
     from ..av_models.latent_aligner import Aligner, Reference
 
-CATEGORY = "Duet"
 JointModelSocket = io.Custom("DUET_MODEL")
 VideoExpertSocket = io.Custom("DUET_VIDEO_EXPERT")
 AudioExpertSocket = io.Custom("DUET_AUDIO_EXPERT")

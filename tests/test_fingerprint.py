@@ -57,6 +57,11 @@ def test_weights_and_buffers_changed_in_place_count(name):
     assert fingerprint(network) != before
 
 
+def test_the_values_of_weights_are_not_read():
+    with torch.device("meta"):
+        assert fingerprint(nn.Linear(2, 2)) != fingerprint(nn.Linear(2, 3))
+
+
 def test_attributes_of_modules_changed_in_place_count():
     network = nn.Sequential(nn.Dropout(0.1), nn.Linear(1, 1))
     found = [fingerprint(network)]
