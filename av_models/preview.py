@@ -1,53 +1,200 @@
-"""Preview a clip during sampling: its middle frame, with the spectrogram of its audio below."""
+"""Previews of a clip while it is sampled: its frames in one JPEG picture, and its audio as WAV, within a time budget."""
 
 from __future__ import annotations
 
+import io
+import math
 import time
+import wave
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 import torch
 from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from .contract import AVLatent
 from .joint_model import JointModel
-from .metrics.sheet import draw_spectrogram
+from .latent_map import LatentMap
+from .shapes import AVShape, VideoShape
 
-MIN_WIDTH = 320  # pixels
-TIME_SHARE = 0.03  # largest fraction of the sampling time spent on previews
-FIRST_SECONDS = 2.0  # seconds of sampling before the first preview
+TIME_SHARE = 0.03  # largest fraction of the sampling time spent on previews, on average over a run
+INTERVAL = 3  # steps between previews, at most, if the time allows
+MAX_FRAMES, MAX_SIZE, MAX_SECONDS = 32, 256, 10.0  # of a preview; MAX_SIZE: longer side of a frame in pixels
+QUALITY = 80  # of the JPEG picture
+T = TypeVar("T")
 
 
-@torch.no_grad()
-def render_preview(model: JointModel, estimate: AVLatent) -> Image.Image:
-    """Decode the middle frame and the audio of the first clip of `estimate` (predicted clean latents) to an image.
+@dataclass(frozen=True)
+class Preview:
+    """The clip so far.
 
-    The frame is enlarged by an integer factor to at least MIN_WIDTH pixels.
+    sheet: a JPEG picture of `count` frames of `width` × `height` pixels, row by row in `columns` columns.
+    fps: frames per second at which they last as long as the clip.
+    audio: a WAV file, or None if the audio was not decoded.
     """
-    middle = estimate.video.shape[2] // 2
-    frame = model.video_codec.decode(estimate.video[:1, :, middle : middle + 1])[0, -1]
-    picture = Image.fromarray((frame.float().cpu().clamp(0, 1) * 255).byte().numpy())
-    scale = max(1, -(-MIN_WIDTH // picture.width))
-    picture = picture.resize((scale * picture.width, scale * picture.height), Image.Resampling.NEAREST)
-    sound = draw_spectrogram(model.audio_codec.decode(estimate.audio[:1])[0].float().cpu(), picture.width, picture.width // 4)
-    combined = Image.new("RGB", (picture.width, picture.height + sound.height))
-    combined.paste(picture)
-    combined.paste(sound, (0, picture.height))
-    return combined
+
+    sheet: bytes
+    columns: int
+    count: int
+    width: int
+    height: int
+    fps: float
+    audio: bytes | None = None
+
+
+class Cost:
+    """The seconds that something takes: the shorter of its last two times, because others may slow one of them."""
+
+    def __init__(self, guess: float) -> None:
+        self._last: deque[float] = deque([guess], maxlen=2)
+        self._guessed = True
+
+    @property
+    def seconds(self) -> float:
+        """The expected time."""
+        return min(self._last)
+
+    def add(self, seconds: float) -> None:
+        """Add a measured time."""
+        if self._guessed:
+            self._last.clear()
+        self._guessed = False
+        self._last.append(seconds)
+
+
+@dataclass
+class Painter:
+    """What previews of clips of `shape` learn: the map and the costs. It serves all runs with the same codec."""
+
+    shape: AVShape
+    map: LatentMap
+    sheet: Cost = field(default_factory=lambda: Cost(0.004))
+    decode: Cost = field(default_factory=lambda: Cost(0.006))
+    audio: Cost = field(default_factory=lambda: Cost(0.25))
+
+
+_painters: WeakKeyDictionary[nn.Module, Painter] = WeakKeyDictionary()  # the last one of each video codec
+
+
+def find_painter(model: JointModel, shape: AVShape) -> Painter:
+    """Return the painter of the runs before, or a new one."""
+    codec = model.video_codec
+    painter = _painters.get(codec)  # type: ignore[call-overload]  # codecs are modules
+    if painter is None or painter.shape != shape:
+        _, length, *size = codec.stride.latent_shape(shape.video)
+        patch = min(codec.stride.space, max(1, MAX_SIZE // max(size)))
+        painter = Painter(shape, LatentMap(codec.stride, length, patch))
+        _painters[codec] = painter  # type: ignore[index]
+    return painter
 
 
 class Previewer:
-    """Renders previews within a time budget, `TIME_SHARE` of the sampling time. `clock`: returns seconds."""
+    """Renders previews of one run.
 
-    def __init__(self, model: JointModel, clock: Callable[[], float] = time.monotonic) -> None:
-        self.model, self.clock = model, clock
-        self.start, self.spent, self.last = clock(), 0.0, TIME_SHARE * FIRST_SECONDS
+    A preview comes at least at every third step, also at the last, and costs at most TIME_SHARE of the sampling time of the run.
+    If both are not possible, there are fewer. What time is left goes to exact decodes, which improve the map, and to audio.
+    clock: returns seconds.
+    """
 
-    def render_if_due(self, estimate: AVLatent) -> Image.Image | None:
-        """Return a preview if the time budget allows one as expensive as the last, else None."""
+    def __init__(self, model: JointModel, shape: AVShape, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.model, self.shape, self.clock = model, shape, clock
+        self.painter = find_painter(model, shape)
+        self.first: tuple[int, float] | None = None  # the first reported step, and when
+        self.spent = self.free = 0.0  # seconds; free: of audio that was asked for, which the budget does not cover
+
+    def render_if_due(self, step: int, steps: int, estimate: AVLatent, wants_audio: Callable[[], bool]) -> Preview | None:
+        """Return a preview of the first clip of `estimate`, the clean latents after `step` of `steps`, if it is time for one.
+
+        wants_audio: asked when there is a preview. If it says yes, the preview has audio, at any cost.
+        """
         now = self.clock()
-        if self.spent + self.last > TIME_SHARE * (now - self.start):
+        if self.first is None:
+            self.first = step, now
+        if step == self.first[0]:
             return None
-        picture = render_preview(self.model, estimate)
-        self.last = self.clock() - now
-        self.spent += self.last
-        return picture
+        per_step = (now - self.first[1] - self.spent - self.free) / (step - self.first[0])
+        left = TIME_SHARE * per_step * steps - self.spent
+        interval, painter = self._interval(per_step), self.painter
+        needed = painter.sheet.seconds + (0.0 if painter.map.fitted else painter.decode.seconds)
+        if (steps - step) % interval or needed > left:
+            return None
+        return self._render(estimate, left - painter.sheet.seconds * ((steps - step) // interval + 1), wants_audio())
+
+    def _interval(self, per_step: float) -> int:
+        """Return the steps between two previews: as few as half of the budget allows, or INTERVAL if all of it does."""
+        steps = self.painter.sheet.seconds / max(TIME_SHARE * per_step, 1e-9)
+        return max(1, math.ceil(steps), min(math.ceil(2 * steps), INTERVAL))
+
+    def _render(self, estimate: AVLatent, left: float, audio_asked: bool) -> Preview:
+        """Return a preview. left: seconds for what is not necessary."""
+        painter, latent, audio = self.painter, estimate.video[0], None
+        if not painter.map.fitted or painter.decode.seconds <= left:
+            _, seconds = self._timed(painter.decode, lambda: painter.map.fit(latent, self.model.video_codec))
+            self.spent += seconds
+            left -= seconds
+        if audio_asked or painter.audio.seconds <= left:
+            audio, seconds = self._timed(painter.audio, lambda: self._audio(estimate.audio[:1]))
+            if audio_asked:
+                self.free += seconds
+            else:
+                self.spent += seconds
+        sheet, seconds = self._timed(
+            painter.sheet, lambda: make_sheet(painter.map.paint(latent), self.shape.video, painter.map.scale)
+        )
+        self.spent += seconds
+        return replace(sheet, audio=audio)
+
+    def _timed(self, cost: Cost, run: Callable[[], T]) -> tuple[T, float]:
+        """Return the result of `run` and its seconds, which are added to `cost`."""
+        self._wait()
+        began = self.clock()
+        result = run()
+        self._wait()
+        seconds = self.clock() - began
+        cost.add(seconds)
+        return result, seconds
+
+    def _wait(self) -> None:
+        """Wait for a GPU, so that its work before is not taken for that of a preview."""
+        if self.model.device.type == "cuda":
+            torch.cuda.synchronize(self.model.device)
+
+    def _audio(self, latent: Tensor) -> bytes:
+        rate = self.shape.audio.sample_rate
+        samples = min(self.shape.audio.samples, int(MAX_SECONDS * rate))
+        return wav(self.model.audio_codec.decode(latent)[0, :, :samples], rate)
+
+
+def make_sheet(frames: Tensor, shape: VideoShape, scale: float) -> Preview:
+    """Draw evenly spaced frames of a clip. frames: [F, H, W, 3], 8 bits; scale: their size relative to `shape`.
+
+    Frames, rows and columns of pixels outside `shape` are left out.
+    """
+    count = min(shape.frames, MAX_FRAMES)
+    height, width = (max(1, round(size * scale)) for size in (shape.height, shape.width))
+    shown = frames[torch.arange(count) * shape.frames // count, :height, :width].cpu()
+    columns = math.ceil(math.sqrt(count * height / width))
+    rows = math.ceil(count / columns)
+    columns = math.ceil(count / rows)
+    sheet = F.pad(shown, (0, 0, 0, 0, 0, 0, 0, rows * columns - count)).unflatten(0, (rows, columns))
+    pixels = sheet.transpose(1, 2).reshape(rows * height, columns * width, 3)
+    file = io.BytesIO()
+    Image.fromarray(pixels.numpy()).save(file, "JPEG", quality=QUALITY)
+    return Preview(file.getvalue(), columns, count, width, height, float(shape.fps * count / shape.frames))
+
+
+def wav(waveform: Tensor, sample_rate: int) -> bytes:
+    """Encode a waveform [C, samples] in −1..1, mixed to mono, as a 16-bit WAV file."""
+    pcm = (waveform.float().mean(0).clamp(-1, 1) * 32767).round().short().cpu()
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(sample_rate)
+        out.writeframes(pcm.numpy().astype("<i2").tobytes())
+    return file.getvalue()

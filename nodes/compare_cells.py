@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..av_models.contract import AVLatent
 from ..av_models.shapes import AVShape
-from .host import report_progress
 from .kept_clips import Key
 from .latents import clip_shape
+from .live_preview import step_reporter
 from .run_sampler import Settings, sample_latent
 from .sockets import GuidanceInput, Prompts
 
@@ -75,12 +75,3 @@ class CellSampler:
 
 class _WarmedUpError(Exception):
     pass
-
-
-def step_reporter(model, shape: AVShape, node_id: str, run: int, runs: int) -> Callable[[int, int, AVLatent], None]:
-    """Returns a callback that reports each step of run number `run` of `runs`."""
-
-    def report_step(step: int, steps: int, x0: AVLatent) -> None:
-        report_progress(run * steps + step, runs * steps)
-
-    return report_step

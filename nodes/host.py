@@ -6,7 +6,9 @@ Nodes import `io`, `ui`, `InputImpl`, `Types`, `ComfyExtension` and the function
 from __future__ import annotations
 
 import sys
+from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,10 +18,12 @@ from ..av_models.published.folder import files_outside, find_diffusers_folders
 MODELS = "duet"  # the folder of Duet's model files in ComfyUI's `models`
 DIFFUSERS, CHECKPOINTS = "diffusers", "checkpoints"  # folders shared with other nodes
 SUFFIX = ".safetensors"
+MAX_ASKED, MAX_ID = 100, 200  # nodes whose audio is asked for, characters of a node id
 
 if "comfy_api" in sys.modules:  # ComfyUI imports it before any custom node
     import folder_paths
-    from comfy.cli_args import LatentPreviewMethod, args
+    from aiohttp import web
+    from comfy.cli_args import LatentPreviewMethod, args, parser
     from comfy.model_management import (
         get_torch_device,
         load_models_gpu,
@@ -28,7 +32,9 @@ if "comfy_api" in sys.modules:  # ComfyUI imports it before any custom node
     )
     from comfy.model_patcher import CoreModelPatcher
     from comfy.nested_tensor import NestedTensor
+    from comfy.options import args_parsing
     from comfy_api.latest import ComfyAPISync, ComfyExtension, InputImpl, Types, io, ui
+    from comfy_execution.progress import get_progress_state
     from server import PromptServer
 
     folder_paths.add_model_folder_path(MODELS, str(Path(folder_paths.models_dir) / MODELS))
@@ -91,12 +97,56 @@ if "comfy_api" in sys.modules:  # ComfyUI imports it before any custom node
         return True
 
     def wants_previews() -> bool:
-        """Whether previews are shown while sampling."""
-        return args.preview_method != LatentPreviewMethod.NoPreviews
+        """Whether previews are shown: a page queued the run, and neither its setting nor `--preview-method none` turns them off."""
+        server = PromptServer.instance
+        method = _page_setting() or "default"
+        return server.client_id in server.sockets and method != "none" and not (method == "default" and _started_without_previews())
 
-    def report_progress(value: float, total: float, preview=None) -> None:
-        """Reports the progress of the running node, with an optional PIL image as preview."""
-        ComfyAPISync().execution.set_progress(value, total, preview_image=preview)
+    def _page_setting() -> str | None:
+        """Returns the setting "Live preview method" of the page that queued the run; None if it is the default."""
+        prompt_id = get_progress_state().prompt_id
+        running, _ = PromptServer.instance.prompt_queue.get_current_queue_volatile()
+        return next((item[3].get("preview_method") for item in running if item[1] == prompt_id), None)
+
+    def _started_without_previews() -> bool:
+        """Whether ComfyUI was started with `--preview-method none`. Without the option, `args` has the same value."""
+        given, _ = parser.parse_known_args(namespace=Namespace(preview_method=None))
+        return args_parsing and given.preview_method == LatentPreviewMethod.NoPreviews
+
+    def send_preview(preview: dict[str, Any], node_id: str) -> None:
+        """Sends a preview of a node to the page that queued the run."""
+        shown = {"node": _display_id(node_id), **preview}
+        PromptServer.instance.send_sync("duet.preview", shown, PromptServer.instance.client_id)
+
+    def preview_audio_asked(node_id: str) -> bool:
+        """Whether the page has asked for the audio of a node's next preview; the request is then done."""
+        shown = _display_id(node_id)
+        asked = shown in _audio_asked
+        _audio_asked.discard(shown)
+        return asked
+
+    def _display_id(node_id: str) -> str:
+        """Returns the id of the node in the page: that of the node that made it, if another node did so while running."""
+        return str(get_progress_state().dynprompt.get_display_node_id(node_id))
+
+    _audio_asked: set[str] = set()
+
+    async def _ask_for_audio(request: web.Request) -> web.Response:
+        body = await request.json()
+        node = body.get("node") if isinstance(body, dict) else None
+        if not isinstance(node, str) or len(node) > MAX_ID:
+            return web.Response(status=400, text=f"node is {node!r}; give the id of a node as a string")
+        if len(_audio_asked) >= MAX_ASKED:  # of nodes that never ran
+            _audio_asked.clear()
+        _audio_asked.add(node)
+        return web.Response(status=204)
+
+    if hasattr(PromptServer, "instance"):
+        PromptServer.instance.routes.post("/duet/preview_audio")(_ask_for_audio)
+
+    def report_progress(value: float, total: float) -> None:
+        """Reports the progress of the running node."""
+        ComfyAPISync().execution.set_progress(value, total)
 
     def report_text(text: str, node_id: str) -> None:
         """Shows `text` on a node while it runs."""
@@ -160,10 +210,14 @@ else:
     def wants_previews() -> bool:
         return session.get().on_preview is not None
 
-    def report_progress(value: float, total: float, preview=None) -> None:
+    def send_preview(preview: dict[str, Any], node_id: str) -> None:
+        session.get().on_preview({"node": node_id, **preview})
+
+    def preview_audio_asked(node_id: str) -> bool:
+        return False
+
+    def report_progress(value: float, total: float) -> None:
         session.get().on_progress(value, total)
-        if preview is not None:
-            session.get().on_preview(preview)
 
     def report_text(text: str, node_id: str) -> None:
         pass
@@ -195,9 +249,11 @@ __all__ = [
     "on_device",
     "on_gpu",
     "output_folder",
+    "preview_audio_asked",
     "preview_images",
     "report_progress",
     "report_text",
+    "send_preview",
     "temp_folder",
     "ui",
     "wants_previews",

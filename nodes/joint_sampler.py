@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from ..av_models.contract import AVLatent
 from .encode_prompts import empty_prompts
-from .host import io, report_progress, wants_previews
+from .host import io
 from .latents import STORAGE_DEVICE, clip_shape, latent_dict
+from .live_preview import step_reporter
 from .own_settings import resolve_settings
 from .reports import cost_line, report
 from .run_sampler import Settings, model_warnings, sample_latent, settings_inputs
@@ -55,8 +55,9 @@ class DuetJointSampler(io.ComfyNode):
     @classmethod
     def execute(cls, model, prompts=None, latent=None, guidance=None, aligner=None, **settings) -> io.NodeOutput:
         settings, (guidance,), taken = resolve_settings(model, Settings(**settings), [guidance])
-        prompts = prompts or empty_prompts(model)
-        result = sample_latent(model, prompts, latent, guidance, settings, cls.hidden.unique_id, _progress(model), aligner)
+        prompts, node_id = prompts or empty_prompts(model), cls.hidden.unique_id
+        progress = step_reporter(model, clip_shape(latent, model), node_id)
+        result = sample_latent(model, prompts, latent, guidance, settings, node_id, progress, aligner)
         facts = asdict(settings) | {
             "guidance": guidance.strategy.name,
             "scales": guidance.strategy.scales,
@@ -66,18 +67,6 @@ class DuetJointSampler(io.ComfyNode):
         shown = report(_summary(facts, result), *taken, warnings=[*model_warnings(model), *result.warnings], **facts)
         made = latent_dict(result.latent.to(STORAGE_DEVICE), clip_shape(latent, model))
         return io.NodeOutput(made, "\n".join(shown["text"]), ui=shown)
-
-
-def _progress(model):
-    """Returns a callback that reports each step, with previews if they are turned on."""
-    from ..av_models.preview import Previewer
-
-    previews = Previewer(model) if wants_previews() else None
-
-    def report_step(step: int, steps: int, x0: AVLatent) -> None:
-        report_progress(step, steps, previews and previews.render_if_due(x0))
-
-    return report_step
 
 
 def _summary(facts: dict, result) -> str:

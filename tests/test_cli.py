@@ -140,7 +140,7 @@ def test_an_interrupt_leaves_nothing(duet, tmp_path, loads, monkeypatch):
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("duet_av.nodes.joint_sampler.report_progress", interrupt)
+    monkeypatch.setattr("duet_av.nodes.live_preview.report_progress", interrupt)
     assert duet("run", WORKFLOW, *SHORT) == (130, [], ["duet: interrupted"])
     assert not list(tmp_path.iterdir())
 

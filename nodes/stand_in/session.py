@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
-
-from PIL import Image
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -52,13 +51,13 @@ class Session:
     """The callbacks and folders of a run.
 
     on_progress(value, total): receives the progress of the running node.
-    on_preview(image): receives previews; None turns previews off.
+    on_preview(preview): receives live previews, the events that ComfyUI's page gets; None turns them off.
     check_interrupt(): raises an exception to stop the run.
     """
 
     folders: Folders = field(default_factory=Folders)
     on_progress: Callable[[float, float], None] = _ignore_progress
-    on_preview: Callable[[Image.Image], None] | None = None
+    on_preview: Callable[[dict[str, Any]], None] | None = None
     check_interrupt: Callable[[], None] = lambda: None
 
     @cached_property
