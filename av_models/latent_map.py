@@ -11,6 +11,7 @@ from .shapes import VideoStride
 
 WINDOW = 16  # cells; an exact decode covers at most WINDOW × WINDOW of a latent frame
 RIDGE = 0.1  # penalty on the squared weights, as a fraction of the mean power of the inputs
+MIN_PENALTY = 1e-6  # for inputs that are all zero
 FORGET = 0.9  # weight of the earlier decodes at a new one: latents change while they are sampled
 GOLDEN = 0.618034  # successive multiples, modulo 1, spread evenly over 0..1
 
@@ -45,13 +46,13 @@ class LatentMap:
             x, frames = x[1:], frames[1:]
         y = self._patches(frames, x.shape[1:3])
         x = x.flatten(0, 2)
-        self._inputs = FORGET * self._inputs + (x.T @ x).cpu()
-        self._products = FORGET * self._products + (x.T @ y).cpu()
-        penalty = torch.full((x.shape[1],), RIDGE * float(self._inputs.diagonal()[:-1].mean()))
+        inputs, products = (FORGET * old + (x.T @ new).cpu() for old, new in ((self._inputs, x), (self._products, y)))
+        penalty = torch.full((len(inputs),), RIDGE * float(inputs.diagonal()[:-1].mean()) + MIN_PENALTY)
         penalty[-1] = 0.0  # the constant
-        weights = torch.linalg.lstsq(self._inputs + torch.diag(penalty), self._products).solution
-        self._weights = weights.to(latent.device)
+        weights, _ = torch.linalg.solve_ex(inputs + torch.diag(penalty), products)
         self.decodes += 1
+        if weights.isfinite().all():  # not where sampling has gone wrong
+            self._inputs, self._products, self._weights = inputs, products, weights.to(latent.device)
 
     @torch.no_grad()
     def paint(self, latent: Tensor) -> Tensor:

@@ -73,7 +73,7 @@ class Painter:
 
     shape: AVShape
     map: LatentMap
-    sheet: Cost = field(default_factory=lambda: Cost(0.004))
+    sheet: Cost = field(default_factory=lambda: Cost(0.003))
     decode: Cost = field(default_factory=lambda: Cost(0.006))
     audio: Cost = field(default_factory=lambda: Cost(0.25))
 
@@ -130,13 +130,15 @@ class Previewer:
         steps = self.painter.sheet.seconds / max(TIME_SHARE * per_step, 1e-9)
         return max(1, math.ceil(steps), min(math.ceil(2 * steps), INTERVAL))
 
-    def _render(self, estimate: AVLatent, left: float, audio_asked: bool) -> Preview:
-        """Return a preview. left: seconds for what is not necessary."""
+    def _render(self, estimate: AVLatent, left: float, audio_asked: bool) -> Preview | None:
+        """Return a preview, or None if the latents are not finite. left: seconds for what is not necessary."""
         painter, latent, audio = self.painter, estimate.video[0], None
         if not painter.map.fitted or painter.decode.seconds <= left:
             _, seconds = self._timed(painter.decode, lambda: painter.map.fit(latent, self.model.video_codec))
             self.spent += seconds
             left -= seconds
+        if not painter.map.fitted:
+            return None
         if audio_asked or painter.audio.seconds <= left:
             audio, seconds = self._timed(painter.audio, lambda: self._audio(estimate.audio[:1]))
             if audio_asked:
