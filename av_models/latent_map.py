@@ -10,8 +10,7 @@ from .codecs.base import VideoCodec
 from .shapes import VideoStride
 
 WINDOW = 16  # cells; an exact decode covers at most WINDOW × WINDOW of a latent frame
-RIDGE = 0.1  # penalty on the squared weights, as a fraction of the mean power of the inputs
-MIN_PENALTY = 1e-6  # for inputs that are all zero
+RIDGE = 1.0  # penalty on the squared weights, relative to the power of the inputs of one decode if they have unit variance
 FORGET = 0.9  # weight of the earlier decodes at a new one: latents change while they are sampled
 GOLDEN = 0.618034  # successive multiples, modulo 1, spread evenly over 0..1
 
@@ -47,7 +46,7 @@ class LatentMap:
         y = self._patches(frames, x.shape[1:3])
         x = x.flatten(0, 2)
         inputs, products = (FORGET * old + (x.T @ new).cpu() for old, new in ((self._inputs, x), (self._products, y)))
-        penalty = torch.full((len(inputs),), RIDGE * float(inputs.diagonal()[:-1].mean()) + MIN_PENALTY)
+        penalty = torch.full((len(inputs),), RIDGE * len(x))
         penalty[-1] = 0.0  # the constant
         weights, _ = torch.linalg.solve_ex(inputs + torch.diag(penalty), products)
         self.decodes += 1

@@ -24,6 +24,7 @@ from .shapes import AVShape, VideoShape
 
 TIME_SHARE = 0.03  # largest fraction of the sampling time spent on previews, on average over a run
 INTERVAL = 3  # steps between previews, at most, if the time allows
+SHEET_SHARE = 0.25  # of the budget, for pictures that come more often; the rest improves them
 MAX_FRAMES, MAX_SIZE, MAX_SECONDS = 32, 256, 10.0  # of a preview; MAX_SIZE: longer side of a frame in pixels
 QUALITY = 80  # of the JPEG picture
 T = TypeVar("T")
@@ -105,7 +106,7 @@ class Previewer:
         self.model, self.shape, self.clock = model, shape, clock
         self.painter = find_painter(model, shape)
         self.first: tuple[int, float] | None = None  # the first reported step, and when
-        self.spent = self.free = 0.0  # seconds; free: of audio that was asked for, which the budget does not cover
+        self.spent = self.paused = 0.0  # seconds: what counts as spent on previews, and how long sampling has waited for them
 
     def render_if_due(self, step: int, steps: int, estimate: AVLatent, wants_audio: Callable[[], bool]) -> Preview | None:
         """Return a preview of the first clip of `estimate`, the clean latents after `step` of `steps`, if it is time for one.
@@ -117,7 +118,7 @@ class Previewer:
             self.first = step, now
         if step == self.first[0]:
             return None
-        per_step = (now - self.first[1] - self.spent - self.free) / (step - self.first[0])
+        per_step = (now - self.first[1] - self.paused) / (step - self.first[0])
         left = TIME_SHARE * per_step * steps - self.spent
         interval, painter = self._interval(per_step), self.painter
         needed = painter.sheet.seconds + (0.0 if painter.map.fitted else painter.decode.seconds)
@@ -126,9 +127,9 @@ class Previewer:
         return self._render(estimate, left - painter.sheet.seconds * ((steps - step) // interval + 1), wants_audio())
 
     def _interval(self, per_step: float) -> int:
-        """Return the steps between two previews: as few as half of the budget allows, or INTERVAL if all of it does."""
+        """Return the steps between two previews: as few as SHEET_SHARE of the budget allows, or INTERVAL if all of it does."""
         steps = self.painter.sheet.seconds / max(TIME_SHARE * per_step, 1e-9)
-        return max(1, math.ceil(steps), min(math.ceil(2 * steps), INTERVAL))
+        return max(1, math.ceil(steps), min(math.ceil(steps / SHEET_SHARE), INTERVAL))
 
     def _render(self, estimate: AVLatent, left: float, audio_asked: bool) -> Preview | None:
         """Return a preview, or None if the latents are not finite. left: seconds for what is not necessary."""
@@ -141,10 +142,7 @@ class Previewer:
             return None
         if audio_asked or painter.audio.seconds <= left:
             audio, seconds = self._timed(painter.audio, lambda: self._audio(estimate.audio[:1]))
-            if audio_asked:
-                self.free += seconds
-            else:
-                self.spent += seconds
+            self.spent += 0.0 if audio_asked else seconds
         sheet, seconds = self._timed(
             painter.sheet, lambda: make_sheet(painter.map.paint(latent), self.shape.video, painter.map.scale)
         )
@@ -152,14 +150,15 @@ class Previewer:
         return replace(sheet, audio=audio)
 
     def _timed(self, cost: Cost, run: Callable[[], T]) -> tuple[T, float]:
-        """Return the result of `run` and its seconds, which are added to `cost`."""
+        """Return the result of `run` and its seconds, which are added to `cost`. Of an exceptional delay only a part counts."""
         self._wait()
         began = self.clock()
         result = run()
         self._wait()
         seconds = self.clock() - began
+        self.paused += seconds
         cost.add(seconds)
-        return result, seconds
+        return result, min(seconds, 2 * cost.seconds)
 
     def _wait(self) -> None:
         """Wait for a GPU, so that its work before is not taken for that of a preview."""

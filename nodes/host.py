@@ -132,7 +132,10 @@ if "comfy_api" in sys.modules:  # ComfyUI imports it before any custom node
     _audio_asked: set[str] = set()
 
     async def _ask_for_audio(request: web.Request) -> web.Response:
-        body = await request.json()
+        try:
+            body = await request.json()
+        except ValueError:
+            body = None
         node = body.get("node") if isinstance(body, dict) else None
         if not isinstance(node, str) or len(node) > MAX_ID:
             return web.Response(status=400, text=f"node is {node!r}; give the id of a node as a string")

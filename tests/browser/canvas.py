@@ -8,13 +8,13 @@ from typing import Any
 
 START, RUN, SHOW = 180_000, 300_000, 20_000  # milliseconds
 NOT_OURS = ("/userdata", "Content Security Policy")  # what a new user has not saved; addresses outside
-EVENTS = ("executed", "execution_success", "execution_error", "b_preview_with_metadata")
+EVENTS = ("executed", "execution_success", "execution_error", "duet.preview")
 
 _LISTEN = """names => {
   window.heard = []
   for (const name of names)
     app.api.addEventListener(name, ({ detail }) =>
-      window.heard.push([name, name === 'b_preview_with_metadata' ? detail.displayNodeId : detail]))
+      window.heard.push([name, name === 'duet.preview' ? detail.node : detail]))
 }"""
 _DROP = """([name, type, content]) => {
   const bytes = Uint8Array.from(atob(content), letter => letter.charCodeAt(0))

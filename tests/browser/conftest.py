@@ -23,7 +23,7 @@ def pytest_runtest_setup():
 
 @pytest.fixture(scope="session")
 def comfyui(tmp_path_factory):
-    with named_by_environment(tmp_path_factory.mktemp("comfyui"), "--preview-method", "auto") as server:
+    with named_by_environment(tmp_path_factory.mktemp("comfyui")) as server:
         server.post("/settings", {"Comfy.TutorialCompleted": True})
         yield server
 

@@ -12,7 +12,6 @@ from duet_av.tests.comfyui.server import NAME, PACK
 
 WORKFLOWS = sorted((PACK / "workflows").glob("bounce_*.json"))
 SHIPPED = "bounce_t2av"
-STEPS = 100  # the first preview comes after two seconds
 
 
 def shipped(name: str = SHIPPED) -> dict:
@@ -34,7 +33,6 @@ class Ended:
 @pytest.fixture(scope="module")
 def ended(canvas: Canvas, comfyui, renderer) -> Ended:
     canvas.open(shipped())
-    canvas.set("DuetJointSampler", "steps", STEPS)
     canvas.set("DuetJointSampler", "video_seed", 100 + renderer)  # a cached run shows no previews
     graph, events = canvas.graph(), canvas.queue()
     shown = [detail["output"]["images"][0] for event, detail in events if event == "executed" and "images" in detail["output"]]
@@ -70,7 +68,7 @@ def test_a_choice_brings_its_inputs(canvas, comfyui):
 def test_a_queued_workflow_shows_previews_and_ends(canvas, ended):
     assert ended.events[-1][0] == "execution_success"
     (sampler,) = {node["id"] for node in ended.graph["nodes"] if node["type"] == "DuetJointSampler"}
-    assert set(ended.named("b_preview_with_metadata")) == {str(sampler)}
+    assert set(ended.named("duet.preview")) == {str(sampler)}
     assert canvas.errors == []
 
 
