@@ -16,7 +16,7 @@ GOLDEN = 0.618034  # successive multiples, modulo 1, spread evenly over 0..1
 
 
 class LatentMap:
-    """Maps a latent cell and its four neighbours to the frames of its patch, `patch` × `patch` pixels each.
+    """Maps a latent cell and the sum of its four neighbours to the frames of its patch, `patch` × `patch` pixels each.
 
     length: latent frames of the clip. scale: size of the frames relative to the codec's. decodes: exact decodes so far.
     """
@@ -79,7 +79,11 @@ class LatentMap:
 
 
 def cells(latent: Tensor) -> Tensor:
-    """Return the inputs of the map [T, h, w, 5·C + 1] for latents [C, T, h, w]: each cell, its neighbours and the constant 1."""
+    """Return the inputs of the map [T, h, w, 2·C + 1] for latents [C, T, h, w]: each cell, its neighbours, the constant 1.
+
+    The sum of the neighbours is halved, so that it has about the variance of a cell.
+    """
     padded = F.pad(latent, (1, 1, 1, 1), mode="replicate")
-    near = padded[..., 1:-1, 1:-1], padded[..., 1:-1, :-2], padded[..., 1:-1, 2:], padded[..., :-2, 1:-1], padded[..., 2:, 1:-1]
-    return torch.cat([*near, torch.ones_like(latent[:1])]).movedim(0, -1).contiguous()
+    row, column = padded[..., 1:-1, :], padded[..., 1:-1]
+    near = (row[..., :-2] + row[..., 2:] + column[..., :-2, :] + column[..., 2:, :]) / 2
+    return torch.cat([latent, near, torch.ones_like(latent[:1])]).movedim(0, -1).contiguous()

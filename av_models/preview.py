@@ -91,6 +91,7 @@ def find_painter(model: JointModel, shape: AVShape) -> Painter:
         patch = min(codec.stride.space, max(1, MAX_SIZE // max(size)))
         painter = Painter(shape, LatentMap(codec.stride, length, patch))
         _painters[codec] = painter  # type: ignore[index]
+        make_sheet(torch.zeros(1, 1, 1, 3, dtype=torch.uint8), VideoShape(1, 1, 1, shape.video.fps), 1.0)  # PIL loads its plugins
     return painter
 
 

@@ -1,6 +1,6 @@
 """Measures the cost of live previews in Bounce, as ratios of medians of interleaved runs with and without them.
 
-python -m duet_av.benchmarks.preview [--runs N] [--sheets FOLDER]
+python -m duet_av.benchmarks.preview [--runs N] [--cpu] [--sheets FOLDER]
 
 first: runs that begin without anything learned, as the first after a start. later: runs that use what those before have learned.
 --sheets: saves the previews of one first run beside exact decodes of the same latents.
@@ -31,8 +31,7 @@ from ..av_models.noise import NoiseSource
 from ..av_models.sampling import RunOptions, sample
 from ..av_models.schedule import SamplingSchedule
 from ..bounce.shipped import load_joint_model
-from ..nodes.live_preview import step_reporter
-from ..nodes.stand_in import Session, session
+from ..nodes.live_preview import preview_payload
 
 SCHEDULE = SamplingSchedule(20, 5.0, eta=2.0)
 PROMPTS = "a red metal ball bouncing", "a metal ball"
@@ -51,27 +50,31 @@ def make_sampling(model: JointModel) -> Callable[[OnStep], None]:
     return run
 
 
-def measure(model: JointModel, runs: int) -> dict[str, Any]:
+def measure(model: JointModel, runs: int, clock: Callable[[], float] = time.perf_counter) -> dict[str, Any]:
     """Returns seconds without previews, the ratios with them, and the number of previews in a run."""
     run, shape = make_sampling(model), model.shape()
-    sent: list[str] = []
     took: dict[str, list[float]] = {"without": [], "first": [], "later": []}
     counts: dict[str, list[int]] = {name: [] for name in took}
 
     def timed(name: str) -> None:
-        sent.clear()
-        began = time.perf_counter()
-        run(step_reporter(model, shape, "1"))
-        took[name].append(time.perf_counter() - began)
+        sent: list[str] = []
+        previewer = None if name == "without" else preview.Previewer(model, shape, clock)
+
+        def on_step(step: int, steps: int, x0: AVLatent) -> None:
+            shown = previewer and previewer.render_if_due(step, steps, x0, lambda: False)
+            if shown:
+                sent.append(json.dumps(preview_payload(shown)))
+
+        began = clock()
+        run(on_step)
+        took[name].append(clock() - began)
         counts[name].append(len(sent))
 
     for _ in tqdm(range(runs + 1), desc="preview"):
         timed("without")
-        token = session.set(Session(on_preview=lambda event: sent.append(json.dumps(event))))
         preview._painters.clear()
         timed("first")
         timed("later")
-        session.reset(token)
     medians = {name: statistics.median(each[1:]) for name, each in took.items()}  # the first warms up
     ratios = {name: round(medians[name] / medians["without"], 4) for name in ("first", "later")}
     previews = {name: statistics.median(counts[name][1:]) for name in ratios}
@@ -98,12 +101,13 @@ def save_sheets(model: JointModel, folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--cpu", action="store_true", help="measure CPU time instead of wall time, for a busy machine")
     parser.add_argument("--sheets", type=Path, help="a folder for pictures")
     args = parser.parse_args()
     model = load_joint_model("Bounce")
     if args.sheets:
         save_sheets(model, args.sheets)
-    sys.stdout.write(json.dumps(measure(model, args.runs)) + "\n")
+    sys.stdout.write(json.dumps(measure(model, args.runs, time.process_time if args.cpu else time.perf_counter)) + "\n")
 
 
 if __name__ == "__main__":

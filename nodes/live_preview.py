@@ -25,7 +25,7 @@ def step_reporter(model, shape: AVShape, node_id: str, run: int = 0, runs: int =
             return
         preview = previewer.render_if_due(step, steps, x0, lambda: preview_audio_asked(node_id))
         if preview is not None:
-            send_preview({"step": done, "steps": total, **_payload(preview)}, node_id)
+            send_preview({"step": done, "steps": total, **preview_payload(preview)}, node_id)
 
     return report_step
 
@@ -36,7 +36,8 @@ def _make_previewer(model, shape: AVShape) -> Previewer:
     return Previewer(model, shape)
 
 
-def _payload(preview: Preview) -> dict[str, Any]:
+def preview_payload(preview: Preview) -> dict[str, Any]:
+    """Returns the fields of a preview in the event for the page."""
     return {
         "sheet": _data_url("image/jpeg", preview.sheet), "columns": preview.columns, "count": preview.count,
         "width": preview.width, "height": preview.height, "fps": preview.fps,
