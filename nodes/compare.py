@@ -118,7 +118,8 @@ class DuetCompare(io.ComfyNode):
 
         facts = [variant.facts() for variant in variants]
         rows = [_row(each) for each in facts]
-        notes = [*describe_differences([each.strategy for each in guidances]), *taken, *_means_note(seeds), *reused]
+        notes = [*describe_differences([each.strategy for each in guidances]), *taken]
+        notes += [*prompts.image_change(model, shape), *_means_note(seeds), *reused]
         warnings = [*model_warnings(model), *(f"{each.label}: {warning}" for each in variants for warning in each.warnings)]
         shown = report(
             *format_table(HEAD, rows).split("\n"),

@@ -55,8 +55,8 @@ class DuetJointSampler(io.ComfyNode):
     @classmethod
     def execute(cls, model, prompts=None, latent=None, guidance=None, aligner=None, **settings) -> io.NodeOutput:
         settings, (guidance,), taken = resolve_settings(model, Settings(**settings), [guidance])
-        prompts, node_id = prompts or empty_prompts(model), cls.hidden.unique_id
-        progress = step_reporter(model, clip_shape(latent, model), node_id)
+        prompts, node_id, shape = prompts or empty_prompts(model), cls.hidden.unique_id, clip_shape(latent, model)
+        progress = step_reporter(model, shape, node_id)
         result = sample_latent(model, prompts, latent, guidance, settings, node_id, progress, aligner)
         facts = asdict(settings) | {
             "guidance": guidance.strategy.name,
@@ -64,8 +64,9 @@ class DuetJointSampler(io.ComfyNode):
             "branches_per_step": result.branches_per_step,
             "forwards_per_step": result.forwards_per_step,
         }
-        shown = report(_summary(facts, result), *taken, warnings=[*model_warnings(model), *result.warnings], **facts)
-        made = latent_dict(result.latent.to(STORAGE_DEVICE), clip_shape(latent, model))
+        lines = _summary(facts, result), *taken, *prompts.image_change(model, shape)
+        shown = report(*lines, warnings=[*model_warnings(model), *result.warnings], **facts)
+        made = latent_dict(result.latent.to(STORAGE_DEVICE), shape)
         return io.NodeOutput(made, "\n".join(shown["text"]), ui=shown)
 
 
