@@ -31,7 +31,7 @@ def settings_inputs() -> list:
     """Returns the inputs for seeds, steps, noise schedule and batching."""
     return [
         seed_input("video_seed", "Random seed for the video. Keep it and change audio_seed to keep the noise of the video."),
-        seed_input("audio_seed", "Random seed for the audio. Change only this seed to get another audio."),
+        seed_input("audio_seed", "Random seed for the audio. Change only this seed to get other audio."),
         io.Int.Input(
             "steps", default=AS_RECOMMENDED["steps"], min=0, max=1000,
             tooltip="Number of sampling steps. 0: as the model recommends. More are slower and finer; 20 to 50 is usual.",
