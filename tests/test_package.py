@@ -46,6 +46,7 @@ def test_it_holds_every_file_of_the_package(wheel):
     absent = {path for path in of_the_package() if not any(fnmatch(path, each) for each in UNTRACKED + DOCUMENTS)} - wheel
     assert not absent
     assert {"__init__.py", "__main__.py", "py.typed", "bounce/detect/listener.json", "workflows/api/bounce_t2av.json"} <= wheel
+    assert {"locales/zh/nodeDefs.json", "web/docs/DuetMux.md", "web/docs/DuetMux/zh.md"} <= wheel
 
 
 def test_it_holds_nothing_else(wheel):
