@@ -22,9 +22,12 @@ def test_the_nodes_are_as_the_stand_in_has_them(comfyui):
     assert ours == json.loads(SNAPSHOT.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("page", sorted((PACK / "web" / "docs").glob("*.md")), ids=lambda page: page.stem)
+HELP = PACK / "web" / "docs"
+
+
+@pytest.mark.parametrize("page", sorted(page.relative_to(HELP).as_posix() for page in HELP.rglob("*.md")))
 def test_help_is_where_the_page_looks_for_it(comfyui, page):
-    assert comfyui.get(f"/extensions/{NAME}/docs/{page.name}") == page.read_text(encoding="utf-8")
+    assert comfyui.get(f"/extensions/{NAME}/docs/{page}") == (HELP / page).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
