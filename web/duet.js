@@ -1,0 +1,65 @@
+/** Duet's part of ComfyUI's page. Its modules in `duet/` only export, so that ComfyUI may load them as extensions too. */
+import { app } from '../../scripts/app.js'
+import { colorSockets } from './duet/colors.js'
+import { replaceTokens } from './duet/names.js'
+import { clips, everyNode, isOurs, markNode, nodeAt } from './duet/nodes.js'
+import { mendGraph } from './duet/old_graphs.js'
+import { playerItems, showAll } from './duet/players.js'
+import { askForSound, endPreviews, muteAll, preview, startNode } from './duet/preview.js'
+import { fadeReport, restoreReports, showReport } from './duet/report.js'
+import { addStyle } from './duet/style.js'
+
+const SAVE_NODES = ['DuetMux', 'DuetReplaceSound']
+
+app.registerExtension({
+  name: 'Duet',
+
+  setup() {
+    addStyle()
+    colorSockets(app.canvas)
+    listen()
+  },
+
+  beforeConfigureGraph(graph) {
+    showAll()
+    mendGraph(graph)
+  },
+
+  nodeCreated(node) {
+    if (!isOurs(node)) return
+    markNode(node)
+    const prefix = SAVE_NODES.includes(node.comfyClass) && node.widgets?.find(({ name }) => name === 'filename_prefix')
+    if (prefix) prefix.serializeValue = () => replaceTokens(everyNode(app.rootGraph), prefix.value)
+  },
+
+  loadedGraphNode(node) {
+    if (isOurs(node)) markNode(node)
+  },
+
+  afterConfigureGraph() {
+    restoreReports(app.rootGraph, app.nodeOutputs)
+  },
+
+  onNodeOutputsUpdated(outputs) {
+    restoreReports(app.rootGraph, outputs)
+  },
+
+  getNodeMenuItems(node) {
+    return isOurs(node) ? playerItems(app, node) : []
+  },
+})
+
+function listen() {
+  const on = (name, act) => app.api.addEventListener(name, ({ detail }) => act(detail))
+  const ours = (id, act) => {
+    const node = nodeAt(app.rootGraph, id)
+    if (node && isOurs(node)) act(node)
+  }
+  on('executing', id => id && ours(id, node => (fadeReport(node), startNode(node))))
+  on('executed', ({ node: id, display_node: shown, output }) => {
+    ours(shown ?? id, node => showReport(node, output))
+    if (clips(output).length) muteAll()
+  })
+  for (const end of ['execution_success', 'execution_error', 'execution_interrupted']) on(end, endPreviews)
+  on('duet.preview', event => ours(event.node, node => preview(node, event, () => askForSound(app.api, event.node))))
+}

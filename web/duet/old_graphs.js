@@ -1,0 +1,25 @@
+/** Graphs saved by earlier versions: an input that they lack keeps the value it had then, not the default of new nodes. */
+
+const SEEDS_TO_BATCH = 7 // values of a sampler's inputs before eta: two seeds with what follows them, steps, shift, batch_branches
+const KEEP = 5 // of Aligner: once whether the rms is kept
+
+const MENDS = {
+  DuetJointSampler: addEta,
+  DuetCompare: addEta,
+  DuetAligner: nameKept,
+}
+
+/** Mends the nodes of a saved graph and of its subgraphs, in place. */
+export function mendGraph(graph) {
+  for (const { nodes } of [graph, ...(graph.definitions?.subgraphs ?? [])])
+    for (const { type, widgets_values: values } of nodes ?? [])
+      if (Array.isArray(values)) MENDS[type]?.(values)
+}
+
+function addEta(values) {
+  if (values.length === SEEDS_TO_BATCH) values.push(0)
+}
+
+function nameKept(values) {
+  if (typeof values[KEEP] === 'boolean') values[KEEP] = values[KEEP] ? 'rms' : 'nothing'
+}

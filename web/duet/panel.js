@@ -1,0 +1,41 @@
+/** A DOM element on a node, under its inputs. It is not saved, and not sent with a prompt. */
+
+const MARGIN = 10
+
+/** Adds `element`. height: returns how high it wants to be, and at most. Returns the widget. */
+export function addPanel(node, name, element, height) {
+  const widget = node.addDOMWidget(name, name, element, {
+    serialize: false,
+    hideInPanel: true,
+    margin: MARGIN,
+    getMinHeight: () => height()[0] + 2 * MARGIN,
+    getMaxHeight: () => height()[1] + 2 * MARGIN,
+  })
+  widget.serialize = false
+  element.addEventListener('wheel', event => passOn(event, element), { passive: false })
+  redraw(node)
+  return widget
+}
+
+/** Takes a panel away, and the height that the node had for it. */
+export function removePanel(node, widget) {
+  const freed = widget.computedHeight ?? 0
+  node.removeWidget(widget)
+  shrink(node, freed)
+}
+
+export function shrink(node, height) {
+  node.setSize([node.size[0], Math.max(node.computeSize()[1], node.size[1] - height)])
+  redraw(node)
+}
+
+export const redraw = node => node.graph?.setDirtyCanvas(true, true)
+
+/** Turns of the wheel scroll an element that has more to show; all others move the canvas, as beside the element. */
+function passOn(event, element) {
+  const scrolls = element.scrollHeight > element.clientHeight + 1 && !event.ctrlKey && !event.metaKey
+  if (scrolls) return event.stopPropagation()
+  event.preventDefault()
+  event.stopPropagation()
+  document.getElementById('graph-canvas')?.dispatchEvent(new WheelEvent('wheel', event))
+}

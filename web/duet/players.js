@@ -1,0 +1,120 @@
+/** The menu of our players: clips that ComfyUI shows on our nodes, and live previews. */
+import { clips, isOurs, outputKey } from './nodes.js'
+import { redraw, shrink } from './panel.js'
+import { loopOf } from './preview.js'
+import { addRules } from './style.js'
+
+const CORE_WIDGET = 'video-preview'
+const hidden = new Set() // keys of nodes whose clips are hidden
+
+/** The entries for the menu of `node`; none where it shows no clip. */
+export function playerItems(app, node) {
+  const files = clips(app.nodeOutputs[outputKey(node)])
+  const players = playersOf(app, node)
+  const isHidden = hidden.has(outputKey(node))
+  if (!players.length && !isHidden) return []
+  const quiet = players.every(({ muted }) => muted)
+  const stopped = players.every(({ paused }) => paused)
+  const entry = (content, callback) => ({ content, callback })
+  return [
+    null,
+    entry(isHidden ? 'Show preview' : 'Hide preview', () => hide(app, node, !isHidden)),
+    entry(stopped ? 'Resume preview' : 'Pause preview', () => players.forEach(each => each.pause(!stopped))),
+    entry(quiet ? 'Unmute preview' : 'Mute preview', () => players.forEach(each => each.mute(!quiet))),
+    entry('Play all in step', () => playInStep(app)),
+    ...(files.length ? fileItems(app, node, files) : []),
+  ]
+}
+
+function fileItems(app, node, files) {
+  const place = new URLSearchParams(files[0])
+  return [
+    { content: 'Open preview', callback: () => window.open(app.api.apiURL(`/view?${place}`), '_blank', 'noopener') },
+    { content: 'Copy output path', callback: () => copy(app, pathOf(app.nodeOutputs[outputKey(node)])) },
+  ]
+}
+
+/** The path of the file that a node shows: that of its report, or below ComfyUI's folder. */
+function pathOf(output) {
+  const [{ type, subfolder, filename }] = clips(output)
+  return output.duet?.[0]?.files?.[0]?.path ?? [type, subfolder, filename].filter(Boolean).join('/')
+}
+
+async function copy(app, path) {
+  const say = (severity, summary) => app.extensionManager.toast.add({ severity, summary, detail: path, life: 4000 })
+  try {
+    await navigator.clipboard.writeText(path)
+    say('success', 'Path copied')
+  } catch {
+    say('info', 'Path of the file') // a page that is not served securely may not write to the clipboard
+  }
+}
+
+/** Starts every player of ours that is on the canvas from its beginning, all at once. */
+async function playInStep(app) {
+  const players = app.canvas.graph.nodes.filter(isOurs).flatMap(node => playersOf(app, node))
+  players.forEach(each => each.pause(true))
+  await Promise.all(players.map(each => each.rewind()))
+  players.forEach(each => each.pause(false))
+}
+
+function playersOf(app, node) {
+  const loop = loopOf(node)
+  return [...videosOf(app, node).map(asPlayer), ...(loop ? [ofLoop(loop)] : [])]
+}
+
+const isVue = app => Boolean(app.extensionManager.setting.get('Comfy.VueNodes.Enabled'))
+
+function videosOf(app, node) {
+  const within = isVue(app) ? document.querySelector(`[data-node-id="${node.id}"]`) : node.videoContainer
+  return [...(within?.querySelectorAll('video') ?? [])]
+}
+
+const asPlayer = video => ({
+  muted: video.muted,
+  paused: video.paused,
+  mute: muted => (video.muted = muted),
+  pause: paused => (paused ? video.pause() : video.play().catch(() => {})), // paused again before it began
+  rewind: () =>
+    new Promise(resolve => {
+      video.addEventListener('seeked', resolve, { once: true })
+      setTimeout(resolve, 1000)
+      video.currentTime = 0
+    }),
+})
+
+const ofLoop = loop => ({
+  muted: loop.muted,
+  paused: loop.paused,
+  mute: muted => loop.mute(muted),
+  pause: paused => loop.pause(paused),
+  rewind: () => loop.rewind(),
+})
+
+/** Shows what was hidden: before another graph comes, whose nodes may have the same ids. */
+export function showAll() {
+  hidden.clear()
+  hideInVue()
+}
+
+function hide(app, node, isHidden) {
+  hidden[isHidden ? 'add' : 'delete'](outputKey(node))
+  loopOf(node)?.hide(isHidden)
+  videosOf(app, node).forEach(video => isHidden && video.pause())
+  hideOnCanvas(node, isHidden)
+  hideInVue()
+  redraw(node)
+}
+
+function hideOnCanvas(node, isHidden) {
+  const widget = node.widgets?.find(({ name }) => name === CORE_WIDGET)
+  if (!widget) return
+  widget.hidden = isHidden
+  if (isHidden) shrink(node, widget.computedHeight ?? 0)
+}
+
+/** Vue builds its players anew at will, so that a rule of style hides them. */
+function hideInVue() {
+  const ids = [...hidden].map(key => key.split(':').at(-1))
+  addRules('duet-hidden-players', ids.map(id => `[data-node-id="${id}"] .video-preview { display: none; }`).join('\n'))
+}

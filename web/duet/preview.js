@@ -1,0 +1,197 @@
+/** The clip as it is while it is sampled: a short loop on the node, with its sound on a click. */
+import { addPanel, redraw, removePanel } from './panel.js'
+
+const NAME = 'duet_preview'
+const MOST = 200 // pixels
+const MUTED = '\u{1F507}'
+const LOUD = '\u{1F50A}'
+const loops = new Map()
+
+/** Shows an event of the server on its node, in the place of an earlier one. ask: asks the server for the sound. */
+export function preview(node, event, ask) {
+  const loop = loops.get(node) ?? new Loop(node)
+  loop.ask = ask
+  loop.show(event)
+}
+
+/** Before a node runs: what an earlier run left on it is old. */
+export function startNode(node) {
+  loops.get(node)?.start()
+}
+
+/** The loop on a node, for its menu. */
+export const loopOf = node => loops.get(node)
+
+export const muteAll = () => loops.forEach(loop => loop.mute(true))
+
+export function endPreviews() {
+  for (const loop of [...loops.values()]) loop.end()
+}
+
+export function askForSound(api, node) {
+  return api.fetchApi('/duet/preview_audio', {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json' },
+    body: JSON.stringify({ node }),
+  })
+}
+
+class Loop {
+  constructor(node) {
+    this.node = node
+    this.muted = true
+    this.paused = false
+    this.began = performance.now()
+    this.frame = document.createElement('div')
+    this.frame.className = 'duet-preview'
+    this.canvas = this.frame.appendChild(document.createElement('canvas'))
+    this.steps = this.frame.appendChild(document.createElement('span'))
+    this.sound = this.frame.appendChild(document.createElement('span'))
+    this.sound.className = 'duet-sound'
+    this.frame.addEventListener('click', () => this.mute(!this.muted))
+    this.frame.addEventListener('pointerenter', () => this.hover(true))
+    this.frame.addEventListener('pointerleave', () => this.hover(false))
+    this.place()
+    loops.set(node, this)
+  }
+
+  place() {
+    const widgets = this.node.widgets
+    const report = widgets.findIndex(({ name }) => name === 'duet_report')
+    this.widget = addPanel(this.node, NAME, this.frame, () => this.heights())
+    if (report >= 0) widgets.splice(report, 0, widgets.pop()) // above the report
+    const unregister = this.widget.onRemove
+    this.widget.onRemove = () => {
+      this.forget()
+      unregister.call(this.widget)
+    }
+  }
+
+  heights() {
+    const { width, height } = this.canvas
+    const high = this.hidden ? 0 : Math.min(MOST, Math.round((this.node.size[0] * height) / width))
+    return [high, high]
+  }
+
+  async show(event) {
+    const sheet = new Image()
+    sheet.src = event.sheet
+    this.latest = sheet
+    this.running = true
+    this.fresh = true
+    await sheet.decode()
+    if (this.latest !== sheet || !loops.has(this.node)) return
+    Object.assign(this, { event, sheet })
+    this.frame.classList.remove('duet-old')
+    this.steps.textContent = `${event.step}/${event.steps}`
+    if (this.canvas.width !== event.width || this.canvas.height !== event.height) {
+      Object.assign(this.canvas, { width: event.width, height: event.height })
+      redraw(this.node)
+    }
+    if (event.audio) this.hear(event.audio)
+    this.label()
+    this.run()
+    this.draw()
+  }
+
+  hear(source) {
+    const at = this.audio?.currentTime ?? this.time()
+    this.audio?.pause()
+    this.audio = new Audio(source)
+    this.audio.loop = true
+    this.audio.addEventListener('loadedmetadata', ({ target }) => (target.currentTime = at % (target.duration || 1)))
+    this.play()
+  }
+
+  mute(muted) {
+    if (this.muted === muted) return
+    const at = this.time()
+    this.muted = muted
+    if (muted) this.began = performance.now() - 1000 * at
+    else if (this.audio) this.audio.currentTime = at % (this.audio.duration || 1)
+    else this.ask()
+    this.label()
+    this.play()
+  }
+
+  play() {
+    const heard = this.audio && !this.muted && !this.paused
+    if (heard) this.audio.play().catch(() => this.mute(true)) // the browser lets no sound begin by itself
+    else this.audio?.pause()
+    this.run()
+  }
+
+  pause(paused) {
+    if (paused) this.stopped = this.time()
+    else this.began = performance.now() - 1000 * (this.stopped ?? 0)
+    this.paused = paused
+    this.play()
+  }
+
+  rewind() {
+    this.began = performance.now()
+    this.stopped = 0
+    if (this.audio) this.audio.currentTime = 0
+  }
+
+  /** Seconds since the loop began; those of the sound where it is heard, so that both are in step. */
+  time() {
+    if (this.paused) return this.stopped
+    if (this.audio && !this.muted && !this.audio.paused) return this.audio.currentTime
+    return (performance.now() - this.began) / 1000
+  }
+
+  draw() {
+    const { columns, count, width, height, fps } = this.event
+    const index = Math.floor(this.time() * fps) % count
+    const place = [(index % columns) * width, Math.floor(index / columns) * height]
+    this.canvas.getContext('2d').drawImage(this.sheet, ...place, width, height, 0, 0, width, height)
+  }
+
+  /** The loop turns while the node's run goes on, while it is heard, and under the pointer. */
+  run() {
+    const heard = this.audio && !this.muted
+    const turns = this.event && !this.paused && !this.hidden && (this.running || heard || this.hovered)
+    clearInterval(this.timer)
+    if (turns) this.timer = setInterval(() => this.draw(), 1000 / this.event.fps)
+  }
+
+  hover(over) {
+    this.hovered = over
+    this.run()
+  }
+
+  hide(hidden) {
+    this.hidden = hidden
+    this.frame.classList.toggle('duet-hidden', hidden)
+    if (hidden) this.mute(true)
+    this.run()
+    redraw(this.node)
+  }
+
+  label() {
+    this.sound.textContent = this.muted ? MUTED : LOUD
+    const waits = !this.muted && !this.audio
+    this.sound.classList.toggle('duet-waits', waits)
+    this.frame.title = waits ? 'The sound comes with the next preview.' : this.muted ? 'Click for sound.' : 'Click to mute.'
+  }
+
+  start() {
+    this.fresh = false
+    this.frame.classList.add('duet-old')
+  }
+
+  end() {
+    if (!this.node.graph) return this.forget()
+    if (!this.fresh && this.frame.classList.contains('duet-old')) return removePanel(this.node, this.widget)
+    this.running = false
+    this.mute(true)
+    this.run()
+  }
+
+  forget() {
+    clearInterval(this.timer)
+    this.audio?.pause()
+    loops.delete(this.node)
+  }
+}
