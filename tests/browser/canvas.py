@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from base64 import b64encode
 from pathlib import Path
 from typing import Any
+
+from duet_av.tests.comfyui.server import PACK
 
 START, RUN, SHOW = 180_000, 300_000, 20_000  # milliseconds
 NOT_OURS = ("/userdata", "Content Security Policy")  # what a new user has not saved; addresses outside
@@ -25,9 +28,14 @@ _DROP = """([name, type, content]) => {
   for (const event of ['dragover', 'drop'])
     app.canvas.canvas.dispatchEvent(new DragEvent(event, { bubbles: true, cancelable: true, dataTransfer, ...place }))
 }"""
+_NODE = "app.graph.nodes.find(node => node.type === '{0}')"
 _SET = """([type, name, value]) => {
   app.graph.nodes.find(node => node.type === type).widgets.find(widget => widget.name === name).value = value
 }"""
+
+
+def shipped(name: str = "bounce_t2av") -> dict[str, Any]:
+    return json.loads((PACK / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
 
 
 class Canvas:
@@ -60,6 +68,32 @@ class Canvas:
     def graph(self) -> dict[str, Any]:
         """The graph as the page would save it."""
         return self.page.evaluate("app.graph.serialize()")
+
+    def node(self, node_type: str, does: str = "String(node.id)", *args: Any) -> Any:
+        """The result of JavaScript on the first node of a type, as `node`. args: what it finds as `args`."""
+        return self.page.evaluate(f"args => {{ const node = {_NODE.format(node_type)}; return {does} }}", args)
+
+    def hear(self, name: str, detail: Any) -> None:
+        """Lets the page hear an event, as if the server had sent it."""
+        self.page.evaluate("([name, detail]) => app.api.dispatchCustomEvent(name, detail)", [name, detail])
+
+    def executed(self, node_type: str, output: dict[str, Any] | None) -> None:
+        """Lets the page hear that a node has run."""
+        found = self.node(node_type)
+        self.hear("executed", {"node": found, "display_node": found, "output": output, "prompt_id": "none"})
+
+    def panel(self, node_type: str, name: str):
+        """The element named `name` that our script shows on a node, once it can be seen; None where it has none."""
+        widget = f"node.widgets.find(widget => widget.name === '{name}')"
+        if not self.node(node_type, f"Boolean({widget})"):
+            return None
+        seen = f"() => {{ const node = {_NODE.format(node_type)}; const {{ element }} = {widget}; return element.offsetHeight > 1 && element }}"
+        return self.page.wait_for_function(seen, timeout=SHOW).as_element()
+
+    def report(self, node_type: str) -> str:
+        """The words that a node reports in the page."""
+        found = self.panel(node_type, "duet_report")
+        return found.inner_text() if found else ""
 
     def inputs(self, node_type: str) -> list[str]:
         """The places of a node where something can be connected or set."""

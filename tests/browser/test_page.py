@@ -7,15 +7,10 @@ from typing import Any
 
 import pytest
 
-from duet_av.tests.browser.canvas import SHOW, Canvas
+from duet_av.tests.browser.canvas import SHOW, Canvas, shipped
 from duet_av.tests.comfyui.server import NAME, PACK
 
 WORKFLOWS = sorted((PACK / "workflows").glob("bounce_*.json"))
-SHIPPED = "bounce_t2av"
-
-
-def shipped(name: str = SHIPPED) -> dict:
-    return json.loads((PACK / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)

@@ -106,10 +106,12 @@ def is_named() -> bool:
     return bool(os.environ.get("COMFYUI_PATH"))
 
 
-def named_by_environment(base: Path, *options: str, packs: Sequence[Path] = ()) -> AbstractContextManager[Server]:
+def named_by_environment(
+    base: Path, *options: str, packs: Sequence[Path] = (), ours: bool = True
+) -> AbstractContextManager[Server]:
     """The ComfyUI of COMFYUI_PATH, a checkout, run by COMFYUI_PYTHON, a Python that has its requirements and ours.
 
-    packs: others to load beside this one.
+    packs: others to load beside this one. ours: whether this one is loaded.
     """
     if not is_named():
         raise ValueError(UNNAMED)
@@ -117,15 +119,18 @@ def named_by_environment(base: Path, *options: str, packs: Sequence[Path] = ()) 
     checkout = Path(path).resolve()
     if not (checkout / "main.py").is_file():
         raise ValueError(f"COMFYUI_PATH is {path}, which has no main.py; give the folder of a ComfyUI checkout")
-    return started(checkout, os.environ.get("COMFYUI_PYTHON", "python3"), base, *options, packs=packs)
+    return started(checkout, os.environ.get("COMFYUI_PYTHON", "python3"), base, *options, packs=packs, ours=ours)
 
 
 @contextmanager
-def started(checkout: Path, python: str, base: Path, *options: str, packs: Sequence[Path] = ()) -> Iterator[Server]:
+def started(
+    checkout: Path, python: str, base: Path, *options: str, packs: Sequence[Path] = (), ours: bool = True
+) -> Iterator[Server]:
     """The ComfyUI of `checkout`, with the folder `base` for all that it reads and writes."""
     for folder in ("custom_nodes", "input", "output"):
         (base / folder).mkdir()
-    (base / "custom_nodes" / NAME).symlink_to(PACK)
+    if ours:
+        (base / "custom_nodes" / NAME).symlink_to(PACK)
     for pack in packs:
         (base / "custom_nodes" / pack.name).symlink_to(pack.resolve())
     port, log = _free_port(), base / "comfyui.log"

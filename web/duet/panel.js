@@ -1,10 +1,12 @@
 /** A DOM element on a node, under its inputs. It is not saved, and not sent with a prompt. */
 
 const MARGIN = 10
+let added = 0
 
 /** Adds `element`. height: returns how high it wants to be, and at most. Returns the widget. */
 export function addPanel(node, name, element, height) {
-  const widget = node.addDOMWidget(name, name, element, {
+  const type = `${name} ${++added}` // Vue mounts an element once for each type that a node of some id has
+  const widget = node.addDOMWidget(name, type, element, {
     serialize: false,
     hideInPanel: true,
     margin: MARGIN,

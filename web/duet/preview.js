@@ -2,9 +2,10 @@
 import { addPanel, redraw, removePanel } from './panel.js'
 
 const NAME = 'duet_preview'
-const MOST = 200 // pixels
-const MUTED = '\u{1F507}'
-const LOUD = '\u{1F50A}'
+const MOST = 160 // pixels
+const ICON = `<svg viewBox="0 0 16 16" width="12" height="12" fill="none" stroke="currentColor" stroke-width="1.5">
+  <path d="M2 6h2.5L8 3v10L4.5 10H2z" fill="currentColor" stroke="none"/>
+  <path class="duet-loud" d="M10.5 5.5a4 4 0 0 1 0 5M12.5 3.5a7 7 0 0 1 0 9"/><path class="duet-muted" d="M10.5 6l4 4m0-4l-4 4"/></svg>`
 const loops = new Map()
 
 /** Shows an event of the server on its node, in the place of an earlier one. ask: asks the server for the sound. */
@@ -48,6 +49,7 @@ class Loop {
     this.steps = this.frame.appendChild(document.createElement('span'))
     this.sound = this.frame.appendChild(document.createElement('span'))
     this.sound.className = 'duet-sound'
+    this.sound.innerHTML = ICON
     this.frame.addEventListener('click', () => this.mute(!this.muted))
     this.frame.addEventListener('pointerenter', () => this.hover(true))
     this.frame.addEventListener('pointerleave', () => this.hover(false))
@@ -170,9 +172,8 @@ class Loop {
   }
 
   label() {
-    this.sound.textContent = this.muted ? MUTED : LOUD
     const waits = !this.muted && !this.audio
-    this.sound.classList.toggle('duet-waits', waits)
+    this.frame.dataset.sound = waits ? 'awaited' : this.muted ? 'off' : 'on'
     this.frame.title = waits ? 'The sound comes with the next preview.' : this.muted ? 'Click for sound.' : 'Click to mute.'
   }
 

@@ -6,8 +6,9 @@ const NAME = 'duet_report'
 const MOST = 180 // pixels; what is longer scrolls until the node is made larger
 const panels = new WeakMap()
 
-/** Shows the report in the UI output of a node, in the place of an earlier one. */
+/** Shows the report in the UI output of a node, in the place of an earlier one. Without an output, that one stays. */
 export function showReport(node, output) {
+  if (!output) return
   const parts = read(output)
   const shown = panels.get(node)
   if (!parts.length) return shown && shown.remove()
@@ -33,6 +34,8 @@ export function restoreReports(graph, outputs) {
 
 function open(node) {
   const frame = make('div', 'duet-report')
+  frame.dataset.captureWheel = true // with focus, as the page has it
+  frame.tabIndex = -1
   const body = frame.appendChild(make('div', 'duet-body'))
   let height = 0
   const widget = addPanel(node, NAME, frame, () => [Math.min(height, MOST), height])

@@ -2,20 +2,20 @@
 import { COLOR_RULES } from './colors.js'
 
 const RULES = `
-:root { ${COLOR_RULES} --duet-warning: #8a5a00; }
+:root { ${COLOR_RULES} --duet-warning: #7a4d00; }
 .dark-theme { --duet-warning: #f2b33d; }
 .duet-report, .duet-preview { box-sizing: border-box; flex: 1 0 auto; min-width: 0; border-radius: 6px; transition: opacity 0.2s; }
 .duet-report {
   overflow: auto; overscroll-behavior: contain; scrollbar-width: thin; contain: inline-size;
   background: var(--component-node-widget-background); color: var(--component-node-foreground);
-  font: 11px/1.45 ui-sans-serif, system-ui, sans-serif; user-select: text; cursor: text;
+  font: 11px/1.45 ui-sans-serif, system-ui, sans-serif; user-select: text; cursor: text; outline: none;
 }
 .dom-widget > .duet-report { background: var(--comfy-input-bg); color: var(--input-text); }
 .lg-node-widget .duet-report { flex: 1 0 0; min-height: min(var(--duet-height, 0px), 180px); max-height: var(--duet-height); }
 .duet-body { padding: 6px 9px; overflow-wrap: anywhere; }
-.duet-body > * + * { margin-top: 4px; }
-.duet-body p { margin-block: 0; white-space: pre-wrap; }
-.duet-body > p + p { margin-top: 4px; }
+.duet-body p { margin: 0; white-space: pre-wrap; }
+.duet-body > * + p { margin-top: 4px; }
+.duet-body table + p { margin-top: 7px; }
 .duet-warning { color: var(--duet-warning); padding-left: 8px; border-left: 2px solid currentColor; }
 .duet-body table { border-collapse: collapse; font-size: 10.5px; overflow-wrap: normal; }
 .duet-body th { font-weight: 500; opacity: 0.7; vertical-align: bottom; }
@@ -24,13 +24,15 @@ const RULES = `
 .duet-old { opacity: 0.45; }
 .duet-preview { position: relative; overflow: hidden; background: #000; cursor: pointer; user-select: none; }
 .duet-preview canvas { display: block; width: 100%; height: 100%; object-fit: contain; }
-.lg-node-widget .duet-preview canvas { max-height: 200px; }
+.lg-node-widget .duet-preview canvas { max-height: 160px; }
 .duet-preview span {
   position: absolute; bottom: 4px; left: 6px; padding: 0 4px; border-radius: 3px; pointer-events: none;
   background: #0009; color: #fff; font: 10px/1.5 ui-sans-serif, system-ui, sans-serif; font-variant-numeric: tabular-nums;
 }
 .duet-preview .duet-sound { left: auto; right: 6px; }
-.duet-preview .duet-waits { opacity: 0.5; }
+.duet-sound svg { display: block; margin-block: 1.5px; }
+[data-sound='off'] .duet-loud, [data-sound='on'] .duet-muted, [data-sound='awaited'] .duet-muted { display: none; }
+[data-sound='awaited'] .duet-sound { opacity: 0.55; }
 .duet-hidden { display: none; }
 `
 
