@@ -1,11 +1,26 @@
 """The live preview: a clip that loops on its node while it is sampled. The events are made here, as the server would send them."""
 
+import io
+import wave
+from base64 import b64encode
+
 import pytest
 
-from duet_av.tests.browser.canvas import Canvas, shipped
+from duet_av.tests.browser.canvas import SHOW, Canvas, shipped
 
 SAMPLER = "DuetJointSampler"
-SOUND = "data:audio/wav;base64," + "UklGRmQAAABXQVZFZm10IBAAAAABAAEAQB8AAEAfAAABAAgAZGF0YUAAAAA" + "gICA" * 21 + "g"
+
+
+def silence(seconds: float = 2.0, rate: int = 8000) -> str:
+    file = io.BytesIO()
+    with wave.open(file, "wb") as sound:
+        sound.setparams((1, 2, rate, 0, "NONE", ""))
+        sound.writeframes(bytes(int(2 * rate * seconds)))
+    return "data:audio/wav;base64," + b64encode(file.getvalue()).decode()
+
+
+SOUND = silence()
+HEARD = "sounds.length === 1 && sounds[0].plays && sounds[0].context.state === 'running'"
 # Four frames: one colour each.
 _SHEET = """() => {
   const sheet = document.createElement('canvas')
@@ -19,8 +34,11 @@ _SHEET = """() => {
 }"""
 _COLOR = "panel => [...panel.querySelector('canvas').getContext('2d').getImageData(16, 16, 1, 1).data].map(part => part > 128 ? 1 : 0)"
 _RECORD = """() => {
-  window.sounds ??= []
-  window.Audio = class extends (window.PlainAudio ??= window.Audio) { constructor(source) { super(source); sounds.push(this) } }
+  window.sounds = []
+  window.AudioBufferSourceNode = class extends (window.PlainNode ??= window.AudioBufferSourceNode) {
+    start(...args) { super.start(...args); this.plays = true; sounds.push(this) }
+    stop(...args) { super.stop(...args); this.plays = false }
+  }
 }"""
 
 
@@ -87,36 +105,34 @@ def test_a_click_asks_for_the_sound_and_another_mutes_it(opened, asked):
     panel.click()
     assert panel.get_attribute("data-sound") == "awaited"
     send(opened, 6, SOUND)
-    opened.page.wait_for_function("sounds.length === 1 && !sounds[0].paused && sounds[0].loop")
+    opened.page.wait_for_function(HEARD + " && sounds[0].loop", timeout=SHOW)
     assert asked == [{"node": opened.node(SAMPLER)}] and panel.get_attribute("data-sound") == "on"
     send(opened, 9)  # the sound is as it was
     opened.page.wait_for_function("panel => panel.innerText.includes('9/20')", arg=panel)
-    assert opened.page.evaluate("sounds.length === 1 && !sounds[0].paused")
+    assert opened.page.evaluate(HEARD)
     panel.click()
-    assert opened.page.evaluate("sounds[0].paused") and panel.get_attribute("data-sound") == "off"
+    assert opened.page.evaluate("!sounds[0].plays") and panel.get_attribute("data-sound") == "off"
     assert len(asked) == 1 and opened.errors == []
 
 
 def test_with_its_node_a_preview_falls_silent(opened, asked):
-    opened.page.evaluate("sounds.length = 0")
     send(opened, 3)
     loop(opened).click()
     send(opened, 6, SOUND)
-    opened.page.wait_for_function("sounds.length && !sounds[0].paused")
+    opened.page.wait_for_function(HEARD, timeout=SHOW)
     opened.node(SAMPLER, "node.graph.remove(node)")
-    assert opened.page.evaluate("sounds[0].paused")
+    assert opened.page.evaluate("!sounds[0].plays")
     assert opened.errors == []
 
 
 def test_the_last_preview_stays_mute_when_the_run_ends(opened, asked):
-    opened.page.evaluate("sounds.length = 0")
     send(opened, 18)
     loop(opened).click()
     send(opened, 20, SOUND)
-    opened.page.wait_for_function("sounds.length && !sounds[0].paused")
+    opened.page.wait_for_function(HEARD, timeout=SHOW)
     opened.hear("execution_success", {"prompt_id": "none"})
     opened.page.mouse.move(5, 5)
-    assert opened.page.evaluate("sounds[0].paused") and "20/20" in loop(opened).inner_text()
+    assert opened.page.evaluate("!sounds[0].plays") and "20/20" in loop(opened).inner_text()
     first = loop(opened).evaluate(_COLOR)
     assert [loop(opened).evaluate(_COLOR) for _ in range(4) if not opened.page.wait_for_timeout(120)] == [first] * 4
 

@@ -1,5 +1,6 @@
 /** The clip as it is while it is sampled: a short loop on the node, with its sound on a click. */
 import { addPanel, redraw, removePanel } from './panel.js'
+import { Sound, rest } from './sound.js'
 
 const NAME = 'duet_preview'
 const MOST = 160 // pixels
@@ -47,9 +48,9 @@ class Loop {
     this.frame.className = 'duet-preview'
     this.canvas = this.frame.appendChild(document.createElement('canvas'))
     this.steps = this.frame.appendChild(document.createElement('span'))
-    this.sound = this.frame.appendChild(document.createElement('span'))
-    this.sound.className = 'duet-sound'
-    this.sound.innerHTML = ICON
+    const icon = this.frame.appendChild(document.createElement('span'))
+    icon.className = 'duet-sound'
+    icon.innerHTML = ICON
     this.frame.addEventListener('click', () => this.mute(!this.muted))
     this.frame.addEventListener('pointerenter', () => this.hover(true))
     this.frame.addEventListener('pointerleave', () => this.hover(false))
@@ -96,51 +97,49 @@ class Loop {
     this.draw()
   }
 
-  hear(source) {
-    const at = this.audio?.currentTime ?? this.time()
-    this.audio?.pause()
-    this.audio = new Audio(source)
-    this.audio.loop = true
-    this.audio.addEventListener('loadedmetadata', ({ target }) => (target.currentTime = at % (target.duration || 1)))
-    this.play()
+  async hear(url) {
+    const sound = await Sound.from(url)
+    if (!loops.has(this.node)) return
+    const at = this.time()
+    this.sound?.stop()
+    this.sound = sound
+    this.play(at)
+    this.label()
   }
 
   mute(muted) {
     if (this.muted === muted) return
     const at = this.time()
     this.muted = muted
-    if (muted) this.began = performance.now() - 1000 * at
-    else if (this.audio) this.audio.currentTime = at % (this.audio.duration || 1)
-    else this.ask()
+    if (!muted && !this.sound) this.ask()
+    this.play(at)
     this.label()
-    this.play()
-  }
-
-  play() {
-    const heard = this.audio && !this.muted && !this.paused
-    if (heard) this.audio.play().catch(() => this.mute(true)) // the browser lets no sound begin by itself
-    else this.audio?.pause()
-    this.run()
   }
 
   pause(paused) {
-    if (paused) this.stopped = this.time()
-    else this.began = performance.now() - 1000 * (this.stopped ?? 0)
+    const at = this.time()
     this.paused = paused
-    this.play()
+    this.play(at)
   }
 
   rewind() {
-    this.began = performance.now()
-    this.stopped = 0
-    if (this.audio) this.audio.currentTime = 0
+    this.play(0)
+  }
+
+  /** Goes on from `at`, with the sound if it is wanted. */
+  play(at) {
+    this.at = at
+    this.began = performance.now() - 1000 * at
+    if (this.sound && !this.muted && !this.paused) this.sound.play(at, this.event.count / this.event.fps)
+    else this.sound?.stop()
+    if (![...loops.values()].some(({ sound }) => sound?.source)) rest()
+    this.run()
   }
 
   /** Seconds since the loop began; those of the sound where it is heard, so that both are in step. */
   time() {
-    if (this.paused) return this.stopped
-    if (this.audio && !this.muted && !this.audio.paused) return this.audio.currentTime
-    return (performance.now() - this.began) / 1000
+    if (this.paused) return this.at
+    return this.sound?.heard ? this.sound.time : (performance.now() - this.began) / 1000
   }
 
   draw() {
@@ -152,7 +151,7 @@ class Loop {
 
   /** The loop turns while the node's run goes on, while it is heard, and under the pointer. */
   run() {
-    const heard = this.audio && !this.muted
+    const heard = this.sound && !this.muted
     const turns = this.event && !this.paused && !this.hidden && (this.running || heard || this.hovered)
     clearInterval(this.timer)
     if (turns) this.timer = setInterval(() => this.draw(), 1000 / this.event.fps)
@@ -172,7 +171,7 @@ class Loop {
   }
 
   label() {
-    const waits = !this.muted && !this.audio
+    const waits = !this.muted && !this.sound
     this.frame.dataset.sound = waits ? 'awaited' : this.muted ? 'off' : 'on'
     this.frame.title = waits ? 'The sound comes with the next preview.' : this.muted ? 'Click for sound.' : 'Click to mute.'
   }
@@ -192,7 +191,7 @@ class Loop {
 
   forget() {
     clearInterval(this.timer)
-    this.audio?.pause()
+    this.sound?.stop()
     loops.delete(this.node)
   }
 }
