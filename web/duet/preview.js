@@ -82,6 +82,8 @@ class Loop {
     this.latest = sheet
     this.running = true
     this.fresh = true
+    this.seconds = event.count / event.fps
+    if (event.audio) this.hear(event.audio)
     await sheet.decode()
     if (this.latest !== sheet || !loops.has(this.node)) return
     Object.assign(this, { event, sheet })
@@ -91,7 +93,6 @@ class Loop {
       Object.assign(this.canvas, { width: event.width, height: event.height })
       redraw(this.node)
     }
-    if (event.audio) this.hear(event.audio)
     this.label()
     this.run()
     this.draw()
@@ -130,7 +131,7 @@ class Loop {
   play(at) {
     this.at = at
     this.began = performance.now() - 1000 * at
-    if (this.sound && !this.muted && !this.paused) this.sound.play(at, this.event.count / this.event.fps)
+    if (this.sound && !this.muted && !this.paused) this.sound.play(at, this.seconds)
     else this.sound?.stop()
     if (![...loops.values()].some(({ sound }) => sound?.source)) rest()
     this.run()
@@ -177,6 +178,8 @@ class Loop {
   }
 
   start() {
+    this.sound?.stop()
+    this.sound = null
     this.fresh = false
     this.frame.classList.add('duet-old')
   }
