@@ -137,6 +137,25 @@ def test_the_last_preview_stays_mute_when_the_run_ends(opened, asked):
     assert [loop(opened).evaluate(_COLOR) for _ in range(4) if not opened.page.wait_for_timeout(120)] == [first] * 4
 
 
+def test_a_preview_falls_silent_when_a_clip_is_saved(opened, asked):
+    send(opened, 20)
+    loop(opened).click()
+    send(opened, 20, SOUND)
+    opened.page.wait_for_function(HEARD, timeout=SHOW)
+    opened.executed("DuetMux", {"images": [{"filename": "gone.mp4", "subfolder": "", "type": "temp"}], "animated": [True]})
+    assert opened.page.evaluate("!sounds[0].plays") and loop(opened).get_attribute("data-sound") == "off"
+
+
+def test_the_next_run_asks_for_the_sound_anew(opened, asked):
+    send(opened, 20, SOUND)
+    loop(opened)
+    opened.hear("execution_success", {"prompt_id": "none"})
+    opened.hear("executing", opened.node(SAMPLER))
+    send(opened, 3)
+    loop(opened).click()
+    assert len(asked) == 1 and loop(opened).get_attribute("data-sound") == "awaited"
+
+
 def test_a_run_without_previews_takes_the_old_one_away(opened):
     send(opened, 20)
     loop(opened)

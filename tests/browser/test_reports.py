@@ -128,6 +128,14 @@ def test_a_long_report_scrolls(opened):
     assert opened.page.evaluate("app.canvas.ds.scale") == scale
 
 
+def test_the_wheel_over_a_short_report_moves_the_canvas(opened):
+    opened.executed(SAMPLER, output("seed 1"))
+    opened.page.mouse.move(*centre(opened.panel(SAMPLER, "duet_report")))
+    before = opened.page.evaluate("app.canvas.ds.scale")
+    opened.page.mouse.wheel(0, 200)
+    opened.page.wait_for_function("before => app.canvas.ds.scale !== before", arg=before)
+
+
 def test_a_report_wraps_and_its_text_can_be_selected(opened):
     opened.executed(SAMPLER, output("seed " * 40 + "x" * 120))
     panel = opened.panel(SAMPLER, "duet_report")

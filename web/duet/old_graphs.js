@@ -12,12 +12,14 @@ const MENDS = {
 /** Mends the nodes of a saved graph and of its subgraphs, in place. */
 export function mendGraph(graph) {
   for (const { nodes } of [graph, ...(graph.definitions?.subgraphs ?? [])])
-    for (const { type, widgets_values: values } of nodes ?? [])
-      if (Array.isArray(values)) MENDS[type]?.(values)
+    for (const { type, widgets_values: values, widgets_values_named: named } of nodes ?? [])
+      if (Array.isArray(values)) MENDS[type]?.(values, named)
 }
 
-function addEta(values) {
-  if (values.length === SEEDS_TO_BATCH) values.push(0)
+function addEta(values, named) {
+  if (values.length !== SEEDS_TO_BATCH) return
+  values.push(0)
+  if (named) named.eta = 0
 }
 
 function nameKept(values) {

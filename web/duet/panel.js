@@ -21,7 +21,7 @@ export function addPanel(node, name, element, height) {
 
 /** Takes a panel away, and the height that the node had for it. */
 export function removePanel(node, widget) {
-  const freed = widget.computedHeight ?? 0
+  const freed = widget.computedHeight || widget.element.offsetHeight
   node.removeWidget(widget)
   shrink(node, freed)
 }
