@@ -3,7 +3,9 @@
 COMFYUI_PATH=… COMFYUI_PYTHON=… python -m duet_av.benchmarks.page [--runs N]
 
 Pages with and without the script are opened in turn, in Chromium (CHROMIUM, or the one on the path).
-start_ms: from navigation until the page is ready. script_ms: CPU time in the script until then, by Chromium's profiler.
+start_ms: from navigation until the page is ready; noisy. busy_ms: CPU time of the page's main thread until then.
+script_ms: the part of it in the script, by Chromium's profiler. fetch_ms: from the first request for a file of the script
+until the last answer, while ComfyUI loads other extensions too.
 open_ms: opening a template. queue_ms: making the prompt of that template. event_ms: reports of all its nodes arriving.
 """
 
@@ -43,6 +45,11 @@ _MEASURE = f"""async ([graph, repeats]) => {{
   }})
   return {{ open_ms, queue_ms, event_ms }}
 }}"""
+_FETCH = """script => {
+  const files = performance.getEntriesByType('resource').filter(({ name }) => name.includes(script))
+  const [starts, ends] = ['startTime', 'responseEnd'].map(key => files.map(file => file[key]))
+  return files.length ? Math.max(...ends) - Math.min(...starts) : 0
+}"""
 
 
 def without_script(page: Any) -> None:
@@ -66,15 +73,17 @@ def measure(browser: Any, url: str, with_script: bool) -> dict[str, float]:
     page = browser.new_page()
     if not with_script:
         without_script(page)
-    profiler = page.context.new_cdp_session(page)
-    for command, settings in (("enable", {}), ("setSamplingInterval", {"interval": 100}), ("start", {})):
-        profiler.send(f"Profiler.{command}", settings)
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+    session.send("Profiler.enable")
+    session.send("Profiler.setSamplingInterval", {"interval": 100})
+    session.send("Profiler.start")
     page.goto(url, timeout=180_000)
     page.wait_for_function("window.app?.vueAppReady", timeout=180_000, polling=10)
-    start = page.evaluate("performance.now()")
-    used = script_ms(profiler.send("Profiler.stop")["profile"])
-    graph = json.loads(TEMPLATE.read_text(encoding="utf-8"))
-    found = {"start_ms": start, "script_ms": used} | page.evaluate(_MEASURE, [graph, REPEATS])
+    found = {"start_ms": page.evaluate("performance.now()"), "fetch_ms": page.evaluate(_FETCH, SCRIPT)}
+    metrics = {each["name"]: each["value"] for each in session.send("Performance.getMetrics")["metrics"]}
+    found |= {"busy_ms": 1000 * metrics["TaskDuration"], "script_ms": script_ms(session.send("Profiler.stop")["profile"])}
+    found |= page.evaluate(_MEASURE, [json.loads(TEMPLATE.read_text(encoding="utf-8")), REPEATS])
     page.close()
     return found
 

@@ -57,11 +57,11 @@ def test_reports_come_back_with_a_graph_from_the_history(canvas, comfyui, ended)
 def test_a_warning_is_amber_and_the_rest_is_not(opened):
     opened.executed(SAMPLER, output("seed 1", warnings=("the clip is silent", "untrained as a pair")))
     lines = opened.panel(SAMPLER, "duet_report").query_selector_all("p")
-    assert [each.inner_text() for each in lines] == ["seed 1", "the clip is silent", "untrained as a pair"]
+    assert [each.inner_text() for each in lines] == ["the clip is silent", "untrained as a pair", "seed 1"]
     colors = [each.evaluate("line => getComputedStyle(line).color") for each in lines]
-    assert colors[1:] == [AMBER, AMBER] and colors[0] != AMBER
+    assert colors[:2] == [AMBER, AMBER] and colors[2] != AMBER
     opened.page.evaluate("app.extensionManager.setting.set('Comfy.ColorPalette', 'light')")
-    opened.page.wait_for_function("([line, dark]) => getComputedStyle(line).color !== dark", arg=[lines[1], AMBER])
+    opened.page.wait_for_function("([line, dark]) => getComputedStyle(line).color !== dark", arg=[lines[0], AMBER])
     opened.page.evaluate("app.extensionManager.setting.set('Comfy.ColorPalette', 'dark')")
 
 
@@ -142,6 +142,19 @@ def test_a_report_wraps_and_its_text_can_be_selected(opened):
     opened.page.wait_for_function("panel => panel.clientHeight > 40 && panel.scrollWidth <= panel.clientWidth", arg=panel)
     panel.query_selector("p").click(click_count=3)
     assert "seed seed" in opened.page.evaluate("getSelection().toString()")
+
+
+def test_a_node_grows_around_its_report(opened, renderer):
+    opened.executed(MODEL, output(*(f"line {i}" for i in range(6))))
+    panel = opened.panel(MODEL, "duet_report")
+    opened.page.wait_for_function("panel => panel.clientHeight > 80", arg=panel)
+    opened.page.wait_for_timeout(300)
+    top, height = panel.bounding_box()["y"], panel.bounding_box()["height"]
+    bottom = opened.node(MODEL, "app.canvasPosToClientPos([node.pos[0], node.pos[1] + node.size[1]])[1]")
+    if renderer:
+        box = opened.page.locator(f'[data-node-id="{opened.node(MODEL)}"]').bounding_box()
+        bottom = box["y"] + box["height"]
+    assert top + height <= bottom
 
 
 def test_a_node_in_a_subgraph_shows_its_report(opened):

@@ -31,7 +31,12 @@ export function shrink(node, height) {
   redraw(node)
 }
 
-export const redraw = node => node.graph?.setDirtyCanvas(true, true)
+/** Draws twice: the canvas lets a node grow after it has drawn the node. */
+export function redraw(node) {
+  const draw = () => node.graph?.setDirtyCanvas(true, true)
+  draw()
+  requestAnimationFrame(draw)
+}
 
 /** Turns of the wheel scroll an element that has more to show; all others move the canvas, as beside the element. */
 function passOn(event, element) {

@@ -63,9 +63,9 @@ function read(output) {
   const lines = facts ? (output.text ?? []) : []
   const plain = lines.slice(table?.lines ?? 0, warnings.length ? lines.length - warnings.length : undefined)
   return [
+    ...warnings.map(line => make('p', 'duet-warning', line)), // first: what is long must be scrolled to be seen
     ...(table ? [draw(table)] : []),
     ...plain.filter(Boolean).map(line => make('p', '', line)),
-    ...warnings.map(line => make('p', 'duet-warning', line)),
   ]
 }
 

@@ -15,11 +15,11 @@ const RULES = `
 .duet-body { padding: 6px 9px; overflow-wrap: anywhere; }
 .duet-body p { margin: 0; white-space: pre-wrap; }
 .duet-body > * + p { margin-top: 4px; }
-.duet-body table + p { margin-top: 7px; }
+.duet-body table + p, .duet-body p + table { margin-top: 6px; }
 .duet-warning { color: var(--duet-warning); padding-left: 8px; border-left: 2px solid currentColor; }
-.duet-body table { border-collapse: collapse; font-size: 10.5px; overflow-wrap: normal; }
+.duet-body table { border-collapse: collapse; font-size: 10px; line-height: 1.35; overflow-wrap: normal; }
 .duet-body th { font-weight: 500; opacity: 0.7; vertical-align: bottom; }
-.duet-body th, .duet-body td { padding: 2px 10px 2px 0; text-align: left; border-bottom: 1px solid color-mix(in srgb, currentColor 15%, transparent); }
+.duet-body th, .duet-body td { padding: 2px 7px 2px 0; text-align: left; border-bottom: 1px solid color-mix(in srgb, currentColor 15%, transparent); }
 .duet-body .duet-number { font-variant-numeric: tabular-nums; white-space: nowrap; }
 .duet-old { opacity: 0.45; }
 .duet-preview { position: relative; overflow: hidden; background: #000; cursor: pointer; user-select: none; }
