@@ -24,5 +24,7 @@ def test_only_the_first_script_imports_from_comfyui():
 
 
 def test_every_socket_of_ours_has_a_colour():
-    sockets = {found for path in (ROOT / "nodes").glob("*.py") for found in re.findall(r'"(DUET_\w+)"', path.read_text(encoding="utf-8"))}
+    sockets = {
+        found for path in (ROOT / "nodes").glob("*.py") for found in re.findall(r'"(DUET_\w+)"', path.read_text(encoding="utf-8"))
+    }
     assert sockets and sockets == set(re.findall(r"^  (DUET_\w+): '#[0-9a-f]{6}'", text("web/duet/colors.js"), re.M))

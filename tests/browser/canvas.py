@@ -87,7 +87,8 @@ class Canvas:
         widget = f"node.widgets.find(widget => widget.name === '{name}')"
         if not self.node(node_type, f"Boolean({widget})"):
             return None
-        seen = f"() => {{ const node = {_NODE.format(node_type)}; const {{ element }} = {widget}; return element.offsetHeight > 1 && element }}"
+        node = f"const node = {_NODE.format(node_type)}"
+        seen = f"() => {{ {node}; const {{ element }} = {widget}; return element.offsetHeight > 1 && element }}"
         return self.page.wait_for_function(seen, timeout=SHOW).as_element()
 
     def report(self, node_type: str) -> str:

@@ -20,9 +20,10 @@ _NAMES = """async patterns => {
 }"""
 PATTERNS = (
     "duet/clip", "%date:yyyy-MM-dd%/clip", "%date:yy%_%date:y%_%date:yyy%_%date:d.M%", "%date:dd MM yyyy%", "%date:%", "%date:hh%",
-    "%date:dMyy%", "a%date:ddd%b", "%Sampler.steps%", "%DuetJointSampler.steps%_%Sampler.eta%", "%Sampler.gone%", "%Gone.steps%", "%width%x%height%",
-    "%year%-%month%", "100%", "%%", "50% of 100%", "%Prompts.video_prompt%", "%DuetEncodePrompts.video_negative%", "%Mux.container%",
-    "%DuetGuidance.guidance%", "%Inside.seconds%", "%Note.text%", "%Sampler.steps%%Sampler.shift%",
+    "%date:dMyy%", "a%date:ddd%b", "%Sampler.steps%", "%DuetJointSampler.steps%_%Sampler.eta%", "%Sampler.gone%", "%Gone.steps%",
+    "%width%x%height%", "%year%-%month%", "100%", "%%", "50% of 100%", "%Prompts.video_prompt%", "%Mux.container%",
+    "%DuetEncodePrompts.video_negative%", "%DuetGuidance.guidance%", "%Inside.seconds%", "%Note.text%",
+    "%Sampler.steps%%Sampler.shift%",
 )  # fmt: skip
 OLD_SAMPLER = [1, "fixed", 2, "fixed", 20, 3.0, True]
 _COLORS = """type => [
@@ -62,7 +63,9 @@ def test_a_name_may_hold_an_input_that_a_choice_brought(opened):
     prompt = opened.page.evaluate("app.graphToPrompt().then(({ output }) => output)")
     (mux,) = (node for node in prompt.values() if node["class_type"] == MUX)
     assert mux["inputs"]["filename_prefix"] == "cfg2.5"
-    assert opened.graph()["nodes"][-1] and opened.node(MUX, "node.widgets.find(w => w.name === 'filename_prefix').value").startswith("cfg%")
+    assert opened.graph()["nodes"][-1] and opened.node(
+        MUX, "node.widgets.find(w => w.name === 'filename_prefix').value"
+    ).startswith("cfg%")
 
 
 def test_names_are_made_in_both_save_nodes_and_in_subgraphs(opened):
@@ -107,7 +110,9 @@ def test_a_graph_without_eta_gets_0(canvas):
                 node["widgets_values"] = [*OLD_SAMPLER]
         canvas.open(graph)
         assert canvas.node(node_type, "node.widgets.find(widget => widget.name === 'eta').value") == 0
-        canvas.page.evaluate("app.graph.nodes.forEach(node => node.widgets?.forEach(widget => widget.name === 'eta' && (widget.value = 3)))")
+        canvas.page.evaluate(
+            "app.graph.nodes.forEach(node => node.widgets?.forEach(widget => widget.name === 'eta' && (widget.value = 3)))"
+        )
         canvas.open(canvas.graph())
         assert canvas.node(node_type, "node.widgets.find(widget => widget.name === 'eta').value") == 3
 
@@ -127,7 +132,26 @@ def test_inside_a_subgraph_too(opened):
 def test_an_aligner_with_a_switch_for_the_rms_opens(canvas, kept, now):
     graph = shipped("bounce_align_v2a")
     (aligner,) = (node for node in graph["nodes"] if node["type"] == ALIGNER)
-    aligner["widgets_values"] = ["Bounce-Bind", "v2a", 0.03, 0.06, "adam", kept, 2, 0.0, 1.0, 0.0, 1.0, 0.0, True, 3, 3, False, False, 16.0]
+    aligner["widgets_values"] = [
+        "Bounce-Bind",
+        "v2a",
+        0.03,
+        0.06,
+        "adam",
+        kept,
+        2,
+        0.0,
+        1.0,
+        0.0,
+        1.0,
+        0.0,
+        True,
+        3,
+        3,
+        False,
+        False,
+        16.0,
+    ]
     canvas.open(graph)
     assert canvas.node(ALIGNER, "node.widgets.find(widget => widget.name === 'keep').value") == now
     assert canvas.node(ALIGNER, "node.widgets.find(widget => widget.name === 'inner_steps').value") == 2

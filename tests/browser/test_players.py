@@ -86,7 +86,9 @@ def test_players_start_in_step(played):
     loop(played)
     played.page.wait_for_timeout(350)
     choose(played, "Play all in step")
-    played.page.wait_for_function("[...document.querySelectorAll('video')].every(video => !video.paused && video.currentTime > 0.2)")
+    played.page.wait_for_function(
+        "[...document.querySelectorAll('video')].every(video => !video.paused && video.currentTime > 0.2)"
+    )
     first, second = videos(played, "video.currentTime")
     assert abs(first - second) < 0.1
     played.hear("execution_success", {"prompt_id": "none"})

@@ -32,7 +32,9 @@ _SHEET = """() => {
   }
   return sheet.toDataURL('image/jpeg', 1)
 }"""
-_COLOR = "panel => [...panel.querySelector('canvas').getContext('2d').getImageData(16, 16, 1, 1).data].map(part => part > 128 ? 1 : 0)"
+_COLOR = (
+    "panel => [...panel.querySelector('canvas').getContext('2d').getImageData(16, 16, 1, 1).data].map(part => part > 128 ? 1 : 0)"
+)
 _RECORD = """() => {
   window.sounds = []
   window.AudioBufferSourceNode = class extends (window.PlainNode ??= window.AudioBufferSourceNode) {
