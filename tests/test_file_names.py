@@ -23,6 +23,7 @@ def named(prefix: str, class_type: str = "DuetMux") -> str:
     sampling = {"steps": 20, "shift": 3.0, "eta": 0.5, "batch_branches": True, "model": ["2", 0]}
     nodes = {
         "1": Node("1", "DuetJointSampler", sampling, "Sampler"),
+        "4": Node("4", "DuetGuidance", {"guidance": "cfg", "guidance.video_scale": 2.5}, "Guidance"),
         "2": Node("2", "DuetLoadJointModel", {"model": 'a/b:c*"x".safetensors'}, "Model"),
         "3": Node("3", class_type, {"filename_prefix": prefix}, "Save"),
     }  # fmt: skip
@@ -33,7 +34,8 @@ def named(prefix: str, class_type: str = "DuetMux") -> str:
     ("%Sampler.steps% steps", "20 steps"), ("%DuetJointSampler.steps%", "20"),
     ("%Sampler.shift%-%Sampler.eta%-%Sampler.batch_branches%", "3-0.5-true"), ("%Model.model%", "a_b_c__x_.safetensors"),
     ("%Nobody.steps%", "%Nobody.steps%"), ("%Sampler.other%", "%Sampler.other%"), ("%Sampler.model%", "%Sampler.model%"),
-    ("%year%/%width%", "%year%/%width%"), ("100%", "100%"), ("%date:hh.mm%", "%date:hh.mm%"),
+    ("%year%/%width%", "%year%/%width%"), ("100%", "100%"), ("%Guidance.guidance.video_scale%", "2.5"),
+    ("%Guidance%", "%Guidance%"), ("%date:hh.mm%", "%date:hh.mm%"),
 ])  # fmt: skip
 @pytest.mark.parametrize("class_type", ["DuetMux", "DuetReplaceSound", "SaveVideo"])
 def test_values_of_nodes_are_replaced_by_class_or_title(prefix, said, class_type):

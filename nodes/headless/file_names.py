@@ -45,11 +45,11 @@ def format_date(text: str, date: datetime) -> str:
 def _replaced(name: str, nodes: list[Node], now: datetime) -> str:
     def value(match: re.Match[str]) -> str:
         first, *rest = match[1].split(".")
-        if len(rest) != 1:
-            return format_date(first[len("date:") :], now) if first.startswith("date:") else match[0]
+        if len(rest) != 1 and first.startswith("date:"):
+            return format_date(first[len("date:") :], now)
         node = next((each for each in nodes if each.class_type == first), None)
         node = node or next((each for each in nodes if each.title == first), None)
-        found = node.inputs.get(rest[0]) if node else None
+        found = node.inputs.get(".".join(rest)) if node else None
         return match[0] if found is None or is_link(found) else FORBIDDEN.sub("_", _text(found))
 
     return TOKEN.sub(value, name)
