@@ -8,6 +8,11 @@ from duet_av.tests.browser.test_previews import loop, send
 MUX, SAMPLER = "DuetMux", "DuetJointSampler"
 ENTRIES = ["Hide preview", "Pause preview", "Mute preview", "Play all in step", "Open preview", "Copy output path"]
 OURS = {*ENTRIES, "Show preview", "Resume preview", "Unmute preview"}
+# Not those that the page keeps of graphs that are no longer open.
+_VIDEOS = """app.graph.nodes.filter(node => node.type === 'DuetMux')
+  .map(node => LiteGraph.vueNodesMode ? document.querySelector(`[data-node-id="${node.id}"]`) : node.videoContainer)
+  .flatMap(within => [...within?.querySelectorAll('video') ?? []])"""
+_ALL_PLAY = f"({_VIDEOS}).every(video => !video.paused && video.currentTime > 0.2)"
 _ITEMS = "app.canvas.getNodeMenuOptions(node).filter(Boolean)"
 
 
@@ -32,7 +37,7 @@ def played(canvas: Canvas, renderer) -> Canvas:
     )
     output = canvas.node(MUX, "app.nodeOutputs[node.id]")
     canvas.hear("executed", {"node": other, "display_node": other, "output": output, "prompt_id": "none"})
-    canvas.page.wait_for_function("document.querySelectorAll('video').length === 2", timeout=SHOW)
+    canvas.page.wait_for_function(f"({_VIDEOS}).length === 2", timeout=SHOW)
     assert mux
     return canvas
 
@@ -46,12 +51,12 @@ def choose(canvas: Canvas, label: str, node_type: str = MUX) -> None:
 
 
 def videos(canvas: Canvas, what: str) -> list:
-    return canvas.page.evaluate(f"[...document.querySelectorAll('video')].map(video => {what})")
+    return canvas.page.evaluate(f"({_VIDEOS}).map(video => {what})")
 
 
 def test_the_menu_of_a_node_with_a_clip_has_our_entries(played):
     choose(played, "Play all in step")
-    played.page.wait_for_function("[...document.querySelectorAll('video')].every(video => !video.paused)", timeout=SHOW)
+    played.page.wait_for_function(_ALL_PLAY, timeout=SHOW)
     assert labels(played) == ENTRIES
     assert labels(played, "DuetDecode") == []
 
@@ -68,7 +73,7 @@ def test_a_right_click_shows_them(played, renderer):
 
 def test_pause_and_mute_and_their_opposites(played):
     choose(played, "Play all in step")
-    played.page.wait_for_function("[...document.querySelectorAll('video')].every(video => !video.paused)", timeout=SHOW)
+    played.page.wait_for_function(_ALL_PLAY, timeout=SHOW)
     choose(played, "Pause preview")
     assert sorted(videos(played, "video.paused")) == [False, True]
     assert "Resume preview" in labels(played)
@@ -81,14 +86,12 @@ def test_pause_and_mute_and_their_opposites(played):
 
 
 def test_players_start_in_step(played):
-    played.page.evaluate("document.querySelectorAll('video')[0].currentTime = 1.2")
+    played.page.evaluate(f"({_VIDEOS})[0].currentTime = 1.2")
     send(played, 3)
     loop(played)
     played.page.wait_for_timeout(350)
     choose(played, "Play all in step")
-    played.page.wait_for_function(
-        "[...document.querySelectorAll('video')].every(video => !video.paused && video.currentTime > 0.2)"
-    )
+    played.page.wait_for_function(_ALL_PLAY, timeout=SHOW)
     first, second = videos(played, "video.currentTime")
     assert abs(first - second) < 0.1
     played.hear("execution_success", {"prompt_id": "none"})
@@ -97,7 +100,7 @@ def test_players_start_in_step(played):
 def test_a_hidden_player_is_gone_until_it_is_shown(played):
     tall = played.node(MUX, "node.size[1]")
     choose(played, "Hide preview")
-    visible = "[...document.querySelectorAll('video')].filter(video => video.offsetHeight > 0).length"
+    visible = f"({_VIDEOS}).filter(video => video.offsetHeight > 0).length"
     played.page.wait_for_function(f"{visible} === 1", timeout=SHOW)
     assert labels(played)[0] == "Show preview"
     if not played.page.evaluate("LiteGraph.vueNodesMode"):

@@ -130,7 +130,7 @@ def test_a_long_report_scrolls(opened):
 
 def test_the_wheel_over_a_short_report_moves_the_canvas(opened):
     opened.executed(SAMPLER, output("seed 1"))
-    opened.page.mouse.move(*centre(opened.panel(SAMPLER, "duet_report")))
+    opened.panel(SAMPLER, "duet_report").hover()
     before = opened.page.evaluate("app.canvas.ds.scale")
     opened.page.mouse.wheel(0, 200)
     opened.page.wait_for_function("before => app.canvas.ds.scale !== before", arg=before)
