@@ -64,6 +64,7 @@ def test_a_queued_workflow_shows_previews_and_ends(canvas, ended):
     assert ended.events[-1][0] == "execution_success"
     (sampler,) = {node["id"] for node in ended.graph["nodes"] if node["type"] == "DuetJointSampler"}
     assert set(ended.named("duet.preview")) == {str(sampler)}
+    assert "/20" in canvas.panel("DuetJointSampler", "duet_preview").inner_text()
     assert canvas.errors == []
 
 
