@@ -84,6 +84,7 @@ class Loop {
     this.fresh = true
     this.seconds = event.count / event.fps
     if (event.audio) this.hear(event.audio)
+    if (event.audio && !this.muted && event.step < event.steps) this.ask() // each is sent once
     await sheet.decode()
     if (this.latest !== sheet || !loops.has(this.node)) return
     Object.assign(this, { event, sheet })
