@@ -152,8 +152,9 @@ if "comfy_api" in sys.modules:  # ComfyUI imports it before any custom node
         ComfyAPISync().execution.set_progress(value, total)
 
     def report_text(text: str, node_id: str) -> None:
-        """Shows `text` on a node while it runs."""
-        PromptServer.instance.send_progress_text(text, node_id)
+        """Shows `text` on a node while it runs, where its report follows. (ComfyUI's own text would stay beside the report.)"""
+        shown = {"node": _display_id(node_id), "text": text}
+        PromptServer.instance.send_sync("duet.text", shown, PromptServer.instance.client_id)
 
     def check_interrupt() -> None:
         """Raises ComfyUI's interrupt exception if the user has cancelled the run."""

@@ -61,5 +61,6 @@ function listen() {
     if (clips(output).length) muteAll()
   })
   for (const end of ['execution_success', 'execution_error', 'execution_interrupted']) on(end, endPreviews)
+  on('duet.text', ({ node: id, text }) => ours(id, node => showReport(node, { text: [text], duet: [{}] })))
   on('duet.preview', event => ours(event.node, node => preview(node, event, () => askForSound(app.api, event.node))))
 }

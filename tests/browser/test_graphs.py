@@ -182,3 +182,14 @@ def lab(color: tuple[float, ...]) -> tuple[float, ...]:
     rows = ((0.4339, 0.3762, 0.1899), (0.2126, 0.7152, 0.0722), (0.0177, 0.1095, 0.8728))
     x, y, z = (sum(weight * part for weight, part in zip(row, color)) ** (1 / 3) for row in rows)
     return 116 * y - 16, 500 * (x - y), 200 * (y - z)
+
+
+def test_the_first_guidance_of_compare_is_named_like_the_others(canvas):
+    graph = shipped("bounce_compare")
+    (node,) = (node for node in graph["nodes"] if node["type"] == COMPARE)
+    for each in node["inputs"]:
+        each.pop("label", None)  # as saved by earlier versions
+    canvas.open(graph)
+    labels = "node.inputs.map(input => input.label).filter(label => label?.startsWith('guidance'))"
+    assert canvas.node(COMPARE, labels)[:2] == ["guidance0", "guidance1"]
+    assert canvas.errors == []

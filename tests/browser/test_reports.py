@@ -176,3 +176,11 @@ def test_a_node_in_a_subgraph_shows_its_report(opened):
 def centre(element) -> tuple[float, float]:
     box = element.bounding_box()
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+def test_a_node_shows_while_it_runs_what_a_step_costs_and_then_its_report(opened):
+    node = opened.node(SAMPLER)
+    opened.hear("duet.text", {"node": node, "text": "2 branches per step"})
+    assert opened.report(SAMPLER) == "2 branches per step"
+    opened.executed(SAMPLER, output("seed 1"))
+    assert opened.report(SAMPLER) == "seed 1"

@@ -9,11 +9,19 @@ const MENDS = {
   DuetAligner: nameKept,
 }
 
+const FIRST_ROW = 'guidances.guidance0' // the page names the others without the name of their group
+
 /** Mends the nodes of a saved graph and of its subgraphs, in place. */
 export function mendGraph(graph) {
   for (const { nodes } of [graph, ...(graph.definitions?.subgraphs ?? [])])
-    for (const { type, widgets_values: values, widgets_values_named: named } of nodes ?? [])
+    for (const { type, inputs, widgets_values: values, widgets_values_named: named } of nodes ?? []) {
       if (Array.isArray(values)) MENDS[type]?.(values, named)
+      if (type === 'DuetCompare') inputs?.forEach(labelFirstRow)
+    }
+}
+
+function labelFirstRow(input) {
+  if (input.name === FIRST_ROW) input.label ??= FIRST_ROW.split('.')[1]
 }
 
 function addEta(values, named) {
