@@ -8,7 +8,7 @@ from PIL import Image
 
 from duet_av.av_models.media import Clip
 from duet_av.bounce.measure import moving_sheet
-from duet_av.bounce.measure.moving_sheet import GAP, TILE
+from duet_av.bounce.measure.moving_sheet import CARD, GAP, GROUND, LABEL, TILE
 
 
 def clip(frames: int, height: int, width: int) -> Clip:
@@ -34,3 +34,17 @@ def test_the_command_writes_a_loop(tmp_path, monkeypatch):
     moving_sheet.main(["a.mp4", "b.mp4", "--out", str(tmp_path / "clips.webp")])
     with Image.open(tmp_path / "clips.webp") as picture:
         assert picture.n_frames == 4
+
+
+def test_a_card_is_a_square_with_an_empty_top():
+    cards = moving_sheet.draw_card([clip(6, 32, 32), clip(4, 32, 48), clip(5, 32, 32)], ["a", "b", "c"])
+    assert len(cards) == 4 and {card.size for card in cards} == {(CARD, CARD)}
+    assert cards[0].crop((0, 0, CARD, LABEL)).getcolors() == [(CARD * LABEL, GROUND)]
+    assert cards[0].tobytes() != cards[1].tobytes()
+
+
+def test_the_command_writes_a_moving_card_under_any_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(moving_sheet, "read_video", lambda path: clip(4, 32, 32))
+    moving_sheet.main(["a.mp4", "--card", "--out", str(tmp_path / "card.jpg")])
+    with Image.open(tmp_path / "card.jpg") as picture:
+        assert picture.format == "WEBP" and picture.n_frames == 4 and picture.size == (CARD, CARD)
