@@ -1,12 +1,26 @@
-"""Reads a workflow as ComfyUI's page saves it into API format, the way the page itself does."""
+"""Workflows as ComfyUI's page saves them: where they are, and how the page puts them into API format."""
 
 from __future__ import annotations
 
+import json
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 from duet_av.nodes.headless.inputs import expand
 
+FOLDER = Path(__file__).parent.parent / "workflows"
 NOTE = "MarkdownNote"  # the page's own: no node of the graph
+
+
+@cache
+def templates() -> dict[str, Path]:
+    """The templates, by the name of the workflow in API format that they show."""
+    return {json.loads(path.read_text(encoding="utf-8"))["extra"]["api"]: path for path in sorted(FOLDER.glob("*.json"))}
+
+
+def template(api: str) -> dict[str, Any]:
+    return json.loads(templates()[api].read_text(encoding="utf-8"))
 
 
 def to_api(graph: dict[str, Any], catalogue) -> dict[str, Any]:
@@ -28,14 +42,11 @@ def _inputs(node: dict, links: dict, described: dict) -> dict[str, Any]:
 
 
 def _widgets(given: list, described: dict) -> dict[str, Any]:
-    """Widgets take their values in order; a seed is followed by what happens to it after a run.
-
-    Optional widgets at the end may be missing, in both forms: the file is older than they are.
-    """
+    """Widgets take their values in order; a seed is followed by what happens to it after a run."""
     values: dict[str, Any] = {}
     while True:
         waiting = [spec for name, spec in expand(described, values).items() if spec.takes_value and name not in values]
-        if not waiting or not (given or waiting[0].required):
+        if not waiting:
             assert not given, f"left over: {given}"
             return values
         values[waiting[0].name] = given.pop(0)

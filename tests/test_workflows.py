@@ -1,18 +1,27 @@
-"""Every workflow in the folder loads, and its two forms agree."""
+"""Every workflow in the folder loads, its two forms agree, and its template is laid out, named and illustrated as promised."""
 
 import json
+import re
+import tomllib
+from itertools import combinations
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageChops
 
-from duet_av.nodes.headless import catalogue, load_workflow, validate
+from duet_av.bounce.measure.moving_sheet import CARD, LABEL
+from duet_av.nodes.headless import catalogue, load_workflow, run_workflow, validate
 from duet_av.nodes.stand_in import Folders, Session, session
-from duet_av.tests.page import to_api
+from duet_av.tests.page import FOLDER, NOTE, template, templates, to_api
 
-FOLDER = Path(__file__).parent.parent / "workflows"
 CATALOGUE = catalogue()
 TITLES = {"Model", "Prompts", "Latent", "Mux"}
 SAMPLED = {"Guidance", "Sampler", "Decode"}
+APIS = sorted(path.stem for path in (FOLDER / "api").glob("*.json"))
+VERSION = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+TITLE_BAR = 30  # pixels, above a node's position
+MOST = 300_000  # bytes of a picture
+EXTERNAL = {"DuetLoadVideoExpert": "checkpoints", "DuetLoadAudioExpert": "diffusers"}
 
 
 @pytest.fixture(autouse=True)
@@ -26,54 +35,141 @@ def published(tmp_path):
     session.reset(token)
 
 
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.glob("*.json"))
+def api_file(name: str) -> Path:
+    return FOLDER / "api" / f"{name}.json"
+
+
+def boxes(graph: dict) -> dict[str, tuple[float, float, float, float]]:
+    """Left, top, right and bottom of each node, by title."""
+    return {node["title"]: _box(*node["pos"], *node["size"], bar=TITLE_BAR) for node in graph["nodes"]}
+
+
+def _box(x, y, width, height, bar=0):
+    return x, y - bar, x + width, y + height
+
+
+def overlap(a, b) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def inside(a, b) -> bool:
+    return b[0] <= a[0] and b[1] <= a[1] and a[2] <= b[2] and a[3] <= b[3]
 
 
 def test_every_workflow_has_both_forms():
-    assert names(FOLDER) == names(FOLDER / "api") != []
+    assert sorted(templates()) == APIS != []
 
 
-def test_every_workflow_has_a_picture_in_the_template_browser():
-    assert sorted(path.stem for path in FOLDER.glob("*.jpg")) == sorted(path.stem for path in FOLDER.glob("*.json"))
+def test_templates_are_named_for_people_and_in_order():
+    names = [path.stem for path in templates().values()]
+    assert [name[:10] for name in names] == [f"Duet {i + 1:02} - " for i in range(len(names))]
+    assert all(re.fullmatch(r"[\w ,-]+", name, re.ASCII) for name in names)  # safe in addresses, archives and every file system
 
 
-@pytest.mark.parametrize("name", names(FOLDER / "api"))
+@pytest.mark.parametrize("path", templates().values(), ids=templates())
+def test_a_template_has_a_picture_that_moves_beside_the_browsers_label(path):
+    file = path.with_suffix(".jpg")  # the only name that the page asks for; an animated WebP all the same
+    assert file.stat().st_size < MOST
+    with Image.open(file) as picture:
+        assert picture.format == "WEBP" and picture.size == (CARD, CARD) and picture.n_frames >= 8
+        frames = [(picture.seek(i), picture.convert("RGB"))[1] for i in (0, picture.n_frames // 2)]
+    assert ImageChops.difference(*frames).getbbox()
+    dark = frames[0].crop((0, 0, CARD // 2, LABEL - 4)).getextrema()
+    assert max(high for _, high in dark) < 48
+
+
+def test_every_picture_belongs_to_a_template():
+    assert sorted(path.stem for path in FOLDER.glob("*.jpg")) == sorted(path.stem for path in templates().values())
+
+
+@pytest.mark.parametrize("name", APIS)
 def test_workflow_fits_the_nodes(name):
-    workflow = load_workflow(FOLDER / "api" / name)
+    workflow = load_workflow(api_file(name))
     validate(workflow, CATALOGUE)
     titles = {node.title for node in workflow.nodes.values()}
     assert TITLES <= titles and ("Compare" in titles or SAMPLED <= titles)
 
 
-@pytest.mark.parametrize("name", names(FOLDER / "api"))
+@pytest.mark.parametrize("name", APIS)
 def test_workflows_from_before_eta_still_fit(name, tmp_path):
-    graph = json.loads((FOLDER / "api" / name).read_text())
+    graph = json.loads(api_file(name).read_text())
     for node in graph.values():
         node["inputs"].pop("eta", None)
-    (tmp_path / name).write_text(json.dumps(graph))
-    validate(load_workflow(tmp_path / name), CATALOGUE)
+    (tmp_path / "old.json").write_text(json.dumps(graph))
+    validate(load_workflow(tmp_path / "old.json"), CATALOGUE)
 
 
-@pytest.mark.parametrize("name", names(FOLDER))
+@pytest.mark.parametrize("name", ["bounce_v2a", "bounce_align_v2a"])
+def test_audio_for_a_video_is_saved_with_that_video(name):
+    graph = json.loads(api_file(name).read_text())
+    (given,) = [key for key, node in graph.items() if node["class_type"] == "DuetBounceClip"]
+    titled = {node["_meta"]["title"]: node for node in graph.values()}
+    assert titled["Mux"]["class_type"] == "DuetReplaceSound"
+    assert titled["Mux"]["inputs"]["video"] == titled["Latent"]["inputs"]["video"] == [given, 6]
+    assert titled["Latent"]["inputs"]["keep"] == "the video"
+
+
+@pytest.mark.parametrize("name", APIS)
 def test_both_forms_say_the_same(name):
-    page = json.loads((FOLDER / name).read_text())
-    assert to_api(page, CATALOGUE) == json.loads((FOLDER / "api" / name).read_text())
+    assert to_api(template(name), CATALOGUE) == json.loads(api_file(name).read_text())
 
 
-@pytest.mark.parametrize("name", names(FOLDER))
+@pytest.mark.parametrize("name", APIS)
 def test_the_page_form_hangs_together(name):
-    page = json.loads((FOLDER / name).read_text())
+    page = template(name)
     nodes = {node["id"]: node for node in page["nodes"]}
     for link, source, slot, target, place, kind in page["links"]:
         assert link in nodes[source]["outputs"][slot]["links"] and nodes[source]["outputs"][slot]["type"] == kind
         assert nodes[target]["inputs"][place]["link"] == link
-    assert page["last_link_id"] == max(link[0] for link in page["links"]) and page["last_node_id"] == max(nodes)
+    ids = {link[0] for link in page["links"]}
+    assert page["last_link_id"] == max(ids) and page["last_node_id"] == max(nodes)
+    bends = {bend["id"]: bend for bend in page["extra"].get("reroutes", [])}
+    for extension in page["extra"].get("linkExtensions", []):
+        assert extension["id"] in bends[extension["parentId"]]["linkIds"]
+    assert all(set(bend["linkIds"]) <= ids and bend.get("parentId", bend["id"]) in bends for bend in bends.values())
 
 
-@pytest.mark.parametrize("name", names(FOLDER))
-def test_no_node_covers_another(name):
-    nodes = json.loads((FOLDER / name).read_text())["nodes"]
-    boxes = [(*n["pos"], n["pos"][0] + n["size"][0], n["pos"][1] + n["size"][1]) for n in nodes]
-    for i, (left, top, right, bottom) in enumerate(boxes):
-        assert all(r <= left or right <= x or b <= top - 30 or bottom <= y - 30 for x, y, r, b in boxes[i + 1 :])
+@pytest.mark.parametrize("name", APIS)
+def test_no_node_and_no_group_covers_another(name):
+    page = template(name)
+    for items in (boxes(page).values(), [_box(*group["bounding"]) for group in page["groups"]]):
+        assert not any(overlap(a, b) for a, b in combinations(items, 2))
+
+
+@pytest.mark.parametrize("name", APIS)
+def test_each_node_is_in_a_group_and_the_note_in_none(name):
+    page = template(name)
+    groups = [_box(*group["bounding"]) for group in page["groups"]]
+    around = {title: [group for group in groups if overlap(box, group)] for title, box in boxes(page).items()}
+    assert around.pop("Note") == []
+    assert all(len(found) == 1 and inside(boxes(page)[title], found[0]) for title, found in around.items())
+    assert {"Save"} <= {group["title"] for group in page["groups"]}
+
+
+@pytest.mark.parametrize("name", APIS)
+def test_each_node_says_which_pack_it_is_of(name):
+    for node in template(name)["nodes"]:
+        given = {key: node["properties"].get(key) for key in ("cnr_id", "ver")}
+        if node["type"].startswith("Duet"):
+            assert given == {"cnr_id": "duet-av", "ver": VERSION}
+        elif node["type"] != NOTE:
+            assert given["cnr_id"] == "comfy-core" and given["ver"]
+
+
+@pytest.mark.parametrize("name", APIS)
+def test_files_that_a_template_needs_are_listed_with_their_addresses(name):
+    for node in template(name)["nodes"]:
+        needed = node["type"] in EXTERNAL and node["widgets_values"][0]
+        listed = node["properties"].get("models", [])
+        assert bool(listed) == bool(needed and ("." in needed or needed.islower()))
+        for model in listed:
+            assert model["directory"].split("/")[0] == EXTERNAL[node["type"]]
+            assert model["url"].startswith("https://huggingface.co/") and model["url"].endswith("/" + model["name"])
+            assert needed in (model["name"], *model["directory"].split("/"))
+
+
+def test_the_compared_clips_rank_as_in_the_study(tmp_path):
+    workflow = load_workflow(api_file("bounce_compare"))
+    rows = run_workflow(workflow, CATALOGUE, Folders(output=tmp_path)).reports["Compare"]["table"]["rows"]
+    sync = {name: float(f1) for name, f1, *_ in rows}
+    assert sync["none"] < sync["cfg"] < sync["joint_cfg"] == sync["joint_cfg_star"]
