@@ -47,9 +47,19 @@ def test_it_holds_every_file_of_the_package(wheel):
     assert not absent
     assert {"__init__.py", "__main__.py", "py.typed", "bounce/detect/listener.json", "workflows/api/bounce_t2av.json"} <= wheel
     assert {"locales/zh/nodeDefs.json", "web/docs/DuetMux.md", "web/docs/DuetMux/zh.md"} <= wheel
+    assert {path.split("/")[0] for path in wheel} >= {"locales", "subgraphs", "web", "workflows"}
 
 
 def test_it_holds_nothing_else(wheel):
     assert {path for path in wheel if "/" not in path} == {"__init__.py", "__main__.py", "py.typed"}
     assert not {path.split("/")[0] for path in wheel} & {*LEFT_OUT, ".venv", ".ci"}
     assert not [path for path in wheel if "__pycache__" in path or any(fnmatch(path, each) for each in DOCUMENTS)]
+
+
+def test_the_registrys_archive_holds_what_the_page_asks_for():
+    """It is made of the tracked files that .comfyignore does not name; git quotes names beyond ASCII, which are then lost."""
+    ignored = [line.rstrip("/") for line in (ROOT / ".comfyignore").read_text().splitlines() if line and not line.startswith("#")]
+    for folder in ("subgraphs", "workflows", "web"):
+        names = [path.relative_to(ROOT).as_posix() for path in (ROOT / folder).rglob("*")]
+        assert names and all(name.isascii() for name in names)
+        assert not any(fnmatch(name, each) or name.startswith(f"{each}/") for name in names for each in ignored)
