@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from duet_av.tests.browser.canvas import SHOW
+from duet_av.tests.browser.canvas import SHOW, Canvas
 from duet_av.tests.browser.layout import fit, problems
 from duet_av.tests.comfyui.server import NAME
 from duet_av.tests.comfyui.test_new_audio import packets, write
@@ -93,3 +93,14 @@ def test_load_video_in_place_of_the_clip_keeps_its_packets(canvas, comfyui):
     (shown,) = [detail["output"]["images"][0] for name, detail in events if name == "executed" and "images" in detail["output"]]
     saved = comfyui.base / shown["type"] / shown["subfolder"] / shown["filename"]
     assert packets(saved) == packets(source) and canvas.errors == []
+
+
+def test_a_model_that_is_missing_can_be_downloaded(comfyui, chromium):
+    page = chromium.new_page(viewport={"width": 1800, "height": 1150})  # of its own: the model's address cannot be reached here
+    try:
+        Canvas(page, comfyui.url).open(template("svd_audioldm2"))
+        page.get_by_text("View details").first.click(timeout=SHOW)
+        page.get_by_text("svd_xt.safetensors").first.wait_for(timeout=SHOW)
+        page.get_by_role("button", name="Download", exact=True).wait_for(timeout=SHOW)
+    finally:
+        page.close()
