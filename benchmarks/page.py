@@ -21,7 +21,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-TEMPLATE = Path(__file__).parent.parent / "workflows" / "bounce_compare.json"
+TEMPLATE = Path(__file__).parent.parent / "workflows" / "Duet 06 - Compare guidances.json"
 SCRIPT = "/extensions/duet-av/"
 REPEATS = 10
 _MEDIAN = """async (repeats, act) => {

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
-from duet_av.tests.comfyui.server import PACK
+from duet_av.tests.page import template
 
 START, RUN, SHOW = 180_000, 300_000, 20_000  # milliseconds
 NOT_OURS = ("/userdata", "Content Security Policy")  # what a new user has not saved; addresses outside
@@ -35,7 +34,8 @@ _SET = """([type, name, value]) => {
 
 
 def shipped(name: str = "bounce_t2av") -> dict[str, Any]:
-    return json.loads((PACK / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
+    """The template of a workflow."""
+    return template(name)
 
 
 class Canvas:

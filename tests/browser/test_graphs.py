@@ -132,6 +132,7 @@ def test_inside_a_subgraph_too(opened):
 def test_an_aligner_with_a_switch_for_the_rms_opens(canvas, kept, now):
     graph = shipped("bounce_align_v2a")
     (aligner,) = (node for node in graph["nodes"] if node["type"] == ALIGNER)
+    aligner.pop("widgets_values_named")
     aligner["widgets_values"] = [
         "Bounce-Bind",
         "v2a",

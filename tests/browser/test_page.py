@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from duet_av.tests.browser.canvas import SHOW, Canvas, shipped
-from duet_av.tests.comfyui.server import NAME, PACK
+from duet_av.tests.comfyui.server import NAME
+from duet_av.tests.page import templates
 
-WORKFLOWS = sorted((PACK / "workflows").glob("bounce_*.json"))
+WORKFLOWS = [name for name in templates() if name.startswith("bounce_")]
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def ended(canvas: Canvas, comfyui, renderer) -> Ended:
     return Ended(graph, events, comfyui.base / saved["type"] / saved["subfolder"] / saved["filename"])
 
 
-@pytest.mark.parametrize("name", [path.stem for path in WORKFLOWS])
+@pytest.mark.parametrize("name", WORKFLOWS)
 def test_a_workflow_opens_with_every_node_and_nothing_red(canvas, name):
     canvas.open(shipped(name))
     assert len(canvas.graph()["nodes"]) == len(shipped(name)["nodes"])
@@ -44,7 +45,7 @@ def test_a_workflow_opens_with_every_node_and_nothing_red(canvas, name):
 
 
 def test_what_is_wrong_with_a_graph_would_be_seen(canvas):
-    graph = json.dumps(shipped()).replace('"DuetDecode"', '"DuetGone"').replace('["Bounce"]', '["gone.safetensors"]')
+    graph = json.dumps(shipped()).replace('"DuetDecode"', '"DuetGone"').replace('"Bounce"', '"gone.safetensors"')
     canvas.open(json.loads(graph))
     assert canvas.unknown_nodes() == ["DuetGone"] and canvas.marked_nodes() == ["DuetLoadJointModel"]
     assert "2 errors" in canvas.complaint()
@@ -101,7 +102,7 @@ def test_the_template_browser_lists_the_workflows_with_their_pictures(canvas):
     canvas.page.evaluate("app.extensionManager.command.execute('Comfy.BrowseTemplates')")
     dialog = canvas.page.get_by_role("dialog")
     dialog.get_by_text(NAME, exact=True).click()
-    for path in (PACK / "workflows").glob("*.json"):
+    for path in templates().values():
         card = dialog.get_by_test_id(f"template-workflow-{path.stem}")
         card.wait_for(timeout=SHOW)
         card.scroll_into_view_if_needed()  # pictures are loaded when they are seen

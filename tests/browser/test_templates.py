@@ -3,11 +3,11 @@
 import pytest
 from PIL import Image
 
-from duet_av.tests.browser.canvas import SHOW, Canvas
+from duet_av.tests.browser.canvas import SHOW, Canvas, shipped
 from duet_av.tests.browser.layout import fit, problems
 from duet_av.tests.comfyui.server import NAME
 from duet_av.tests.comfyui.test_new_audio import packets, write
-from duet_av.tests.page import template, templates
+from duet_av.tests.page import templates
 
 QUICK = ["bounce_t2av", "bounce_v2a", "bounce_compare"]
 SEARCHES = {
@@ -40,13 +40,13 @@ def browser(canvas):
 @pytest.mark.parametrize("name", templates())
 def test_nothing_covers_anything_and_notes_fit(canvas, comfyui, name):
     Image.new("RGB", (64, 48)).save(comfyui.base / "input" / "example.png")  # it comes with ComfyUI
-    canvas.open(template(name))
+    canvas.open(shipped(name))
     fit(canvas)
     assert problems(canvas) == [] == canvas.errors
 
 
 def test_what_is_wrong_with_a_layout_would_be_seen(canvas):
-    graph = template("bounce_t2av")
+    graph = shipped("bounce_t2av")
     moved = {node["title"]: node for node in graph["nodes"]}
     moved["Decode"]["pos"] = moved["Mux"]["pos"]
     moved["Latent"]["pos"][0] += 200
@@ -57,7 +57,7 @@ def test_what_is_wrong_with_a_layout_would_be_seen(canvas):
 
 @pytest.mark.parametrize("name", QUICK)
 def test_reports_and_players_have_room(canvas, name):
-    canvas.open(template(name))
+    canvas.open(shipped(name))
     fit(canvas)
     assert canvas.queue()[-1][0] == "execution_success"
     canvas.page.wait_for_timeout(1500)  # players grow to their clip
@@ -86,7 +86,7 @@ def test_a_template_is_found_by_what_it_does(canvas, browser, words, name):
 
 def test_load_video_in_place_of_the_clip_keeps_its_packets(canvas, comfyui):
     source = write(comfyui.base / "input" / "mine.mp4")
-    canvas.open(template("bounce_v2a"))
+    canvas.open(shipped("bounce_v2a"))
     canvas.page.evaluate(_REPLACE)
     events = canvas.queue()
     assert events[-1][0] == "execution_success"
@@ -98,7 +98,7 @@ def test_load_video_in_place_of_the_clip_keeps_its_packets(canvas, comfyui):
 def test_a_model_that_is_missing_can_be_downloaded(comfyui, chromium):
     page = chromium.new_page(viewport={"width": 1800, "height": 1150})  # of its own: the model's address cannot be reached here
     try:
-        Canvas(page, comfyui.url).open(template("svd_audioldm2"))
+        Canvas(page, comfyui.url).open(shipped("svd_audioldm2"))
         page.get_by_text("View details").first.click(timeout=SHOW)
         page.get_by_text("svd_xt.safetensors").first.wait_for(timeout=SHOW)
         page.get_by_role("button", name="Download", exact=True).wait_for(timeout=SHOW)
