@@ -1,5 +1,6 @@
 /** Duet's part of ComfyUI's page. Its modules in `duet/` only export, so that ComfyUI may load them as extensions too. */
 import { app } from '../../scripts/app.js'
+import { advancedItems, hideAdvanced } from './duet/advanced.js'
 import { colorSockets } from './duet/colors.js'
 import { replaceTokens } from './duet/names.js'
 import { clips, everyNode, isOurs, markNode, nodeAt } from './duet/nodes.js'
@@ -28,6 +29,7 @@ app.registerExtension({
   nodeCreated(node) {
     if (!isOurs(node)) return
     markNode(node)
+    hideAdvanced(app, node)
     const prefix = SAVE_NODES.includes(node.comfyClass) && node.widgets?.find(({ name }) => name === 'filename_prefix')
     if (prefix) prefix.serializeValue = () => replaceTokens(everyNode(app.rootGraph), prefix.value)
   },
@@ -45,7 +47,7 @@ app.registerExtension({
   },
 
   getNodeMenuItems(node) {
-    return isOurs(node) ? playerItems(app, node) : []
+    return isOurs(node) ? [...advancedItems(app, node), ...playerItems(app, node)] : []
   },
 })
 

@@ -1,4 +1,5 @@
 /** The menu of our players: clips that ComfyUI shows on our nodes, and live previews. */
+import { isVue } from './advanced.js'
 import { clips, isOurs, outputKey } from './nodes.js'
 import { redraw, shrink } from './panel.js'
 import { loopOf } from './preview.js'
@@ -62,8 +63,6 @@ function playersOf(app, node) {
   const loop = loopOf(node)
   return [...videosOf(app, node).map(asPlayer), ...(loop ? [ofLoop(loop)] : [])]
 }
-
-const isVue = app => Boolean(app.extensionManager.setting.get('Comfy.VueNodes.Enabled'))
 
 function videosOf(app, node) {
   const within = isVue(app) ? document.querySelector(`[data-node-id="${node.id}"]`) : node.videoContainer
