@@ -38,6 +38,8 @@ CORE = "CLIP CLIP_VISION CONDITIONING CONTROL_NET IMAGE LATENT MASK MODEL VAE NO
 def opened(canvas: Canvas) -> Canvas:
     canvas.errors.clear()
     canvas.open(shipped())
+    canvas.set(SAMPLER, "steps", 20)
+    canvas.set("DuetGuidance", "guidance.video_scale", 2.5)
     return canvas
 
 
