@@ -67,6 +67,8 @@ def test_a_warning_is_amber_and_the_rest_is_not(opened):
 
 def test_a_comparison_shows_its_table(canvas):
     canvas.open(shipped("bounce_compare"))
+    node = f"app.graph.nodes.find(node => node.type === '{COMPARE}')"
+    canvas.page.evaluate(f"app.canvas.ds.scale = 1, app.canvas.centerOnNode({node})")  # from afar the canvas leaves texts out
     canvas.executed(COMPARE, output("guidance sync F1", "none 0.12", "joint_cfg 0.95", "they differ", table=TABLE))
     report = canvas.panel(COMPARE, "duet_report")
     cells = report.eval_on_selector_all("tr", "rows => rows.map(row => [...row.cells].map(cell => cell.innerText))")
