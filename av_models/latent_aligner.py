@@ -86,13 +86,12 @@ def reference_modalities(task: str) -> set[Modality]:
     return {modality for pair in PAIRS[task] for modality in pair} - {"text", *GENERATED[task]}
 
 
-_NOUN = {"video": "video", "image": "image", "audio": "sound"}
 _ARTICLE = {"video": "a video", "image": "an image", "audio": "a sound"}
 
 
 def _embed_reference(binder: Binder, modality: str, given: Tensor, reference: Reference) -> Tensor:
     if not bool(given.isfinite().all()) or given.numel() == 0:
-        raise ValueError(f"the reference {_NOUN[modality]} is empty or has NaN; use another one")
+        raise ValueError(f"the reference {modality} is empty or has NaN; use another one")
     if modality == "image":
         return binder.embed_image(given)
     if modality == "video":

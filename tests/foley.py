@@ -16,17 +16,13 @@ TEMPLATE = Path(__file__).parent.parent / "workflows" / "api" / "bounce_align_v2
 
 
 def foley(file: str, steps: int) -> dict[str, Any]:
-    """LoadVideo of an input → aligned sound → the same pictures with the new sound."""
+    """LoadVideo of an input → aligned audio → the same frames with the new audio."""
     graph = json.loads(TEMPLATE.read_text(encoding="utf-8"))
     graph["11"] = {"class_type": "LoadVideo", "inputs": {"file": file}, "_meta": {"title": "Load"}}
-    graph["12"] = {"class_type": "GetVideoComponents", "inputs": {"video": ["11", 0]}, "_meta": {"title": "Parts"}}
-    for taker in ("5", "7"):
-        graph[taker]["inputs"] |= {"images": ["12", 0], "fps": ["12", 2]}
+    for taker in ("5", "10", "12"):
+        graph[taker]["inputs"]["video"] = ["11", 0]
+    graph["7"]["inputs"]["fps"] = ["12", 2]
     graph["8"]["inputs"]["steps"] = steps
-    graph["10"] = {
-        "class_type": "DuetReplaceSound", "_meta": {"title": "Mux"},
-        "inputs": {"video": ["11", 0], "audio": ["9", 1], "filename_prefix": "mine", "audio_kbps": 128},
-    }  # fmt: skip
     return graph
 
 

@@ -6,15 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from duet_av.av_models.checkpoint import read_card
+from duet_av.av_models.recommended import parse_sampling
 from duet_av.bounce.binder import load_bounce_bind
 from duet_av.bounce.detect.attributes import observe
 from duet_av.bounce.measure.agreement import agreement, audio_kinds, true_kinds, video_kinds
 from duet_av.bounce.measure.evaluate import true_clips
-from duet_av.bounce.shipped import BOUNCE_BIND, BOUNCE_BIND_ROBUST, load_untrained_bounce
+from duet_av.bounce.shipped import BOUNCE_BIND, BOUNCE_BIND_ROBUST, load_untrained_bounce, shipped
 from duet_av.bounce.studies import aligner_study
 from duet_av.bounce.studies.aligner_study import EXPERTS, GIVEN, GUIDED, SETTINGS, Arm, all_arms, gap_closed, markdown_table, study
 from duet_av.bounce.world.world import FPS, simulate
 from duet_av.commands import main
+from duet_av.nodes.own_settings import AS_RECOMMENDED
 
 WORKFLOWS = Path(__file__).parent.parent / "workflows" / "api"
 METAL, WOOD = frozenset({("large", "metal")}), frozenset({("small", "wood")})
@@ -63,7 +66,9 @@ def test_templates_have_the_settings_that_were_measured(task):
     aligner, sampler = inputs["DuetAligner"], inputs["DuetJointSampler"]
     made = {"task": task, "turns": False} | SETTINGS[task]
     assert {name: aligner[name] for name in made} == made and aligner["binder"] == BOUNCE_BIND_ROBUST
-    assert {name: sampler[name] for name in EXPERTS[task]} == EXPERTS[task]
+    advice = parse_sampling(read_card(shipped("video_expert"))["sampling"], "video_expert")  # a joined pair takes it
+    taken = {name: getattr(advice, name) for name, mark in AS_RECOMMENDED.items() if sampler[name] == mark}
+    assert {name: (sampler | taken)[name] for name in EXPERTS[task]} == EXPERTS[task]
     guided, guidance = GUIDED.get(task, {}), inputs["DuetGuidance"]
     told = inputs.get("DuetGuidanceModifiers", {}) | {name.removeprefix("guidance."): value for name, value in guidance.items()}
     assert told["guidance"] == ("cfg" if guided else "none") and {name: told[name] for name in guided} == guided

@@ -28,6 +28,7 @@ from duet_av.nodes.headless.inputs import expand
 from duet_av.nodes.join_experts import DuetJoinExperts
 from duet_av.nodes.joint_sampler import DuetJointSampler
 from duet_av.nodes.load_expert import DuetLoadAudioExpert, DuetLoadVideoExpert
+from duet_av.nodes.own_settings import AS_RECOMMENDED, SCALE_AS_RECOMMENDED
 from duet_av.nodes.run_sampler import Settings
 from duet_av.nodes.stand_in import Folders
 from duet_av.tests.conftest import WORKFLOW
@@ -183,18 +184,23 @@ def test_bounces_models_recommend_what_was_measured(name, architecture):
     assert advice.make_guidance() == make_guidance(measured.guidance, scale=measured.scale)
 
 
-@pytest.mark.parametrize("template, card", [
-    ("bounce_t2av", "bounce"), ("bounce_jointdit", "jointdit"), ("bounce_hearing", "hearing_t2av"),
-    ("bounce_hearing", "hearing_t2v"), ("bounce_align_v2a", "video_expert"),
+@pytest.mark.parametrize("template, card, steps, shift, eta, guidance", [
+    ("bounce_t2av", "bounce", 20, 5.0, 2.0, make_guidance("joint_cfg", scale=2.5)),
+    ("bounce_jointdit", "jointdit", 20, 1.0, 2.0, make_guidance("joint_cfg", scale=1.5)),
+    ("bounce_hearing", "hearing_t2av", 12, 5.0, 0.0, make_guidance("cfg", scale=2.5)),
+    ("bounce_hearing", "hearing_t2v", 12, 5.0, 0.0, make_guidance("cfg", scale=2.5)),
+    ("bounce_align_v2a", "video_expert", 40, 8.0, 0.5, make_guidance("none")),
 ])  # fmt: skip
-def test_the_templates_have_the_recommended_values(template, card):
+def test_templates_use_what_the_model_recommends_which_is_what_they_had(template, card, steps, shift, eta, guidance):
+    """The values are those of the templates of version 0.2.0."""
     advice = parse_sampling(read_card(shipped(card))["sampling"], card)
+    assert (advice.steps, advice.shift, advice.eta, advice.make_guidance()) == (steps, shift, eta, guidance)
     nodes = json.loads(WORKFLOW.with_name(f"{template}.json").read_text()).values()
-    guidance = next(node["inputs"] for node in nodes if node["class_type"] == "DuetGuidance")
+    chosen = next(node["inputs"] for node in nodes if node["class_type"] == "DuetGuidance")
     sampler = next(node["inputs"] for node in nodes if node["class_type"] == "DuetJointSampler")
-    assert (advice.steps, advice.shift, advice.eta) == (sampler["steps"], sampler["shift"], sampler["eta"])
-    scales = {key.split(".")[1]: value for key, value in guidance.items() if key.startswith("guidance.")}
-    assert advice.make_guidance() == make_guidance(guidance["guidance"], **scales)
+    assert {name: sampler[name] for name in AS_RECOMMENDED} == AS_RECOMMENDED
+    assert chosen["guidance"] == guidance.name
+    assert {value for name, value in chosen.items() if name.startswith("guidance.")} <= {SCALE_AS_RECOMMENDED}
 
 
 @pytest.mark.parametrize("video, expected", [
@@ -320,6 +326,8 @@ def test_a_saved_graph_gives_what_it_gave(changes, graph, loads, monkeypatch, tm
     original = joint_sampler.sample_latent
     monkeypatch.setattr(joint_sampler, "sample_latent", lambda *args: made.append(original(*args)) or made[-1])
     inputs = graph["5"]["inputs"]
+    inputs |= {"steps": 2, "shift": 5.0, "eta": 2.0}
+    graph["4"]["inputs"] |= {"guidance.video_scale": 2.5, "guidance.audio_scale": 2.5}
     for name in changes:
         del inputs[name]
     (tmp_path / "old.json").write_text(json.dumps(graph))
