@@ -126,15 +126,15 @@ def _read_sidecar(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
+        card = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise ValueError(f"{path} is not valid JSON ({error}); correct it, or delete it") from error
     if not isinstance(card, dict) or not card.keys() <= set(SIDECAR_FIELDS):
         found = ", ".join(card) if isinstance(card, dict) else repr(card)
         raise ValueError(f"{path} has {found}; give a table with {', '.join(SIDECAR_FIELDS)} only, or delete the file")
     for name in ("name", "licence"):
-        if not isinstance(card.get(name, ""), str):
-            raise ValueError(f"{path}: {name} is {card[name]!r}; give a text, or delete the file")
+        if name in card and not (isinstance(card[name], str) and len(card[name].splitlines()) == 1 and card[name].strip()):
+            raise ValueError(f"{path}: {name} is {card[name]!r}; give one line of text, or delete the file")
     return card
 
 

@@ -22,6 +22,7 @@ from .joint_model import JointModel
 from .latent_map import LatentMap
 from .shapes import AVShape, VideoShape
 
+LISTEN_SHARE = 0.1  # largest fraction of the sampling time spent on audio that was asked for, after the first
 TIME_SHARE = 0.03  # largest fraction of the sampling time spent on previews, on average over a run
 INTERVAL = 3  # steps between previews, at most, if the time allows
 SHEET_SHARE = 0.25  # of the budget, for pictures that come more often; the rest improves them
@@ -108,11 +109,12 @@ class Previewer:
         self.painter = find_painter(model, shape)
         self.first: tuple[int, float] | None = None  # the first reported step, and when
         self.spent = self.paused = 0.0  # seconds: what counts as spent on previews, and how long sampling has waited for them
+        self.listened = 0.0  # seconds spent on audio that was asked for
 
     def render_if_due(self, step: int, steps: int, estimate: AVLatent, wants_audio: Callable[[], bool]) -> Preview | None:
         """Return a preview of the first clip of `estimate`, the clean latents after `step` of `steps`, if it is time for one.
 
-        wants_audio: asked when there is a preview. If it says yes, the preview has audio, at any cost.
+        wants_audio: asked when a preview may have audio beyond the budget: the first time, and while LISTEN_SHARE allows it.
         """
         now = self.clock()
         if self.first is None:
@@ -125,7 +127,9 @@ class Previewer:
         needed = painter.sheet.seconds + (0.0 if painter.map.fitted else painter.decode.seconds)
         if (steps - step) % interval or needed > left:
             return None
-        return self._render(estimate, left - painter.sheet.seconds * ((steps - step) // interval + 1), wants_audio())
+        may_listen = not self.listened or self.listened + painter.audio.seconds <= LISTEN_SHARE * (now - self.first[1])
+        left -= painter.sheet.seconds * ((steps - step) // interval + 1)
+        return self._render(estimate, left, may_listen and wants_audio())
 
     def _interval(self, per_step: float) -> int:
         """Return the steps between two previews: as few as SHEET_SHARE of the budget allows, or INTERVAL if all of it does."""
@@ -144,6 +148,7 @@ class Previewer:
         if audio_asked or painter.audio.seconds <= left:
             audio, seconds = self._timed(painter.audio, lambda: self._audio(estimate.audio[:1]))
             self.spent += 0.0 if audio_asked else seconds
+            self.listened += seconds if audio_asked else 0.0
         sheet, seconds = self._timed(
             painter.sheet, lambda: make_sheet(painter.map.paint(latent), self.shape.video, painter.map.scale)
         )
@@ -169,7 +174,8 @@ class Previewer:
     def _audio(self, latent: Tensor) -> bytes:
         rate = self.shape.audio.sample_rate
         samples = min(self.shape.audio.samples, int(MAX_SECONDS * rate))
-        return wav(self.model.audio_codec.decode(latent)[0, :, :samples], rate)
+        length = math.ceil(samples / self.model.audio_codec.stride.samples)
+        return wav(self.model.audio_codec.decode(latent[:, :, :length])[0, :, :samples], rate)
 
 
 def make_sheet(frames: Tensor, shape: VideoShape, scale: float) -> Preview:

@@ -11,11 +11,12 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ClipInputs:
-    """images: [F, H, W, C] in 0..1, or None. audio: ComfyUI's AUDIO, or None. fps: frames per second."""
+    """images: [F, H, W, C] in 0..1, or None. audio: ComfyUI's AUDIO, or None. fps: frames per second. warnings: one line each."""
 
     images: Tensor | None
     audio: dict[str, Any] | None
     fps: float | Fraction
+    warnings: tuple[str, ...] = ()
 
 
 def read_clip(images: Tensor | None, audio: dict[str, Any] | None, fps: float, video: Any = None) -> ClipInputs:
@@ -23,7 +24,9 @@ def read_clip(images: Tensor | None, audio: dict[str, Any] | None, fps: float, v
     if video is None:
         return ClipInputs(images, audio, fps)
     parts = video.get_components()
-    return ClipInputs(parts.images, parts.audio, parts.frame_rate)
+    unused = [name for name, each in (("images", images), ("audio", audio)) if each is not None]
+    warnings = tuple(f"{name} is connected but not used, because video is connected" for name in unused)
+    return ClipInputs(parts.images, parts.audio, parts.frame_rate, warnings)
 
 
 def split_clips(images: Tensor, audio: dict[str, Any] | None) -> list[tuple]:

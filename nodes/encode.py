@@ -178,7 +178,7 @@ def _report(known: AVLatent, shape: AVShape, clip: ClipInputs) -> dict[str, list
     everything = f"everything is kept, so there is nothing to generate; set keep to {VIDEO!r} or {AUDIO!r}"
     return report(
         *lines,
-        warnings=[everything] if bool(known.video.all() and known.audio.all()) else [],
+        warnings=[*clip.warnings, *([everything] if bool(known.video.all() and known.audio.all()) else [])],
         seconds=shape.video.seconds,
         video_fit=frames and frames.facts(),
         audio_fit=sound and sound.facts(),

@@ -115,8 +115,14 @@ if "comfy_api" in sys.modules:  # ComfyUI imports it before any custom node
 
     def send_preview(preview: dict[str, Any], node_id: str) -> None:
         """Sends a preview of a node to the page that queued the run."""
-        shown = {"node": _display_id(node_id), **preview}
-        PromptServer.instance.send_sync("duet.preview", shown, PromptServer.instance.client_id)
+        _send("duet.preview", node_id, preview)
+
+    def _send(event: str, node_id: str, details: dict[str, Any]) -> None:
+        """Sends an event about a node to the page that queued the run; to none if none did. Without a page, all would get it."""
+        client = PromptServer.instance.client_id
+        if client is not None:
+            shown = {"prompt_id": get_progress_state().prompt_id, "node": _display_id(node_id), **details}
+            PromptServer.instance.send_sync(event, shown, client)
 
     def preview_audio_asked(node_id: str) -> bool:
         """Whether the page has asked for the audio of a node's next preview; the request is then done."""
@@ -134,7 +140,7 @@ if "comfy_api" in sys.modules:  # ComfyUI imports it before any custom node
     async def _ask_for_audio(request: web.Request) -> web.Response:
         try:
             body = await request.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             body = None
         node = body.get("node") if isinstance(body, dict) else None
         if not isinstance(node, str) or len(node) > MAX_ID:
@@ -153,8 +159,7 @@ if "comfy_api" in sys.modules:  # ComfyUI imports it before any custom node
 
     def report_text(text: str, node_id: str) -> None:
         """Shows `text` on a node while it runs, where its report follows. (ComfyUI's own text would stay beside the report.)"""
-        shown = {"node": _display_id(node_id), "text": text}
-        PromptServer.instance.send_sync("duet.text", shown, PromptServer.instance.client_id)
+        _send("duet.text", node_id, {"text": text})
 
     def check_interrupt() -> None:
         """Raises ComfyUI's interrupt exception if the user has cancelled the run."""

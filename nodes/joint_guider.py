@@ -7,6 +7,8 @@ from typing import Any
 from .host import io
 from .load_expert import NOT_TRIED
 from .native.noise import TwoSeedNoise
+from .own_settings import scales_in_words
+from .reports import report
 from .run_sampler import seed_input
 from .sockets import GuidanceInput, GuidanceSocket
 
@@ -37,7 +39,11 @@ class DuetJointGuider(io.ComfyNode):
 
         if guidance.bad_model is not None and guidance.has_duet_bad_model:
             raise ValueError("the guidance's bad_model is a Duet model; connect a MODEL, a weaker version of this one")
-        return io.NodeOutput(JointGuider(model, guidance.strategy, positive, negative, guidance.bad_model))
+        strategy = guidance.strategy
+        defaults = [name for name in strategy.scales if name in guidance.open_scales]
+        lines = [f"Duet's defaults: {scales_in_words(strategy, defaults)}"] if defaults else []
+        made = JointGuider(model, strategy, positive, negative, guidance.bad_model)
+        return io.NodeOutput(made, ui=report(*lines, guidance=strategy.name, scales=strategy.scales))
 
 
 class DuetJointNoise(io.ComfyNode):

@@ -18,7 +18,7 @@ from .sockets import GuidanceInput, Prompts
 if TYPE_CHECKING:
     from ..av_models.compare_guidances import Clip
 
-MAX_NODES = 4  # nodes whose clips are kept per model
+MAX_NODES = 2  # nodes whose clips are kept per model
 Key = tuple
 _runs: WeakKeyDictionary[nn.Module, dict[str, dict[Key, Clip]]] = WeakKeyDictionary()
 

@@ -6,6 +6,8 @@ from base64 import b64encode
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from ..av_models.contract import AVLatent
 from ..av_models.shapes import AVShape
 from .host import preview_audio_asked, report_progress, send_preview, wants_previews
@@ -19,11 +21,16 @@ def step_reporter(model, shape: AVShape, node_id: str, run: int = 0, runs: int =
     previewer = _make_previewer(model, shape) if wants_previews() else None
 
     def report_step(step: int, steps: int, x0: AVLatent) -> None:
+        nonlocal previewer
         done, total = run * steps + step, runs * steps
         report_progress(done, total)
         if previewer is None:
             return
-        preview = previewer.render_if_due(step, steps, x0, lambda: preview_audio_asked(node_id))
+        try:
+            preview = previewer.render_if_due(step, steps, x0, lambda: preview_audio_asked(node_id))
+        except torch.OutOfMemoryError:  # sampling itself has enough
+            previewer = None
+            return
         if preview is not None:
             send_preview({"step": done, "steps": total, **preview_payload(preview)}, node_id)
 

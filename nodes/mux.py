@@ -86,7 +86,7 @@ class DuetMux(io.ComfyNode):
                     check_interrupt=check_interrupt,
                 )
             )
-        files = [_facts(each) for each in written]
+        files = [_facts(each) | {"path": target.lasting_path(each.path)} for each in written]
         warnings = [line for each in written for line in each.warnings()]
         shown = report(*(each.summary() for each in written), *target.notes(), warnings=warnings, files=files, saved=save_output)
         frames, sound = clips[0]
@@ -109,4 +109,4 @@ def _codec_inputs(container: str) -> list:
 
 
 def _facts(written: MuxReport) -> dict:
-    return asdict(written) | {"path": str(written.path), "fps": float(written.fps), "seconds": written.seconds}
+    return asdict(written) | {"fps": float(written.fps), "seconds": written.seconds}

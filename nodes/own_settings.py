@@ -56,7 +56,7 @@ def _resolve_guidance(model: JointModel, given: GuidanceInput | None) -> tuple[G
     filled = advice.fill_scales(strategy, guidance.open_scales)
     from_card = [name for name in strategy.scales if name in guidance.open_scales and name in own]
     from_default = [name for name in strategy.scales if name in guidance.open_scales and name not in own]
-    on_card, by_default = ([_in_words(filled, names)] if names else [] for names in (from_card, from_default))
+    on_card, by_default = ([scales_in_words(filled, names)] if names else [] for names in (from_card, from_default))
     if given is None and not guidance.open_scales:
         (on_card if "guidance" in advice.given else by_default).append(f"guidance {strategy.name}")
     return replace(guidance, strategy=filled, open_scales=frozenset()), on_card, by_default
@@ -67,7 +67,7 @@ def _recommended_guidance(model: JointModel) -> GuidanceInput:
     return GuidanceInput(strategy, open_scales=frozenset(strategy.scales))
 
 
-def _in_words(strategy: Guidance, names: list[str]) -> str:
+def scales_in_words(strategy: Guidance, names: list[str]) -> str:
     """Returns such as "joint_cfg 2.5" or "cfg video_scale 3, audio_scale 3.5"."""
     kinds: dict[str, dict[str, float]] = {}
     for name in names:

@@ -55,7 +55,7 @@ class DuetReplaceSound(io.ComfyNode):
         write = _write if encoded_because else _copy
         written, facts = write(video, audio, partial(target.path, filename_prefix), audio_kbps, options)
         notes = [f"{encoded_because}, so its frames were encoded"] if encoded_because else []
-        files = [{"path": str(written.path), "seconds": written.seconds} | facts]
+        files = [{"path": target.lasting_path(written.path), "seconds": written.seconds} | facts]
         shown = report(written.summary(), *notes, *target.notes(), warnings=written.warnings(), files=files, saved=save_output)
         video = InputImpl.VideoFromFile(str(written.path))
         return io.NodeOutput(video, "\n".join(shown["text"]), ui=target.shown([written.path]) | shown)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..av_models.media import expand_prefix, target_path
-from .host import io, keeps_workflow, output_folder, temp_folder, ui
+from .host import has_page, io, keeps_workflow, output_folder, temp_folder, ui
 
 PREVIEW_NOTE = "preview only: not saved in the output folder"
 PREFIX_TIP = (
@@ -31,6 +31,10 @@ class Destination:
     def shown(self, paths: list[Path]) -> dict:
         """Returns the UI output that shows files on the node."""
         return ui.PreviewVideo([self._result(path) for path in paths]).as_dict()
+
+    def lasting_path(self, path: Path) -> str | None:
+        """Returns the path of a file for the report; None if the file is gone after the run: a preview without a page."""
+        return str(path) if self.kind == io.FolderType.output or has_page() else None
 
     def notes(self) -> list[str]:
         """Returns what the report says about the destination."""

@@ -32,7 +32,7 @@ class Prompts:
     """Positive and negative prompts for video and audio, or an image to start from.
 
     words: ((video, audio), (video, audio)), the positive pair first.
-    video: the image [H, W, C] for models that take one.
+    picture: the image [H, W, C] for models that take one.
     encoded: both pairs as encoded by the model `encoder`; None if encoding needs the size of the clip.
     """
 

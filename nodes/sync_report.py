@@ -67,7 +67,7 @@ class DuetSyncReport(io.ComfyNode):
             timelines,
             _average(np.mean, [each["sync"]["f1"] for each in facts]),
             _average(np.median, [each["sync"]["offset_ms"] for each in facts]),
-            ui=report(*measured, warnings=warnings, clips=facts) | preview_images(timelines, cls),
+            ui=report(*measured, warnings=[*clip.warnings, *warnings], clips=facts) | preview_images(timelines, cls),
         )
 
 

@@ -156,6 +156,13 @@ def test_a_video_brings_its_frames_its_audio_and_its_frame_rate(model):
     assert kept(silent) == kept(encode(model, images=images()))
 
 
+def test_what_is_connected_beside_a_video_is_said_to_be_unused(model):
+    keep = {"keep": "the video"}
+    shown = DuetEncode.execute(model, 16.0, 0.0, keep, images=images(), audio=audio(), video=film()).shown["duet"][0]
+    used = "is connected but not used, because video is connected"
+    assert shown["warnings"] == [f"images {used}", f"audio {used}"]
+
+
 @pytest.mark.parametrize("given", [{"video": film()}, {"images": images(), "audio": audio()}])
 def test_the_video_or_the_audio_alone_is_kept(model, given):
     video, sound = kept(encode(model, {"keep": "the video"}, **given))

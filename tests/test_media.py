@@ -364,6 +364,12 @@ def test_names_count_upwards(tmp_path):
     assert target_path(tmp_path, "video\\clip", "webm") == tmp_path / "video" / "clip_00010_.webm"
 
 
+def test_names_that_file_systems_refuse_are_made_usable(tmp_path):
+    assert target_path(tmp_path, "a\nb/c\x7f", "mp4") == tmp_path / "a_b" / "c__00001_.mp4"
+    long = target_path(tmp_path, f"{'x' * 300}/{'é' * 300}", "mp4")
+    assert long.parent.name == "x" * 200 and long.name == "é" * 100 + "_00001_.mp4"
+
+
 def test_names_make_their_folder_when_written(tmp_path):
     path = target_path(tmp_path, "a/b/clip", "mp4")
     assert names(tmp_path) == []

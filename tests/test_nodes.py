@@ -496,6 +496,7 @@ def test_a_preview_is_not_saved_in_the_output_folder(tmp_path):
     assert output.shown["images"] == [{"filename": "clip_00001_.mp4", "subfolder": "a", "type": "temp"}]
     assert (own.temp_folder / "a" / "clip_00001_.mp4").is_file() and not list(tmp_path.iterdir())
     assert output.shown["text"][-1] == "preview only: not saved in the output folder"
+    assert output.shown["duet"][0]["files"][0]["path"] is None  # without a page it is deleted when the run ends
     own.delete_temp_folder()
     assert not own.temp_folder.exists()
 

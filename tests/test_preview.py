@@ -12,7 +12,7 @@ from PIL import Image
 from duet_av.av_models import latent_map, preview
 from duet_av.av_models.contract import AVLatent
 from duet_av.av_models.latent_map import WINDOW, LatentMap
-from duet_av.av_models.preview import INTERVAL, MAX_FRAMES, MAX_SIZE, TIME_SHARE, Preview, Previewer, make_sheet, wav
+from duet_av.av_models.preview import INTERVAL, LISTEN_SHARE, MAX_FRAMES, MAX_SIZE, TIME_SHARE, Preview, Previewer, make_sheet, wav
 from duet_av.av_models.shapes import VideoShape, VideoStride
 from duet_av.nodes.stand_in import Session, session
 from duet_av.tests.test_aligner_node import aligner, given
@@ -217,6 +217,31 @@ def test_audio_comes_when_it_is_asked_for_and_does_not_cost_previews(monkeypatch
     rate, pcm = samples_of(found[asked].audio)
     exact = times.model.audio_codec.decode_with_grad(times.estimate.audio)[0, 0, : times.shape.audio.samples]
     assert rate == 8000 and len(pcm) == len(exact) and (pcm / 32767 - exact).abs().max() <= 1 / 32767
+
+
+def test_listening_all_the_time_takes_a_tenth_of_it(monkeypatch):
+    times = Times(monkeypatch, audio=0.05)
+    found, share = times.run(0.1, 40, asked=lambda step: True)
+    assert sum(each.audio is not None for each in found.values()) >= 3 and share <= LISTEN_SHARE + TIME_SHARE
+
+
+def test_only_the_part_that_is_heard_is_decoded(monkeypatch):
+    model = tiny_model()
+    shape, asked = model.shape(seconds=30.0), []
+    decode = model.audio_codec.decode
+    monkeypatch.setattr(model.audio_codec, "decode", lambda latent: asked.append(latent.shape[2]) or decode(latent))
+    Previewer(model, shape)._audio(torch.zeros(model.latent_shape(shape).audio))
+    assert asked[0] * model.audio_codec.stride.samples < 11 * 8000
+
+
+def test_without_memory_for_previews_the_run_goes_on(monkeypatch, time_enough):
+    def fail(*args):
+        raise torch.OutOfMemoryError
+
+    model = tiny_model()
+    monkeypatch.setattr(Previewer, "render_if_due", fail)
+    result, sent = shown_by(lambda: sampled(model, latent_of(model), steps=3))
+    assert sent == [] and result is not None
 
 
 def test_audio_comes_by_itself_where_there_is_time(monkeypatch):

@@ -9,6 +9,9 @@ from pathlib import Path, PureWindowsPath
 
 from .settings import CONTAINERS
 
+MAX_BYTES = 200  # of a file or folder name; file systems take 255, and a number and an ending follow
+_CONTROL = re.compile(r"[\x01-\x1f\x7f]")
+
 
 def expand_prefix(prefix: str, dimensions: Callable[[], tuple[int, int]]) -> str:
     """Replace %width% and %height% in a file name, and %year%, %month%, %day%, %hour%, %minute% and %second% by the local time.
@@ -30,8 +33,8 @@ def target_path(output_dir: str | Path, prefix: str, extension: str) -> Path:
 
     prefix: `name` or `subfolders/name`; both `/` and `\\` separate folders.
     extension: one of `CONTAINERS`.
-    Nothing is created. Raises ValueError when `prefix` is empty or absolute, contains `..`, or passes through a link
-    that leaves `output_dir`.
+    Control characters become `_`, and long names are cut. Nothing is created. Raises ValueError when `prefix` is empty or
+    absolute, contains `..`, or passes through a link that leaves `output_dir`.
     """
     if extension not in CONTAINERS:
         raise ValueError(f"file extension is {extension!r}; choose one of {', '.join(CONTAINERS)}")
@@ -40,10 +43,16 @@ def target_path(output_dir: str | Path, prefix: str, extension: str) -> Path:
     if not given.name or given.anchor or ".." in given.parts or "\0" in prefix:
         raise ValueError(f"file name {prefix!r} is not inside the output folder; give a name such as 'video/clip'")
     root = Path(output_dir).resolve()
-    folder = root.joinpath(*given.parts[:-1])
+    *folders, name = map(_usable, given.parts)
+    folder = root.joinpath(*folders)
     if not folder.resolve().is_relative_to(root):
         raise ValueError(f"file name {prefix!r} leads to {folder.resolve()}, outside the output folder {root}; choose another name")
-    return folder / f"{given.name}_{_next_number(folder, given.name):05}_.{extension}"
+    return folder / f"{name}_{_next_number(folder, name):05}_.{extension}"
+
+
+def _usable(part: str) -> str:
+    """Return a part of a path without control characters, and not longer than file systems take."""
+    return _CONTROL.sub("_", part).encode()[:MAX_BYTES].decode(errors="ignore")
 
 
 def _next_number(folder: Path, name: str) -> int:

@@ -8,7 +8,7 @@ from duet_av.tests.foley import FPS, FRAMES, assert_only_the_sound_is_new, write
 
 
 def foley(file: str, seed: int, **save):
-    """LoadVideo → Encode → Sampler → Decode → Save Video with New Sound."""
+    """LoadVideo → Encode → Sampler → Decode → Save Video with New Audio."""
     graph = short(seed=seed)
     del graph[MUX]
     options = {"filename_prefix": "files/clip", "audio_kbps": 128} | save
