@@ -125,7 +125,8 @@ class Previewer:
         left = TIME_SHARE * per_step * steps - self.spent
         interval, painter = self._interval(per_step), self.painter
         needed = painter.sheet.seconds + (0.0 if painter.map.fitted else painter.decode.seconds)
-        if (steps - step) % interval or needed > left:
+        reserved = 0.0 if step == steps else painter.sheet.seconds  # for the last preview, which stays
+        if (steps - step) % interval or needed + reserved > left:
             return None
         may_listen = not self.listened or self.listened + painter.audio.seconds <= LISTEN_SHARE * (now - self.first[1])
         left -= painter.sheet.seconds * ((steps - step) // interval + 1)

@@ -9,7 +9,7 @@ from ..av_models.media.settings import validate_fps
 from .clip_inputs import split_clips
 from .host import InputImpl, Types, check_interrupt, io, report_progress
 from .reports import report
-from .saving import destination, prefix_input, save_output_input, workflow_metadata
+from .saving import check_prefix, destination, prefix_input, save_output_input, workflow_metadata
 
 
 class DuetMux(io.ComfyNode):
@@ -58,6 +58,10 @@ class DuetMux(io.ComfyNode):
             ],
             is_output_node=True,
         )  # fmt: skip
+
+    @classmethod
+    def validate_inputs(cls, filename_prefix: str | None = None) -> bool | str:
+        return check_prefix(filename_prefix)
 
     @classmethod
     def execute(  # noqa: PLR0913

@@ -11,7 +11,7 @@ from ..av_models.media import MuxReport, MuxSettings, write_video
 from ..av_models.media.replace_sound import ReplaceReport, choose_container, replace_sound
 from .host import InputImpl, check_interrupt, io, report_progress
 from .reports import report
-from .saving import destination, prefix_input, save_output_input, workflow_metadata
+from .saving import check_prefix, destination, prefix_input, save_output_input, workflow_metadata
 
 
 class DuetReplaceSound(io.ComfyNode):
@@ -45,6 +45,10 @@ class DuetReplaceSound(io.ComfyNode):
             ],
             is_output_node=True,
         )  # fmt: skip
+
+    @classmethod
+    def validate_inputs(cls, filename_prefix: str | None = None) -> bool | str:
+        return check_prefix(filename_prefix)
 
     @classmethod
     def execute(cls, video, audio, filename_prefix: str, audio_kbps: int, save_output: bool = True) -> io.NodeOutput:

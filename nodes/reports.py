@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..av_models.guidance import Guidance, Step, estimate_cost
+
+GUIDED = 2.0  # a scale with which a guidance uses all of its branches
 
 
 def report(*lines: str, warnings: Sequence[str] = (), table: Mapping[str, Any] | None = None, **facts: Any) -> dict[str, list]:
@@ -20,13 +23,14 @@ def report(*lines: str, warnings: Sequence[str] = (), table: Mapping[str, Any] |
 def guidance_report(strategy: Guidance, open_scales: Collection[str] = ()) -> dict[str, list]:
     """Returns the report of a guidance: the cost of one step, when the number of steps is not known yet.
 
-    open_scales: the scales that the sampled model decides. The cost is that of the method's defaults.
+    open_scales: the scales that the sampled model decides. Some may turn branches off, so the cost is the highest possible.
     """
+    strategy = replace(strategy, **dict.fromkeys(open_scales, GUIDED)) if open_scales else strategy
     sampled_steps = [Step(i, 1000, 1 - i / 1000, 1 - i / 1000) for i in range(1000)]
     costs = [estimate_cost(strategy, [step], batched=True) for step in sampled_steps]
     branches, calls = ({getattr(cost, name) for cost in costs} for name in ("branches", "forwards"))
     rows, network_calls = _range(branches, "branch", "branches"), _range(calls, "network call", "network calls")
-    line = f"{strategy.name}: {rows} per step in {network_calls}"
+    line = f"{strategy.name}: {'up to ' if open_scales else ''}{rows} per step in {network_calls}"
     line += "; scales as the model recommends" if open_scales else ""
     return report(line, guidance=strategy.name, branches_per_step=max(branches))
 

@@ -52,6 +52,16 @@ def destination(save_output: bool) -> Destination:
     return Destination(temp_folder(), io.FolderType.temp)
 
 
+def check_prefix(prefix: str | None) -> bool | str:
+    """Returns True, or what is wrong with a file name, for `validate_inputs`: before anything is generated. None: from a node."""
+    try:
+        if prefix is not None:
+            target_path(output_folder(), prefix, "mp4")
+    except ValueError as error:
+        return str(error)
+    return True
+
+
 def prefix_input():
     """Returns the input for the file name."""
     return io.String.Input("filename_prefix", default="video/duet", tooltip=PREFIX_TIP)

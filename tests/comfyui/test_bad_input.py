@@ -31,7 +31,7 @@ def grey(frames: int = 1, width: int = 64, height: int = 64) -> dict:
 REFUSED = {
     "a latent that is no pair": (
         {"x": node("EmptyLatentImage", width=64, height=64, batch_size=1), DECODE: decoding(["x", 0])},
-        ("latent does not hold both picture and sound", "connect"),
+        ("latent does not hold both video and audio", "connect"),
     ),
     "a latent of another codec": (
         {
@@ -39,7 +39,7 @@ REFUSED = {
             "y": node("LTXVConcatAVLatent", video_latent=["x", 0], audio_latent=["x", 0]),
             DECODE: decoding(["y", 0]),
         },
-        ("latent is 1×128×2×2×2 (picture)", "make the latent with the same model"),
+        ("latent is 1×128×2×2×2 (video)", "make the latent with the same model"),
     ),
     "a mask of another length": (
         {
@@ -49,7 +49,7 @@ REFUSED = {
             "pair": node("DuetEmptyLatent", model=[MODEL, 0], seconds=0.5, batch=1, size="as trained"),
             LATENT: node("LatentBatchSeedBehavior", samples=["z", 0], seed_behavior="fixed"),
         },
-        ("latent's mask of the picture is", "use a mask of the latent's size"),
+        ("latent's mask of the video is", "use a mask of the latent's size"),
     ),
     "sound without a sample": (
         {"x": node("EmptyAudio", duration=0.0, sample_rate=16000, channels=1), LATENT: encoding(audio=["x", 0])},

@@ -65,8 +65,9 @@ def test_changing_one_guidance_makes_one_cell_and_the_node_shows_the_grid(comfyu
     graph[compare]["inputs"] |= {"steps": 2, "video_seed": 77}
     first = comfyui.run(graph)
     assert first.succeeded, first.messages
-    (shown,) = [file for file in first.files if file.is_relative_to(comfyui.base / "temp")]
-    assert shown.is_file() and "last run" not in "".join(first.texts[compare])
+    (shown,) = first.outputs[compare]["images"]
+    assert (comfyui.base / shown["type"] / shown["subfolder"] / shown["filename"]).is_file() and shown["type"] == "temp"
+    assert "last run" not in "".join(first.texts[compare])
     graph[GUIDANCE]["inputs"] |= {"guidance": "apg", "guidance.video_scale": 2.0, "guidance.audio_scale": 2.0,
                                   "guidance.eta": 0.5, "guidance.momentum": 0.0, "guidance.norm_threshold": 0.0}  # fmt: skip
     again = comfyui.run(graph)

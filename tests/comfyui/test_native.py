@@ -203,7 +203,7 @@ def test_a_model_of_pictures_alone_is_refused(native):
 
 def test_a_latent_of_one_stream_is_refused(native):
     graph = sampled("ltx", {"latent": ["one", 0]}) | {"one": node("OneStream", latent=["model", 1])}
-    assert "the latent does not hold both picture and sound" in refused(native, graph)
+    assert "the latent does not hold both video and audio" in refused(native, graph)
 
 
 def test_a_worse_model_of_another_kind_is_refused(native):
