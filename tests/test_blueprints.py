@@ -9,7 +9,7 @@ from duet_av.nodes.headless import catalogue
 from duet_av.tests.page import to_api
 
 FOLDER = Path(__file__).parent.parent / "subgraphs"
-NAMES = ["Audio for a video (Duet)", "Compare guidances (Duet)", "Text to video with audio (Duet)"]
+NAMES = ["Audio for a video, foley (Duet)", "Compare guidances (Duet)", "Text to video with audio (Duet)"]
 CATALOGUE = catalogue()
 ENTRY, EXIT = -10, -20  # ids of a subgraph's own inputs and outputs
 

@@ -6,7 +6,7 @@ from duet_av.tests.browser.canvas import SHOW
 from duet_av.tests.comfyui.test_new_audio import packets, write
 
 SAVED = {"Text to video with audio (Duet)": ["video"], "Compare guidances (Duet)": ["images", "audio", "fps"]}
-AUDIO = "Audio for a video (Duet)"
+AUDIO = "Audio for a video, foley (Duet)"
 _CONNECT = """([type, names]) => {
   const [made] = app.graph.nodes
   const save = LiteGraph.createNode(type)
