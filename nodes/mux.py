@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 from ..av_models.media import CONTAINERS, POLICIES, MuxReport, MuxSettings, write_video
 from ..av_models.media.settings import validate_fps
@@ -60,7 +61,8 @@ class DuetMux(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, filename_prefix: str | None = None) -> bool | str:
+    def validate_inputs(cls, filename_prefix: str | None = None, container: Any = None) -> bool | str:
+        """Checks the file name. container: ComfyUI passes every dropdown that brings inputs."""
         return check_prefix(filename_prefix)
 
     @classmethod

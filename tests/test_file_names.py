@@ -5,7 +5,7 @@ from datetime import datetime
 
 import pytest
 
-from duet_av.nodes.headless import Node, Workflow, catalogue, load_workflow, run_workflow, set_inputs
+from duet_av.nodes.headless import Node, Workflow, catalogue, load_workflow, run_workflow, set_inputs, validate
 from duet_av.nodes.headless.file_names import format_date, replace_in_file_names
 from duet_av.nodes.stand_in import Folders
 from duet_av.tests.conftest import WORKFLOW
@@ -59,3 +59,10 @@ def test_a_run_names_its_file_and_previews_leave_none(tmp_path):
     assert [file.name for file in result.files] == ["1 at 64_00001_.mp4"] and result.files[0].is_file()
     preview = run_workflow(set_inputs(workflow, [f"{title}.save_output=false"], known), known, folders)
     assert preview.files == [] and len(list(tmp_path.rglob("*.mp4"))) == 1
+
+
+@pytest.mark.parametrize("prefix", ["../x", "/x", "a/../../x", ""])
+def test_a_file_name_outside_the_folder_is_refused_before_anything_runs(prefix):
+    known = catalogue()
+    with pytest.raises(ValueError, match=r"^Mux\.filename_prefix: file name .* is not inside the output folder; give a name such as"):
+        validate(set_inputs(load_workflow(WORKFLOW), [f"Mux.filename_prefix={prefix}"], known), known)

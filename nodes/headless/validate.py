@@ -8,7 +8,7 @@ from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
-from .inputs import InputSpec, check_value, expand, is_link, nearest
+from .inputs import DYNAMIC, InputSpec, check_value, expand, is_link, nearest
 from .workflow import Catalogue, Node, Workflow, known_class
 
 
@@ -63,7 +63,8 @@ def _check_node(node: Node, workflow: Workflow, catalogue: Catalogue) -> Node:
                 what = "give it a value" if spec.takes_value else f"connect an output of type {spec.io_type}"
                 raise ValueError(f"{node.title}.{name} is missing; {what}")
             continue
-        values[name] = _check_input(node, spec, workflow, catalogue, name in custom)
+        open_choice = name in custom and spec.io_type != DYNAMIC
+        values[name] = _check_input(node, spec, workflow, catalogue, open_choice)
     _run_node_validation(node, cls, custom, values)
     return replace(node, inputs=values)
 
