@@ -64,5 +64,5 @@ def test_a_run_names_its_file_and_previews_leave_none(tmp_path):
 @pytest.mark.parametrize("prefix", ["../x", "/x", "a/../../x", ""])
 def test_a_file_name_outside_the_folder_is_refused_before_anything_runs(prefix):
     known = catalogue()
-    with pytest.raises(ValueError, match=r"^Mux\.filename_prefix: file name .* is not inside the output folder; give a name such as"):
+    with pytest.raises(ValueError, match=r"^Mux\.filename_prefix: file name .* is not inside the output folder; give a"):
         validate(set_inputs(load_workflow(WORKFLOW), [f"Mux.filename_prefix={prefix}"], known), known)

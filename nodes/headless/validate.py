@@ -55,7 +55,7 @@ def _specs(node: Node, catalogue: Catalogue) -> dict[str, InputSpec]:
 
 def _check_node(node: Node, workflow: Workflow, catalogue: Catalogue) -> Node:
     cls, specs = catalogue[node.class_type], _specs(node, catalogue)
-    custom = _validated_by_node(cls)
+    custom = {name for name in _validated_by_node(cls) if name in specs and specs[name].io_type != DYNAMIC}
     values: dict[str, Any] = {}
     for name, spec in specs.items():
         if name not in node.inputs:
@@ -63,8 +63,7 @@ def _check_node(node: Node, workflow: Workflow, catalogue: Catalogue) -> Node:
                 what = "give it a value" if spec.takes_value else f"connect an output of type {spec.io_type}"
                 raise ValueError(f"{node.title}.{name} is missing; {what}")
             continue
-        open_choice = name in custom and spec.io_type != DYNAMIC
-        values[name] = _check_input(node, spec, workflow, catalogue, open_choice)
+        values[name] = _check_input(node, spec, workflow, catalogue, name in custom)
     _run_node_validation(node, cls, custom, values)
     return replace(node, inputs=values)
 
