@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from duet_av.tests.browser.canvas import Canvas
+from duet_av.tests.browser.canvas import Canvas, shipped
 from duet_av.tests.comfyui.server import UNNAMED, is_named, named_by_environment
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")
@@ -50,3 +50,11 @@ def canvas(comfyui, chromium, renderer):
     page = chromium.new_page(viewport={"width": 1800, "height": 1150})
     yield Canvas(page, comfyui.url)
     page.close()
+
+
+@pytest.fixture
+def opened(canvas: Canvas) -> Canvas:
+    """A page in which a template is open."""
+    canvas.errors.clear()
+    canvas.open(shipped())
+    return canvas

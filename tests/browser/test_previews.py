@@ -6,7 +6,7 @@ from base64 import b64encode
 
 import pytest
 
-from duet_av.tests.browser.canvas import SHOW, Canvas, shipped
+from duet_av.tests.browser.canvas import SHOW, Canvas
 
 SAMPLER = "DuetJointSampler"
 
@@ -42,13 +42,6 @@ _RECORD = """() => {
     stop(...args) { super.stop(...args); this.plays = false }
   }
 }"""
-
-
-@pytest.fixture
-def opened(canvas: Canvas) -> Canvas:
-    canvas.errors.clear()
-    canvas.open(shipped())
-    return canvas
 
 
 @pytest.fixture

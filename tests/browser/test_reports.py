@@ -18,13 +18,6 @@ def output(*lines: str, warnings: tuple = (), table=None) -> dict:
     return {"text": [*lines, *warnings], "duet": [facts]}
 
 
-@pytest.fixture
-def opened(canvas: Canvas) -> Canvas:
-    canvas.errors.clear()
-    canvas.open(shipped())
-    return canvas
-
-
 @pytest.fixture(scope="module")
 def ended(canvas: Canvas, renderer) -> list:
     """The events of a short run with a word that the model does not have."""

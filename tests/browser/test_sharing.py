@@ -13,13 +13,6 @@ OURS = {"cnr_id": NAME, "ver": VERSION}
 _MARKS = "node => ({ cnr_id: node.properties.cnr_id, ver: node.properties.ver })"
 
 
-@pytest.fixture
-def opened(canvas: Canvas) -> Canvas:
-    canvas.errors.clear()
-    canvas.open(shipped())
-    return canvas
-
-
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory, chromium):
     """The page of a ComfyUI without this pack."""
