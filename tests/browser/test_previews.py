@@ -96,9 +96,9 @@ def test_a_preview_takes_no_focus(opened):
 def test_a_click_asks_for_the_sound_and_another_mutes_it(opened, asked):
     send(opened, 3)
     panel = loop(opened)
-    assert panel.get_attribute("data-sound") == "off"
+    assert panel.get_attribute("data-sound") == "off" and panel.get_attribute("title") == "Click to hear the audio."
     panel.click()
-    assert panel.get_attribute("data-sound") == "awaited"
+    assert panel.get_attribute("data-sound") == "awaited" and "audio comes" in panel.get_attribute("title")
     send(opened, 6, SOUND)
     opened.page.wait_for_function(HEARD + " && sounds[0].loop", timeout=SHOW)
     assert asked == 2 * [{"node": opened.node(SAMPLER)}]  # of the next step too, while it is heard

@@ -175,7 +175,7 @@ class Loop {
   label() {
     const waits = !this.muted && !this.sound
     this.frame.dataset.sound = waits ? 'awaited' : this.muted ? 'off' : 'on'
-    this.frame.title = waits ? 'The sound comes with the next preview.' : this.muted ? 'Click for sound.' : 'Click to mute.'
+    this.frame.title = waits ? 'The audio comes with the next preview.' : this.muted ? 'Click to hear the audio.' : 'Click to mute.'
   }
 
   start() {
