@@ -4,7 +4,7 @@ import { advancedItems, hideAdvanced } from './duet/advanced.js'
 import { colorSockets } from './duet/colors.js'
 import { replaceTokens } from './duet/names.js'
 import { clips, everyNode, isOurs, markNode, nodeAt } from './duet/nodes.js'
-import { mendGraph } from './duet/old_graphs.js'
+import { mendGraph, mendNewNode } from './duet/old_graphs.js'
 import { playerItems, showAll } from './duet/players.js'
 import { askForSound, endPreviews, muteAll, preview, startNode } from './duet/preview.js'
 import { fadeReport, restoreReports, showReport } from './duet/report.js'
@@ -30,6 +30,7 @@ app.registerExtension({
     if (!isOurs(node)) return
     markNode(node)
     hideAdvanced(app, node)
+    mendNewNode(node)
     const prefix = SAVE_NODES.includes(node.comfyClass) && node.widgets?.find(({ name }) => name === 'filename_prefix')
     if (prefix) prefix.serializeValue = () => replaceTokens(everyNode(app.rootGraph), prefix.value)
   },

@@ -26,6 +26,7 @@ PATTERNS = (
     "%Sampler.steps%%Sampler.shift%",
 )  # fmt: skip
 OLD_SAMPLER = [1, "fixed", 2, "fixed", 20, 3.0, True]
+_STATE = "app.extensionManager.workflow.activeWorkflow.activeState"
 _COLORS = """type => [
   LGraphCanvas.link_type_colors[type], app.canvas.default_connection_color_byType[type],
   getComputedStyle(document.body).getPropertyValue('--color-datatype-' + type).trim()
@@ -117,6 +118,27 @@ def test_a_graph_without_eta_gets_0(canvas):
         )
         canvas.open(canvas.graph())
         assert canvas.node(node_type, "node.widgets.find(widget => widget.name === 'eta').value") == 3
+
+
+@pytest.mark.parametrize("eta, opens_with", [(None, 0), (-1, -1), (0.5, 0.5)])
+def test_an_api_graph_without_eta_gets_0_too(opened, eta, opens_with):
+    prompt = opened.page.evaluate("app.graphToPrompt().then(({ output }) => output)")
+    (inputs,) = (node["inputs"] for node in prompt.values() if node["class_type"] == SAMPLER)
+    del inputs["eta"]
+    if eta is not None:
+        inputs["eta"] = eta
+    opened.page.evaluate("prompt => app.loadApiJson(prompt, 'old')", prompt)
+    assert opened.node(SAMPLER, "node.widgets.find(widget => widget.name === 'eta').value") == opens_with
+    assert opened.node(SAMPLER, "node.widgets.find(widget => widget.name === 'steps').value") == 20
+    assert opened.page.evaluate(f"{_STATE}.nodes.find(node => node.type === '{SAMPLER}').widgets_values")[7] == opens_with
+    assert opened.errors == []
+
+
+def test_a_new_node_keeps_the_models_own_eta(opened):
+    opened.clear()
+    opened.page.evaluate(f"app.graph.add(LiteGraph.createNode('{SAMPLER}'))")
+    opened.node(SAMPLER, "node.widgets.find(widget => widget.name === 'shift').callback?.(3)")
+    assert opened.node(SAMPLER, "node.widgets.find(widget => widget.name === 'eta').value") == -1
 
 
 def test_inside_a_subgraph_too(opened):

@@ -24,6 +24,28 @@ function labelFirstRow(input) {
   if (input.name === FIRST_ROW) input.label ??= FIRST_ROW.split('.')[1]
 }
 
+/**
+ * Mends a new node of a graph in API form, which no hook announces: the page sets its values, and calls its widgets back, in the task
+ * that makes the node. An eta that the graph has is set after this, or is there.
+ */
+export function mendNewNode(node) {
+  if (MENDS[node.comfyClass] !== addEta) return
+  const [shift, eta] = ['shift', 'eta'].map(name => node.widgets.find(widget => widget.name === name))
+  const { callback } = shift
+  const start = eta.value
+  let isNew = true
+  const mend = (...args) => {
+    if (isNew && eta.value === start) eta.value = 0
+    isNew = false
+    return callback?.apply(shift, args)
+  }
+  shift.callback = mend
+  queueMicrotask(() => {
+    isNew = false
+    if (shift.callback === mend) shift.callback = callback
+  })
+}
+
 function addEta(values, named) {
   if (values.length !== SEEDS_TO_BATCH) return
   values.push(0)
