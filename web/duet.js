@@ -2,6 +2,7 @@
 import { app } from '../../scripts/app.js'
 import { advancedItems, hideAdvanced } from './duet/advanced.js'
 import { colorSockets } from './duet/colors.js'
+import { endJob, isOpen, whenOpened } from './duet/jobs.js'
 import { replaceTokens } from './duet/names.js'
 import { clips, everyNode, isOurs, markNode, nodeAt } from './duet/nodes.js'
 import { mendGraph, mendNewNode } from './duet/old_graphs.js'
@@ -53,17 +54,23 @@ app.registerExtension({
 })
 
 function listen() {
-  const on = (name, act) => app.api.addEventListener(name, ({ detail }) => act(detail))
-  const ours = (id, act) => {
-    const node = nodeAt(app.rootGraph, id)
+  const on = (name, act) => app.api.addEventListener(name, ({ detail }) => whenOpened(app, () => act(detail)))
+  const ours = (job, id, act) => {
+    const node = isOpen(app, job) && nodeAt(app.rootGraph, id)
     if (node && isOurs(node)) act(node)
   }
-  on('executing', id => id && ours(id, node => (fadeReport(node), startNode(node))))
-  on('executed', ({ node: id, display_node: shown, output }) => {
-    ours(shown ?? id, node => showReport(node, output))
+  on('execution_start', ({ prompt_id: job }) => isOpen(app, job))
+  on('executing', id => id && ours(undefined, id, node => (fadeReport(node), startNode(node))))
+  on('executed', ({ node: id, display_node: shown, output, prompt_id: job }) => {
+    const node = isOpen(app, job) && nodeAt(app.rootGraph, shown ?? id)
+    if (!node) return output && delete output.duet // the page keeps it, for the graph that is open
+    if (isOurs(node)) showReport(node, output)
     if (clips(output).length) muteAll()
   })
-  for (const end of ['execution_success', 'execution_error', 'execution_interrupted']) on(end, endPreviews)
-  on('duet.text', ({ node: id, text }) => ours(id, node => showReport(node, { text: [text], duet: [{}] })))
-  on('duet.preview', event => ours(event.node, node => preview(node, event, () => askForSound(app.api, event.node))))
+  for (const end of ['execution_success', 'execution_error', 'execution_interrupted'])
+    on(end, ({ prompt_id: job }) => endJob(job) && endPreviews())
+  on('duet.text', ({ prompt_id: job, node: id, text }) => ours(job, id, node => showReport(node, { text: [text], duet: [{}] })))
+  on('duet.preview', event => {
+    ours(event.prompt_id, event.node, node => preview(node, event, () => askForSound(app.api, event.node)))
+  })
 }

@@ -39,18 +39,24 @@ def shipped(name: str = "bounce_t2av") -> dict[str, Any]:
 
 
 class Canvas:
-    """The page at `url`. `errors`: what it has logged as errors since it was up."""
+    """The page at `url`. `errors`: what it has logged as errors since it was up. `job`: of a run of the open graph."""
 
     def __init__(self, page, url: str) -> None:
         self.page = page
         self.errors: list[str] = []
+        self.jobs = 0
         page.goto(url, timeout=START)
         page.wait_for_function("window.app?.vueAppReady", timeout=START)
         page.on("console", self._log)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.evaluate(_LISTEN, EVENTS)
 
+    @property
+    def job(self) -> str:
+        return f"job {self.jobs}"
+
     def open(self, graph: dict[str, Any]) -> None:
+        self.jobs += 1
         self.page.evaluate("graph => app.loadGraphData(graph)", graph)
         self.page.wait_for_timeout(500)  # what is wrong with a graph shows a little later
 
@@ -80,7 +86,7 @@ class Canvas:
     def executed(self, node_type: str, output: dict[str, Any] | None) -> None:
         """Lets the page hear that a node has run."""
         found = self.node(node_type)
-        self.hear("executed", {"node": found, "display_node": found, "output": output, "prompt_id": "none"})
+        self.hear("executed", {"node": found, "display_node": found, "output": output, "prompt_id": self.job})
 
     def panel(self, node_type: str, name: str):
         """The element named `name` that our script shows on a node, once it can be seen; None where it has none."""

@@ -36,7 +36,7 @@ def played(canvas: Canvas, renderer) -> Canvas:
         }"""
     )
     output = canvas.node(MUX, "app.nodeOutputs[node.id]")
-    canvas.hear("executed", {"node": other, "display_node": other, "output": output, "prompt_id": "none"})
+    canvas.hear("executed", {"node": other, "display_node": other, "output": output, "prompt_id": canvas.job})
     canvas.page.wait_for_function(f"({_VIDEOS}).length === 2", timeout=SHOW)
     assert mux
     return canvas
@@ -94,7 +94,7 @@ def test_players_start_in_step(played):
     played.page.wait_for_function(_ALL_PLAY, timeout=SHOW)
     first, second = videos(played, "video.currentTime")
     assert abs(first - second) < 0.1
-    played.hear("execution_success", {"prompt_id": "none"})
+    played.hear("execution_success", {"prompt_id": played.job})
 
 
 def test_a_hidden_player_is_gone_until_it_is_shown(played):

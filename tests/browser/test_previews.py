@@ -59,10 +59,11 @@ def asked(opened) -> list:
     opened.page.unroute("**/duet/preview_audio")
 
 
-def send(canvas: Canvas, step: int, audio: str | None = None) -> None:
+def send(canvas: Canvas, step: int, audio: str | None = None, job: str = "") -> None:
     sheet = canvas.page.evaluate(_SHEET)
     shape = {"columns": 2, "count": 4, "width": 32, "height": 32, "fps": 10.0}
-    canvas.hear("duet.preview", {"node": canvas.node(SAMPLER), "step": step, "steps": 20, "sheet": sheet, "audio": audio} | shape)
+    event = {"prompt_id": job or canvas.job, "node": canvas.node(SAMPLER), "step": step, "steps": 20}
+    canvas.hear("duet.preview", event | shape | {"sheet": sheet, "audio": audio})
 
 
 def loop(canvas: Canvas):
@@ -126,7 +127,7 @@ def test_the_last_preview_stays_mute_when_the_run_ends(opened, asked):
     loop(opened).click()
     send(opened, 20, SOUND)
     opened.page.wait_for_function(HEARD, timeout=SHOW)
-    opened.hear("execution_success", {"prompt_id": "none"})
+    opened.hear("execution_success", {"prompt_id": opened.job})
     opened.page.mouse.move(5, 5)
     assert opened.page.evaluate("!sounds[0].plays") and "20/20" in loop(opened).inner_text()
     first = loop(opened).evaluate(_COLOR)
@@ -145,7 +146,7 @@ def test_a_preview_falls_silent_when_a_clip_is_saved(opened, asked):
 def test_the_next_run_asks_for_the_sound_anew(opened, asked):
     send(opened, 20, SOUND)
     loop(opened)
-    opened.hear("execution_success", {"prompt_id": "none"})
+    opened.hear("execution_success", {"prompt_id": opened.job})
     opened.hear("executing", opened.node(SAMPLER))
     send(opened, 3)
     loop(opened).click()
@@ -155,10 +156,10 @@ def test_the_next_run_asks_for_the_sound_anew(opened, asked):
 def test_a_run_without_previews_takes_the_old_one_away(opened):
     send(opened, 20)
     loop(opened)
-    opened.hear("execution_success", {"prompt_id": "none"})
+    opened.hear("execution_success", {"prompt_id": opened.job})
     opened.hear("executing", opened.node(SAMPLER))
     assert "duet-old" in loop(opened).get_attribute("class")
-    opened.hear("execution_success", {"prompt_id": "none"})
+    opened.hear("execution_success", {"prompt_id": opened.job})
     assert loop(opened) is None
 
 

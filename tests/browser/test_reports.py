@@ -76,7 +76,7 @@ def test_an_earlier_report_is_faded_from_when_its_node_runs_until_it_reports_aga
     opened.executed(SAMPLER, output("first"))
     assert not faded()
     opened.hear("executing", opened.node(SAMPLER))
-    opened.hear("execution_interrupted", {"node_id": opened.node(SAMPLER), "prompt_id": "none"})
+    opened.hear("execution_interrupted", {"node_id": opened.node(SAMPLER), "prompt_id": opened.job})
     assert faded() and opened.report(SAMPLER) == "first"
     opened.executed(SAMPLER, output("second"))
     assert not faded() and opened.report(SAMPLER) == "second"
@@ -161,7 +161,7 @@ def test_a_node_in_a_subgraph_shows_its_report(opened):
         }"""
     )
     shown = f"{outer}:{inner}"
-    opened.hear("executed", {"node": shown, "display_node": shown, "output": output("inside"), "prompt_id": "none"})
+    opened.hear("executed", {"node": shown, "display_node": shown, "output": output("inside"), "prompt_id": opened.job})
     opened.page.evaluate("id => { const node = app.graph.getNodeById(id); app.canvas.openSubgraph(node.subgraph, node) }", outer)
     opened.page.get_by_text("inside", exact=True).wait_for()
     opened.page.evaluate("app.canvas.setGraph(app.rootGraph)")
@@ -175,7 +175,7 @@ def centre(element) -> tuple[float, float]:
 
 def test_a_node_shows_while_it_runs_what_a_step_costs_and_then_its_report(opened):
     node = opened.node(SAMPLER)
-    opened.hear("duet.text", {"node": node, "text": "2 branches per step"})
+    opened.hear("duet.text", {"prompt_id": opened.job, "node": node, "text": "2 branches per step"})
     assert opened.report(SAMPLER) == "2 branches per step"
     opened.executed(SAMPLER, output("seed 1"))
     assert opened.report(SAMPLER) == "seed 1"
