@@ -2,11 +2,12 @@
 import { app } from '../../scripts/app.js'
 import { advancedItems, hideAdvanced } from './duet/advanced.js'
 import { colorSockets } from './duet/colors.js'
+import { hideInVue } from './duet/hidden.js'
 import { endJob, isOpen, whenOpened } from './duet/jobs.js'
 import { replaceTokens } from './duet/names.js'
 import { clips, everyNode, isOurs, markNode, nodeAt } from './duet/nodes.js'
 import { mendGraph, mendNewNode } from './duet/old_graphs.js'
-import { playerItems, showAll } from './duet/players.js'
+import { playerItems } from './duet/players.js'
 import { askForSound, endPreviews, muteAll, preview, startNode } from './duet/preview.js'
 import { fadeReport, restoreReports, showReport } from './duet/report.js'
 import { addStyle } from './duet/style.js'
@@ -19,11 +20,11 @@ app.registerExtension({
   setup() {
     addStyle()
     colorSockets(app.canvas)
+    app.canvas.canvas.addEventListener('litegraph:set-graph', () => hideInVue(app.canvas))
     listen()
   },
 
   beforeConfigureGraph(graph) {
-    showAll()
     mendGraph(graph)
   },
 

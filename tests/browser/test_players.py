@@ -13,6 +13,8 @@ _VIDEOS = """app.graph.nodes.filter(node => node.type === 'DuetMux')
   .map(node => LiteGraph.vueNodesMode ? document.querySelector(`[data-node-id="${node.id}"]`) : node.videoContainer)
   .flatMap(within => [...within?.querySelectorAll('video') ?? []])"""
 _ALL_PLAY = f"({_VIDEOS}).every(video => !video.paused && video.currentTime > 0.2)"
+_RULES = "document.getElementById('duet-hidden-players')?.textContent ?? ''"
+_AS_API = "app.graphToPrompt().then(({ output }) => app.loadApiJson(output, 'again'))"
 _ITEMS = "app.canvas.getNodeMenuOptions(node).filter(Boolean)"
 
 
@@ -135,3 +137,50 @@ def test_a_live_preview_has_a_menu_too(canvas):
     assert not panel.is_visible()
     choose(canvas, "Show preview", SAMPLER)
     panel.wait_for_element_state("visible")
+
+
+def test_what_is_hidden_stays_so_in_the_next_run_and_a_node_without_a_preview_has_no_menu(opened):
+    send(opened, 20)
+    loop(opened)
+    choose(opened, "Hide preview", SAMPLER)
+    opened.hear("executing", opened.node(SAMPLER))
+    opened.hear("execution_success", {"prompt_id": opened.job})
+    assert labels(opened, SAMPLER) == []
+    send(opened, 3)
+    assert labels(opened, SAMPLER)[0] == "Show preview"
+    hidden = "node.widgets.find(widget => widget.name === 'duet_preview').element.matches('.duet-hidden')"
+    assert opened.node(SAMPLER, hidden)
+    choose(opened, "Show preview", SAMPLER)
+    assert loop(opened).is_visible()
+    assert opened.errors == []
+
+
+def test_a_new_graph_shows_what_was_hidden_in_another(opened):
+    for again in (opened.open, lambda _: opened.page.evaluate(_AS_API)):
+        send(opened, 3)
+        loop(opened)
+        choose(opened, "Hide preview", SAMPLER)
+        again(shipped())
+        opened.jobs += 1
+        send(opened, 3)
+        assert loop(opened).is_visible() and opened.page.evaluate(_RULES) == ""
+
+
+def test_only_players_of_the_graph_on_the_screen_are_hidden(opened):
+    outer = opened.page.evaluate(
+        """() => {
+          const decode = app.graph.nodes.find(node => node.type === 'DuetDecode')
+          return app.graph.convertToSubgraph(new Set([decode])).node.id
+        }"""
+    )
+    send(opened, 3)
+    loop(opened)
+    choose(opened, "Hide preview", SAMPLER)
+    assert f'"{opened.node(SAMPLER)}"' in opened.page.evaluate(_RULES)
+    opened.page.evaluate("id => { const node = app.graph.getNodeById(id); app.canvas.openSubgraph(node.subgraph, node) }", outer)
+    assert opened.page.evaluate(_RULES) == ""
+    opened.page.evaluate("app.canvas.setGraph(app.rootGraph)")
+    assert f'"{opened.node(SAMPLER)}"' in opened.page.evaluate(_RULES)
+    opened.node(SAMPLER, "node.graph.remove(node)")
+    assert opened.page.evaluate(_RULES) == ""
+    assert opened.errors == []

@@ -1,25 +1,24 @@
 /** The menu of our players: clips that ComfyUI shows on our nodes, and live previews. */
 import { isVue } from './advanced.js'
+import { isHidden, setHidden } from './hidden.js'
 import { clips, isOurs, outputKey } from './nodes.js'
 import { redraw, shrink } from './panel.js'
 import { loopOf } from './preview.js'
-import { addRules } from './style.js'
 
 const CORE_WIDGET = 'video-preview'
-const hidden = new Set() // keys of nodes whose clips are hidden
 
 /** The entries for the menu of `node`; none where it shows no clip. */
 export function playerItems(app, node) {
   const files = clips(app.nodeOutputs[outputKey(node)])
   const players = playersOf(app, node)
-  const isHidden = hidden.has(outputKey(node))
-  if (!players.length && !isHidden) return []
+  if (!players.length) return []
+  const hidden = isHidden(node)
   const quiet = players.every(({ muted }) => muted)
   const stopped = players.every(({ paused }) => paused)
   const entry = (content, callback) => ({ content, callback })
   return [
     null,
-    entry(isHidden ? 'Show preview' : 'Hide preview', () => hide(app, node, !isHidden)),
+    entry(hidden ? 'Show preview' : 'Hide preview', () => hide(app, node, !hidden)),
     entry(stopped ? 'Resume preview' : 'Pause preview', () => players.forEach(each => each.pause(!stopped))),
     entry(quiet ? 'Unmute preview' : 'Mute preview', () => players.forEach(each => each.mute(!quiet))),
     entry('Play all in step', () => playInStep(app)),
@@ -90,30 +89,17 @@ const ofLoop = loop => ({
   rewind: () => loop.rewind(),
 })
 
-/** Shows what was hidden: before another graph comes, whose nodes may have the same ids. */
-export function showAll() {
-  hidden.clear()
-  hideInVue()
-}
-
-function hide(app, node, isHidden) {
-  hidden[isHidden ? 'add' : 'delete'](outputKey(node))
-  loopOf(node)?.hide(isHidden)
-  videosOf(app, node).forEach(video => isHidden && video.pause())
-  hideOnCanvas(node, isHidden)
-  hideInVue()
+function hide(app, node, hidden) {
+  setHidden(app.canvas, node, hidden)
+  loopOf(node)?.hide(hidden)
+  videosOf(app, node).forEach(video => hidden && video.pause())
+  hideOnCanvas(node, hidden)
   redraw(node)
 }
 
-function hideOnCanvas(node, isHidden) {
+function hideOnCanvas(node, hidden) {
   const widget = node.widgets?.find(({ name }) => name === CORE_WIDGET)
   if (!widget) return
-  widget.hidden = isHidden
-  if (isHidden) shrink(node, widget.computedHeight ?? 0)
-}
-
-/** Vue builds its players anew at will, so that a rule of style hides them. */
-function hideInVue() {
-  const ids = [...hidden].map(key => key.split(':').at(-1))
-  addRules('duet-hidden-players', ids.map(id => `[data-node-id="${id}"] .video-preview { display: none; }`).join('\n'))
+  widget.hidden = hidden
+  if (hidden) shrink(node, widget.computedHeight ?? 0)
 }

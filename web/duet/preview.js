@@ -1,4 +1,5 @@
 /** The clip as it is while it is sampled: a short loop on the node, with its sound on a click. */
+import { isHidden } from './hidden.js'
 import { addPanel, redraw, removePanel } from './panel.js'
 import { Sound, rest } from './sound.js'
 
@@ -56,6 +57,7 @@ class Loop {
     this.frame.addEventListener('pointerleave', () => this.hover(false))
     this.place()
     loops.set(node, this)
+    this.hide(isHidden(node))
   }
 
   place() {
