@@ -25,8 +25,8 @@ function labelFirstRow(input) {
 }
 
 /**
- * Mends a new node of a graph in API form, which no hook announces: the page sets its values, and calls its widgets back, in the task
- * that makes the node. An eta that the graph has is set after this, or is there.
+ * Mends a new node of a graph in API form, which no hook announces: the page sets its values, and calls its widgets back,
+ * in the task that makes the node. An eta that the graph has is there by then, or is set later.
  */
 export function mendNewNode(node) {
   if (MENDS[node.comfyClass] !== addEta) return
