@@ -3,13 +3,14 @@ import { app } from '../../scripts/app.js'
 import { advancedItems, hideAdvanced } from './duet/advanced.js'
 import { colorSockets } from './duet/colors.js'
 import { hideInVue } from './duet/hidden.js'
-import { endJob, isOpen, whenOpened } from './duet/jobs.js'
+import { endJob, isOpen, openedJob, whenOpened } from './duet/jobs.js'
+import { recall, remember } from './duet/memory.js'
 import { replaceTokens } from './duet/names.js'
 import { clips, everyNode, isOurs, markNode, nodeAt } from './duet/nodes.js'
 import { mendGraph, mendNewNode } from './duet/old_graphs.js'
-import { playerItems } from './duet/players.js'
+import { playerItems, settle } from './duet/players.js'
 import { askForSound, endPreviews, muteAll, preview, startNode } from './duet/preview.js'
-import { fadeReport, restoreReports, showReport } from './duet/report.js'
+import { fadeReport, hasReport, restoreReports, showReport, tellInside } from './duet/report.js'
 import { addStyle } from './duet/style.js'
 
 const SAVE_NODES = ['DuetMux', 'DuetReplaceSound']
@@ -43,6 +44,7 @@ app.registerExtension({
 
   afterConfigureGraph() {
     restoreReports(app.rootGraph, app.nodeOutputs)
+    whenOpened(app, showJob)
   },
 
   onNodeOutputsUpdated(outputs) {
@@ -53,6 +55,15 @@ app.registerExtension({
     return isOurs(node) ? [...advancedItems(app, node), ...playerItems(app, node)] : []
   },
 })
+
+/** Shows the reports of the job that was opened as a graph, if one was. */
+async function showJob() {
+  const outputs = await openedJob(app)
+  for (const [id, output] of Object.entries(outputs)) {
+    const node = nodeAt(app.rootGraph, id)
+    if (node && isOurs(node)) showReport(node, output)
+  }
+}
 
 function listen() {
   const on = (name, act) => app.api.addEventListener(name, ({ detail }) => whenOpened(app, () => act(detail)))
@@ -65,8 +76,18 @@ function listen() {
   on('executed', ({ node: id, display_node: shown, output, prompt_id: job }) => {
     const node = isOpen(app, job) && nodeAt(app.rootGraph, shown ?? id)
     if (!node) return output && delete output.duet // the page keeps it, for the graph that is open
-    if (isOurs(node)) showReport(node, output)
-    if (clips(output).length) muteAll()
+    if (isOurs(node)) {
+      showReport(node, output)
+      remember(node, output)
+      tellInside(app, node, output)
+    }
+    if (clips(output).length) {
+      muteAll()
+      if (isOurs(node)) settle(app, node)
+    }
+  })
+  on('execution_cached', ({ nodes, prompt_id: job }) => {
+    for (const id of nodes) ours(job, id, node => hasReport(node) || showReport(node, recall(node)))
   })
   for (const end of ['execution_success', 'execution_error', 'execution_interrupted'])
     on(end, ({ prompt_id: job }) => endJob(job) && endPreviews())

@@ -114,8 +114,8 @@ def test_reports_change_neither_what_is_saved_nor_what_is_queued(opened):
 def test_a_long_report_scrolls(opened):
     opened.executed(MODEL, output(*(f"line {i} of a report" for i in range(60))))
     panel = opened.panel(MODEL, "duet_report")
-    opened.page.wait_for_function("panel => panel.clientHeight > 120 && panel.scrollHeight > 600", arg=panel)
-    assert panel.evaluate("panel => panel.clientHeight") < 200
+    opened.page.wait_for_function("panel => panel.clientHeight > 80 && panel.scrollHeight > 600", arg=panel)
+    assert panel.evaluate("panel => panel.clientHeight") < 120
     opened.page.mouse.click(*centre(panel))
     scale = opened.page.evaluate("app.canvas.ds.scale")
     opened.page.mouse.wheel(0, 200)
@@ -179,3 +179,27 @@ def test_a_node_shows_while_it_runs_what_a_step_costs_and_then_its_report(opened
     assert opened.report(SAMPLER) == "2 branches per step"
     opened.executed(SAMPLER, output("seed 1"))
     assert opened.report(SAMPLER) == "seed 1"
+
+
+def test_reports_of_results_that_are_kept_come_back_after_the_page_is_loaded_again(canvas, ended, comfyui, renderer):
+    """ComfyUI sends nothing for them."""
+    graph = canvas.graph()
+    canvas.executed(PROMPTS, output("two words", warnings=("unknown word 'zorkly'",)))
+    canvas.open(shipped("bounce_compare"))
+    canvas.open(graph)
+    assert canvas.report(PROMPTS) == ""
+    canvas.hear("execution_cached", {"nodes": [canvas.node(PROMPTS)], "prompt_id": "none"})
+    assert "unknown word 'zorkly'" in canvas.report(PROMPTS)
+    assert canvas.errors == []
+
+
+def test_a_job_opened_as_a_graph_shows_what_its_nodes_reported(canvas, comfyui, ended):
+    (job,) = {detail["prompt_id"] for name, detail in ended if name == "execution_success"}
+    workflow = json.loads(comfyui.get(f"/history/{job}"))[job]["prompt"][3]["extra_pnginfo"]["workflow"]
+    canvas.open(shipped("bounce_compare"))
+    canvas.page.evaluate("([graph, name]) => app.loadGraphData(graph, true, true, name)", [workflow, f"Job {job}"])
+    canvas.page.wait_for_function(
+        "app.graph.nodes.find(({ type }) => type === 'DuetEncodePrompts')?.widgets.some(({ name }) => name === 'duet_report')"
+    )
+    assert "unknown word 'zorkly'" in canvas.report(PROMPTS) and "32 frames" in canvas.report(MUX)
+    assert canvas.errors == []

@@ -33,6 +33,14 @@ function queuedFrom(app, job) {
   return app.extensionManager._p?.state.value.execution?.queuedJobs?.[job]?.workflow
 }
 
+/** The outputs by node of the job that the open graph was made from: the page names a job's graph by the job, and leaves out its outputs. */
+export async function openedJob(app) {
+  const [, job] = /^Job ([\w-]{36})/.exec(app.extensionManager.workflow.activeWorkflow?.filename ?? '') ?? []
+  if (!job) return {}
+  const answer = await app.api.fetchApi(`/history/${job}`)
+  return (await answer.json())[job]?.outputs ?? {}
+}
+
 /** Forgets a job that has ended. Returns whether it was the one that ran; of those of other pages some ends are heard too. */
 export function endJob(job) {
   graphs.delete(job)

@@ -15,8 +15,22 @@ export function addPanel(node, name, element, height) {
   })
   widget.serialize = false
   element.addEventListener('wheel', event => passOn(event, element), { passive: false })
+  openMenuFrom(element)
   redraw(node)
   return widget
+}
+
+/** A right click on an element above the canvas opens the menu of the node below, as beside the element. (Vue does so itself.) */
+export function openMenuFrom(element) {
+  element.addEventListener('contextmenu', event => {
+    const canvas = document.getElementById('graph-canvas')
+    if (!element.closest('.dom-widget') || !canvas) return
+    event.preventDefault()
+    const { clientX, clientY, pointerId = 1 } = event
+    const options = { clientX, clientY, pointerId, button: 2, bubbles: true, cancelable: true, isPrimary: true }
+    canvas.dispatchEvent(new PointerEvent('pointerdown', { ...options, buttons: 2 }))
+    canvas.dispatchEvent(new PointerEvent('pointerup', options))
+  })
 }
 
 /** Takes a panel away, and the height that the node had for it. */

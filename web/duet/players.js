@@ -2,7 +2,7 @@
 import { isVue } from './advanced.js'
 import { isHidden, setHidden } from './hidden.js'
 import { clips, isOurs, outputKey } from './nodes.js'
-import { redraw, shrink } from './panel.js'
+import { openMenuFrom, redraw, shrink } from './panel.js'
 import { loopOf } from './preview.js'
 
 const CORE_WIDGET = 'video-preview'
@@ -66,6 +66,19 @@ function playersOf(app, node) {
 function videosOf(app, node) {
   const within = isVue(app) ? document.querySelector(`[data-node-id="${node.id}"]`) : node.videoContainer
   return [...(within?.querySelectorAll('video') ?? [])]
+}
+
+/** Lets a node on the canvas fit a clip that has come, and its menu open from the clip. */
+export function settle(app, node, tries = 20) {
+  if (isVue(app) || !node.graph) return
+  const fresh = videosOf(app, node).filter(video => !video.dataset.duet)
+  for (const video of fresh) {
+    video.dataset.duet = 'settled'
+    openMenuFrom(video)
+    video.addEventListener('loadeddata', () => redraw(node))
+    redraw(node)
+  }
+  if (!fresh.length && tries) setTimeout(settle, 100, app, node, tries - 1) // ComfyUI loads a clip before it shows it
 }
 
 const asPlayer = video => ({

@@ -191,6 +191,7 @@ class Loop {
     if (!this.node.graph) return this.forget()
     if (!this.fresh && this.frame.classList.contains('duet-old')) return removePanel(this.node, this.widget)
     this.running = false
+    this.frame.classList.toggle('duet-old', this.event?.step < this.event?.steps) // not the end of the run
     this.mute(true)
     this.run()
   }

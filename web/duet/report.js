@@ -3,7 +3,8 @@ import { everyNode, isOurs, outputKey } from './nodes.js'
 import { addPanel, redraw, removePanel } from './panel.js'
 
 const NAME = 'duet_report'
-const MOST = 180 // pixels; what is longer scrolls until the node is made larger
+const MOST = 96 // pixels; what is longer scrolls until the node is made larger
+const MOST_TABLE = 180
 const panels = new WeakMap()
 
 /** Shows the report in the UI output of a node, in the place of an earlier one. Without an output, that one stays. */
@@ -14,8 +15,18 @@ export function showReport(node, output) {
   if (!parts.length) return shown && shown.remove()
   const { body } = shown ?? open(node)
   body.parentElement.classList.remove('duet-old')
+  body.parentElement.classList.toggle('duet-with-table', parts.some(({ tagName }) => tagName === 'TABLE'))
   body.replaceChildren(...parts)
   redraw(node)
+}
+
+export const hasReport = node => panels.has(node)
+
+/** Says what a node warns of that is in a subgraph which is not open: no report of it can be seen. */
+export function tellInside(app, node, output) {
+  const warnings = output?.duet?.[0]?.warnings ?? []
+  if (!warnings.length || node.graph === app.canvas.graph || node.graph.isRootGraph) return
+  app.extensionManager.toast.add({ severity: 'warn', summary: node.title, detail: warnings.join('\n'), life: 10000 })
 }
 
 /** Marks the report of a node that runs: until it reports again, what is seen is of an earlier run. */
@@ -38,7 +49,7 @@ function open(node) {
   frame.tabIndex = -1
   const body = frame.appendChild(make('div', 'duet-body'))
   let height = 0
-  const widget = addPanel(node, NAME, frame, () => [Math.min(height, MOST), height])
+  const widget = addPanel(node, NAME, frame, () => [Math.min(height, frame.matches('.duet-with-table') ? MOST_TABLE : MOST), height])
   const watch = new ResizeObserver(() => {
     if (!body.offsetHeight || body.offsetHeight === height) return // 0: not on the page now
     height = body.offsetHeight

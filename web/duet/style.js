@@ -11,7 +11,8 @@ const RULES = `
   font: 11px/1.45 ui-sans-serif, system-ui, sans-serif; user-select: text; cursor: text; outline: none;
 }
 .dom-widget > .duet-report { background: var(--comfy-input-bg); color: var(--input-text); }
-.lg-node-widget .duet-report { flex: 1 0 0; min-height: min(var(--duet-height, 0px), 180px); max-height: var(--duet-height); }
+.lg-node-widget .duet-report { flex: 1 0 0; min-height: min(var(--duet-height, 0px), 96px); max-height: var(--duet-height); }
+.lg-node-widget .duet-with-table { min-height: min(var(--duet-height, 0px), 180px); }
 .duet-body { padding: 6px 9px; overflow-wrap: anywhere; }
 .duet-body p { margin: 0; white-space: pre-wrap; }
 .duet-body > * + p { margin-top: 4px; }
