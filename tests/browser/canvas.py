@@ -129,3 +129,9 @@ class Canvas:
         text = f"{message.text} ({message.location['url']})"
         if message.type == "error" and not any(each in text for each in NOT_OURS):
             self.errors.append(text)
+
+
+def close(dialog) -> None:
+    """Closes a dialog of the page, and waits until it is gone: it would take the clicks of what comes next."""
+    dialog.get_by_label("Close dialog").first.click()
+    dialog.first.wait_for(state="hidden", timeout=SHOW)

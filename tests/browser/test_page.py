@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from duet_av.tests.browser.canvas import SHOW, Canvas, shipped
+from duet_av.tests.browser.canvas import SHOW, Canvas, close, shipped
 from duet_av.tests.comfyui.server import NAME
 from duet_av.tests.page import templates
 
@@ -107,7 +107,7 @@ def test_the_template_browser_lists_the_workflows_with_their_pictures(canvas):
         card.wait_for(timeout=SHOW)
         card.scroll_into_view_if_needed()  # pictures are loaded when they are seen
         assert card.locator("img").first.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
-    canvas.page.keyboard.press("Escape")
+    close(dialog)
     assert canvas.errors == []
 
 

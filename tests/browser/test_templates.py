@@ -3,7 +3,7 @@
 import pytest
 from PIL import Image
 
-from duet_av.tests.browser.canvas import SHOW, Canvas, shipped
+from duet_av.tests.browser.canvas import SHOW, Canvas, close, shipped
 from duet_av.tests.browser.layout import fit, problems
 from duet_av.tests.comfyui.server import NAME
 from duet_av.tests.comfyui.test_new_audio import packets, write
@@ -34,7 +34,7 @@ def browser(canvas):
     dialog = canvas.page.get_by_role("dialog")
     dialog.get_by_text(NAME, exact=True).click()
     yield dialog
-    canvas.page.keyboard.press("Escape")
+    close(dialog)
 
 
 @pytest.mark.parametrize("name", templates())
