@@ -7,13 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..av_models.guidance import Guidance
+from .run_sampler import AS_RECOMMENDED, Settings
 from .sockets import GuidanceInput
 
 if TYPE_CHECKING:
     from ..av_models.joint_model import JointModel
-    from .run_sampler import Settings
 
-AS_RECOMMENDED = {"steps": 0, "shift": 0.0, "eta": -1.0}
 SCALE_AS_RECOMMENDED = -1.0
 
 

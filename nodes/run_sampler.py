@@ -13,7 +13,6 @@ from ..av_models.contract import AVCondition, AVLatent
 from ..av_models.shapes import AVShape
 from .host import check_interrupt, io, on_device, report_text
 from .latents import clip_shape, known_parts, unpack_latent
-from .own_settings import AS_RECOMMENDED
 from .reports import cost_line
 from .sockets import AlignerInput, GuidanceInput, Prompts
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from ..av_models.schedule import SamplingSchedule
 
 MAX_SEED = 0xFFFF_FFFF_FFFF_FFFF
+AS_RECOMMENDED = {"steps": 0, "shift": 0.0, "eta": -1.0}  # values of inputs that stand for what the model recommends
 
 
 def seed_input(name: str, tooltip: str):
@@ -63,7 +63,7 @@ def settings_inputs() -> list:
 class Settings:
     """The values of `settings_inputs`. audio_shift: 0 means the same as `shift`.
 
-    steps, shift, eta: may be `AS_RECOMMENDED` until `resolve_settings`.
+    steps, shift, eta: may be `AS_RECOMMENDED` until `own_settings.resolve_settings`.
     """
 
     video_seed: int

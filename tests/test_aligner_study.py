@@ -17,7 +17,7 @@ from duet_av.bounce.studies import aligner_study
 from duet_av.bounce.studies.aligner_study import EXPERTS, GIVEN, GUIDED, SETTINGS, Arm, all_arms, gap_closed, markdown_table, study
 from duet_av.bounce.world.world import FPS, simulate
 from duet_av.commands import main
-from duet_av.nodes.own_settings import AS_RECOMMENDED
+from duet_av.nodes.run_sampler import AS_RECOMMENDED
 
 WORKFLOWS = Path(__file__).parent.parent / "workflows" / "api"
 METAL, WOOD = frozenset({("large", "metal")}), frozenset({("small", "wood")})

@@ -28,8 +28,8 @@ from duet_av.nodes.headless.inputs import expand
 from duet_av.nodes.join_experts import DuetJoinExperts
 from duet_av.nodes.joint_sampler import DuetJointSampler
 from duet_av.nodes.load_expert import DuetLoadAudioExpert, DuetLoadVideoExpert
-from duet_av.nodes.own_settings import AS_RECOMMENDED, SCALE_AS_RECOMMENDED
-from duet_av.nodes.run_sampler import Settings
+from duet_av.nodes.own_settings import SCALE_AS_RECOMMENDED
+from duet_av.nodes.run_sampler import AS_RECOMMENDED, Settings
 from duet_av.nodes.stand_in import Folders
 from duet_av.tests.conftest import WORKFLOW
 from duet_av.tests.schemas import every_input
