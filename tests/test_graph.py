@@ -92,8 +92,8 @@ def test_progress_hears_of_every_node(tmp_path, graph, folders, loads):
 
 
 def test_a_node_that_fails_is_named_and_nothing_is_written(tmp_path, graph, folders, loads):
-    graph["7"]["inputs"]["filename_prefix"] = "../out"
-    with pytest.raises(RunError, match="^Mux: file name '../out'"):
+    graph["5"]["inputs"]["eta"] = -0.5
+    with pytest.raises(RunError, match="^Sampler: eta is -0.5; use -1"):
         run_workflow(read(tmp_path, graph), CATALOGUE, folders)
     assert not folders.output.exists()
 
