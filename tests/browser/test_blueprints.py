@@ -2,7 +2,7 @@
 
 import pytest
 
-from duet_av.tests.browser.canvas import SHOW
+from duet_av.tests.browser.canvas import SHOW, Canvas
 from duet_av.tests.comfyui.test_new_audio import packets, write
 
 SAVED = {"Text to video with audio (Duet)": ["video"], "Compare guidances (Duet)": ["images", "audio", "fps"]}
@@ -25,6 +25,17 @@ _NEW_AUDIO = """() => {
   made.connect(0, save, save.inputs.findIndex(input => input.name === 'audio'))
 }"""
 _SET = "([name, value]) => { app.graph.nodes[0].widgets.find(widget => widget.name === name).value = value }"
+
+
+@pytest.fixture(scope="module")
+def canvas(comfyui, chromium, renderer):
+    """A page of its own: one in which the search has placed a node takes no right click in later tests."""
+    comfyui.post("/settings", {"Comfy.VueNodes.Enabled": renderer})
+    page = chromium.new_page(viewport={"width": 1800, "height": 1150})
+    made = Canvas(page, comfyui.url)
+    page.wait_for_function("app.graph.nodes.length", timeout=SHOW)  # the graph that ComfyUI opens with
+    yield made
+    page.close()
 
 
 def insert(canvas, name: str) -> None:
