@@ -60,6 +60,7 @@ def test_a_run_of_another_graph_shows_nothing_here(opened, two):
     opened.page.evaluate("app.loadGraphData(app.graph.serialize(), false)")  # as when a step is undone
     assert opened.report(SAMPLER) == ""
     tell(opened, opened.job, "costs of the second")
+    opened.page.wait_for_timeout(200)  # events wait until the graph is open
     assert opened.report(SAMPLER) == "costs of the second"
     assert opened.errors == []
 
