@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..av_models.media import expand_prefix, target_path
+from ..av_models.media import expand_prefix, split_prefix, target_path
 from .host import has_page, io, keeps_workflow, output_folder, temp_folder, ui
 
 PREVIEW_NOTE = "preview only: not saved in the output folder"
@@ -56,7 +56,7 @@ def check_prefix(prefix: str | None) -> bool | str:
     """Returns True, or what is wrong with a file name, for `validate_inputs`: before anything is generated. None: from a node."""
     try:
         if prefix is not None:
-            target_path(output_folder(), prefix, "mp4")
+            split_prefix(output_folder(), prefix)
     except ValueError as error:
         return str(error)
     return True

@@ -3,7 +3,7 @@
 from .audio import fit_audio
 from .read import Clip, VideoFile, open_video, read_metadata, read_video
 from .settings import AUDIO_CODECS, CONTAINERS, POLICIES, VIDEO_CODECS, MuxReport, MuxSettings
-from .target import expand_prefix, target_path
+from .target import expand_prefix, split_prefix, target_path
 from .write import write_video
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "open_video",
     "read_metadata",
     "read_video",
+    "split_prefix",
     "target_path",
     "write_video",
 ]

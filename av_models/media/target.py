@@ -38,6 +38,15 @@ def target_path(output_dir: str | Path, prefix: str, extension: str) -> Path:
     """
     if extension not in CONTAINERS:
         raise ValueError(f"file extension is {extension!r}; choose one of {', '.join(CONTAINERS)}")
+    folder, name = split_prefix(output_dir, prefix)
+    return folder / f"{name}_{_next_number(folder, name):05}_.{extension}"
+
+
+def split_prefix(output_dir: str | Path, prefix: str) -> tuple[Path, str]:
+    """Return the folder and the name that `prefix` stands for in `output_dir`, without reading the folder.
+
+    Raises the same ValueErrors for `prefix` as `target_path`.
+    """
     # PureWindowsPath splits at both separators and detects drive letters on every system.
     given = PureWindowsPath(prefix)
     if not given.name or given.anchor or ".." in given.parts or "\0" in prefix:
@@ -47,7 +56,7 @@ def target_path(output_dir: str | Path, prefix: str, extension: str) -> Path:
     folder = root.joinpath(*folders)
     if not folder.resolve().is_relative_to(root):
         raise ValueError(f"file name {prefix!r} leads to {folder.resolve()}, outside the output folder {root}; choose another name")
-    return folder / f"{name}_{_next_number(folder, name):05}_.{extension}"
+    return folder, name
 
 
 def _usable(part: str) -> str:
