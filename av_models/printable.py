@@ -13,7 +13,8 @@ _ESCAPE = re.compile(
     r"|\x1b[ -/]*[0-~]?"
 )  # terminal escape sequences (ECMA-48)
 _UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # control, format (bidi), surrogates, private, unassigned, breaks
-_SHORT = reprlib.Repr(maxlevel=4, maxstring=80, maxother=80, maxlong=80)
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 4, 80, 80
 _JOINERS = "\u200c\u200d"  # format characters that scripts and emoji need
 
 
