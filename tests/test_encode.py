@@ -113,7 +113,7 @@ def test_pictures_of_any_size_cover_the_clip(channels, height, width):
     assert frames.shape == (3, 24, 32, 3) and 0 <= frames.min() and frames.max() <= 1
 
 
-@pytest.mark.parametrize(("channels", "rate"), [(1, 16_000), (2, 48_000), (2, 8_000)])
+@pytest.mark.parametrize(("channels", "rate"), [(1, 16_000), (2, 48_000), (2, 8_000), (3, 16_000), (11, 16_000)])
 def test_sounds_of_any_rate_are_mixed_and_resampled(channels, rate):
     sound = fit_waveform(torch.ones(channels, rate) * 0.5, rate, AudioShape(20_000, 16_000))
     assert sound.shape == (1, 20_000)
@@ -136,6 +136,7 @@ def test_how_frames_are_fitted_is_said_in_numbers(given, fps, said):
 
 @pytest.mark.parametrize(("given", "said"), [
     ((2, 44_100, 44_100), ["44100 Hz stereo to 16000 Hz mono"]), ((1, 16_000, 16_000), []),
+    ((6, 16_000, 16_000), ["16000 Hz with 6 channels to 16000 Hz mono"]),
     ((1, 24_000, 16_000), ["cut from 1.5 s to 1 s"]),
     ((1, 2000, 8000), ["8000 Hz mono to 16000 Hz mono", "padded from 0.25 s to 1 s"]),
 ])  # fmt: skip
@@ -218,7 +219,7 @@ def test_a_drawn_mask_is_the_pictures(model):
         (lambda m: encode(m, images=images() * torch.nan), "NaN"),
         (lambda m: encode(m, images=images(), fps=0.0), "fps"),
         (lambda m: encode(m, audio=audio(0)), "no samples"),
-        (lambda m: encode(m, audio=audio(channels=3)), "3 channels"),
+        (lambda m: encode(m, audio=audio(channels=0)), "0 channels"),
         (lambda m: encode(m, audio={"waveform": audio()["waveform"] * torch.nan, "sample_rate": 8000}), "NaN"),
         (lambda m: encode(m, audio={"waveform": torch.zeros(2, 1, 9), "sample_rate": 8000}), "one audio clip"),
         (lambda m: encode(m, {"keep": "a beginning", "until": 9.0}, images=images()), "until is 9"),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import av
+import numpy as np
 import torch
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
@@ -14,19 +17,21 @@ from .settings import AUDIO_CODECS, Policy
 
 LAYOUTS = {1: "mono", 2: "stereo"}
 FADE_SECONDS = 0.02
+BLOCK = 1024  # samples that an AAC encoder codes together
+_PADDING_SECONDS = 0.048
 _OPUS_RATE = 48_000  # Hz
 _OPUS_BITRATE_PER_CHANNEL = 256_000  # bits per second
 
 
 def check_audio(audio: Tensor, sample_rate: int | None) -> int:
-    """Return `sample_rate` in Hz when `audio` is a finite, non-empty float waveform [1 or 2, samples].
+    """Return `sample_rate` in Hz when `audio` is a finite, non-empty float waveform [channels, samples].
 
     Raises ValueError otherwise, and for a sample rate that is not a whole number in 1000..768000.
     """
     if audio.ndim != 2 or not audio.is_floating_point():
         raise ValueError(f"audio has dtype {audio.dtype} and shape {list(audio.shape)}; give floats [channels, samples]")
-    if audio.shape[0] not in LAYOUTS:
-        raise ValueError(f"audio has {audio.shape[0]} channels; give 1 (mono) or 2 (stereo)")
+    if audio.shape[0] == 0:
+        raise ValueError("audio has 0 channels; give at least one channel, or no audio")
     if audio.shape[1] == 0:
         raise ValueError("audio has no samples; give at least one sample, or no audio")
     if sample_rate is None or not 1_000 <= sample_rate <= 768_000 or sample_rate != int(sample_rate):
@@ -35,6 +40,37 @@ def check_audio(audio: Tensor, sample_rate: int | None) -> int:
         bad = int((~torch.isfinite(audio)).sum())
         raise ValueError(f"audio contains NaN or infinity in {bad} of {audio.numel()} values; check the audio decoder")
     return sample_rate
+
+
+def mix_down(audio: Tensor) -> Tensor:
+    """Mix more than 2 channels, [C, samples], to stereo; return other audio as it is.
+
+    FFmpeg's matrix for the usual layout of that many channels (6: 5.1, 8: 7.1), scaled so that nothing becomes louder than
+    full scale. The mean of the channels if there is no usual layout.
+    """
+    channels = audio.shape[0]
+    if channels <= 2:
+        return audio
+    return torch.tensor(_stereo_matrix(channels), dtype=torch.float32, device=audio.device) @ audio.float()
+
+
+@lru_cache
+def _stereo_matrix(channels: int) -> tuple[tuple[float, ...], ...]:
+    try:
+        layout = av.AudioLayout(f"{channels}c")
+    except ValueError:
+        return ((1 / channels,) * channels,) * 2
+    # Packed: PyAV's frames have no room for more than 8 planes.
+    one_by_one = av.AudioFrame.from_ndarray(np.eye(channels, dtype=np.float32).reshape(1, -1), format="flt", layout=layout)
+    one_by_one.sample_rate = 48_000
+    resampler = AudioResampler(format="flt", layout="stereo", rate=48_000)
+    mixed = np.concatenate([part.to_ndarray().reshape(-1, 2) for part in resampler.resample(one_by_one)])
+    return tuple(map(tuple, (mixed / mixed.sum(0).max()).T.tolist()))
+
+
+def is_padding(surplus: int, samples: int, sample_rate: int) -> bool:
+    """Whether the last `surplus` of `samples` may be what a codec such as AAC appends to fill its last blocks."""
+    return surplus <= 2 * BLOCK and (surplus <= _PADDING_SECONDS * sample_rate or samples % BLOCK == 0)
 
 
 def encodable_rate(codec: str, sample_rate: int) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..shapes import AudioShape, VideoShape
-from .audio import check_audio, fit_audio, resample
+from .audio import check_audio, fit_audio, mix_down, resample
 from .frames import to_rgb8
 from .settings import validate_fps
 
@@ -108,7 +108,7 @@ class WaveformFit:
 
     @property
     def mixed(self) -> bool:
-        """Whether the channels are mixed to one."""
+        """Whether the channels are mixed to those of the clip."""
         return self.channels != self.clip.channels
 
     def changes(self) -> list[str]:
@@ -116,7 +116,7 @@ class WaveformFit:
         seconds = _seconds(self.samples / self.rate), _seconds(self.clip.samples / self.clip.sample_rate)
         word = "cut" if self.samples / self.rate > self.clip.samples / self.clip.sample_rate else "padded"
         length = f"{word} from {seconds[0]} to {seconds[1]}" if seconds[0] != seconds[1] else ""
-        sound = f"{self.rate} Hz {_NAMES[self.channels]} to {self.clip.sample_rate} Hz {_NAMES[self.clip.channels]}"
+        sound = f"{self.rate} Hz {_channels(self.channels)} to {self.clip.sample_rate} Hz {_channels(self.clip.channels)}"
         is_converted = self.mixed or self.rate != self.clip.sample_rate
         return [text for text in (sound if is_converted else "", length) if text]
 
@@ -129,15 +129,16 @@ class WaveformFit:
 
 
 def fit_waveform(waveform: Tensor, sample_rate: int, shape: AudioShape) -> Tensor:
-    """Convert a waveform [1 or 2, samples] at `sample_rate` Hz to a clip's waveform [channels, samples].
+    """Convert a waveform [C, samples] at `sample_rate` Hz to a clip's waveform [channels, samples].
 
     It is mixed to the clip's channels, resampled, and cut or padded with silence at the end.
-    Raises ValueError for a waveform that is empty, has more than 2 channels, or contains NaN or infinity.
+    Raises ValueError for a waveform that is empty or contains NaN or infinity.
     """
     check_audio(waveform, sample_rate)
     channels, samples = waveform.shape
     plan = WaveformFit(channels, samples, int(sample_rate), shape)
-    mixed = waveform.float().mean(0, keepdim=True) if plan.mixed else waveform.float()
+    wave = mix_down(waveform.float())
+    mixed = wave.mean(0, keepdim=True) if len(wave) != shape.channels else wave
     wave = resample(mixed, plan.rate, shape.sample_rate).expand(shape.channels, -1)
     return fit_audio(wave, shape.samples, "pad")
 
@@ -148,7 +149,8 @@ def change_line(name: str, fit: FramesFit | WaveformFit | None) -> list[str]:
     return [f"{name}: {'; '.join(changes)}"] if changes else []
 
 
-_NAMES = {1: "mono", 2: "stereo"}
+def _channels(count: int) -> str:
+    return {1: "mono", 2: "stereo"}.get(count, f"with {count} channels")
 
 
 def _pixels(size: tuple[int, int]) -> str:

@@ -75,6 +75,8 @@ class MuxSettings:
     pad    | cut at the end of the video     | padded with silence to the end of the video
     fade   | cut, the last 20 ms faded out   | padded with silence to the end of the video
 
+    `fade` does not fade audio that is longer only by what codecs such as AAC append (at most 2048 samples).
+
     Raises ValueError for an unknown name, a codec that the container does not support, or a value out of range.
     """
 
@@ -117,6 +119,7 @@ class MuxReport:
     audio_trimmed_samples, audio_faded_samples, audio_padded_samples: samples per channel at the input's sample rate.
     audio_missing_samples: how many samples earlier than the video the audio ends (policy `trim` only).
     audio_clipped_samples: values outside −1..1 that were clipped, over all channels.
+    audio_mixed_channels: number of channels that were mixed to stereo; 0 if the channels are unchanged.
     """
 
     path: Path
@@ -139,6 +142,7 @@ class MuxReport:
     audio_padded_samples: int = 0
     audio_missing_samples: int = 0
     audio_clipped_samples: int = 0
+    audio_mixed_channels: int = 0
 
     @property
     def seconds(self) -> float:
@@ -155,7 +159,7 @@ class MuxReport:
         return "; ".join(parts)
 
     def warnings(self) -> list[str]:
-        """Return one line per change of the audio that can be heard: cut, padded or missing for over 100 ms, or clipped."""
+        """Return one line per change of the audio that can be heard: cut, padded or missing for over 100 ms, clipped, or mixed."""
         if not self.audio_sample_rate:
             return []
         rate = self.audio_resampled_from or self.audio_sample_rate
@@ -167,17 +171,26 @@ class MuxReport:
         found = [length_warning(self.path, samples / rate, change) for change, samples in changes.items()]
         if self.audio_clipped_samples:
             found.append(f"{self.path.name}: {self.audio_clipped_samples} audio samples were too loud and were clipped")
+        if self.audio_mixed_channels:
+            found.append(f"{self.path.name}: {mix_note(self.audio_mixed_channels)}")
         return [line for line in found if line]
 
     def _audio_notes(self) -> list[str]:
         notes = [f"{self.audio_samples} audio samples at {self.audio_sample_rate} Hz"]
         if self.audio_resampled_from:
             notes.append(f"resampled from {self.audio_resampled_from} Hz")
+        if self.audio_mixed_channels:
+            notes.append(mix_note(self.audio_mixed_channels))
         for change in ("trimmed", "faded", "padded", "missing", "clipped"):
             count = getattr(self, f"audio_{change}_samples")
             if count:
                 notes.append(f"{count} samples {change}")
         return notes
+
+
+def mix_note(channels: int) -> str:
+    """Return that audio of this many channels was mixed to stereo, without a full stop."""
+    return f"{channels} audio channels were mixed to stereo"
 
 
 def length_warning(path: Path, seconds: float, change: str) -> str:

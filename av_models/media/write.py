@@ -21,7 +21,17 @@ from torch import Tensor
 
 from ..shapes import VideoShape, count_samples
 from .atomic import WriteError, explain_write_errors, temporary_file
-from .audio import FADE_SECONDS, add_audio_stream, audio_frame, check_audio, encodable_rate, fit_audio, resample
+from .audio import (
+    FADE_SECONDS,
+    add_audio_stream,
+    audio_frame,
+    check_audio,
+    encodable_rate,
+    fit_audio,
+    is_padding,
+    mix_down,
+    resample,
+)
 from .frames import count_frames, iter_frames, to_rgb8
 from .settings import (
     AUDIO_CODECS,
@@ -30,7 +40,6 @@ from .settings import (
     VIDEO_CODECS,
     MuxReport,
     MuxSettings,
-    Policy,
     find_encoder,
     muxer_options,
     validate_fps,
@@ -57,7 +66,7 @@ def write_video(  # noqa: PLR0913
     frames: [T, H, W, C], or an iterable of [H, W, C] or [T, H, W, C]; float 0..1 or uint8; C is 1, 3 or 4. Frames are
         read one at a time, so an iterable needs memory for one frame only.
     fps: frames per second, above 0 and at most 1000.
-    audio: float [1 or 2, samples] in −1..1 at `sample_rate` Hz, or None.
+    audio: float [channels, samples] in −1..1 at `sample_rate` Hz, or None. More than 2 channels are mixed to stereo.
     settings: container, codecs, quality, and how the audio is fitted.
     metadata: text tags; read them with `read_metadata`.
     frame_count: the expected number of frames; another number is an error.
@@ -213,6 +222,8 @@ class _AudioWriter:
 
     def __init__(self, file: _VideoWriter, audio: Tensor, sample_rate: int) -> None:
         self.file, self.settings = file, file.settings
+        self.channels = len(audio)
+        audio = mix_down(audio)
         self.source, self.source_rate = audio, sample_rate
         self.rate = encodable_rate(self.settings.audio_codec, sample_rate)
         self.clipped = int((audio.abs() > 1).sum())
@@ -229,8 +240,9 @@ class _AudioWriter:
     def finish(self, frames: int) -> dict[str, Any]:
         """Encode the rest, fitted to `frames` frames; return the report's audio fields."""
         surplus = self.source.shape[1] - self._samples(frames, self.source_rate)
-        # Resampling may change the length by one sample: that needs no fade.
-        policy: Policy = "pad" if self.settings.policy == "fade" and surplus <= 0 else self.settings.policy
+        policy = self.settings.policy
+        if policy == "fade" and is_padding(surplus, self.source.shape[1], self.source_rate):
+            policy = "pad"
         self._send(fit_audio(self.audio[:, self.at :], self._samples(frames, self.rate) - self.at, policy, self.fade))
         faded = min(round(FADE_SECONDS * self.source_rate), self._samples(frames, self.source_rate))
         return {
@@ -245,6 +257,7 @@ class _AudioWriter:
             "audio_padded_samples": 0 if policy == "trim" else max(-surplus, 0),
             "audio_missing_samples": max(-surplus, 0) if policy == "trim" else 0,
             "audio_clipped_samples": self.clipped,
+            "audio_mixed_channels": self.channels if self.channels > 2 else 0,
         }
 
     def _samples(self, frames: int, rate: int) -> int:
