@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from .settings import RESERVED_KEYS
+from .upright import UprightFrames
 
 # Matroska timestamps are in milliseconds: a smaller offset between the streams is a rounding error.
 _TIME_RESOLUTION = Fraction(1, 1000)
@@ -89,12 +90,13 @@ class VideoFile:
         """Text tags of the file, with lower-case keys, without the tags that FFmpeg writes."""
         return _metadata(self._container)
 
-    def read_frames(self) -> Iterator[tuple[Tensor, float]]:
-        """Yield each frame, uint8 [H, W, 3], and its time in seconds after the first frame.
+    def read_frames(self, size: tuple[int, int] | None = None) -> Iterator[tuple[Tensor, float]]:
+        """Yield each frame, upright, uint8 [H, W, 3], and its time in seconds after the first frame.
 
-        All frames are scaled to the size of the first one. Raises ValueError at the end when frames are missing.
+        size: width and height to scale the frames to; None for those of the first frame. Scaling to a small size is cheap.
+        Raises ValueError at the end when frames are missing.
         """
-        count, width, height = 0, 0, 0
+        count, upright = 0, UprightFrames(size)
         for packet in self._container.demux([stream for stream in (self._video, self._audio) if stream is not None]):
             for frame in packet.decode():
                 if isinstance(frame, av.AudioFrame):
@@ -102,10 +104,9 @@ class VideoFile:
                     continue
                 assert isinstance(frame, av.VideoFrame)
                 if not count:
-                    self._start, width, height = _time(frame), frame.width, frame.height
+                    self._start = _time(frame)
                 count += 1
-                rgb = torch.from_numpy(frame.reformat(width=width, height=height, format="rgb24").to_ndarray())
-                yield rgb, float(_time(frame) - self._start)
+                yield upright.convert(frame), float(_time(frame) - self._start)
         if not count or count < self._video.frames:
             found = f"it has {count} of {self._video.frames} frames" if self._video.frames else f"it has {count} frames"
             raise ValueError(f"{self.path} is damaged: {found}; encode or copy it again")
