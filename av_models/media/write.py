@@ -33,6 +33,7 @@ from .audio import (
     resample,
 )
 from .frames import count_frames, iter_frames, to_rgb8
+from .opening import no_traces
 from .settings import (
     AUDIO_CODECS,
     CONTAINERS,
@@ -137,8 +138,6 @@ class _VideoWriter:
                 self.container.close()
 
     def _add_video(self) -> None:
-        if self.encoder == "libsvtav1":
-            os.environ.setdefault("SVT_LOG", "1")  # errors only: it logs to stderr itself, not through FFmpeg
         options = {"crf": f"{self.settings.quality:g}", **VIDEO_CODECS[self.settings.video_codec].options}
         if self.encoder == "libx265":
             if self.width < MIN_H265_WIDTH:
@@ -153,6 +152,8 @@ class _VideoWriter:
         _tag_colors(stream.codec_context)
         if self.settings.video_codec == "h265" and self.settings.container == "mp4":
             stream.codec_context.codec_tag = "hvc1"  # the only tag that Apple's players open
+        with self._explain_encoder_errors(stream), no_traces():
+            stream.codec_context.open()
         self.video = stream
 
     def add_audio(self, channels: int, sample_rate: int) -> int | None:
@@ -183,9 +184,13 @@ class _VideoWriter:
     @overload
     def _encode(self, stream: AudioStream, frame: av.AudioFrame | None) -> None: ...
     def _encode(self, stream: Any, frame: Any) -> None:
+        with self._explain_encoder_errors(stream), explain_write_errors(self.path):
+            self.container.mux(stream.encode(frame))
+
+    @contextmanager
+    def _explain_encoder_errors(self, stream: VideoStream | AudioStream) -> Iterator[None]:
         try:
-            with explain_write_errors(self.path):
-                self.container.mux(stream.encode(frame))
+            yield
         except av.FFmpegError as error:
             raise ValueError(
                 f"{stream.codec_context.name} cannot encode {self.width}×{self.height} frames at {float(self.fps):g} fps "
