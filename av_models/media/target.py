@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path, PureWindowsPath
 
+from .atomic import NumberedPath
 from .settings import CONTAINERS
 
 MAX_BYTES = 200  # of a file or folder name; file systems take 255, and a number and an ending follow
-_CONTROL = re.compile(r"[\x01-\x1f\x7f]")
+MAX_FOLDERS = 100
+_UNUSABLE = re.compile(r'[\x01-\x1f\x7f<>:"|?*]|[. ]+$')  # in names, on any system
+_RESERVED = re.compile(r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|(?:COM|LPT)[0-9¹²³])(?= *(?:\.|$))", re.IGNORECASE)  # by Windows
 
 
 def expand_prefix(prefix: str, dimensions: Callable[[], tuple[int, int]]) -> str:
@@ -31,15 +36,17 @@ def expand_prefix(prefix: str, dimensions: Callable[[], tuple[int, int]]) -> str
 def target_path(output_dir: str | Path, prefix: str, extension: str) -> Path:
     """Return `output_dir/[subfolders/]name_00001_.ext`, with the first number above all existing ones.
 
+    The file takes a higher number if another file has this one when it is written, so two writers never replace each other's.
+
     prefix: `name` or `subfolders/name`; both `/` and `\\` separate folders.
     extension: one of `CONTAINERS`.
-    Control characters become `_`, and long names are cut. Nothing is created. Raises ValueError when `prefix` is empty or
-    absolute, contains `..`, or passes through a link that leaves `output_dir`.
+    What file systems refuse in names becomes `_`, and long names are cut. Nothing is created. Raises ValueError when `prefix`
+    is empty or absolute, contains `..`, passes through a link that leaves `output_dir`, or makes a path that is too long.
     """
     if extension not in CONTAINERS:
         raise ValueError(f"file extension is {extension!r}; choose one of {', '.join(CONTAINERS)}")
     folder, name = split_prefix(output_dir, prefix)
-    return folder / f"{name}_{_next_number(folder, name):05}_.{extension}"
+    return NumberedPath(folder / f"{name}_{_next_number(folder, name):05}_.{extension}")
 
 
 def split_prefix(output_dir: str | Path, prefix: str) -> tuple[Path, str]:
@@ -51,17 +58,33 @@ def split_prefix(output_dir: str | Path, prefix: str) -> tuple[Path, str]:
     given = PureWindowsPath(prefix)
     if not given.name or given.anchor or ".." in given.parts or "\0" in prefix:
         raise ValueError(f"file name {prefix!r} is not inside the output folder; give a name such as 'video/clip'")
+    if len(given.parts) > MAX_FOLDERS:
+        raise ValueError(f"file name {prefix[:60]!r} is in {len(given.parts) - 1} folders; use fewer than {MAX_FOLDERS}")
     root = Path(output_dir).resolve()
     *folders, name = map(_usable, given.parts)
     folder = root.joinpath(*folders)
-    if not folder.resolve().is_relative_to(root):
-        raise ValueError(f"file name {prefix!r} leads to {folder.resolve()}, outside the output folder {root}; choose another name")
+    inside = _resolved(folder, f"{name}_00001_.webm", prefix)
+    if not inside.is_relative_to(root):
+        raise ValueError(f"file name {prefix!r} leads to {inside}, outside the output folder {root}; choose another name")
     return folder, name
 
 
+def _resolved(folder: Path, name: str, prefix: str) -> Path:
+    """Return `folder` without links. Raises ValueError when the system cannot take a file called `name` there."""
+    try:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            os.stat(folder / name)
+        return folder.resolve()
+    except OSError as error:
+        reason = f"makes a path that this system does not take ({error.strerror})"
+        raise ValueError(f"file name {prefix[:60]!r} {reason}; choose another name") from error
+
+
 def _usable(part: str) -> str:
-    """Return a part of a path without control characters, and not longer than file systems take."""
-    return _CONTROL.sub("_", part).encode()[:MAX_BYTES].decode(errors="ignore")
+    """Return a part of a path as every system can use it: without characters and names that one refuses, and not too long."""
+    short = part.encode(errors="replace")[:MAX_BYTES].decode(errors="ignore")
+    named = _UNUSABLE.sub(lambda match: "_" * len(match[0]), short)
+    return _RESERVED.sub(lambda match: f"{match[0]}_", named, count=1) if _RESERVED.match(named) else named
 
 
 def _next_number(folder: Path, name: str) -> int:

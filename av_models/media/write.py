@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 from torch import Tensor
 
 from ..shapes import VideoShape, count_samples
-from .atomic import WriteError, explain_write_errors, temporary_file
+from .atomic import WriteError, as_path, explain_write_errors, publish, temporary_file
 from .audio import (
     FADE_SECONDS,
     add_audio_stream,
@@ -76,7 +76,7 @@ def write_video(  # noqa: PLR0913
     The file appears under its name only when it is complete. After an error or an interrupt, no file is left. Missing
     folders are created. Raises ValueError for bad input and OSError when the file cannot be written.
     """
-    path, fps, metadata = Path(path), validate_fps(fps), _checked_metadata(metadata)
+    path, fps, metadata = as_path(path), validate_fps(fps), _checked_metadata(metadata)
     rate = 0 if audio is None else check_audio(audio, sample_rate)
     total = count_frames(frames) if frame_count is None else frame_count
     rgb_frames = _rgb_frames(_counted(iter_frames(frames), frame_count))
@@ -99,9 +99,7 @@ def write_video(  # noqa: PLR0913
             audio_report = sound.finish(done) if sound else {}
         video.verify(done)
         report = video.report(done, audio_report)
-        with explain_write_errors(path):
-            os.replace(part, path)
-    return report
+        return replace(report, path=publish(part, path))
 
 
 class _VideoWriter:

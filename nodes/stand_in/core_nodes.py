@@ -264,7 +264,7 @@ class SaveVideo(io.ComfyNode):
             settings=settings, metadata=_workflow(cls.hidden), progress=session.get().on_progress,
         )  # fmt: skip
         folder = path.parent.relative_to(root.resolve()).as_posix()
-        shown = ui.PreviewVideo([ui.SavedResult(path.name, "" if folder == "." else folder, io.FolderType.output)])
+        shown = ui.PreviewVideo([ui.SavedResult(written.path.name, "" if folder == "." else folder, io.FolderType.output)])
         return io.NodeOutput(video, ui=shown.as_dict() | {"text": [written.summary()]})
 
 
