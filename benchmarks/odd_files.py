@@ -8,8 +8,8 @@ python -m duet_av.benchmarks.odd_files FOLDER [NAME …]
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -28,6 +28,7 @@ class Right:
     picture shown, and how many numbers there are; of 0: numbers are not checked.
     click: seconds from the first picture to the click, give or take `slack`; None: no audio. channels: of the audio.
     line: a pattern of the one line that is expected in place of a clip; "": a clip is expected. either: a clip will do as well.
+    refused: the same for single operations.
     """
 
     frames: int = 50
@@ -40,6 +41,7 @@ class Right:
     slack: float = 0.015
     line: str = ""
     either: bool = False
+    refused: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class OddFile:
     kind: str = ""
 
 
+NO_COPY = {"new audio": "does not support|cannot|no container"}  # of the pictures as they are
 PICTURES, SOUND = Pictures(), Sound()
 IN_ORDER = Pictures(options={"bf": "0"})
 AAC_DELAY, MP3_DELAY = 1024 / 48_000, 1105 / 48_000  # seconds that the encoder adds; some containers cannot say so
@@ -222,10 +225,14 @@ IDEAS: dict[str, dict[str, OddFile]] = {
         "base.mpg": OddFile(clip(MPEG2, Sound("mp2"), muxer="mpeg")),
         "base.vob": OddFile(clip(MPEG2, Sound("ac3"), muxer="vob")),
         "base.flv": OddFile(clip(PICTURES, SOUND)),
-        "old.flv": OddFile(clip(Pictures("flv", options={"b": "900k"}), Sound("libmp3lame", rate=44_100))),
-        "base.wmv": OddFile(clip(Pictures("wmv2", options={"b": "900k"}), Sound("wmav2", options={"b": "128k"}), muxer="asf")),
+        "old.flv": OddFile(clip(Pictures("flv", options={"b": "900k"}), Sound("libmp3lame", rate=44_100)), Right(refused=NO_COPY)),
+        "base.wmv": OddFile(
+            clip(Pictures("wmv2", options={"b": "900k"}), Sound("wmav2", options={"b": "128k"}), muxer="asf"),
+            Right(refused=NO_COPY),
+        ),
         "base.3gp": OddFile(
-            clip(Pictures("h263", options={"b": "600k"}), Sound("libopencore_amrnb", 8000, "mono")), Right(channels=1)
+            clip(Pictures("h263", options={"b": "600k"}), Sound("libopencore_amrnb", 8000, "mono")),
+            Right(channels=1, refused=NO_COPY),
         ),
         "base.mxf": OddFile(clip(MPEG2, Sound("pcm_s16le", layout="mono")), Right(channels=1)),
         "long.mp4": OddFile(clip(LONG, Sound(seconds=4, click=2.0)), Right(frames=100, of=100, click=2.0)),
@@ -291,7 +298,8 @@ IDEAS: dict[str, dict[str, OddFile]] = {
             Right(10, (256, 128), of=10, click=0.2),
         ),
         "raw.avi": OddFile(
-            clip(Pictures("rawvideo", "bgr24", frames=25), Sound("pcm_s16le", click=0.5, seconds=1)), Right(25, of=25, click=0.5)
+            clip(Pictures("rawvideo", "bgr24", frames=25), Sound("pcm_s16le", click=0.5, seconds=1)),
+            Right(25, of=25, click=0.5, refused=NO_COPY),
         ),
         "raw.mov": OddFile(
             clip(Pictures("rawvideo", "uyvy422", frames=25), Sound("pcm_s16le", click=0.5, seconds=1)), Right(25, of=25, click=0.5)
@@ -304,9 +312,11 @@ IDEAS: dict[str, dict[str, OddFile]] = {
         "hevc10.mp4": OddFile(clip(Pictures("libx265", "yuv420p10le", options=X265), SOUND)),
         "yuv444.mp4": OddFile(clip(Pictures(pix_fmt="yuv444p"), SOUND)),
         "full.mp4": OddFile(clip(Pictures(pix_fmt="yuvj420p"), SOUND)),
-        "base.gif": OddFile(clip(Pictures("gif", "rgb8", frames=20, fps=Fraction(10))), Right(20, fps=10, of=20, click=None)),
+        "base.gif": OddFile(
+            clip(Pictures("gif", "rgb8", frames=20, fps=Fraction(10))), Right(20, fps=10, of=20, click=None, refused=NO_COPY)
+        ),
         "base.webp": OddFile(clip(Pictures("libwebp_anim", "yuv420p", frames=20)), replace(EITHER, frames=20, of=20, click=None)),
-        "base.apng": OddFile(clip(Pictures("apng", "rgb24", frames=20)), Right(20, of=20, click=None)),
+        "base.apng": OddFile(clip(Pictures("apng", "rgb24", frames=20)), Right(20, of=20, click=None, refused=NO_COPY)),
     },
     "turned, small and several pictures": {
         "rot90.mp4": OddFile(rotated(1)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from av.stream import Disposition
 from .make_clip import CORNER, number_level
 from .odd_files import Right
 
-LEVEL, RATE = 12, 0.04  # how much a lossy codec may change a brightness, and rounded times a frame rate
+LEVEL, RATE = 12, 0.06  # how much a lossy codec may change a brightness, and the last duration a mean frame rate
+TINY = 32  # pixels: too small to recognise after lossy coding
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class Shown:
     """frames: how many pictures are decoded and not hidden. size: width and height, upright. first: the first picture, upright.
 
     seconds: time of the last picture after the first. click: of the loudest moment of the audio after the first picture, and
-    end: of the last sample; both None without audio. tag: the name of the codec in the file.
+    end: of the last sample; both None without audio. tag: the name of the codec in the file. digest: of all pictures as decoded.
     """
 
     frames: int
@@ -33,7 +35,8 @@ class Shown:
     click: float | None
     end: float | None
     channels: int
-    tag: str
+    tag: str = ""
+    digest: str = ""
 
 
 def look(path: Path) -> Shown:
@@ -41,18 +44,20 @@ def look(path: Path) -> Shown:
     with av.open(str(path)) as container:
         video = next(each for each in container.streams.video if not each.disposition & Disposition.attached_pic)
         audio = next(iter(container.streams.audio), None)
-        times, first, sounds = [], None, []
+        times, first, sounds, digest = [], None, [], sha256()
         for frame in _decoded(container, [each for each in (video, audio) if each]):
             if isinstance(frame, av.AudioFrame):
                 sounds.append(frame)
                 continue
             first = upright(frame) if first is None else first
+            digest.update(frame.to_ndarray(format="rgba").tobytes())
             times.append(float(frame.pts * frame.time_base) if frame.pts is not None else len(times) / 25)
         if first is None:
             raise ValueError("no picture is shown")
         click, end = _heard(sounds, times[0])
         size, tag = (first.shape[1], first.shape[0]), video.codec_context.codec_tag
-        return Shown(len(times), size, first, times[-1] - times[0], click, end, sounds[0].layout.nb_channels if sounds else 0, tag)
+        channels = sounds[0].layout.nb_channels if sounds else 0
+        return Shown(len(times), size, first, times[-1] - times[0], click, end, channels, tag, digest.hexdigest())
 
 
 def differences(shown: Shown, right: Right) -> list[str]:
@@ -63,7 +68,7 @@ def differences(shown: Shown, right: Right) -> list[str]:
         (shown.frames != right.frames, f"{shown.frames} pictures, not {right.frames}"),
         (shown.size != right.size, f"size {shown.size}, not {right.size}"),
         (abs(fps / right.fps - 1) > RATE, f"{fps:.2f} fps, not {right.fps}"),
-        (min(right.size) > 1 and not is_upright(shown.first), "not upright"),
+        (min(right.size) >= TINY and not is_upright(shown.first), "not upright"),
         (
             right.of and not _is_number(shown.first, right),
             f"picture {picture_number(shown.first, right.of)} first, not {right.first}",

@@ -8,22 +8,21 @@ Prints the cases that fail, each with the name that `--only` takes. Cases depend
 from __future__ import annotations
 
 import argparse
-import os
-import resource
-import signal
 import sys
 import tempfile
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
 
+from duet_av.benchmarks.file_cells import fault_of_line, is_ours
+from duet_av.benchmarks.forked import describe, run_in_child
+
 SECONDS, GIGABYTES = 30, 2  # limits of a case; the memory is that above what is imported
 KINDS = ("media", "cards", "workflows", "configs")
-LINE_LENGTH = 1000
 
 
 @dataclass(frozen=True)
@@ -38,53 +37,9 @@ def failures(cases: Iterable[Case]) -> Iterator[str]:
     """Runs each case and yields what is wrong with it, one line each."""
     for case in cases:
         with tempfile.TemporaryDirectory() as folder:
-            wrong = run_forked(case.act, Path(folder))
+            wrong = run_in_child(partial(case.act, Path(folder)), SECONDS, GIGABYTES).error
         if wrong:
             yield f"{case.name}: {wrong}"
-
-
-def run_forked(act: Callable[[Path], None], folder: Path) -> str:
-    """Calls `act(folder)` in a child process with limits; returns what went wrong, or nothing."""
-    said = folder / "said"
-    child = os.fork()
-    if not child:
-        os._exit(_in_child(act, folder, said))
-    _, status = os.waitpid(child, 0)
-    code = os.waitstatus_to_exitcode(status)
-    if code < 0:
-        return f"hangs for {SECONDS} s" if code == -signal.SIGALRM else f"crashes with {signal.Signals(-code).name}"
-    return said.read_text(encoding="utf-8").strip() if code else ""
-
-
-def _in_child(act: Callable[[Path], None], folder: Path, said: Path) -> int:
-    signal.alarm(SECONDS)
-    limit = _address_space() + GIGABYTES * 2**30
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1), os.dup2(null, 2)
-    work = folder / "work"
-    work.mkdir()
-    os.chdir(work)
-    try:
-        act(work)
-    except BaseException as error:
-        said.write_text(_where(error), encoding="utf-8", errors="backslashreplace")
-        return 1
-    return 0
-
-
-def _where(error: BaseException) -> str:
-    if isinstance(error, AssertionError):
-        return " ".join(str(error).split())
-    last = traceback.extract_tb(error.__traceback__)[-3:]
-    places = " > ".join(f"{Path(each.filename).name}:{each.lineno}" for each in last)
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]} ({places})"
-
-
-def _address_space() -> int:
-    pages = Path("/proc/self/statm")
-    return int(pages.read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE") if pages.exists() else 2**34
 
 
 def result_or_line(act: Callable[[], object], *lines: type[Exception]) -> bool:
@@ -95,9 +50,8 @@ def result_or_line(act: Callable[[], object], *lines: type[Exception]) -> bool:
     try:
         act()
     except (ValueError, OSError, *lines) as error:
-        kind = type(error)
-        assert not kind.__module__.startswith(("av", "safetensors", "json")) and kind is not UnicodeDecodeError, _where(error)
-        _check_line(str(error), _where(error))
+        assert is_ours(error) or type(error) in lines, describe(error)
+        _check_line(str(error), describe(error))
         return False
     return True
 
@@ -116,9 +70,8 @@ def printed_or_line(command: Callable[[], int]) -> bool:
 
 
 def _check_line(text: str, where: str) -> None:
-    assert "\n" not in text and text.isprintable(), f"not one printable line: {text[:300]!r}"
-    assert "; " in text or ": use " in text, f"no remedy: {where[:300]}"
-    assert len(text) <= LINE_LENGTH, f"{len(text)} characters: {text[:200]}…"
+    fault = fault_of_line(text)
+    assert not fault, f"{fault}: {text[:300]!r} ({where[:300]})"
 
 
 def main() -> int:

@@ -12,7 +12,7 @@ from duet_av.benchmarks.make_clip import Pictures, Sound, write_clip
 from duet_av.commands import main as duet
 from duet_av.nodes.headless import catalogue
 from duet_av.tests.conftest import WORKFLOW
-from duet_av.tests.fuzz import Case, printed_or_line, run_forked
+from duet_av.tests.fuzz import Case, printed_or_line
 from duet_av.tests.mutate import as_json, mutated, nested
 
 CLIP = "clip.mp4"
@@ -21,10 +21,8 @@ CLIP = "clip.mp4"
 def cases(folder: Path, count: int, seed: int) -> Iterator[Case]:
     """Yields `count` cases; the first of each graph is the graph as it is."""
     catalogue()  # imported before the fork
-    wrong = run_forked(
-        lambda _: write_clip(folder / CLIP, Pictures(size=(64, 48), frames=10), Sound(seconds=0.4, click=0.2)), folder
-    )
-    assert not wrong, wrong
+    made = run_in_child(lambda: write_clip(folder / CLIP, Pictures(size=(64, 48), frames=10), Sound(seconds=0.4, click=0.2)))
+    assert not made.error, made.error
     graphs = [_generation(), _measurement(), _new_audio()]
     for index in range(count):
         graph, chance = graphs[index % len(graphs)], random.Random(f"{seed} {index}")

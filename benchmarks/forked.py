@@ -1,0 +1,77 @@
+"""Calls a function in a child process with limits of time and memory, so that a crash or a hang ends that call alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import tempfile
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Ended:
+    """value: what the call returned. error: how it failed instead: a signal, a hang, or an exception and where it came from."""
+
+    value: Any = None
+    error: str = ""
+
+
+def run_in_child(act: Callable[[], Any], seconds: int = 30, gigabytes: float = 2) -> Ended:
+    """Calls `act` in a forked process; what it returns must be JSON.
+
+    Fork before the parent uses threads: import all modules, and leave FFmpeg and parallel arithmetic to children. What the child
+    prints is dropped. gigabytes: memory that the child may take above that of the parent.
+    """
+    with tempfile.TemporaryFile() as answer:
+        child = os.fork()
+        if not child:
+            os._exit(_in_child(act, answer.fileno(), seconds, gigabytes))
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if code < 0:
+            return Ended(
+                error=f"hangs for {seconds} s" if code == -signal.SIGALRM else f"crashes with {signal.Signals(-code).name}"
+            )
+        answer.seek(0)
+        said = json.loads(answer.read())
+    return Ended(error=said) if code else Ended(said)
+
+
+def _in_child(act: Callable[[], Any], answer: int, seconds: int, gigabytes: float) -> int:
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(seconds)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if taken := _address_space():
+        limit = taken + int(gigabytes * 2**30)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.dup2(null, 2)
+    code = 0
+    try:
+        said = act()
+    except BaseException as error:
+        said, code = describe(error), 1
+    os.write(answer, json.dumps(said).encode())
+    return code
+
+
+def describe(error: BaseException) -> str:
+    """Returns an error and where it came from, in one line."""
+    text = " ".join(str(error).split())
+    if isinstance(error, AssertionError) and text:
+        return text
+    last = traceback.extract_tb(error.__traceback__)[-3:]
+    places = " > ".join(f"{Path(each.filename).name}:{each.lineno}" for each in last)
+    return f"{type(error).__name__}: {text[:200]} ({places})"
+
+
+def _address_space() -> int:
+    """Returns the bytes of address space in use; 0 where that is not known."""
+    pages = Path("/proc/self/statm")
+    return int(pages.read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE") if pages.exists() else 0
