@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from duet_av.benchmarks.forked import run_in_child
 from duet_av.benchmarks.make_clip import Pictures, Sound, write_clip
 from duet_av.commands import main as duet
 from duet_av.nodes.headless import catalogue
