@@ -6,9 +6,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from .loudness import measure_loudness
+from .loudness import LoudnessMeter
 
 FULL_SCALE = 1 - 1 / 32768  # the largest value that 16 bits hold
 SILENCE_PEAK_DB = -60.0  # dBFS: audio with a lower peak is silent
@@ -70,24 +69,37 @@ class SoundHealth:
         return found
 
 
-def measure_sound_health(waveform: ArrayLike, sample_rate: int, video_samples: int) -> SoundHealth:
-    """Measure a waveform [channels, samples] with at least one sample.
+class HealthMeter:
+    """Measures audio that arrives in pieces."""
 
-    sample_rate: Hz. video_samples: the duration of the video in samples at this rate.
-    """
-    wave = np.asarray(waveform)
-    broken = int((~np.isfinite(wave)).sum())
-    wave = np.nan_to_num(wave, nan=0.0, posinf=0.0, neginf=0.0) if broken else wave
-    peak = float(np.abs(wave).max())
-    means = wave.mean(1, dtype=np.float64)
-    return SoundHealth(
-        samples=wave.shape[1],
-        sample_rate=sample_rate,
-        channels=len(wave),
-        surplus=wave.shape[1] - video_samples,
-        peak_db=20 * math.log10(peak) if peak else -math.inf,
-        loudness=measure_loudness(wave, sample_rate),
-        dc=float(means[np.abs(means).argmax()]),
-        clipped=float((np.abs(wave) >= FULL_SCALE).mean()),
-        broken=broken,
-    )
+    def __init__(self, sample_rate: int) -> None:
+        self._rate, self._loudness = sample_rate, LoudnessMeter(sample_rate)
+        self.samples = self._broken = self._clipped = 0
+        self._peak, self._means = 0.0, np.zeros(0)
+
+    def add(self, waveform: np.ndarray, broken: int) -> None:
+        """Add the next samples, [channels, samples], with `broken` values replaced by 0."""
+        self.samples += waveform.shape[1]
+        self._broken += broken
+        level = np.abs(waveform)
+        self._peak = max(self._peak, float(level.max()))
+        self._clipped += int((level >= FULL_SCALE).sum())
+        share = waveform.shape[1] / self.samples
+        means = waveform.mean(1, dtype=np.float64)
+        self._means = self._means + (means - self._means) * share if len(self._means) else means
+        self._loudness.add(waveform)
+
+    def finish(self, video_samples: int) -> SoundHealth:
+        """Return the measurements. video_samples: the duration of the video in samples."""
+        channels = len(self._means)
+        return SoundHealth(
+            samples=self.samples,
+            sample_rate=self._rate,
+            channels=channels,
+            surplus=self.samples - video_samples,
+            peak_db=20 * math.log10(self._peak) if self._peak else -math.inf,
+            loudness=self._loudness.finish(),
+            dc=float(self._means[np.abs(self._means).argmax()]),
+            clipped=self._clipped / (self.samples * channels),
+            broken=self._broken,
+        )

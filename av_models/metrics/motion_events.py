@@ -15,6 +15,7 @@ each, ±1 frame).
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from fractions import Fraction
@@ -143,9 +144,19 @@ def find_motion_events(motion: Motion) -> np.ndarray:
     return _select_events(np.array([_event_time(motion, int(peak), quiet[peak]) for peak in peaks], float), turn[peaks])
 
 
+def subsampled_size(width: int, height: int) -> tuple[int, int] | None:
+    """Return the size at which frames of a size are measured; None for frames that are not subsampled."""
+    step = _step(width, height)
+    return None if step == 1 else (math.ceil(width / step), math.ceil(height / step))
+
+
+def _step(*sides: int) -> int:
+    return max(1, max(sides) // SUBSAMPLED)
+
+
 def _small(frame: Tensor) -> Tensor:
     """Convert [H, W, C] to floats [C, h, w], downscaled to LONGER_SIDE."""
-    step = max(1, max(frame.shape[:2]) // SUBSAMPLED)
+    step = _step(*frame.shape[:2])
     picture = frame[::step, ::step].detach().cpu()
     picture = picture.float() / 255 if picture.dtype == torch.uint8 else picture.float()
     return _shrunk(picture.permute(2, 0, 1), LONGER_SIDE)
@@ -174,7 +185,8 @@ def _rms(difference: Tensor) -> float:
 def _surroundings(values: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the quantiles QUIET and LOWEST of the values within `reach` frames, [F] each."""
     windows = np.lib.stride_tricks.sliding_window_view(np.pad(values, reach, constant_values=np.nan), 2 * reach + 1)
-    batches = (windows[at : at + 4096] for at in range(0, len(values), 4096))  # nanquantile copies the windows
+    rows = max(1, 2**18 // windows.shape[1])
+    batches = (windows[at : at + rows] for at in range(0, len(values), rows))  # nanquantile copies the windows
     quiet, lowest = np.concatenate([np.nanquantile(batch, (QUIET, LOWEST), axis=1) for batch in batches], axis=1)
     return quiet, lowest
 
@@ -188,11 +200,12 @@ def _is_peak(values: np.ndarray) -> np.ndarray:
 def _select_events(times: np.ndarray, heights: np.ndarray) -> np.ndarray:
     """Select events at least GAP apart, highest first; among similar peaks within GAP, choose the earliest."""
     chosen: list[float] = []
+    free = np.ones(len(times), bool)
     for k in np.argsort(-heights, kind="stable"):
-        free = np.abs(times[:, None] - np.array(chosen)).min(1, initial=np.inf) >= GAP
-        similar = free & (np.abs(times - times[k]) < GAP) & (heights >= SIMILAR * heights[k])
         if free[k]:
+            similar = free & (np.abs(times - times[k]) < GAP) & (heights >= SIMILAR * heights[k])
             chosen.append(float(times[similar].min()))
+            free &= np.abs(times - chosen[-1]) >= GAP
     return np.sort(np.array(chosen, float))
 
 

@@ -17,6 +17,7 @@ FLOOR_DB, RANGE_DB = -70.0, 50.0  # dBFS, and dB below the loudest level: lower 
 LARGEST_RISE_DB = 24.0
 THRESHOLD_DB, TIMES_AROUND = 4.0, 2.0  # a peak's minimum mean rise over bands, absolute and relative to the local mean
 GAP, AROUND = 0.06, 0.25  # seconds: minimum distance of two onsets; reach of the local mean
+BATCH = 512  # windows transformed at a time
 LEAD = LAG + 2 * HOP  # seconds of silence before the clip, so that an onset at its start is a rise too
 DELAY = -0.006  # seconds from the peak of the flux to the onset
 
@@ -66,12 +67,17 @@ def band_levels(wave: np.ndarray, sample_rate: int) -> np.ndarray:
         return np.full((1, BANDS), FLOOR_DB)
     starts = np.round(np.arange(0, last / sample_rate, HOP) * sample_rate).astype(int)
     hann = np.hanning(window + 2)[1:-1].astype(np.float32)
-    pieces = np.lib.stride_tricks.sliding_window_view(padded, window)[starts] * hann
-    power = np.abs(np.fft.rfft(pieces, axis=1)) ** 2 / (hann.sum() / 2) ** 2
+    pieces = np.lib.stride_tricks.sliding_window_view(padded, window)
     edges = _edges(window, sample_rate)
-    bands = np.add.reduceat(power, edges[:-1], axis=1)[:, : len(edges) - 1]
+    batches = (starts[at : at + BATCH] for at in range(0, len(starts), BATCH))
+    bands = np.concatenate([_band_powers(pieces[batch] * hann, hann, edges) for batch in batches])
     decibels = 10 * np.log10(np.maximum(bands, 10 ** (FLOOR_DB / 10)))
     return np.maximum(decibels, decibels.max() - RANGE_DB)
+
+
+def _band_powers(pieces: np.ndarray, hann: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    power = np.abs(np.fft.rfft(pieces, axis=1)) ** 2 / (hann.sum() / 2) ** 2
+    return np.add.reduceat(power, edges[:-1], axis=1)[:, : len(edges) - 1]
 
 
 def _edges(window: int, sample_rate: int) -> np.ndarray:

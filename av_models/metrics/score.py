@@ -9,7 +9,7 @@ events, and background music has many audio events; both lower F1 although nothi
 with clips of the same kind. This is not a measure of lip-sync: speech has few onsets. Detectors for a known kind of content
 find more events. Audio with a sample rate below 4 kHz is not supported.
 
-Frames are processed one by one and not kept, so memory grows with the audio only.
+Frames and audio are processed piece by piece and not kept. Large frames of a file are read at a reduced size.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from ..media import open_video
 from ..media.frames import iter_frames
 from ..media.settings import validate_fps
 from ..shapes import VideoShape, count_samples
-from .health import SoundHealth, measure_sound_health
-from .motion_events import Motion, MotionMeter, find_motion_events
-from .sound_events import envelope, find_sound_events, mix_down
+from .health import SoundHealth
+from .motion_events import Motion, MotionMeter, find_motion_events, subsampled_size
+from .sound_meter import SoundMeter
 from .sync import Sync, measure_sync
 
 
@@ -40,7 +40,7 @@ class Score:
     """Measurements of a clip. `sound`, `sync` and `envelope` are None when there is no audio.
 
     seen: times of the video events in seconds. size: (height, width) in pixels.
-    envelope: of the audio, see `sound_events.envelope`.
+    envelope: of the audio, see `sound_events.OnsetMeter`.
     """
 
     motion: Motion
@@ -156,47 +156,59 @@ class Score:
 
 
 def score_clip(
-    frames: Tensor | Iterable[Tensor], fps: float | Fraction, waveform: Tensor | None = None, sample_rate: int | None = None
+    frames: Tensor | Iterable[Tensor],
+    fps: float | Fraction,
+    waveform: Tensor | None = None,
+    sample_rate: int | None = None,
+    on_frame: Callable[[], object] = lambda: None,
 ) -> Score:
     """Measure frames and a waveform.
 
     frames: [F, H, W, C], or an iterable of [H, W, C] or [T, H, W, C], float 0..1 or uint8; read one at a time.
     fps: frames per second, above 0 and at most 1000.
     waveform: float [channels, samples] in −1..1 at `sample_rate` Hz, any number of channels; None for no audio.
+    on_frame: called after each frame.
     Raises ValueError for other shapes, no frames, or an invalid `fps` or `sample_rate`.
     """
+    sound = None
     if waveform is not None:
-        _check_audio(waveform, sample_rate)  # early: measuring the frames may take minutes
+        sound = SoundMeter(_check_audio(waveform, sample_rate))  # early: measuring the frames may take minutes
     meter = MotionMeter(validate_fps(fps))
     for frame in iter_frames(frames):
         meter.add(frame)
-    return _score(meter, waveform, sample_rate)
+        on_frame()
+    if sound is not None and waveform is not None:
+        sound.add(waveform)
+    return _score(meter, sound)
 
 
-def score_file(path: str | Path, on_frame: Callable[[], None] = lambda: None) -> Score:
+def score_file(path: str | Path, on_frame: Callable[[], object] = lambda: None) -> Score:
     """Measure a video file. `on_frame()` is called after each frame. Raises the same errors as `media.read_video`."""
     with open_video(path) as file:
         meter = MotionMeter(validate_fps(file.fps))
-        for frame, seconds in file.read_frames():
+        for frame, seconds in file.read_frames(subsampled_size(*file.size)):
             meter.add(frame, seconds)
             on_frame()
-        return _score(meter, *file.read_audio())
+        waveform, sample_rate = file.read_audio()
+        sound = None
+        if waveform is not None:
+            sound = SoundMeter(_check_audio(waveform, sample_rate))
+            sound.add(waveform)
+        return _score(meter, sound, file.size)
 
 
-def _score(meter: MotionMeter, waveform: Tensor | None, sample_rate: int | None) -> Score:
+def _score(meter: MotionMeter, sound: SoundMeter | None, size: tuple[int, int] | None = None) -> Score:
+    """Return the score of all that was measured. size: (width, height) of the video; None for that of the frames."""
     motion = meter.finish()
     assert meter.size is not None
-    seen, size = find_motion_events(motion), (meter.size[0], meter.size[1])
-    if waveform is None or waveform.shape[-1] == 0:
-        return Score(motion, seen, size)
-    rate = _check_audio(waveform, sample_rate)
-    wave = waveform.detach().float().cpu().numpy()
-    mono = mix_down(wave)
-    video = VideoShape(len(motion.times), size[0], size[1], motion.fps)
-    health = measure_sound_health(wave, rate, count_samples(video, rate))
-    heard = np.zeros(0) if health.silent else find_sound_events(mono, rate)
+    height, width = (size[1], size[0]) if size else meter.size[:2]
+    seen = find_motion_events(motion)
+    if sound is None or sound.samples == 0:
+        return Score(motion, seen, (height, width))
+    video = VideoShape(len(motion.times), height, width, motion.fps)
+    health, heard, envelope = sound.finish(count_samples(video, sound.sample_rate))
     sync = measure_sync(seen, heard, float(motion.fps), min(video.seconds, health.seconds))
-    return Score(motion, seen, size, health, sync, envelope(mono, rate))
+    return Score(motion, seen, (height, width), health, sync, envelope)
 
 
 def _offset_line(sync: Sync) -> str:

@@ -7,34 +7,54 @@ in many bands; speech and slow swells have few.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from .onsets import detect_onsets
+from .windows import Window, Windows
 
 SEGMENT, OVERLAP = 20.0, 0.5  # seconds
 ENVELOPE = 0.01  # seconds per value of the envelope
 
 
-def mix_down(waveform: ArrayLike) -> np.ndarray:
-    """Mix [channels, samples] to mono [samples] and remove the DC offset; NaN and infinity become 0."""
-    mono = np.nan_to_num(np.asarray(waveform, np.float32), nan=0.0, posinf=0.0, neginf=0.0).mean(0)
-    return mono - mono.mean() if mono.size else mono
+class OnsetMeter:
+    """Measures mono audio that arrives in pieces; it keeps at most one segment. The DC offset is removed."""
+
+    def __init__(self, sample_rate: int) -> None:
+        self._rate = sample_rate
+        overlap = round(OVERLAP * sample_rate)
+        self._windows = Windows(round(SEGMENT * sample_rate), before=overlap, after=overlap)
+        self._onsets: list[np.ndarray] = []
+        self._low: list[np.ndarray] = []  # of each segment: the smallest value in every ENVELOPE seconds
+        self._high: list[np.ndarray] = []
+        self._mean, self._samples = np.float32(0), 0
+
+    def add(self, mono: np.ndarray) -> None:
+        """Add the next samples, [samples], without NaN."""
+        for window in self._windows.add(mono[None]):
+            self._measure(window)
+
+    def finish(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the onset times [N] in seconds, sorted, and the largest absolute value in every ENVELOPE seconds, [M]."""
+        for window in self._windows.finish():
+            self._measure(window)
+        if not self._onsets:
+            return np.zeros(0), np.zeros(0)
+        low, high = (np.concatenate(each) - self._mean for each in (self._low, self._high))
+        return np.concatenate(self._onsets), np.maximum(-low, high)
+
+    def _measure(self, window: Window) -> None:
+        mono, rate = window.samples[0], self._rate
+        at = detect_onsets(mono - mono.mean(), rate) + (window.begin - window.lead) / rate
+        self._onsets.append(at[(at >= window.begin / rate) & (at < (window.begin + self._windows.length) / rate)])
+        own = mono[window.lead :][: self._windows.length]
+        begins = np.unique(np.arange(0, len(own), ENVELOPE * rate).astype(int))
+        self._low.append(np.minimum.reduceat(own, begins))
+        self._high.append(np.maximum.reduceat(own, begins))
+        self._samples += len(own)
+        self._mean += (own.mean() - self._mean) * np.float32(len(own) / self._samples)
 
 
 def find_sound_events(mono: np.ndarray, sample_rate: int) -> np.ndarray:
     """Return the onset times [N] in seconds, sorted, of `mono` [samples]."""
-    segment, overlap = round(SEGMENT * sample_rate), round(OVERLAP * sample_rate)
-    found = []
-    for begin in range(0, len(mono), segment):
-        first = max(0, begin - overlap)
-        at = detect_onsets(mono[first : begin + segment + overlap], sample_rate) + first / sample_rate
-        found.append(at[(at >= begin / sample_rate) & (at < (begin + segment) / sample_rate)])
-    return np.concatenate(found) if found else np.zeros(0)
-
-
-def envelope(mono: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Return the largest absolute value of `mono` [samples] in every ENVELOPE seconds, [N]."""
-    if not len(mono):
-        return np.zeros(0)
-    begins = np.arange(0, len(mono), ENVELOPE * sample_rate).astype(int)
-    return np.maximum.reduceat(np.abs(mono), np.unique(begins))
+    meter = OnsetMeter(sample_rate)
+    meter.add(mono)
+    return meter.finish()[0]
