@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -71,6 +71,7 @@ class VideoFile:
     def __init__(self, path: str | Path, container: InputContainer, video: VideoStream, audio: AudioStream | None) -> None:
         self.path, self._container, self._video, self._audio = path, container, video, audio
         self._audio_buffer, self._start = _AudioBuffer(), Fraction(0)
+        self._shown: tuple[int, int] | None = None
 
     @property
     def fps(self) -> Fraction:
@@ -82,21 +83,24 @@ class VideoFile:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height in pixels, as stated in the file."""
-        return self._video.width, self._video.height
+        """Width and height in pixels: of the upright frames, or as stated in the file before one is read."""
+        return self._shown or (self._video.width, self._video.height)
 
     @property
     def metadata(self) -> dict[str, str]:
         """Text tags of the file, with lower-case keys, without the tags that FFmpeg writes."""
         return _metadata(self._container)
 
-    def read_frames(self, size: tuple[int, int] | None = None) -> Iterator[tuple[Tensor, float]]:
+    def read_frames(
+        self, size: tuple[int, int] | None = None, step_for: Callable[[int, int], int] = lambda width, height: 1
+    ) -> Iterator[tuple[Tensor, float]]:
         """Yield each frame, upright, uint8 [H, W, 3], and its time in seconds after the first frame.
 
         size: width and height to scale the frames to; None for those of the first frame. Scaling to a small size is cheap.
+        step_for: returns, for the upright width and height, n of every n-th row and column to read (see `UprightFrames`).
         Raises ValueError at the end when frames are missing.
         """
-        count, upright = 0, UprightFrames(size)
+        count, upright = 0, UprightFrames(size, step_for)
         for packet in self._container.demux([stream for stream in (self._video, self._audio) if stream is not None]):
             for frame in packet.decode():
                 if isinstance(frame, av.AudioFrame):
@@ -106,7 +110,8 @@ class VideoFile:
                 if not count:
                     self._start = _time(frame)
                 count += 1
-                yield upright.convert(frame), float(_time(frame) - self._start)
+                rgb, self._shown = upright.convert(frame), upright.shown
+                yield rgb, float(_time(frame) - self._start)
         if not count or count < self._video.frames:
             found = f"it has {count} of {self._video.frames} frames" if self._video.frames else f"it has {count} frames"
             raise ValueError(f"{self.path} is damaged: {found}; encode or copy it again")

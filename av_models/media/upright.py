@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import av
 import torch
 from av.video.reformatter import Interpolation, VideoReformatter
 from torch import Tensor
+
+from .subsample import subsample
 
 _ROUNDED = Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 EXACT = Interpolation.BILINEAR | Interpolation.FULL_CHR_H_INP | _ROUNDED  # the default loses half a step on average
@@ -53,15 +56,39 @@ class UprightFrames:
 
     size: width and height of the images; None for those of the first frame. Scaling to a small size is much cheaper than
     converting whole frames.
+    step_for: returns, for the width and height of the first frame, n of every n-th row and column that the images consist
+    of. This is cheaper still, and the values are those of whole frames. It is not used with `size`.
+
+    shown: upright width and height of the first frame, once it is converted.
     """
 
-    def __init__(self, size: tuple[int, int] | None = None) -> None:
-        self._size, self._is_small, self._reformatter = size, size is not None, VideoReformatter()
+    shown: tuple[int, int] | None = None
+
+    def __init__(self, size: tuple[int, int] | None = None, step_for: Callable[[int, int], int] = lambda width, height: 1) -> None:
+        self._size, self._step_for, self._flags = size, step_for, EXACT if size is None else SMALL
+        self._reformatter, self._step = VideoReformatter(), 1
+        self._turns: dict[int, Turn] = {}  # by angle
 
     def convert(self, frame: av.VideoFrame) -> Tensor:
-        turn = find_turn(frame)
-        self._size = self._size or turn.size(frame.width, frame.height)
-        width, height = turn.size(*self._size)
-        flags = SMALL if self._is_small else EXACT
-        rgb = self._reformatter.reformat(frame, width, height, "rgb24", interpolation=flags, threads=1)
-        return turn.apply(torch.from_numpy(rgb.to_ndarray()))
+        turn = self._find_turn(frame)
+        if self.shown is None:
+            self.shown = turn.size(frame.width, frame.height)
+            self._step = 1 if self._size else self._step_for(*self.shown)
+        width, height = turn.size(*(self._size or self.shown))
+        return turn.apply(self._to_rgb(frame, width, height))
+
+    def _find_turn(self, frame: av.VideoFrame) -> Turn:
+        """Return the turn of a frame. A frame whose side data is read is kept until Python collects garbage, so few are read."""
+        angle = frame.rotation
+        if angle not in self._turns:
+            self._turns[angle] = find_turn(frame)
+        return self._turns[angle]
+
+    def _to_rgb(self, frame: av.VideoFrame, width: int, height: int) -> Tensor:
+        """Return every n-th pixel of a frame as if it were converted to RGB of a size."""
+        step = self._step
+        thin = subsample(frame, step) if step > 1 and (frame.width, frame.height) == (width, height) else None
+        if thin is not None:
+            frame, width, height, step = thin, thin.width, thin.height, 1
+        rgb = self._reformatter.reformat(frame, width, height, "rgb24", interpolation=self._flags, threads=1)
+        return torch.from_numpy(rgb.to_ndarray())[::step, ::step]

@@ -15,10 +15,10 @@ each, ±1 frame).
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import reduce
 
 import numpy as np
 import torch
@@ -144,38 +144,48 @@ def find_motion_events(motion: Motion) -> np.ndarray:
     return _select_events(np.array([_event_time(motion, int(peak), quiet[peak]) for peak in peaks], float), turn[peaks])
 
 
-def subsampled_size(width: int, height: int) -> tuple[int, int] | None:
-    """Return the size at which frames of a size are measured; None for frames that are not subsampled."""
-    step = _step(width, height)
-    return None if step == 1 else (math.ceil(width / step), math.ceil(height / step))
-
-
-def _step(*sides: int) -> int:
+def subsampling_step(*sides: int) -> int:
+    """Return n of every n-th row and column that are measured of frames with `sides` of these lengths."""
     return max(1, max(sides) // SUBSAMPLED)
 
 
 def _small(frame: Tensor) -> Tensor:
     """Convert [H, W, C] to floats [C, h, w], downscaled to LONGER_SIDE."""
-    step = _step(*frame.shape[:2])
+    step = subsampling_step(*frame.shape[:2])
     picture = frame[::step, ::step].detach().cpu()
-    picture = picture.float() / 255 if picture.dtype == torch.uint8 else picture.float()
-    return _shrunk(picture.permute(2, 0, 1), LONGER_SIDE)
+    pixels = picture.numpy() / np.float32(255) if picture.dtype == torch.uint8 else picture.float().numpy()
+    return _shrunk(torch.from_numpy(pixels).permute(2, 0, 1), LONGER_SIDE)
 
 
 def _blur(picture: Tensor) -> Tensor:
-    blurred = _shrunk(picture, GRID)[None]
+    """Return a blurred image, much smaller, from [C, h, w]."""
+    blurred = _shrunk(picture, GRID).numpy()
+    around = _box_sums(np.ones_like(blurred))
     for _ in range(BLURS):
-        blurred = functional.avg_pool2d(blurred, BLUR, stride=1, padding=BLUR // 2, count_include_pad=False)
-    return blurred[0]
+        blurred = _box_sums(blurred) / around
+    return torch.from_numpy(blurred)
+
+
+def _box_sums(picture: np.ndarray) -> np.ndarray:
+    """Return the sum of the BLUR × BLUR pixels around each pixel that are in the image."""
+    height, width = picture.shape[1:]
+    reach = BLUR // 2
+    padded = np.pad(picture, ((0, 0), (reach, reach), (reach, reach)))
+    return reduce(np.add, (padded[:, y : y + height, x : x + width] for y in range(BLUR) for x in range(BLUR)))
 
 
 def _shrunk(picture: Tensor, longer_side: int) -> Tensor:
-    """Downscale [C, h, w] by averaging until the longer side is `longer_side`; return smaller images unchanged."""
+    """Downscale [C, h, w] by averaging until the longer side is `longer_side`; return smaller images unchanged.
+
+    Channels are processed one by one, because torch would use several threads for them, which costs more than it saves.
+    """
     height, width = picture.shape[1:]
     shrink = longer_side / max(height, width)
     if shrink >= 1:
         return picture
-    return functional.adaptive_avg_pool2d(picture, (max(1, round(height * shrink)), max(1, round(width * shrink))))
+    size = max(1, round(height * shrink)), max(1, round(width * shrink))
+    channels = (torch.from_numpy(np.ascontiguousarray(channel)) for channel in picture.numpy())
+    return torch.stack([functional.adaptive_avg_pool2d(channel[None], size)[0] for channel in channels])
 
 
 def _rms(difference: Tensor) -> float:

@@ -30,7 +30,7 @@ from ..media.frames import iter_frames
 from ..media.settings import validate_fps
 from ..shapes import VideoShape, count_samples
 from .health import SoundHealth
-from .motion_events import Motion, MotionMeter, find_motion_events, subsampled_size
+from .motion_events import Motion, MotionMeter, find_motion_events, subsampling_step
 from .sound_meter import SoundMeter
 from .sync import Sync, measure_sync
 
@@ -186,7 +186,7 @@ def score_file(path: str | Path, on_frame: Callable[[], object] = lambda: None) 
     """Measure a video file. `on_frame()` is called after each frame. Raises the same errors as `media.read_video`."""
     with open_video(path) as file:
         meter = MotionMeter(validate_fps(file.fps))
-        for frame, seconds in file.read_frames(subsampled_size(*file.size)):
+        for frame, seconds in file.read_frames(step_for=subsampling_step):
             meter.add(frame, seconds)
             on_frame()
         waveform, sample_rate = file.read_audio()
