@@ -71,7 +71,6 @@ class VideoFile:
     def __init__(self, path: str | Path, container: InputContainer, video: VideoStream, audio: AudioStream | None) -> None:
         self.path, self._container, self._video, self._audio = path, container, video, audio
         self._audio_buffer, self._start = _AudioBuffer(), Fraction(0)
-        self._shown: tuple[int, int] | None = None
 
     @property
     def fps(self) -> Fraction:
@@ -83,8 +82,8 @@ class VideoFile:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height in pixels: of the upright frames, or as stated in the file before one is read."""
-        return self._shown or (self._video.width, self._video.height)
+        """Width and height in pixels, as stated in the file."""
+        return self._video.width, self._video.height
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -110,8 +109,7 @@ class VideoFile:
                 if not count:
                     self._start = _time(frame)
                 count += 1
-                rgb, self._shown = upright.convert(frame), upright.shown
-                yield rgb, float(_time(frame) - self._start)
+                yield upright.convert(frame), float(_time(frame) - self._start)
         if not count or count < self._video.frames:
             found = f"it has {count} of {self._video.frames} frames" if self._video.frames else f"it has {count} frames"
             raise ValueError(f"{self.path} is damaged: {found}; encode or copy it again")
