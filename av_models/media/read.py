@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 import torch
-from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.packet import Packet
 from av.video.stream import VideoStream
 from torch import Tensor
-from torch.nn import functional
 
+from .decode_audio import Waveform
+from .frame_rate import find_fps
 from .settings import RESERVED_KEYS
-from .upright import UprightFrames
+from .sources import Source, explain_damage, name_of, open_container
+from .stamps import Clock, stamp
+from .streams import choose_audio, choose_video
+from .upright import UprightFrames, find_turn
 
-# Matroska timestamps are in milliseconds: a smaller offset between the streams is a rounding error.
-_TIME_RESOLUTION = Fraction(1, 1000)
+BROADCAST = ("mpegts", "mpeg")  # formats that may be joined midway and whose stamps may jump
+_WHOLE_SEEK = 10  # seconds from the start that are read instead of skipped
+_SEEK_EARLIER = 2
 
 
 class Clip(NamedTuple):
     """A decoded video file.
 
-    frames: uint8 [T, H, W, 3].
+    frames: uint8 [T, H, W, 3], upright.
     fps: frames per second.
     audio: float32 [C, samples] in −1..1, aligned so that sample 0 is at frame 0; None when the file has no audio.
     sample_rate: Hz, or None.
@@ -41,6 +48,17 @@ class Clip(NamedTuple):
     metadata: dict[str, str]
 
 
+class Window(NamedTuple):
+    """The part of a file to read, in seconds by its time stamps. duration 0: to the end."""
+
+    start: float = 0.0
+    duration: float = 0.0
+
+    @property
+    def end(self) -> float | None:
+        return self.start + self.duration if self.duration else None
+
+
 def read_video(path: str | Path) -> Clip:
     """Read all frames and the audio of a video file into memory (a frame takes H·W·3 bytes).
 
@@ -52,37 +70,44 @@ def read_video(path: str | Path) -> Clip:
 
 
 @contextmanager
-def open_video(path: str | Path) -> Iterator[VideoFile]:
-    """Open a video file to read it frame by frame. Raises the same errors as `read_video`."""
-    with _open_container(path) as container:
-        video = container.streams.best("video")
-        if not isinstance(video, VideoStream):
-            raise ValueError(f"{path} has no video stream; give a video file")
-        audio = container.streams.best("audio")
-        if not isinstance(audio, AudioStream) or audio.codec_context is None:
-            audio = None
+def open_video(source: Source, window: Window = Window(), last_audio: bool = False) -> Iterator[VideoFile]:
+    """Open a video file, or its contents in memory, to read it frame by frame. Raises the same errors as `read_video`.
+
+    last_audio: read the last audio stream, as ComfyUI does, instead of the best one.
+    """
+    with open_container(source) as container:
+        video = choose_video(source, container)
         video.thread_type = "AUTO"
-        yield VideoFile(path, container, video, audio)
+        yield VideoFile(source, container, video, choose_audio(container, last_audio), window)
 
 
 class VideoFile:
     """An open video file. Read the frames first, once and in order; then the audio."""
 
-    def __init__(self, path: str | Path, container: InputContainer, video: VideoStream, audio: AudioStream | None) -> None:
-        self.path, self._container, self._video, self._audio = path, container, video, audio
-        self._audio_buffer, self._start = _AudioBuffer(), Fraction(0)
+    def __init__(
+        self, source: Source, container: InputContainer, video: VideoStream, audio: AudioStream | None, window: Window
+    ) -> None:
+        self.path, self._source, self._container, self._video, self._audio = name_of(source), source, container, video, audio
+        self._window, self._has_jumps = window, container.format.name in BROADCAST
+        self._clock, self._waveform = Clock(lambda: 1 / self.fps, self._has_jumps), Waveform(self._has_jumps)
+        self._packets: Counter[int] = Counter()
+        self._shown = self._corrupt = 0
 
-    @property
+    @cached_property
     def fps(self) -> Fraction:
-        """Frames per second, as stated in the file. Raises ValueError when the file does not state it."""
-        fps = self._video.average_rate or self._video.guessed_rate
-        if not fps:
-            raise ValueError(f"{self.path} does not state its frame rate; encode it again with a frame rate")
-        return Fraction(fps)
+        """Frames per second: as stated in the file, or the mean by the time stamps if that is another rate.
+
+        Raises ValueError when the file has no rate and no time stamps.
+        """
+        return find_fps(self._source, self._video, self._is_indexed, self._has_jumps)
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height in pixels, as stated in the file."""
+        """Width and height in pixels of the upright frames."""
+        with open_container(self._source) as container, explain_damage(self._source):
+            for frame in container.decode(container.streams[self._video.index]):
+                assert isinstance(frame, av.VideoFrame)
+                return find_turn(frame).size(frame.width, frame.height)
         return self._video.width, self._video.height
 
     @property
@@ -97,29 +122,117 @@ class VideoFile:
 
         size: width and height to scale the frames to; None for those of the first frame. Scaling to a small size is cheap.
         step_for: returns, for the upright width and height, n of every n-th row and column to read (see `UprightFrames`).
-        Raises ValueError at the end when frames are missing.
+        Raises ValueError at the end when frames are damaged or missing.
         """
-        count, upright = 0, UprightFrames(size, step_for)
-        for packet in self._container.demux([stream for stream in (self._video, self._audio) if stream is not None]):
-            for frame in packet.decode():
-                if isinstance(frame, av.AudioFrame):
-                    self._audio_buffer.add(frame)
-                    continue
-                assert isinstance(frame, av.VideoFrame)
-                if not count:
-                    self._start = _time(frame)
-                count += 1
-                yield upright.convert(frame), float(_time(frame) - self._start)
-        if not count or count < self._video.frames:
-            found = f"it has {count} of {self._video.frames} frames" if self._video.frames else f"it has {count} frames"
-            raise ValueError(f"{self.path} is damaged: {found}; encode or copy it again")
+        upright = UprightFrames(size, step_for)
+        for frame, seconds in self.decode_frames():
+            yield upright.convert(frame), float(seconds)
 
-    def read_audio(self) -> tuple[Tensor | None, int | None]:
+    def decode_frames(self) -> Iterator[tuple[av.VideoFrame, Fraction]]:
+        """As `read_frames`, without converting the frames."""
+        with explain_damage(self._source):
+            for frame in self._video_frames():
+                at = stamp(frame)
+                if at is not None and at < self._rounded(self._window.start):
+                    continue
+                self._corrupt += self._shown > 0 and frame.is_corrupt
+                self._shown += 1
+                yield frame, self._clock.time(at)
+        self._check_whole()
+
+    def read_audio(self, with_padding: bool = False) -> tuple[Tensor | None, int | None]:
         """Return the waveform, float32 [C, samples], and its sample rate in Hz; (None, None) when there is no audio.
 
         Sample 0 is at the time of the first frame. Call this after `read_frames` has been read to its end.
+        with_padding: keep the samples that the encoder added after the end.
         """
-        return self._audio_buffer.waveform(self._audio, self._start), self._audio_buffer.rate
+        with explain_damage(self._source):
+            wave = self._waveform.join(self._clock.start, None if with_padding else self._samples_before_padding())
+        rate, end = self._waveform.rate, self._window.end
+        if wave is None or rate is None:
+            return None, None
+        if end is not None:
+            wave = wave[:, : max(1, round((end - float(self._clock.start or 0)) * rate))]
+        return wave, rate
+
+    def skip_frames(self) -> int:
+        """Read on without decoding, to the end of the file, and return the total number of frames in it."""
+        for packet in self._demux():
+            self._packets[packet.stream_index] += bool(packet.size) and not packet.is_discard
+        return self._packets[self._video.index]
+
+    def _demux(self) -> Iterator[Packet[Any]]:
+        return self._container.demux([stream for stream in (self._video, self._audio) if stream is not None])
+
+    def _video_frames(self) -> Iterator[av.VideoFrame]:
+        """Yield the video frames up to the end of the window, and collect the audio up to there."""
+        self._seek()
+        video_ended = audio_ended = False
+        for packet in self._demux():
+            self._packets[packet.stream_index] += bool(packet.size)
+            if video_ended and (audio_ended or packet.stream is self._video):
+                if audio_ended or self._audio is None:
+                    return
+                continue
+            for frame in self._decode(packet):
+                if isinstance(frame, av.AudioFrame):
+                    self._waveform.add(frame)
+                    audio_ended = self._is_after_window(self._waveform.end)
+                elif not video_ended:
+                    video_ended = self._is_after_window(stamp(frame))
+                    if not video_ended:
+                        yield frame
+
+    def _decode(self, packet: Packet[Any]) -> list[av.VideoFrame] | list[av.AudioFrame]:
+        try:
+            return packet.decode()
+        except av.InvalidDataError:
+            begun = self._shown if packet.stream is self._video else self._waveform.rate
+            if begun or not self._has_jumps:
+                raise
+            return []  # a broadcast that was joined midway
+
+    def _is_after_window(self, at: Fraction | None) -> bool:
+        return self._window.end is not None and at is not None and at >= self._rounded(self._window.end)
+
+    def _rounded(self, seconds: float) -> Fraction:
+        """Round down to the video's time base, as ComfyUI does."""
+        assert self._video.time_base is not None
+        return int(seconds / self._video.time_base) * self._video.time_base
+
+    def _seek(self) -> None:
+        if self._window.start > _WHOLE_SEEK:
+            self._container.seek(int((self._window.start - _SEEK_EARLIER) * av.time_base))
+
+    def _samples_before_padding(self) -> int | None:
+        """Return the number of samples that an mp4 file states, when less than a block of the codec follows them."""
+        stream, rate = self._audio, self._waveform.rate
+        if stream is None or rate is None or not stream.duration or not stream.time_base or not self._is_indexed:
+            return None
+        stated = round(stream.duration * stream.time_base * rate)
+        return stated if self._waveform.samples - stated < self._waveform.last_frame else None
+
+    @property
+    def _is_indexed(self) -> bool:
+        """Whether the file has a list of all its packets."""
+        return "mp4" in self._container.format.name
+
+    def _check_whole(self) -> None:
+        if not self._shown and self._window != Window():
+            raise ValueError(f"{self.path} has no frames from {self._window.start:g} s on; use an earlier start")
+        fault = self._fault()
+        if fault:
+            raise ValueError(f"{self.path} is damaged: {fault}; encode or copy it again")
+
+    def _fault(self) -> str:
+        if not self._shown:
+            return "it has 0 frames"
+        if self._is_indexed and self._window == Window():
+            for stream in filter(None, (self._video, self._audio)):
+                have, listed = self._packets[stream.index], len(stream.index_entries)
+                if have < listed:
+                    return f"its end is missing (it has {have} of {listed} packets of {stream.type})"
+        return f"{self._corrupt} of its {self._shown} frames are broken" if self._corrupt else ""
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:
@@ -127,58 +240,8 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
     Keys are lower case, because mkv and webm do not preserve case. Raises the same errors as `read_video`.
     """
-    with _open_container(path) as container:
+    with open_container(path) as container:
         return _metadata(container)
-
-
-class _AudioBuffer:
-    """Collects decoded audio frames and joins them into one waveform."""
-
-    rate: int | None
-    start: Fraction
-    resampler: AudioResampler
-
-    def __init__(self) -> None:
-        self.parts: list[Tensor] = []
-        self.rate = None
-
-    def add(self, frame: av.AudioFrame) -> None:
-        if self.rate is None:
-            self.rate, self.start = frame.sample_rate, _time(frame)
-            self.resampler = AudioResampler(format="fltp", layout=frame.layout, rate=self.rate)
-        self._append(frame)
-
-    def _append(self, frame: av.AudioFrame | None) -> None:
-        self.parts += [torch.from_numpy(part.to_ndarray()) for part in self.resampler.resample(frame) if part]
-
-    def waveform(self, stream: AudioStream | None, video_start: Fraction) -> Tensor | None:
-        """Join all frames, cut to the duration that the file states, and align to the first video frame."""
-        if self.rate is None:
-            return None
-        assert stream is not None
-        self._append(None)
-        wave = torch.cat(self.parts, dim=1)
-        if stream.duration and stream.time_base:
-            wave = wave[:, : round(stream.duration * stream.time_base * self.rate)]
-        delay = self.start - video_start
-        if abs(delay) <= _TIME_RESOLUTION:
-            return wave
-        return functional.pad(wave, (round(delay * self.rate), 0))
-
-
-@contextmanager
-def _open_container(path: str | Path) -> Iterator[InputContainer]:
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"there is no file {path}; check the name")
-    try:
-        with av.open(str(path), metadata_errors="replace") as container:
-            yield container
-    except av.FFmpegError as error:
-        raise ValueError(f"{path} is damaged or is not a readable video ({error.strerror}); encode or copy it again") from error
-
-
-def _time(frame: av.VideoFrame | av.AudioFrame) -> Fraction:
-    return Fraction(0) if frame.pts is None or frame.time_base is None else Fraction(frame.pts * frame.time_base)
 
 
 def _metadata(container: InputContainer) -> dict[str, str]:
