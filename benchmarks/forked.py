@@ -8,7 +8,7 @@ import resource
 import signal
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,23 +28,30 @@ def run_in_child(act: Callable[[], Any], seconds: int = 30, gigabytes: float = 2
     Fork before the parent uses threads: import all modules, and leave FFmpeg and parallel arithmetic to children. What the child
     prints is dropped. gigabytes: memory that the child may take above that of the parent.
     """
-    with tempfile.TemporaryFile() as answer:
-        child = os.fork()
-        if not child:
-            os._exit(_in_child(act, answer.fileno(), seconds, gigabytes))
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    (ended,) = run_in_children([act], seconds, gigabytes)
+    return ended
+
+
+def run_in_children(acts: Sequence[Callable[[], Any]], seconds: int = 30, gigabytes: float = 2) -> Iterator[Ended]:
+    """Calls each of `acts` like `run_in_child`, but one after another in the same process until one of them fails."""
+    waiting = list(acts)
+    while waiting:
+        with tempfile.TemporaryFile() as answers:
+            child = os.fork()
+            if not child:
+                os._exit(_in_child(waiting, answers.fileno(), seconds, gigabytes))
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            answers.seek(0)
+            said = [Ended(**json.loads(line)) for line in answers]
         if code < 0:
-            return Ended(
-                error=f"hangs for {seconds} s" if code == -signal.SIGALRM else f"crashes with {signal.Signals(-code).name}"
-            )
-        answer.seek(0)
-        said = json.loads(answer.read())
-    return Ended(error=said) if code else Ended(said)
+            reason = f"hangs for {seconds} s" if code == -signal.SIGALRM else f"crashes with {signal.Signals(-code).name}"
+            said.append(Ended(error=reason))
+        yield from said
+        waiting = waiting[len(said) :]
 
 
-def _in_child(act: Callable[[], Any], answer: int, seconds: int, gigabytes: float) -> int:
+def _in_child(acts: Sequence[Callable[[], Any]], answers: int, seconds: int, gigabytes: float) -> int:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(seconds)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if taken := _address_space():
         limit = taken + int(gigabytes * 2**30)
@@ -52,13 +59,16 @@ def _in_child(act: Callable[[], Any], answer: int, seconds: int, gigabytes: floa
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.dup2(null, 2)
-    code = 0
-    try:
-        said = act()
-    except BaseException as error:
-        said, code = describe(error), 1
-    os.write(answer, json.dumps(said).encode())
-    return code
+    for act in acts:
+        signal.alarm(seconds)
+        try:
+            ended = {"value": act()}
+        except BaseException as error:
+            ended = {"error": describe(error)}
+        os.write(answers, f"{json.dumps(ended)}\n".encode())
+        if "error" in ended:
+            return 1
+    return 0
 
 
 def describe(error: BaseException) -> str:

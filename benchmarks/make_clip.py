@@ -17,6 +17,7 @@ from typing import Any
 import av
 import numpy as np
 from av.audio.stream import AudioStream
+from av.container import Flags
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
@@ -72,6 +73,7 @@ def write_clip(
 ) -> None:
     """Writes a file with `streams` in that order. subtitles: an srt file whose lines are copied."""
     with av.open(str(path), "w", format=muxer, options=options or {}) as out:
+        out.flags |= Flags.bitexact.value
         made = [_add(out, each) for each in streams]
         titles = av.open(str(subtitles)) if subtitles else None
         packets = [packet for stream, each in zip(made, streams) for packet in _encode(stream, each)]
@@ -99,6 +101,7 @@ def copy_packets(
     This is what `ffmpeg -ss SINCE -i SOURCE -t … -c copy` does.
     """
     with av.open(str(source)) as given, av.open(str(path), "w", format=muxer, options=options or {}) as out:
+        out.flags |= Flags.bitexact.value
         streams = {each.index: out.add_stream_from_template(each) for each in given.streams}
         packets = [packet for packet in given.demux() if packet.size]
         keys = [p.pts * p.time_base for p in packets if p.is_keyframe and p.stream.type == "video"]

@@ -8,16 +8,41 @@ python -m duet_av.benchmarks.odd_files FOLDER [NAME …]
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
-from .make_clip import X265, Pictures, Sound, copy_packets, patched, write_clip
-
-Maker = Callable[[Path], None]
-UPRIGHT_MATRIX = 40  # bytes from the name `tkhd` to its matrix
-TURNS = {1: (0, -1, 1, 0), 2: (-1, 0, 0, -1), 3: (0, 1, -1, 0)}
+from .make_clip import X265, Pictures, Sound
+from .odd_makers import (
+    AAC_DELAY,
+    COVER,
+    FIRST_HALF,
+    IN_ORDER,
+    LATE,
+    LONG,
+    MP3_DELAY,
+    MPEG4,
+    PICTURES,
+    SECOND_HALF,
+    SOUND,
+    Maker,
+    clip,
+    cover,
+    cover_first,
+    cut,
+    early,
+    ended_early,
+    joined,
+    late,
+    miscounted,
+    playlist,
+    remuxed,
+    rotated,
+    subtitled,
+    text,
+    trimmed,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,169 +71,24 @@ class Right:
 
 @dataclass(frozen=True)
 class OddFile:
+    """How a file is made, and what it shows."""
+
     make: Maker
     right: Right = Right()
-    kind: str = ""
 
 
 NO_COPY = {"new audio": "does not support|cannot|no container"}  # of the pictures as they are
-PICTURES, SOUND = Pictures(), Sound()
-IN_ORDER = Pictures(options={"bf": "0"})
-AAC_DELAY, MP3_DELAY = 1024 / 48_000, 1105 / 48_000  # seconds that the encoder adds; some containers cannot say so
 VP9 = Pictures("libvpx-vp9", options={"deadline": "realtime", "cpu-used": "8", "b": "200k"})
 VP8 = Pictures("libvpx", options={"deadline": "realtime", "cpu-used": "8", "b": "300k"})
-MPEG4 = Pictures("mpeg4", options={"b": "600k", "bf": "0"})
 MPEG2 = Pictures("mpeg2video", options={"b": "900k"})
 OPUS, PCM = Sound("libopus"), Sound("pcm_s16le")
 JOINED_RIGHT = Right(slack=0.05)  # the first part ends with half an AAC frame
-LONG = Pictures(frames=100, options={"g": "50", "bf": "2", "keyint_min": "50", "sc_threshold": "0"})
-LATE = 12  # pictures of 1/25 s: 0.48 s
 LATE_RIGHT = Right(click=1.0 - LATE / 25)
 LINE, NO_VIDEO, DAMAGED, EITHER = (
     Right(line="."), Right(line="no (video|pictures)"), Right(line="damaged|not a"), Right(line=".", either=True),
 )  # fmt: skip
 
 
-def clip(*streams: Pictures | Sound, muxer: str | None = None, **options: str) -> Maker:
-    """Returns a maker of a file with these streams."""
-    return lambda path: write_clip(path, *streams, muxer=muxer, options=options)
-
-
-def late(pictures: Pictures, sound: Sound, **options: str) -> Maker:
-    return clip(replace(pictures, start=LATE), sound, **options)
-
-
-def early(pictures: Pictures, sound: Sound, **options: str) -> Maker:
-    """Pictures begin first: the audio begins 0.48 s later."""
-    return clip(pictures, replace(sound, start=LATE / 25, seconds=sound.seconds - LATE / 25), **options)
-
-
-def trimmed(since: float, until: float, click: float) -> Maker:
-    """Packets of a longer clip from the last key picture on, as by a cut without encoding. click: in the longer clip."""
-
-    def make(path: Path) -> None:
-        source = clip(LONG, Sound(seconds=4, click=click))
-        with_source(path, "mp4", source, lambda whole: copy_packets(whole, path, since=since, until=until))
-
-    return make
-
-
-def with_source(path: Path, suffix: str, make: Maker, use: Callable[[Path], None]) -> None:
-    """Makes a file beside `path`, calls `use` with it, and deletes it."""
-    source = path.with_name(f".{path.name}.source.{suffix}")
-    try:
-        make(source)
-        use(source)
-    finally:
-        source.unlink(missing_ok=True)
-
-
-def rotated(turns: int) -> Maker:
-    """A display matrix turns the pictures."""
-
-    def make(path: Path) -> None:
-        write_clip(path, replace(PICTURES, turned=turns), SOUND)
-        matrix = b"".join((part * 65536).to_bytes(4, "big", signed=True) for part in _matrix(TURNS[turns]))
-        patched(path, b"tkhd", UPRIGHT_MATRIX + 4, matrix)
-
-    return make
-
-
-def _matrix(turn: tuple[int, ...]) -> tuple[int, ...]:
-    a, b, c, d = turn
-    return a, b, 0, c, d, 0, 0, 0
-
-
-def remuxed(suffix: str, make: Maker) -> Maker:
-    return lambda path: with_source(path, suffix, make, lambda source: copy_packets(source, path))
-
-
-def miscounted(by: int) -> Maker:
-    """An AVI whose headers count other numbers of pictures."""
-
-    def make(path: Path) -> None:
-        write_clip(path, MPEG4, Sound("libmp3lame"))
-        stated = (PICTURES.frames + by).to_bytes(4, "little")
-        patched(path, b"avih", 8 + 16, stated)
-        patched(path, b"vids", 32, stated)
-
-    return make
-
-
-def joined(*makers: Maker, suffix: str) -> Maker:
-    """Files written one behind the other."""
-
-    def make(path: Path) -> None:
-        parts = []
-        for each in makers:
-            with_source(path, suffix, each, lambda source: parts.append(source.read_bytes()))
-        path.write_bytes(b"".join(parts))
-
-    return make
-
-
-def cut(maker: Maker, keep: float) -> Maker:
-    """The first part of a file."""
-
-    def make(path: Path) -> None:
-        maker(path)
-        data = path.read_bytes()
-        path.write_bytes(data[: int(len(data) * keep)])
-
-    return make
-
-
-def ended_early(frames: int) -> Maker:
-    """An edit list that hides the last pictures."""
-
-    def make(path: Path) -> None:
-        write_clip(path, PICTURES, SOUND)
-        patched(path, b"elst", 12, (frames * 40).to_bytes(4, "big"))  # the movie's time scale: 1000 per second
-
-    return make
-
-
-def cover(muxer_pictures: Pictures, *streams: Pictures | Sound, **options: str) -> Maker:
-    return clip(*streams, replace(muxer_pictures, cover=True, frames=1), **options)
-
-
-def text(content: str) -> Maker:
-    return lambda path: path.write_text(content, encoding="utf-8")
-
-
-def playlist(content: str) -> Maker:
-    """A text that names another video, which lies beside it."""
-
-    def make(path: Path) -> None:
-        write_clip(path.with_name("target.ts"), PICTURES, SOUND)
-        path.write_text(content, encoding="utf-8")
-
-    return make
-
-
-def subtitled(path: Path) -> None:
-    with_source(
-        path,
-        "srt",
-        text("1\n00:00:00,100 --> 00:00:01,500\na line\n"),
-        lambda srt: write_clip(path, PICTURES, SOUND, subtitles=srt),
-    )
-
-
-def cover_first(path: Path) -> None:
-    """A cover picture whose stream comes before the video: the box with the tags stands before the tracks."""
-    cover(COVER, PICTURES, SOUND)(path)
-    data = path.read_bytes()
-    begin = data.rindex(b"udta") - 4
-    tags = data[begin : begin + int.from_bytes(data[begin : begin + 4], "big")]
-    data = data.replace(tags, b"")
-    header = data.index(b"mvhd") - 4
-    end = header + int.from_bytes(data[header : header + 4], "big")
-    path.write_bytes(data[:end] + tags + data[end:])
-
-
-FIRST_HALF, SECOND_HALF = replace(IN_ORDER, frames=25, of=50), replace(IN_ORDER, frames=25, first=25, of=50, start=25)
-COVER = Pictures("mjpeg", "yuvj420p", size=(64, 64))
 PHONE = [1000 * i // 30 + (7 * i) % 5 for i in range(60)]  # milliseconds
 HLS = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2.0,\ntarget.ts\n#EXT-X-ENDLIST\n"
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import partial
@@ -19,7 +19,7 @@ from io import StringIO
 from pathlib import Path
 
 from duet_av.benchmarks.file_cells import fault_of_line, is_ours
-from duet_av.benchmarks.forked import describe, run_in_child
+from duet_av.benchmarks.forked import describe, run_in_children
 
 SECONDS, GIGABYTES = 30, 2  # limits of a case; the memory is that above what is imported
 KINDS = ("media", "cards", "workflows", "configs")
@@ -33,13 +33,17 @@ class Case:
     act: Callable[[Path], None]
 
 
-def failures(cases: Iterable[Case]) -> Iterator[str]:
+def failures(cases: Sequence[Case]) -> Iterator[str]:
     """Runs each case and yields what is wrong with it, one line each."""
-    for case in cases:
-        with tempfile.TemporaryDirectory() as folder:
-            wrong = run_in_child(partial(case.act, Path(folder)), SECONDS, GIGABYTES).error
-        if wrong:
-            yield f"{case.name}: {wrong}"
+    acts = [partial(_in_new_folder, case.act) for case in cases]
+    for case, ended in zip(cases, run_in_children(acts, SECONDS, GIGABYTES)):
+        if ended.error:
+            yield f"{case.name}: {ended.error}"
+
+
+def _in_new_folder(act: Callable[[Path], None]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        act(Path(folder))
 
 
 def result_or_line(act: Callable[[], object], *lines: type[Exception]) -> bool:
@@ -87,7 +91,8 @@ def main() -> int:
     cases = import_module(f"{__package__}.fuzz_{args.kind}").cases
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
-        for line in failures(each for each in cases(Path(folder), args.count, args.seed) if args.only in each.name):
+        chosen = [each for each in cases(Path(folder), args.count, args.seed) if args.only in each.name]
+        for line in failures(chosen):
             failed += 1
             print(line, flush=True)
     return min(failed, 1)
