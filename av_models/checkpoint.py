@@ -16,11 +16,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from .card_fields import LONGEST_CARD, parse_card
+from .printable import printable
 from .recommended import parse_sampling
 
 CARD = "duet"  # metadata key of the model card
 SIDECAR_FIELDS = ("name", "licence", "sampling")
+PRINTED = ("name", "licence")  # fields that reports show
+AT_ONCE = 2**24  # elements that are read before the file is opened again
+LONGEST_HEADER = 32 * 2**20  # bytes; the models that Duet can load have less than 1 MB
 M = TypeVar("M", bound=nn.Module)
+Shape = tuple[int, ...]
 
 
 def save_checkpoint(path: str | Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
@@ -64,20 +70,57 @@ def load_into(module: M, tensors: Mapping[str, Tensor], path: str | Path) -> M:
     Raises ValueError, which names the file `path`, for missing or unexpected keys and for wrong shapes.
     """
     own = module.state_dict()
-    missing, unexpected = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
-    if missing or unexpected:
-        raise ValueError(
-            f"{path} does not fit {type(module).__name__}: missing keys {format_keys(missing)}, "
-            f"unexpected keys {format_keys(unexpected)}; give a file of this architecture"
-        )
-    for key, value in own.items():
-        if value.shape != tensors[key].shape:
-            raise ValueError(
-                f"{path}: {key} has shape {tuple(tensors[key].shape)}, but {type(module).__name__} needs "
-                f"{tuple(value.shape)}; give a file with this configuration"
-            )
+    needed, found = ({key: tuple(value.shape) for key, value in each.items()} for each in (own, tensors))
+    check_fit(needed, found, type(module).__name__, path)
     module.load_state_dict({key: tensors[key].to(value.dtype) for key, value in own.items()})
     return module
+
+
+def check_fit(own: Mapping[str, Shape], found: Mapping[str, Shape], name: str, path: str | Path) -> None:
+    """Raise ValueError unless the tensors `found` in the file `path` have the names and shapes of a network's `own`."""
+    missing, unexpected = sorted(own.keys() - found.keys()), sorted(found.keys() - own.keys())
+    if missing or unexpected:
+        raise ValueError(
+            f"{path} does not fit {name}: missing keys {format_keys(missing)}, "
+            f"unexpected keys {format_keys(unexpected)}; give a file of this architecture"
+        )
+    for key, shape in own.items():
+        if shape != found[key]:
+            raise ValueError(
+                f"{path}: {printable(key)} has shape {found[key]}, but {name} needs {shape}; give a file with this configuration"
+            )
+
+
+def read_shapes(path: str | Path) -> dict[str, Shape]:
+    """Return the shape of every tensor in a file, without reading the tensors. Raises the same errors as `load_checkpoint`."""
+    with open_tensors(Path(path)) as file:
+        return {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}
+
+
+@torch.no_grad()
+def copy_tensors(module: nn.Module, path: str | Path, names: Mapping[str, str]) -> None:
+    """Copy the tensors of a file into `module`, converted to its dtypes. names: the file's name of each of its tensors.
+
+    The file is opened again from time to time, so that what was copied does not stay in memory. Raises ValueError.
+    """
+    left = list(module.state_dict().items())
+    while left:
+        with open_tensors(Path(path)) as file:
+            count = 0
+            while left and count < AT_ONCE:
+                key, value = left.pop()
+                value.copy_(_real_tensor(file, names[key], path))
+                count += value.numel()
+
+
+def _real_tensor(file: Any, key: str, path: str | Path) -> Tensor:
+    try:
+        tensor = file.get_tensor(key)
+    except (SafetensorError, RuntimeError, TypeError, KeyError) as error:
+        raise ValueError(f"{path}: {printable(key)} cannot be read ({printable(error)}); download the file again") from error
+    if tensor.is_complex():
+        raise ValueError(f"{path}: {printable(key)} has complex numbers; give a file with real ones")
+    return tensor
 
 
 def sub_tensors(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -97,23 +140,25 @@ def open_tensors(path: Path) -> Any:
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no model file {path}; check the name, or put the file there")
+    with path.open("rb") as file:
+        header = int.from_bytes(file.read(8), "little")
+    if LONGEST_HEADER < header < path.stat().st_size:
+        raise ValueError(f"{path} begins with a list of {header / 1e6:.0f} MB; download or copy it again")
     try:
         return safe_open(path, framework="pt")
     except SafetensorError as error:
-        raise ValueError(f"{path} is not a complete safetensors file ({error}); download or copy it again") from error
+        reason = printable(error)
+        raise ValueError(f"{path} is not a complete safetensors file ({reason}); download or copy it again") from error
 
 
 def _card(path: Path, file: Any) -> dict[str, Any]:
     metadata = file.metadata() or {}
     if CARD not in metadata:
         raise ValueError(f"{path} has no Duet model card; give a file that Duet has saved or converted")
-    try:
-        card = json.loads(metadata[CARD])
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} has a model card that is not valid JSON ({error}); download or copy it again") from error
+    card = parse_card(metadata[CARD], path, "has a model card that", "download or copy it again")
     sidecar = _read_sidecar(sidecar_file(path))
     parse_sampling((card | sidecar).get("sampling"), sidecar_file(path) if "sampling" in sidecar else path)
-    return card | sidecar
+    return {key: printable(value) if key in PRINTED else value for key, value in (card | sidecar).items()}
 
 
 def sidecar_file(path: Path) -> Path:
@@ -125,16 +170,17 @@ def _read_sidecar(path: Path) -> dict[str, Any]:
     """Return the fields of a file that extends a model card, {} if there is none. Raises ValueError if it is wrong."""
     if not path.is_file():
         return {}
+    with path.open("rb") as file:
+        content = file.read(LONGEST_CARD + 1)
+    remedy = "correct it, or delete the file"
     try:
-        card = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON ({error}); correct it, or delete it") from error
-    if not isinstance(card, dict) or not card.keys() <= set(SIDECAR_FIELDS):
-        found = ", ".join(card) if isinstance(card, dict) else repr(card)
-        raise ValueError(f"{path} has {found}; give a table with {', '.join(SIDECAR_FIELDS)} only, or delete the file")
-    for name in ("name", "licence"):
-        if name in card and not (isinstance(card[name], str) and len(card[name].splitlines()) == 1 and card[name].strip()):
-            raise ValueError(f"{path}: {name} is {card[name]!r}; give one line of text, or delete the file")
+        card = parse_card(content.decode("utf-8-sig"), path, "", remedy)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not text in UTF-8; {remedy}") from error
+    if not card.keys() <= set(SIDECAR_FIELDS):
+        raise ValueError(
+            f"{path} has {printable(', '.join(card))}; give a table with {', '.join(SIDECAR_FIELDS)} only, or delete the file"
+        )
     return card
 
 
@@ -142,4 +188,4 @@ def format_keys(keys: list[str], most: int = 4) -> str:
     """Format a list of keys for a message: the first `most` of them and the number of the others."""
     if not keys:
         return "none"
-    return ", ".join(keys[:most]) + (f" and {len(keys) - most} more" if len(keys) > most else "")
+    return printable(", ".join(keys[:most])) + (f" and {len(keys) - most} more" if len(keys) > most else "")

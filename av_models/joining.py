@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from .checkpoint import load_checkpoint, load_into
+from .build_from_card import build, one_line
+from .card_fields import require
+from .checkpoint import read_card
 from .conditioning import JointTextConditioner, SeparateConditioner, SharedImageConditioner, TextConditioner
 from .contract import StreamName
 from .joint.avfulldit import AVFullDiT
 from .joint_model import JointModel
 from .load_joint import check_codec, check_codecs
 from .load_parts import AUDIO_EXPERT, JOINT_LAYERS, VIDEO_EXPERT, expect, load_codec, load_expert
-from .published.build_pair import build_jointdit, build_pair, joint_layers
+from .published.build_pair import build_jointdit, build_pair, find_jointdit_experts, joint_layers
 from .published.load_published import KINDS, is_published, load_published
 from .published.loaded_expert import LoadedExpert
 from .recommended import sampling_field
@@ -100,12 +103,15 @@ def _join_published(files: Files, joint_blocks: int, name: str, clip: dict[str, 
 
 
 def _join_trained(video: str | Path, audio: str | Path, layers: str | Path, name: str, keep_dtype: bool) -> JointModel:
-    tensors, card = load_checkpoint(layers)
+    card = read_card(layers)
     expect(card, "kind", (JOINT_LAYERS,), layers)
+    require(card, layers, "architecture", "trained", *(f"clip.{name}" for name in ("frames", "height", "width", "fps")), "joint")
     v, a = load_published(video, "video", keep_dtype), load_published(audio, "audio", keep_dtype)
-    clip = VideoShape(**card["clip"])
-    denoiser = build_jointdit(v, a, clip, card["joint"])
-    load_into(joint_layers(denoiser), tensors, layers)
+    with one_line(layers, "JointDiT"):
+        clip = VideoShape(**card["clip"])
+    find_jointdit_experts(v, a)
+    make = partial(build_jointdit, v, a, clip, card["joint"])
+    denoiser = build(layers, "JointDiT", make, lambda denoiser: {"": joint_layers(denoiser)})
     return JointModel(
         card | {"kind": "joint", "name": name}, denoiser.eval().requires_grad_(False), v.codec, a.codec,
         SharedImageConditioner(v.conditioner, a.conditioner), clip=clip,

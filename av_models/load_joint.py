@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .checkpoint import load_checkpoint, load_into, sub_tensors
+from .build_from_card import build, one_line
+from .card_fields import require
+from .checkpoint import read_card
 from .codecs.base import AudioCodec, VideoCodec
 from .conditioning import ImageEncoder, JointImageConditioner, JointTextConditioner
 from .contract import StreamName
@@ -28,26 +30,24 @@ def load_joint_model(source: str | Path) -> JointModel:
     architecture, or that does not fit its codecs.
     """
     path = Path(source)
-    tensors, card = load_checkpoint(path)
+    card = read_card(path)
     expect(card, "kind", ("joint",), path)
-    denoiser, conditioner = _build_parts(card, path)
-    load_into(denoiser, sub_tensors(tensors, "denoiser"), path)
-    load_into(conditioner, {key: x for key, x in tensors.items() if not key.startswith("denoiser.")}, path)
+    architecture = expect(card, "architecture", BUILDERS, path)
+    require(card, path, "name", "trained", *(f"clip.{name}" for name in ("frames", "height", "width", "fps")))
+    require(card, path, "codecs.video", "codecs.audio", "video.config", "audio.config")
+    denoiser, conditioner = build(path, architecture, lambda: BUILDERS[architecture](card), _parts)
     video_codec, audio_codec = (load_codec(path.parent / card["codecs"][stream]) for stream in ("video", "audio"))
     for part in (denoiser, conditioner):
         part.eval().requires_grad_(False)
-    model = JointModel(card, denoiser, video_codec, audio_codec, conditioner, clip=VideoShape(**card["clip"]))
+    with one_line(path, architecture):
+        clip = VideoShape(**card["clip"])
+    model = JointModel(card, denoiser, video_codec, audio_codec, conditioner, clip=clip)
     check_codecs(model, path, path)
     return model
 
 
-def _build_parts(card: dict[str, Any], path: Path) -> tuple[Any, Any]:
-    """Build the denoiser and the conditioner that a model card describes, with random weights."""
-    architecture = expect(card, "architecture", BUILDERS, path)
-    try:
-        return BUILDERS[architecture](card)
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{path}: its model card does not describe a {architecture}: {error}; download the file again") from error
+def _parts(made: tuple[Any, Any]) -> dict[str, Any]:
+    return {"denoiser": made[0], "": made[1]}
 
 
 def _build_avfulldit(card: dict[str, Any]) -> tuple[AVFullDiT, JointTextConditioner]:
@@ -85,7 +85,7 @@ def check_codec(path: str | Path, card: dict[str, Any], modality: StreamName, co
         raise ValueError(
             f"{path}: {name} is a {type(codec).__name__}, which is not for {modality}; use the codec that it was trained with"
         )
-    needed = card["config"].get("out_channels") or card["config"]["in_channels"]
+    needed = card["config"].get("out_channels") or card["config"].get("in_channels")
     if codec.stride.channels != needed:
         raise ValueError(
             f"{path} denoises {needed} {modality} channels, but {name} has {codec.stride.channels}; "

@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from .checkpoint import load_checkpoint, load_into, read_card, sub_tensors
+from .build_from_card import build
+from .card_fields import require
+from .checkpoint import read_card
+from .codecs.base import check_sizes
 from .contract import Prediction
 from .paused_gc import paused_gc
+from .printable import quoted
 from .text import WordEncoder
 
 if TYPE_CHECKING:
@@ -40,10 +44,13 @@ def load_codec(path: str | Path) -> Any:
 
     Raises FileNotFoundError or ValueError, with one line, for a file that is missing, truncated or of another kind.
     """
-    tensors, card = load_checkpoint(path)
+    card = read_card(path)
     architecture = expect(card, "architecture", CODECS, path)
-    codec = getattr(import_module(f".codecs.{CODECS[architecture]}", __package__), architecture)
-    return load_into(codec(**card["config"]), tensors, path).eval().requires_grad_(False)
+    require(card, path, "config")
+    cls = getattr(import_module(f".codecs.{CODECS[architecture]}", __package__), architecture)
+    codec = build(path, architecture, lambda: cls(**card["config"]), lambda codec: {"": codec})
+    check_sizes(codec, path)
+    return codec.eval().requires_grad_(False)
 
 
 def build_video_expert(config: Mapping[str, Any], coordinates: bool = False, time_stride: int = 1) -> WanExpert:
@@ -93,24 +100,27 @@ def load_expert(path: str | Path, kinds: tuple[str, ...] = (VIDEO_EXPERT, AUDIO_
     kinds: the accepted values of the model card's `kind`.
     Raises FileNotFoundError or ValueError, with one line, for a file that is missing, truncated or of another kind.
     """
-    tensors, card = load_checkpoint(path)
+    card = read_card(path)
     expect(card, "kind", kinds, path)
-    expert = (
-        build_video_expert(card["config"], card.get("coordinates", False), card.get("time_stride", 1))
-        if card["kind"] == VIDEO_EXPERT
-        else build_audio_expert(card["config"], card["rope_scale"])
-    )
-    load_into(expert, sub_tensors(tensors, "expert"), path)
-    text = WordEncoder(**card["text"])
-    load_into(text, sub_tensors(tensors, "text"), path)
+    require(card, path, "config", "text.vocabulary", *(["rope_scale"] if card["kind"] == AUDIO_EXPERT else []))
+    expert, text = build(path, card["kind"], lambda: build_expert(card), lambda made: dict(zip(("expert", "text"), made)))
     return expert.eval(), text.eval(), card
+
+
+def build_expert(card: Mapping[str, Any]) -> tuple[Any, WordEncoder]:
+    """Build the expert of a model card, and its text encoder, with random weights."""
+    if card["kind"] == VIDEO_EXPERT:
+        expert: Any = build_video_expert(card["config"], card.get("coordinates", False), card.get("time_stride", 1))
+    else:
+        expert = build_audio_expert(card["config"], card["rope_scale"])
+    return expert, WordEncoder(**card["text"])
 
 
 def expect(card: Mapping[str, Any], field: str, known: Iterable[str], path: str | Path) -> str:
     """Return the model card's `field`. Raises ValueError, which names the file `path`, unless it is one of `known`."""
     value: Any = card.get(field)
-    if value not in known:
-        raise ValueError(f"{path} has {field} {value!r}; use a file with {field} {' or '.join(known)}")
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"{path} has {field} {quoted(value)}; use a file with {field} {' or '.join(known)}")
     return value
 
 

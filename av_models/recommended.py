@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .guidance import GUIDANCE, Guidance, make_guidance
+from .printable import printable, quoted
 
 if TYPE_CHECKING:
     from .schedule import SamplingSchedule
@@ -71,7 +72,7 @@ def parse_sampling(sampling: Any, where: object, trained: bool = True) -> Recomm
     guidance = values.get("guidance", "joint_cfg" if trained else "cfg")
     usable = [name for name in GUIDANCE if name != NEEDS_ANOTHER_MODEL]
     if guidance not in usable:
-        raise ValueError(f"{where}: sampling.guidance is {guidance!r}; use one of {', '.join(usable)}")
+        raise ValueError(f"{where}: sampling.guidance is {quoted(guidance)}; use one of {', '.join(usable)}")
     scales = _table(values.get("scales", {}), f"{where}: sampling.scales", GUIDANCE)
     parsed = {name: _parse_scales(name, entry, f"{where}: sampling.scales.{name}") for name, entry in scales.items()}
     return Recommended(**values | {"guidance": guidance, "scales": parsed, "given": frozenset(values)})
@@ -91,7 +92,7 @@ def _parse_scales(strategy: str, entry: Any, where: str) -> dict[str, float]:
     for kind, value in _table(table, where, kinds).items():
         pair = value if isinstance(value, list) else [value, value]
         if len(pair) != 2:
-            raise ValueError(f"{where} is {value}; give a number, or two for video and audio")
+            raise ValueError(f"{where} is {quoted(value)}; give a number, or two for video and audio")
         for modality, each in zip(("video", "audio"), pair):
             _check_number(each, where, SCALE_RANGE)
             found[f"{modality}_{kind}"] = float(each)
@@ -100,14 +101,14 @@ def _parse_scales(strategy: str, entry: Any, where: str) -> dict[str, float]:
 
 def _table(value: Any, where: str, known: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise ValueError(f"{where} is {value!r}; give a table with {', '.join(known)}")
+        raise ValueError(f"{where} is {quoted(value)}; give a table with {', '.join(known)}")
     for name in value:
         if name not in known:
-            raise ValueError(f"{where} has no {name}; use {', '.join(known) or 'nothing'}")
+            raise ValueError(f"{where} has no {printable(name)}; use {', '.join(known) or 'nothing'}")
     return value
 
 
 def _check_number(value: Any, where: str, limits: tuple[float, float], whole: bool = False) -> None:
     is_number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
     if not is_number or not limits[0] <= value <= limits[1]:
-        raise ValueError(f"{where} is {value!r}; use a {'whole ' if whole else ''}number from {limits[0]:g} to {limits[1]:g}")
+        raise ValueError(f"{where} is {quoted(value)}; use a {'whole ' if whole else ''}number from {limits[0]:g} to {limits[1]:g}")

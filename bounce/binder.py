@@ -13,7 +13,9 @@ from torchaudio.transforms import MelSpectrogram
 
 from ..av_models.binders import load_binder as loading
 from ..av_models.binders.base import SILENCE_RMS, Binder
-from ..av_models.checkpoint import load_checkpoint, load_into
+from ..av_models.build_from_card import build
+from ..av_models.card_fields import require
+from ..av_models.checkpoint import read_card
 from ..av_models.load_parts import expect
 from ..av_models.text import WordEncoder
 from .shipped import BINDERS, BOUNCE_BIND, shipped
@@ -58,7 +60,8 @@ class AudioTower(nn.Module):
 
     def __init__(self, width: int, out: int) -> None:
         super().__init__()
-        self.mel = MelSpectrogram(RATE, n_fft=512, hop_length=125, n_mels=MELS)
+        with torch.device("cpu"):  # its constructor reads the filters that it makes
+            self.mel = MelSpectrogram(RATE, n_fft=512, hop_length=125, n_mels=MELS)
         sizes = [MELS, width, width, width]
         self.layers = _downsampling_layers(lambda a, b: nn.Conv1d(a, b, 5, stride=2, padding=2), sizes)
         self.out = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, out))
@@ -126,15 +129,13 @@ def load_bounce_bind(source: str | Path = BOUNCE_BIND) -> BounceBind:
     Raises ValueError if the file holds another model.
     """
     path = shipped(BINDERS[source]) if source in BINDERS else Path(source)
-    tensors, card = load_checkpoint(path)
+    card = read_card(path)
     expect(card, "architecture", ("BounceBind",), path)
-    try:
-        binder = BounceBind(**card["config"])
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"{path}: the card does not describe a BounceBind: {error}; download the file again") from error
+    require(card, path, "config")
+    binder = build(path, "BounceBind", lambda: BounceBind(**card["config"]), lambda binder: {"": binder})
     if source in BINDERS:
-        binder.name = source
-    return load_into(binder, tensors, path).eval().requires_grad_(False)
+        binder.name = str(source)
+    return binder.eval().requires_grad_(False)
 
 
 def load_binder(source: str | Path, tokenizer: str | Path | None = None) -> Binder:

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import Subparsers
 
+from ..av_models.printable import printable
 from ..bounce.checkout import find_file
+
+LONGEST_LINE = 10_000
 
 
 def register(commands: Subparsers) -> None:
@@ -39,10 +42,11 @@ def info(args: argparse.Namespace) -> int:
 def _lines(value: dict[str, Any], indent: str = "") -> list[str]:
     lines: list[str] = []
     for name, each in value.items():
+        start = f"{indent}{printable(name)}:"
         if isinstance(each, dict):
-            lines += [f"{indent}{name}:", *_lines(each, indent + "  ")]
+            lines += [start, *_lines(each, indent + "  ")]
         else:
-            lines.append(f"{indent}{name}: {', '.join(map(str, each)) if isinstance(each, list) else each}")
+            lines.append(f"{start} {printable(', '.join(map(str, each)) if isinstance(each, list) else each, LONGEST_LINE)}")
     return lines
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..av_models.card_fields import check_fields, require, whole
 from ..av_models.checkpoint import read_card
 from ..av_models.load_parts import AUDIO_EXPERT, VIDEO_EXPERT, expect
 from ..av_models.published.load_published import is_published, published_card
@@ -14,6 +15,8 @@ from .model_cache import check_files, expert_path, stamp
 from .reports import report
 from .sockets import AudioExpertSocket, ExpertFile, VideoExpertSocket
 
+SIZES = {name: whole(1, 10_000) for name in ("num_layers", "num_attention_heads", "attention_head_dim")}
+SINGLE = {"num_single_layers": whole(0, 10_000)}
 NOT_TRIED = "Not tried with published weights yet."
 
 
@@ -36,6 +39,9 @@ class _LoadExpert(io.ComfyNode):
         published = is_published(path)
         card = published_card(path) if published else read_card(path)
         expect(card, "kind", (cls.kind,), path)
+        if not published:
+            require(card, path, *(f"config.{name}" for name in SIZES))
+            check_fields(card["config"], SIZES | SINGLE, path, "config.")
         return io.NodeOutput(ExpertFile(path, card), ui=_published_report(path, card) if published else _report(path, card))
 
 

@@ -11,8 +11,10 @@ from duet_av.av_models.codecs.patch_video import PatchVideoCodec
 from duet_av.av_models.codecs.spectrogram import SpectrogramCodec
 from duet_av.av_models.contract import AVCondition, AVLatent, AVTime, Condition
 from duet_av.av_models.joint.avfulldit import AVFullDiT
+from duet_av.av_models.load_joint import BUILDERS
 from duet_av.av_models.load_parts import add_prefix, build_audio_expert, build_video_expert
 from duet_av.av_models.text import WordEncoder
+from duet_av.bounce.binder import BounceBind
 
 VIDEO_CHANNELS, AUDIO_CHANNELS, TEXT = 5, 6, 8
 HEAD = 16
@@ -118,6 +120,31 @@ def save_joint(folder: Path, **changes) -> Path:
     save_codec(folder / "audio.safetensors", audio_codec())
     save_checkpoint(folder / "small.safetensors", tensors, card | changes)
     return folder / "small.safetensors"
+
+
+def save_jointdit(folder: Path) -> Path:
+    """A JointDiT's file with its codecs' beside it."""
+    joint = {"inputs": [1, 1], "joint_blocks": 2, "audio_rate": 0.125, "qk_width": 16, "v_width": 16, "heads": 2}
+    card = {
+        "kind": "joint", "architecture": "JointDiT", "name": "Small", "trained": False, "joint": joint,
+        "codecs": {"video": "video.safetensors", "audio": "audio.safetensors"},
+        "clip": {"frames": 8, "height": 32, "width": 32, "fps": 16}, "video": {"config": svd_config()},
+        "audio": {"config": audioldm2_config() | {"cross_attention_dim": [[None, TEXT], [None, TEXT]]}, "prediction": "v",
+                  "text_width": TEXT},
+        "picture": {"channels": VIDEO_CHANNELS, "width": TEXT}, "edm": {"mean": 1.0, "std": 1.0}, "motion_bucket": 127,
+    }  # fmt: skip
+    denoiser, conditioner = _seeded(3, lambda: BUILDERS["JointDiT"](card))
+    save_codec(folder / "video.safetensors", video_codec())
+    save_codec(folder / "audio.safetensors", audio_codec())
+    save_checkpoint(folder / "jointdit.safetensors", add_prefix("denoiser", denoiser.state_dict()) | conditioner.state_dict(), card)
+    return folder / "jointdit.safetensors"
+
+
+def save_binder(folder: Path) -> Path:
+    binder = _seeded(4, lambda: BounceBind(list(VOCABULARY), width=32, out=8))
+    card = {"kind": "binder", "architecture": "BounceBind", "config": binder.config}
+    save_checkpoint(folder / "binder.safetensors", binder.state_dict(), card)
+    return folder / "binder.safetensors"
 
 
 def save_expert(folder: Path, kind: str, **changes) -> Path:

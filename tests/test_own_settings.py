@@ -140,11 +140,11 @@ def test_editors_may_mark_it_as_utf8(file):
 
 @pytest.mark.parametrize("text, line", [
     ("{", "is not valid JSON"),
-    ("[1]", "has [1]; give a table with name, licence, sampling only, or delete the file"),
+    ("[1]", "is [1]; correct it, or delete the file"),
     ({"config": {}}, "has config; give a table with name, licence, sampling only, or delete the file"),
-    ({"name": 5}, ": name is 5; give one line of text, or delete the file"),
-    ({"name": ""}, ": name is ''; give one line of text, or delete the file"),
-    ({"licence": "a\nb"}, ": licence is 'a\\nb'; give one line of text, or delete the file"),
+    ({"name": 5}, ": field name is 5; use one line of text"),
+    ({"name": ""}, ": field name is ''; use one line of text"),
+    ({"licence": "a\nb"}, ": field licence is 'a\\nb'; use one line of text"),
     ({"sampling": {"eta": -1}}, ": sampling.eta is -1; use a number from 0 to 10"),
 ])  # fmt: skip
 def test_a_wrong_file_beside_the_weights_is_one_line(file, text, line):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from ..checkpoint import load_checkpoint, load_into
+from ..build_from_card import build
 from .base import Modality
 from .imagebind_features import (
     AUDIO_CLIPS,
@@ -250,11 +250,8 @@ def load_imagebind(path: str | Path, tokenizer: str | Path | None = None) -> Ima
     tokenizer: a folder with CLIP's tokenizer (vocab.json, merges.txt); without it, text cannot be embedded.
     Raises FileNotFoundError when the file does not exist, ValueError when it is damaged or holds other tensors.
     """
-    tensors, _ = load_checkpoint(path)
-    with torch.device("meta"):  # no random weights: the file has all of them
-        binder = ImageBind(clip_tokenizer(tokenizer) if tokenizer else None)
-    binder.to_empty(device="cpu")
-    return load_into(binder, tensors, Path(path)).eval().requires_grad_(False)
+    embed = clip_tokenizer(tokenizer) if tokenizer else None
+    return build(path, "ImageBind", lambda: ImageBind(embed), lambda binder: {"": binder}).eval().requires_grad_(False)
 
 
 def clip_tokenizer(folder: str | Path) -> Callable[[list[str]], Tensor]:

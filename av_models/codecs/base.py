@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from ..printable import quoted
 from ..shapes import AudioStride, VideoStride
 
 
@@ -62,3 +65,17 @@ class AudioCodec(Protocol):
     def decode_with_grad(self, latent: Tensor) -> Tensor:
         """Decode latents as `decode` does, with a gradient."""
         ...
+
+
+LARGEST = {"time": 256, "space": 1024, "samples": 2**20, "bands": 4096, "channels": 4096, "sample_rate": 768_000}
+
+
+def check_sizes(codec: VideoCodec | AudioCodec, path: str | Path) -> None:
+    """Raise ValueError if the compression or the sample rate of the codec in the file `path` is impossible."""
+    sizes = asdict(codec.stride)
+    if isinstance(codec.stride, AudioStride):
+        sizes |= {"sample_rate": getattr(codec, "sample_rate"), "channels": getattr(codec, "channels")}
+    for name, most in LARGEST.items():
+        value, least = sizes.get(name, 1), 0 if name == "bands" else 1
+        if not isinstance(value, int) or not least <= value <= most:
+            raise ValueError(f"{path}: the codec's {name} is {quoted(value)}; use a file with {least} to {most}")

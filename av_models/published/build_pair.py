@@ -56,16 +56,21 @@ def build_jointdit(video: LoadedExpert, audio: LoadedExpert, clip: VideoShape, j
     from ..experts.audioldm2 import AudioLDM2Expert
     from ..joint.jointdit import JointDiT
 
-    experts = _jointdit_experts(video, audio)
-    if experts is None:
-        names = " and ".join(type(part.expert).__name__.removesuffix("Expert") for part in (video, audio))
-        raise ValueError(f"the experts are {names}; a JointDiT needs Stable Video Diffusion and AudioLDM2")
-    svd, audioldm2 = experts
+    svd, audioldm2 = find_jointdit_experts(video, audio)
     audio_expert = AudioLDM2Expert(audioldm2.unet, image_width=svd.unet.config.cross_attention_dim)
     audio_rate = 1 / sync_ratio(video.codec.stride, clip.fps, audio.codec.stride, audio.codec.sample_rate)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return JointDiT(svd, audio_expert, audio_rate=audio_rate, **joint)
+
+
+def find_jointdit_experts(video: LoadedExpert, audio: LoadedExpert) -> tuple[SVDExpert, AudioLDM2Expert]:
+    """Return both experts. Raises ValueError unless they are Stable Video Diffusion and AudioLDM2."""
+    experts = _jointdit_experts(video, audio)
+    if experts is None:
+        names = " and ".join(type(part.expert).__name__.removesuffix("Expert") for part in (video, audio))
+        raise ValueError(f"the experts are {names}; a JointDiT needs Stable Video Diffusion and AudioLDM2")
+    return experts
 
 
 def joint_layers(denoiser: JointDiT) -> nn.ModuleDict:

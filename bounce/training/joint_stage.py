@@ -14,7 +14,7 @@ from ...av_models.experts.base import ExpertState
 from ...av_models.joint.avfulldit import AVFullDiT
 from ...av_models.joint.single_stream import SingleStream
 from ...av_models.known_parts import KnownParts
-from ...av_models.load_parts import load_expert
+from ...av_models.load_parts import build_expert, load_expert
 from ...av_models.recommended import sampling_field
 from ...av_models.training.compiled import compile_blocks
 from ...av_models.training.coupled_rows import coupled_rows, null_rows
@@ -64,6 +64,8 @@ class JointStage:
         v, video_text, v_card = load_expert(video)
         a, audio_text, a_card = load_expert(audio)
         self.cards = {"video": v_card, "audio": a_card}
+        for card in self.cards.values():
+            build_expert(card)  # draws random numbers, as loading once did: the joint layers' initial values follow them
         v.time_stride, a.rope_scale = rope_strides(config.get("rope", "avsync"), a_card["rope_scale"])
         denoiser = AVFullDiT(v, a, config["joint_blocks"], config.get("attention", "full"))
         self.model = nn.ModuleDict({"denoiser": denoiser, "video_text": video_text, "audio_text": audio_text}).train()
