@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple, get_args
 
@@ -14,7 +14,7 @@ from .printable import printable, quoted
 
 LONGEST_CARD = 4 * 2**20  # characters
 DEEPEST = 12  # tables within tables
-LARGEST_NUMBER = 2**31
+LARGEST_SIZE = 2**24  # of a network: layers, widths, words, positions
 LARGEST_CLIP = 2**30  # pixels of all frames of a clip
 AGAIN = "download the file again"
 
@@ -94,7 +94,23 @@ CARD: dict[str, Any] = EXPERT | {
 
 
 def parse_card(text: str, path: Path, subject: str, remedy: str) -> dict[str, Any]:
-    """Return the fields of a model card. Raises ValueError, in one line, unless it is JSON of plain, moderate values.
+    """Return the fields of a model card. Raises ValueError, in one line, unless they are what `CARD` says.
+
+    path, subject, remedy: as in `parse_table`.
+    """
+    card = parse_table(text, path, subject, remedy)
+    check_fields(card, CARD, path)
+    for part in ("video", "audio"):
+        check_config(card.get(part, {}).get("config", {}), path, f"{part}.config")
+    check_config(card.get("config", {}), path, "config")
+    clip = card.get("clip", {})
+    if math.prod(clip.get(name, 1) for name in ("frames", "height", "width")) > LARGEST_CLIP:
+        raise ValueError(f"{path}: field clip is {quoted(clip)}, which no memory can hold; {AGAIN}")
+    return card
+
+
+def parse_table(text: str, path: Path, subject: str, remedy: str) -> dict[str, Any]:
+    """Parse JSON of a stranger. Raises ValueError, in one line, unless it is a table of plain, moderate values.
 
     path: the file that errors name. subject: what the text is called after it. remedy: what to do about it.
     """
@@ -102,17 +118,28 @@ def parse_card(text: str, path: Path, subject: str, remedy: str) -> dict[str, An
     if len(text) > LONGEST_CARD:
         raise ValueError(f"{where} is longer than {LONGEST_CARD / 1e6:.0f} MB; {remedy}")
     try:
-        card = json.loads(text)
+        table = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{where} is not valid JSON ({printable(error)}); {remedy}") from error
-    if not isinstance(card, dict):
-        raise ValueError(f"{where} is {quoted(card)}; {remedy}")
-    _check_plain(card, path)
-    check_fields(card, CARD, path)
-    clip = card.get("clip", {})
-    if math.prod(clip.get(name, 1) for name in ("frames", "height", "width")) > LARGEST_CLIP:
-        raise ValueError(f"{path}: field clip is {quoted(clip)}, which no memory can hold; {AGAIN}")
-    return card
+    if not isinstance(table, dict):
+        raise ValueError(f"{where} is {quoted(table)}; {remedy}")
+    try:
+        endless = next((name for name, value in all_values(table) if isinstance(value, float) and not math.isfinite(value)), None)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}; {remedy}") from error
+    if endless is not None:
+        raise ValueError(f"{path}: field {printable(endless)} is not a finite number; {remedy}")
+    return table
+
+
+def read_table(path: Path, remedy: str) -> dict[str, Any]:
+    """Read a JSON file of a stranger. Raises FileNotFoundError or ValueError, as `parse_table`."""
+    with path.open("rb") as file:
+        content = file.read(LONGEST_CARD + 1)
+    try:
+        return parse_table(content.decode("utf-8-sig"), path, "", remedy)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not text in UTF-8; {remedy}") from error
 
 
 def require(card: Mapping[str, Any], path: str | Path, *names: str) -> None:
@@ -129,16 +156,27 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _check_plain(value: Any, path: Path, where: str = "", depth: int = 0) -> None:
-    """Raise ValueError for numbers that are not finite or beyond 32 bits, and for tables that are nested too deep."""
+def check_config(config: Mapping[str, Any], path: str | Path, where: str = "") -> None:
+    """Raise ValueError, which names the file `path`, for a number that no network can have among its sizes."""
+    for name, value in all_values(config, where):
+        if isinstance(value, (int, float)) and abs(value) > LARGEST_SIZE:
+            raise ValueError(f"{path}: field {printable(name)} is {quoted(value)}; use a number up to {LARGEST_SIZE}")
+
+
+def all_values(value: Any, name: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """Iterate over the values in a table, and in those inside it, with names such as "video.config.num_layers".
+
+    Raises ValueError for tables that are nested too deep.
+    """
     if depth > DEEPEST:
-        raise ValueError(f"{path}: field {printable(where)} is nested too deep; {AGAIN}")
-    if isinstance(value, (int, float)) and not abs(value) <= LARGEST_NUMBER:
-        raise ValueError(f"{path}: field {printable(where)} is {quoted(value)}; use a number up to {LARGEST_NUMBER}")
-    if isinstance(value, (dict, list)):
-        for name, each in value.items() if isinstance(value, dict) else ((where, each) for each in value):
-            inner = f"{where}.{name}".lstrip(".") if isinstance(value, dict) else where
-            _check_plain(each, path, inner, depth + 1)
+        raise ValueError(f"field {printable(name)} is nested too deep")
+    yield name, value
+    if isinstance(value, dict):
+        for inner, each in value.items():
+            yield from all_values(each, f"{name}.{inner}" if name else inner, depth + 1)
+    elif isinstance(value, list):
+        for each in value:
+            yield from all_values(each, name, depth + 1)
 
 
 def check_fields(card: Mapping[str, Any], rules: Mapping[str, Any], path: str | Path, where: str = "") -> None:

@@ -16,7 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from .card_fields import LONGEST_CARD, parse_card
+from .card_fields import CARD as CARD_FIELDS
+from .card_fields import check_fields, parse_card, read_table
 from .printable import printable
 from .recommended import parse_sampling
 
@@ -170,13 +171,8 @@ def _read_sidecar(path: Path) -> dict[str, Any]:
     """Return the fields of a file that extends a model card, {} if there is none. Raises ValueError if it is wrong."""
     if not path.is_file():
         return {}
-    with path.open("rb") as file:
-        content = file.read(LONGEST_CARD + 1)
-    remedy = "correct it, or delete the file"
-    try:
-        card = parse_card(content.decode("utf-8-sig"), path, "", remedy)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not text in UTF-8; {remedy}") from error
+    card = read_table(path, "correct it, or delete the file")
+    check_fields(card, CARD_FIELDS, path)
     if not card.keys() <= set(SIDECAR_FIELDS):
         raise ValueError(
             f"{path} has {printable(', '.join(card))}; give a table with {', '.join(SIDECAR_FIELDS)} only, or delete the file"

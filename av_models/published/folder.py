@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,12 +10,20 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
-from ..checkpoint import open_tensors
+from ..build_from_card import LARGEST, Allowance
+from ..card_fields import all_values, check_config, is_file_name, read_table
+from ..checkpoint import open_tensors, read_shapes
+from ..printable import printable, quoted
 
 INDEX = "model_index.json"
 VARIANT = "fp16"
+RUNS_CODE = frozenset({
+    "auto_map", "trust_remote_code", "custom_pipelines", "quantization_config", "attn_implementation", "_attn_implementation",
+    "_attn_implementation_internal", "experts_implementation", "_experts_implementation", "_experts_implementation_internal",
+})  # fmt: skip
+"""Settings of configs that name code: a module of the folder, a package, or a kernel that is downloaded."""
+ATTENTION = ("eager", "sdpa")
 
 
 @dataclass(frozen=True)
@@ -32,7 +39,7 @@ class DiffusersFolder:
     @cached_property
     def pipeline_class(self) -> str:
         """The name of the pipeline's class. Raises FileNotFoundError or ValueError if the index is missing or not JSON."""
-        return str(_json(self.path / INDEX).get("_class_name"))
+        return printable(_json(self.path / INDEX).get("_class_name"))
 
     def load(self, component: str, cls: type[Any]) -> Any:
         """Load a network of class `cls`, frozen and in evaluation mode, from the subfolder `component`.
@@ -44,14 +51,19 @@ class DiffusersFolder:
         files = self.safetensors_files(component)
         dtype = self._dtype(files[0])
         variant = VARIANT if all(f".{VARIANT}" in file.name for file in files) else None
-        found = _json(folder / "config.json").get("_class_name", cls.__name__)  # transformers' configs have no such entry
+        config = _json(folder / "config.json")
+        found = config.get("_class_name", cls.__name__)  # transformers' configs have no such entry
         if found != cls.__name__:
-            raise ValueError(f"{folder} holds {found}; use a folder with {cls.__name__}")
+            raise ValueError(f"{folder} holds {printable(found)}; use a folder with {cls.__name__}")
+        check_settings(config, folder / "config.json")
+        check_config(config, folder / "config.json")
+        _check_shards(folder)
         try:
+            check_size(cls, config, files)
             network, report = cls.from_pretrained(
                 folder, variant=variant, use_safetensors=True, local_files_only=True, output_loading_info=True
             )
-        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        except Exception as error:  # of these libraries' own classes too
             raise ValueError(f"{folder} cannot be loaded as {cls.__name__} ({_first_line(error)}); download it again") from error
         if report["missing_keys"]:
             missing = sorted(report["missing_keys"])
@@ -60,9 +72,12 @@ class DiffusersFolder:
 
     def load_processor(self, component: str, cls: type[Any]) -> Any:
         """Load a component without weights, such as a tokenizer, of class `cls`. Raises ValueError if it cannot be loaded."""
+        folder = self._folder(component)
+        for config in sorted(folder.glob("*_config.json")):
+            check_settings(_json(config), config)
         try:
-            return cls.from_pretrained(self._folder(component), local_files_only=True)
-        except (OSError, ValueError, TypeError) as error:
+            return cls.from_pretrained(folder, local_files_only=True)
+        except Exception as error:  # tokenizers raises Exception itself
             raise ValueError(
                 f"{self.path / component} cannot be loaded as {cls.__name__} ({_first_line(error)}); download it again"
             ) from error
@@ -116,14 +131,42 @@ def files_outside(files: Iterable[str], folders: Iterable[str]) -> list[str]:
     return [file for file in files if not any(PurePath(file).is_relative_to(folder) for folder in all_folders)]
 
 
+def check_settings(config: dict[str, Any], path: Path) -> None:
+    """Raise ValueError for a setting with which diffusers or transformers would run other code, or print control characters."""
+    for field, value in all_values(config):
+        name = field.rpartition(".")[2]
+        if name in RUNS_CODE and value is not None and value not in ATTENTION:
+            raise ValueError(f"{path}: {name} is {quoted(value)}, which may run other code; remove it, or use another folder")
+        if isinstance(value, str) and printable(value, len(value) + 1) != " ".join(value.split()):
+            raise ValueError(f"{path}: {printable(field)} is {quoted(value)}; remove the control characters")
+
+
+def check_size(cls: type[Any], config: dict[str, Any], files: Iterable[Path]) -> None:
+    """Raise ValueError if a network of class `cls` with this config is larger than what its files hold. Needs no memory."""
+    shapes = {f"{file} {key}": shape for file in files for key, shape in read_shapes(file).items()}
+    with torch.device("meta"), Allowance(shapes) as allowance:
+        network = cls(cls.config_class.from_dict(config)) if hasattr(cls, "config_class") else cls.from_config(config)
+    allowance.check_largest()
+    needed, found = sum(p.numel() for p in network.parameters()), sum(torch.Size(shape).numel() for shape in shapes.values())
+    if needed > 1.5 * found + LARGEST:
+        raise ValueError(f"it has {needed} parameters, but the files have {found}")
+
+
+def _check_shards(folder: Path) -> None:
+    """Raise ValueError if an index of several safetensors files names a file outside of the folder."""
+    for index in sorted(folder.glob("*.index.json")):
+        names = _json(index).get("weight_map", {})
+        for name in names.values() if isinstance(names, dict) else [names]:
+            if not is_file_name(name):
+                raise ValueError(f"{index} names the file {quoted(name)}, which is not in this folder; download it again")
+
+
 def _json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_table(path, "download it again")
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path} does not exist; download the whole repository") from error
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON ({error}); download it again") from error
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return printable(str(error).strip().partition("\n")[0]) or type(error).__name__

@@ -6,7 +6,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..build_from_card import one_line
+from ..card_fields import CARD, check_fields
 from ..checkpoint import open_tensors
+from ..codecs.base import check_sizes
 from ..contract import StreamName
 from ..load_parts import AUDIO_EXPERT, VIDEO_EXPERT
 from .folder import DiffusersFolder, is_diffusers_folder
@@ -64,7 +67,11 @@ def load_published(path: str | Path, stream: StreamName, keep_dtype: bool = Fals
 
         return from_single_file(path, keep_dtype)
     family = import_module(f".{FAMILIES[card['architecture']][1]}", __package__)
-    return family.from_folder(DiffusersFolder(Path(path), keep_dtype))
+    with one_line(path, card["architecture"]):
+        loaded = family.from_folder(DiffusersFolder(Path(path), keep_dtype))
+        check_sizes(loaded.codec, path)
+        check_fields(loaded.clip or {}, CARD["clip"], path, "clip.")
+        return loaded
 
 
 def _is_single_file(path: Path) -> bool:
