@@ -27,7 +27,7 @@ FAILURES = (
 )  # fmt: skip
 """What constructors raise for arguments that make no sense."""
 LARGEST = 2**22  # elements of a tensor that is not in the file, such as a table of rotary embeddings
-CALLS, CALLS_PER_TENSOR = 20_000, 50  # torch calls while a network is built; the models that come with Duet have 5 per tensor
+CALLS, CALLS_PER_TENSOR = 10_000, 25  # torch calls while a network is built; the models that come with Duet have 6 per tensor
 INITIAL_VALUES = frozenset({"kaiming_uniform_", "xavier_uniform_", "uniform_", "normal_", "trunc_normal_", "erfinv_"})
 
 
@@ -92,7 +92,7 @@ class Allowance(TorchFunctionMode):
     def check_largest(self) -> None:
         """Raise ValueError if a tensor was larger than those in the file, such as a table of rotary embeddings."""
         if self.largest.numel() > self.most:
-            raise ValueError(f"it needs a tensor of shape {tuple(self.largest)}, which the file does not have")
+            raise ValueError(f"it needs a tensor of shape {quoted(tuple(self.largest))}, which the file does not have")
 
 
 class _NoInitialValues(TorchFunctionMode):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from .card_fields import CARD as CARD_FIELDS
 from .card_fields import check_fields, parse_card, read_table
-from .printable import printable
+from .printable import printable, quoted
 from .recommended import parse_sampling
 
 CARD = "duet"  # metadata key of the model card
@@ -88,7 +88,8 @@ def check_fit(own: Mapping[str, Shape], found: Mapping[str, Shape], name: str, p
     for key, shape in own.items():
         if shape != found[key]:
             raise ValueError(
-                f"{path}: {printable(key)} has shape {found[key]}, but {name} needs {shape}; give a file with this configuration"
+                f"{path}: {printable(key)} has shape {quoted(found[key])}, but {name} needs {quoted(shape)}; "
+                "give a file with this configuration"
             )
 
 

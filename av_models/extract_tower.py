@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from .card_fields import require
 from .checkpoint import load_checkpoint, sub_tensors
 from .contract import StreamName
 from .load_parts import AUDIO_EXPERT, VIDEO_EXPERT, add_prefix, expect
@@ -25,6 +26,7 @@ def extract_tower(path: str | Path, modality: StreamName) -> tuple[dict[str, Ten
     """
     tensors, joint = load_checkpoint(path)
     expect(joint, "architecture", ("AVFullDiT",), path)
+    require(joint, path, f"{modality}.config", f"{modality}.text")
     expert, text = sub_tensors(tensors, f"denoiser.{modality}"), sub_tensors(tensors, f"{modality}_text")
     common = {name: joint[name] for name in ("prediction", "trained", "clip", "data", "run", "licence") if name in joint}
     return add_prefix("expert", expert) | add_prefix("text", text), EXPERTS[modality] | joint[modality] | common

@@ -41,25 +41,12 @@ def convert(args: argparse.Namespace) -> int:
 
 def _imagebind(source: Path) -> tuple[dict, dict]:
     from ..av_models.binders.imagebind import LICENCE, select_used_tensors
+    from ..av_models.read_pickle import read_pickle
 
-    tensors = select_used_tensors(_published(source))
+    tensors = select_used_tensors(read_pickle(source))
     if not tensors:
         raise ValueError(f"{source} contains no ImageBind tensors; give imagebind_huge.pth")
+    storages = [tensor.untyped_storage().data_ptr() for tensor in tensors.values() if tensor.numel()]
+    if len(set(storages)) < len(storages):
+        raise ValueError(f"{source} has tensors that share their values; give imagebind_huge.pth")
     return tensors, {"kind": "binder", "architecture": "ImageBind", "licence": LICENCE}
-
-
-def _published(path: Path) -> dict:
-    """Load a pickled checkpoint of tensors without executing code from it (`weights_only`)."""
-    import pickle
-
-    import torch
-
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}; check the name")
-    try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{path} is not a checkpoint that contains only tensors; give the published file") from error
-    if not isinstance(tensors, dict) or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
-        raise ValueError(f"{path} is not a checkpoint that contains only tensors; give the published file")
-    return tensors
