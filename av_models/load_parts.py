@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from .arguments import make_network
 from .build_from_card import build
 from .card_fields import require
 from .checkpoint import read_card
@@ -48,7 +49,7 @@ def load_codec(path: str | Path) -> Any:
     architecture = expect(card, "architecture", CODECS, path)
     require(card, path, "config")
     cls = getattr(import_module(f".codecs.{CODECS[architecture]}", __package__), architecture)
-    codec = build(path, architecture, lambda: cls(**card["config"]), lambda codec: {"": codec})
+    codec = build(path, architecture, lambda: make_network(cls, card["config"]), lambda codec: {"": codec})
     check_sizes(codec, path)
     return codec.eval().requires_grad_(False)
 
@@ -60,7 +61,7 @@ def build_video_expert(config: Mapping[str, Any], coordinates: bool = False, tim
 
         from .experts.wan import WanExpert
 
-    return WanExpert(WanTransformer3DModel(**config), coordinates, time_stride)
+    return WanExpert(make_network(WanTransformer3DModel, config), coordinates, time_stride)
 
 
 def build_audio_expert(config: Mapping[str, Any], rope_scale: float) -> FluxExpert:
@@ -70,7 +71,7 @@ def build_audio_expert(config: Mapping[str, Any], rope_scale: float) -> FluxExpe
 
         from .experts.flux import FluxExpert
 
-    return FluxExpert(FluxTransformer2DModel(**config), rope_scale)
+    return FluxExpert(make_network(FluxTransformer2DModel, config), rope_scale)
 
 
 def build_svd(config: Mapping[str, Any], edm: Mapping[str, float]) -> SVDExpert:
@@ -81,7 +82,7 @@ def build_svd(config: Mapping[str, Any], edm: Mapping[str, float]) -> SVDExpert:
         from .experts.svd import SVDExpert
         from .path import EDM
 
-    return SVDExpert(UNetSpatioTemporalConditionModel(**config), EDM(**edm))
+    return SVDExpert(make_network(UNetSpatioTemporalConditionModel, config), EDM(**edm))
 
 
 def build_audioldm2(config: Mapping[str, Any], prediction: Prediction, image_width: int = 0) -> AudioLDM2Expert:
@@ -91,7 +92,7 @@ def build_audioldm2(config: Mapping[str, Any], prediction: Prediction, image_wid
 
         from .experts.audioldm2 import AudioLDM2Expert
 
-    return AudioLDM2Expert(AudioLDM2UNet2DConditionModel(**config), image_width, prediction)
+    return AudioLDM2Expert(make_network(AudioLDM2UNet2DConditionModel, config), image_width, prediction)
 
 
 def load_expert(path: str | Path, kinds: tuple[str, ...] = (VIDEO_EXPERT, AUDIO_EXPERT)) -> tuple[Any, WordEncoder, dict[str, Any]]:

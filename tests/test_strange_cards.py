@@ -112,7 +112,7 @@ def test_a_changed_card_gives_a_model_or_one_line(beside, files, kind):
             refused += 1
         assert time.monotonic() - start < 10, changed
         codec_files(path)
-    assert EACH / 3 < refused < EACH
+    assert refused > EACH / 3
 
 
 @pytest.mark.parametrize("kind", LOADERS)

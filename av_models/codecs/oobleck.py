@@ -10,6 +10,7 @@ from diffusers import AutoencoderOobleck
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..arguments import make_network
 from ..shapes import AudioStride
 from .base import Codec
 
@@ -23,7 +24,7 @@ class OobleckCodec(Codec):
     def __init__(self, **config: Any) -> None:
         super().__init__()
         self.config = config
-        self.vae = AutoencoderOobleck(**config)
+        self.vae = make_network(AutoencoderOobleck, config)
         full_config = self.vae.config
         self.stride = AudioStride(math.prod(full_config.downsampling_ratios), full_config.decoder_input_channels)
         self.sample_rate, self.channels = full_config.sampling_rate, full_config.audio_channels

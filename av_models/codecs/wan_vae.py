@@ -8,6 +8,7 @@ import torch
 from diffusers import AutoencoderKLWan
 from torch import Tensor
 
+from ..arguments import make_network
 from ..shapes import VideoStride
 from .base import Codec
 
@@ -25,7 +26,7 @@ class WanCodec(Codec):
     def __init__(self, **config: Any) -> None:
         super().__init__()
         self.config = config
-        self.vae = AutoencoderKLWan(**config)
+        self.vae = make_network(AutoencoderKLWan, config)
         full_config = self.vae.config
         self.stride = VideoStride(full_config.scale_factor_temporal, full_config.scale_factor_spatial, full_config.z_dim)
         shape = (full_config.z_dim, 1, 1, 1)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..contract import Condition, Prediction
 from ..path import FLOW
+from ..printable import quoted
 from .base import QKV, ExpertState
 
 
@@ -25,6 +26,8 @@ class FluxExpert(nn.Module):
 
     rope_scale: factor of the audio positions p_a in the rotary embedding, on the transformer's first axis. AVSyncRoPE (arXiv
         2512.02457) uses 1/τ with τ = Δt_v / Δt_a; the published TangoFlux uses 1.
+
+    Raises ValueError if the transformer's rotary axes do not fit its head size.
     """
 
     path = FLOW
@@ -37,6 +40,9 @@ class FluxExpert(nn.Module):
         self.heads, self.head_size = config.num_attention_heads, config.attention_head_dim
         self.width = self.heads * self.head_size
         self.depth = config.num_layers + config.num_single_layers
+        axes = config.axes_dims_rope
+        if len(axes) != 3 or any(size < 0 or size % 2 for size in axes) or sum(axes) != self.head_size:
+            raise ValueError(f"axes_dims_rope is {quoted(axes)}; use three even numbers whose sum is {self.head_size}")
 
     def positions(self, steps: int, device: torch.device) -> Tensor:
         """Return the position ids [T, 3] of the audio tokens: (p_a · rope_scale, 0, 0)."""

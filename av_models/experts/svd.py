@@ -21,6 +21,8 @@ class SVDExpert(UNetExpert):
     Its condition has `image` [B, C, 1, H, W], the image's latent, which is concatenated with every frame on the channel axis;
     `tokens` [B, 1, D], the image's embedding; and `vector` [B, 3], the added time ids: fps − 1, motion bucket, and noise
     augmentation strength. For ∅, `image` and `tokens` are zero.
+
+    Raises ValueError if the UNet does not take three time ids.
     """
 
     prediction: Prediction = "v"
@@ -28,6 +30,9 @@ class SVDExpert(UNetExpert):
 
     def __init__(self, unet: UNetSpatioTemporalConditionModel, path: EDM = SVD_NOISE) -> None:
         super().__init__(unet)
+        size, needed = unet.config.addition_time_embed_dim, unet.config.projection_class_embeddings_input_dim
+        if 3 * size != needed:
+            raise ValueError(f"addition_time_embed_dim is {size}; use a third of projection_class_embeddings_input_dim, {needed}")
         self.path = path
 
     def embed(self, latent: Tensor, t: Tensor, cond: Condition) -> UNetState:

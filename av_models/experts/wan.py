@@ -20,7 +20,7 @@ class WanExpert(nn.Module):
         is relative, so a small model learns absolute positions slowly from it.
     time_stride: distance of neighbouring latent frames on the time axis of the rotary embedding, in a joint model. Wan uses 1.
 
-    Raises ValueError if time_stride is not a whole number of at least 1.
+    Raises ValueError if time_stride or the transformer's rope_max_seq_len is not a whole number of at least 1.
     """
 
     path = FLOW
@@ -34,6 +34,8 @@ class WanExpert(nn.Module):
         config = transformer.config
         self.heads, self.head_size = config.num_attention_heads, config.attention_head_dim
         self.width, self.depth = self.heads * self.head_size, config.num_layers
+        if config.rope_max_seq_len < 1:
+            raise ValueError(f"rope_max_seq_len is {config.rope_max_seq_len}; use a whole number of at least 1")
 
     def forward(self, latent: Tensor, t: Tensor, text: Condition) -> Tensor:
         """Run the whole transformer: latent [B, C, T, H, W], t [B] in 0..1. Returns the velocity, shaped as the latent."""
