@@ -10,8 +10,8 @@ from av.video.stream import VideoStream
 from .sources import Source, name_of
 
 
-def choose_video(source: Source, container: InputContainer) -> VideoStream:
-    """Return the best video stream that is not a cover picture. Raises ValueError when there is none."""
+def choose_video(source: Source, container: InputContainer, first: bool = False) -> VideoStream:
+    """Return the best video stream, or the first one, that is not a cover picture. Raises ValueError when there is none."""
     covers = Disposition.attached_pic | Disposition.timed_thumbnails
     found = [stream for stream in container.streams.video if not stream.disposition & covers]
     if not found:
@@ -20,7 +20,7 @@ def choose_video(source: Source, container: InputContainer) -> VideoStream:
     readable = [stream for stream in found if stream.codec_context is not None]
     if not readable:
         raise ValueError(f"{name_of(source)} has video of an unknown codec; encode it again, for instance with h264")
-    best = container.streams.best("video")
+    best = None if first else container.streams.best("video")
     return next((stream for stream in readable if stream is best), readable[0])
 
 

@@ -8,15 +8,11 @@ from __future__ import annotations
 import json
 import sys
 
-import av
-import numpy as np
 import torch
-from av.audio.resampler import AudioResampler
-from PIL import Image, ImageOps, UnidentifiedImageError
-from torch import Tensor
 
 from ...av_models.media import MuxSettings, expand_prefix, target_path, write_video
 from . import io, ui
+from .read_file import read_audio, read_images
 from .session import session
 from .video import VideoFromFile
 
@@ -62,15 +58,7 @@ class LoadImage(_Loader):
 
     @classmethod
     def execute(cls, image: str) -> io.NodeOutput:
-        path = session.get().folders.find_input(image)
-        try:
-            with Image.open(path) as opened:
-                picture = ImageOps.exif_transpose(opened)
-                rgb, alpha = picture.convert("RGB"), picture.getchannel("A") if "A" in picture.getbands() else None
-        except (UnidentifiedImageError, OSError) as error:
-            raise ValueError(f"{path} cannot be read as an image ({error}); use another file") from error
-        mask = torch.zeros(1, 64, 64) if alpha is None else 1 - _to_tensor(alpha)[None]
-        return io.NodeOutput(_to_tensor(rgb)[None], mask)
+        return io.NodeOutput(*read_images(session.get().folders.find_input(image)))
 
 
 class LoadAudio(_Loader):
@@ -88,14 +76,7 @@ class LoadAudio(_Loader):
 
     @classmethod
     def execute(cls, audio: str) -> io.NodeOutput:
-        path = session.get().folders.find_input(audio)
-        try:
-            with av.open(str(path)) as container:
-                if not container.streams.audio:
-                    raise ValueError(f"{path} has no sound; use a file with sound")
-                waveform, rate = _waveform(container)
-        except av.FFmpegError as error:
-            raise ValueError(f"{path} cannot be read as sound ({error.strerror}); use another file") from error
+        waveform, rate = read_audio(session.get().folders.find_input(audio))
         return io.NodeOutput({"waveform": waveform[None], "sample_rate": rate})
 
 
@@ -290,23 +271,6 @@ def _encoding_input(crf: float, worst: float):
     colours = io.Combo.Input("color_space", options=["auto", "sRGB"], default="auto")
     choices = [io.DynamicCombo.Option("auto", []), io.DynamicCombo.Option("re-encode", [quality, colours])]
     return io.DynamicCombo.Input("encoding", options=choices, optional=True)
-
-
-def _to_tensor(picture: Image.Image) -> Tensor:
-    """Converts an 8-bit image to floats in 0..1, [H, W, C] or [H, W]."""
-    return torch.from_numpy(np.asarray(picture, dtype=np.float32) / 255)
-
-
-def _waveform(container) -> tuple[Tensor, int]:
-    """Decodes the sound of an open file. Returns floats [channels, samples] and the sample rate in Hz."""
-    parts, resampler = [], None
-    for frame in container.decode(audio=0):
-        resampler = resampler or AudioResampler(format="fltp", layout=frame.layout, rate=frame.sample_rate)
-        parts += resampler.resample(frame)
-    if resampler is None:
-        raise ValueError(f"{container.name} has no sound; use a file with sound")
-    parts += resampler.resample(None)
-    return torch.cat([torch.from_numpy(part.to_ndarray()) for part in parts], dim=1), resampler.rate
 
 
 def _workflow(hidden) -> dict[str, str]:

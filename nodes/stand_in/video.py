@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
+import io
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from fractions import Fraction
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any
 
-from torch import Tensor
+from av.video.reformatter import ColorTrc
+from av.video.stream import VideoStream
 
-from ...av_models.media import open_video, read_video
+from ...av_models.media.sources import Source, open_container
+from ...av_models.media.streams import choose_video
+from .read_file import VideoComponents, read_components
 
-
-@dataclass
-class VideoComponents:
-    """The contents of a VIDEO.
-
-    images: [F, H, W, 3] in 0..1. audio: {"waveform": [1, C, samples], "sample_rate": Hz}, or None.
-    """
-
-    images: Tensor
-    frame_rate: Fraction
-    audio: dict[str, Any] | None = None
-    metadata: dict[str, Any] | None = None
+HDR = {ColorTrc.ARIB_STD_B67: "HDR", ColorTrc.SMPTE2084: "HDR PQ"}
 
 
 class VideoInput(ABC):
@@ -54,25 +45,36 @@ class VideoFromComponents(VideoInput):
 
 
 class VideoFromFile(VideoInput):
-    def __init__(self, file: str | Path) -> None:
-        self.file = file
+    """The part of a file from `start_time` on, for `duration` seconds (0: to its end)."""
 
-    def get_stream_source(self) -> str:
-        return str(self.file)
+    def __init__(self, file: Source, *, start_time: float = 0.0, duration: float = 0.0) -> None:
+        self.file, self.window = file, (start_time, duration)
+
+    def get_stream_source(self) -> str | io.BytesIO:
+        return self.file if isinstance(self.file, io.BytesIO) else str(self.file)
 
     def get_active_trim_window(self) -> tuple[float, float]:
-        return 0.0, 0.0
+        return self.window
 
     def get_dimensions(self) -> tuple[int, int]:
-        with open_video(self.file) as video:
-            return video.size
+        with self._stream() as stream:
+            return stream.width, stream.height
+
+    def get_bit_depth(self) -> int:
+        with self._stream() as stream:
+            return max((part.bits for part in stream.format.components), default=8) if stream.format else 8
+
+    def get_color_space(self) -> str:
+        with self._stream() as stream:
+            return HDR.get(stream.color_trc, "sRGB")
 
     def get_components(self) -> VideoComponents:
-        clip = read_video(self.file)
-        audio = None
-        if clip.audio is not None:
-            audio = {"waveform": clip.audio[None], "sample_rate": clip.sample_rate}
-        return VideoComponents(clip.frames.float() / 255, clip.fps, audio, clip.metadata)
+        return read_components(self.file, *self.window)
+
+    @contextmanager
+    def _stream(self) -> Iterator[VideoStream]:
+        with open_container(self.file) as container:
+            yield choose_video(self.file, container, first=True)
 
 
 InputImpl = SimpleNamespace(VideoFromComponents=VideoFromComponents, VideoFromFile=VideoFromFile)
