@@ -10,9 +10,10 @@ from torch import Tensor
 
 from ..av_models.contract import AVLatent
 from ..av_models.media.audio import check_audio
+from ..av_models.media.select_frames import SelectedFrames
 from ..av_models.media.settings import validate_fps
-from ..av_models.shapes import AVShape
-from .clip_inputs import ClipInputs, read_clip
+from ..av_models.shapes import AVShape, VideoShape
+from .clip_inputs import ClipInputs, read_clip, read_file_clip, unused_inputs, video_file
 from .host import io, on_device
 from .latents import STORAGE_DEVICE, latent_dict
 from .reports import report
@@ -72,13 +73,13 @@ class DuetEncode(io.ComfyNode):
     @classmethod
     def execute(cls, model, fps: float, seconds: float, keep: dict, images=None, audio=None, video=None) -> io.NodeOutput:
         from ..av_models.clip_latent import encode_clip, make_known_masks  # imports diffusers: only when the node runs
-        from ..av_models.media.fit import fit_frames, fit_waveform
+        from ..av_models.media.fit import fit_waveform
 
-        clip = _used_clip(read_clip(images, audio, fps, video), keep["keep"])
+        clip = _used_clip(_read(model, images, audio, fps, seconds, video), keep["keep"])
         images, audio, fps = clip.images, clip.audio, clip.fps
         sound = None if audio is None else _single_sound(audio)
         shape = model.shape(seconds=seconds or _input_seconds(images, fps, sound, model))
-        frames = None if images is None else fit_frames(images, fps, shape.video)
+        frames = None if images is None else _fit(images, fps, shape.video)
         waveform = None if sound is None else fit_waveform(*sound, shape.audio)
         ends = _input_ends(images, fps, sound, shape.video)
         known = make_known_masks(model, shape, *_kept_times(keep, shape.video.seconds, images, audio, ends))
@@ -100,6 +101,22 @@ def _stretch_inputs() -> list:
             "stream", options=["both", "picture", "sound"], tooltip="What to regenerate there: the video, the audio or both."
         ),
     ]
+
+
+def _read(model, images, audio, fps: float, seconds: float, video) -> ClipInputs:
+    """Returns the connected clip. Of a video file, only what the clip needs is read."""
+    file = video_file(video)
+    if file is None:
+        return read_clip(images, audio, fps, video)
+    until = model.shape(seconds=seconds).video.frames if seconds else None
+    clip = read_file_clip(*file, model.shape().video, until)
+    return replace(clip, warnings=unused_inputs(images, audio))
+
+
+def _fit(images: Tensor | SelectedFrames, fps: float, shape: VideoShape) -> Tensor:
+    from ..av_models.media.fit import fit_frames
+
+    return images.clip(shape.frames) if isinstance(images, SelectedFrames) else fit_frames(images, fps, shape)
 
 
 def _used_clip(clip: ClipInputs, keep: str) -> ClipInputs:

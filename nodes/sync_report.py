@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from .clip_inputs import ClipInputs, read_clip, split_clips
+from .clip_inputs import read_clip, split_clips, unused_inputs, video_file
 from .host import check_interrupt, io, preview_images
 from .reports import report
+
+if TYPE_CHECKING:
+    from ..av_models.metrics.score import Score
 
 
 class DuetSyncReport(io.ComfyNode):
@@ -51,14 +55,9 @@ class DuetSyncReport(io.ComfyNode):
 
     @classmethod
     def execute(cls, fps: float, images=None, audio=None, video=None) -> io.NodeOutput:
-        from ..av_models.metrics.score import score_clip
         from ..av_models.metrics.timeline import draw_timeline
 
-        clip = _read_inputs(images, audio, fps, video)
-        scores = []
-        for frames, sound in split_clips(clip.images, clip.audio):
-            check_interrupt()
-            scores.append(score_clip(frames, clip.fps, *_waveform(sound)))
+        scores, unused = _measure(images, audio, fps, video)
         facts = [score.facts() for score in scores]
         measured, warnings = (_number_lines(lines) for lines in zip(*((s.measurements(), s.warnings()) for s in scores)))
         timelines = torch.from_numpy(np.stack([draw_timeline(score) for score in scores])).float() / 255
@@ -67,14 +66,24 @@ class DuetSyncReport(io.ComfyNode):
             timelines,
             _average(np.mean, [each["sync"]["f1"] for each in facts]),
             _average(np.median, [each["sync"]["offset_ms"] for each in facts]),
-            ui=report(*measured, warnings=[*clip.warnings, *warnings], clips=facts) | preview_images(timelines, cls),
+            ui=report(*measured, warnings=[*unused, *warnings], clips=facts) | preview_images(timelines, cls),
         )
 
 
-def _read_inputs(images, audio, fps: float, video) -> ClipInputs:
+def _measure(images, audio, fps: float, video) -> tuple[list[Score], tuple[str, ...]]:
+    """Returns the scores of the clips, and warnings. A video file is read frame by frame, with its time stamps."""
+    from ..av_models.metrics.score import score_clip, score_file
+
     if images is None and video is None:
         raise ValueError("neither images nor video is connected; connect one of them")
-    return read_clip(images, audio, fps, video)
+    file = video_file(video)
+    if file is not None:
+        return [score_file(file[0], check_interrupt, file[1])], unused_inputs(images, audio)
+    clip, scores = read_clip(images, audio, fps, video), []
+    for frames, sound in split_clips(clip.images, clip.audio):
+        check_interrupt()
+        scores.append(score_clip(frames, clip.fps, *_waveform(sound)))
+    return scores, clip.warnings
 
 
 def _waveform(audio) -> tuple:

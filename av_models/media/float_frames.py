@@ -50,7 +50,7 @@ class _Border:
         right, bottom = (-side % _ALIGNED for side in (frame.width, frame.height))
         graph = Graph()
         steps = [
-            graph.add_buffer(width=frame.width, height=frame.height, format=frame.format.name, time_base=Fraction(1, 1000)),
+            graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000)),
             graph.add("pad", f"{frame.width + right}:{frame.height + bottom}:0:0"),
             graph.add("fillborders", f"left=0:right={right}:top=0:bottom={bottom}:mode=smear"),
             graph.add("buffersink"),

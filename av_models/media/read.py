@@ -91,7 +91,8 @@ class VideoFile:
         self._window, self._has_jumps = window, container.format.name in BROADCAST
         self._clock, self._waveform = Clock(lambda: 1 / self.fps, self._has_jumps), Waveform(self._has_jumps)
         self._packets: Counter[int] = Counter()
-        self._shown = self._corrupt = 0
+        self._shown = self._corrupt = self._visible = 0
+        self._skips = False
 
     @cached_property
     def fps(self) -> Fraction:
@@ -155,11 +156,14 @@ class VideoFile:
             wave = wave[:, : max(1, round((end - float(self._clock.start or 0)) * rate))]
         return wave, rate
 
-    def skip_frames(self) -> int:
-        """Read on without decoding, to the end of the file, and return the total number of frames in it."""
-        for packet in self._demux():
-            self._packets[packet.stream_index] += bool(packet.size) and not packet.is_discard
-        return self._packets[self._video.index]
+    def skip_frames(self) -> None:
+        """Decode no more frames: `read_frames` ends when the audio is read."""
+        self._skips = True
+
+    @property
+    def frames(self) -> int:
+        """How many frames were read, or skipped."""
+        return self._visible if self._skips else self._shown
 
     def _demux(self) -> Iterator[Packet[Any]]:
         return self._container.demux([stream for stream in (self._video, self._audio) if stream is not None])
@@ -167,21 +171,28 @@ class VideoFile:
     def _video_frames(self) -> Iterator[av.VideoFrame]:
         """Yield the video frames up to the end of the window, and collect the audio up to there."""
         self._seek()
-        video_ended = audio_ended = False
+        video_ended, audio_ended = False, self._audio is None
         for packet in self._demux():
-            self._packets[packet.stream_index] += bool(packet.size)
-            if video_ended and (audio_ended or packet.stream is self._video):
-                if audio_ended or self._audio is None:
-                    return
-                continue
-            for frame in self._decode(packet):
-                if isinstance(frame, av.AudioFrame):
-                    self._waveform.add(frame)
-                    audio_ended = self._is_after_window(self._waveform.end)
-                elif not video_ended:
-                    video_ended = self._is_after_window(stamp(frame))
-                    if not video_ended:
-                        yield frame
+            self._count(packet)
+            if packet.stream is self._video and self._skips:
+                video_ended = video_ended or self._is_after_window(stamp(packet))
+            elif not (video_ended if packet.stream is self._video else audio_ended):
+                for frame in self._decode(packet):
+                    if isinstance(frame, av.AudioFrame):
+                        self._waveform.add(frame)
+                        audio_ended = self._is_after_window(self._waveform.end)
+                    elif not video_ended:
+                        video_ended = self._is_after_window(stamp(frame))
+                        if not video_ended:
+                            yield frame
+            if video_ended and audio_ended:
+                return
+
+    def _count(self, packet: Packet[Any]) -> None:
+        self._packets[packet.stream_index] += bool(packet.size)
+        at = stamp(packet)
+        is_shown = packet.size and not packet.is_discard and not (at is not None and at < self._rounded(self._window.start))
+        self._visible += bool(packet.stream is self._video and is_shown and not self._is_after_window(at))
 
     def _decode(self, packet: Packet[Any]) -> list[av.VideoFrame] | list[av.AudioFrame]:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from typing import Any
 
 import av
 
@@ -11,8 +12,8 @@ JUMP = 10  # seconds; a longer step between two frames of a broadcast stream is 
 _TICK = Fraction(1, 1000)
 
 
-def stamp(frame: av.VideoFrame | av.AudioFrame) -> Fraction | None:
-    """Return the time stamp of a frame in seconds, or None when it has none."""
+def stamp(frame: av.VideoFrame | av.AudioFrame | av.Packet[Any]) -> Fraction | None:
+    """Return the time stamp of a frame or a packet in seconds, or None when it has none."""
     return None if frame.pts is None or not frame.time_base else Fraction(frame.pts * frame.time_base)
 
 

@@ -18,7 +18,6 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,9 @@ from torch import Tensor
 
 from ..media import open_video
 from ..media.frames import iter_frames
+from ..media.read import Window
 from ..media.settings import validate_fps
+from ..media.sources import Source
 from ..shapes import VideoShape, count_samples
 from .health import SoundHealth
 from .motion_events import Motion, MotionMeter, find_motion_events, subsampling_step
@@ -182,9 +183,12 @@ def score_clip(
     return _score(meter, sound)
 
 
-def score_file(path: str | Path, on_frame: Callable[[], object] = lambda: None) -> Score:
-    """Measure a video file. `on_frame()` is called after each frame. Raises the same errors as `media.read_video`."""
-    with open_video(path) as file:
+def score_file(source: Source, on_frame: Callable[[], object] = lambda: None, window: Window = Window()) -> Score:
+    """Measure a video file, or its contents in memory. `on_frame()` is called after each frame. window: the part to measure.
+
+    Raises the same errors as `media.read_video`.
+    """
+    with open_video(source, window) as file:
         meter = MotionMeter(validate_fps(file.fps))
         for frame, seconds in file.read_frames(step_for=subsampling_step):
             meter.add(frame, seconds)
