@@ -1,6 +1,9 @@
-"""Progress bars on the terminal: one for each node that takes more than two seconds."""
+"""Progress bars on the terminal: one for each node and each file that takes more than two seconds."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from tqdm import tqdm
 
@@ -25,6 +28,13 @@ class Bars:
     def stop(self) -> None:
         """Remove the bar."""
         self.bar.close()
+
+
+@contextmanager
+def frame_bar(name: str) -> Iterator[Callable[[], object]]:
+    """Show a bar that counts the frames of the file `name` while it is measured; yield a function to call after each frame."""
+    with tqdm(desc=name, unit=" frames", delay=DELAY, leave=False) as bar:
+        yield bar.update
 
 
 _FORMAT = "{desc}: {percentage:3.0f}%|{bar:30}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]"

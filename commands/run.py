@@ -101,13 +101,20 @@ def _as_text(result: RunResult, began: float) -> str:
     lines = [f"{title}: {line}" for title, facts in result.reports.items() for line in facts["text"]]
     lines.append(f"{time.perf_counter() - began:.1f} s")
     for path in result.files:
-        lines += [f"measured: {line}" for line in _measured(path)] + [str(path.absolute())]
+        lines += [*_measured(path), str(path.absolute())]
     return "\n".join(lines)
 
 
 def _measured(path: Path) -> list[str]:
-    """Measure a written file; return lines for the report."""
+    """Measure a written video; return lines for the report."""
     from ..av_models.media import CONTAINERS
     from ..bounce.detect.report import measure_file
+    from .bars import frame_bar
 
-    return [measure_file(path).summary()] if path.suffix.lstrip(".") in CONTAINERS else []
+    if path.suffix.lstrip(".") not in CONTAINERS:
+        return []
+    try:
+        with frame_bar(path.name) as on_frame:
+            return [f"measured: {measure_file(path, on_frame).summary()}"]
+    except ValueError as error:
+        return [f"not measured: {error}"]

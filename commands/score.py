@@ -35,9 +35,8 @@ def score(args: argparse.Namespace) -> int:
 
 
 def _measure(path: Path) -> Score:
-    from tqdm import tqdm
-
     from ..av_models.metrics.score import score_file
+    from .bars import frame_bar
 
-    with tqdm(desc=path.name, unit=" frames", delay=2, leave=False) as bar:
-        return score_file(path, on_frame=bar.update)
+    with frame_bar(path.name) as on_frame:
+        return score_file(path, on_frame)

@@ -1,17 +1,27 @@
-"""Measures a video file: its length, its audio level, and how many contacts in the frames match onsets in the audio.
+"""Measures a file: its length, its audio level, and how many events in the video match events in the audio.
 
-Contacts are detected for saturated balls on a grey background (`balls.py`), so they are found in Bounce clips only.
+In Bounce clips, the events are contacts and onsets. Contacts are detected for saturated balls on a grey background
+(`balls.py`). In other videos, the events are those of `av_models.metrics.score`.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
-from ...av_models.media import read_video
+import torch
+
+from ...av_models.media import Clip, open_video
 from ...av_models.metrics import matching
-from .attributes import observe
+from ...av_models.metrics.score import Score, score_file
+from .attributes import Observation, observe
+from .balls import COLOURED
+
+LONGEST_SIDE, MOST_FRAMES = 64, 512  # of Bounce clips
+MOST_COLOURED = 0.25  # share of the pixels of Bounce clips that are coloured; two large balls cover less than 0.1
 
 
 @dataclass(frozen=True)
@@ -19,44 +29,83 @@ class FileReport:
     """The measurements of one file.
 
     picture_seconds, sound_seconds: lengths of the video and the audio. peak_db: audio peak in dBFS, −inf for silence.
-    contacts, onsets, matches: numbers of contacts, of onsets, and of contacts matched to an onset.
-    offset_ms: median offset of the matches, None without any.
+    contacts, onsets, matches: numbers of events in the video, of events in the audio, and of matched pairs.
+    offset_ms: median offset of the matches, None without any. kinds: what the events in the video and in the audio are.
     """
 
     frames: int
     picture_seconds: float
     sound_seconds: float
     peak_db: float
-    contacts: int
-    onsets: int
-    matches: int
-    offset_ms: float | None
+    contacts: int = 0
+    onsets: int = 0
+    matches: int = 0
+    offset_ms: float | None = None
+    kinds: tuple[str, str] = ("contacts", "onsets")
 
     def summary(self) -> str:
         """Formats the report as one line."""
         sound = f"{self.sound_seconds:.3f} s of audio, peak {self.peak_db:.1f} dBFS" if self.sound_seconds else "no audio"
         line = f"{self.frames} frames in {self.picture_seconds:.3f} s, {sound}"
-        if not self.contacts:
+        if not self.contacts + self.onsets:
             return line
         offset = "" if self.offset_ms is None else f", median offset {self.offset_ms:+.0f} ms"
-        return f"{line}; {self.contacts} contacts in the video, {self.onsets} onsets in the audio, {self.matches} matched{offset}"
+        seen, heard = f"{self.contacts} {self.kinds[0]}", f"{self.onsets} {self.kinds[1]}"
+        return f"{line}; {seen} in the video, {heard} in the audio, {self.matches} matched{offset}"
 
 
-def measure_file(path: str | Path) -> FileReport:
-    """Reads a video file and measures it. Raises the errors of `media.read_video`."""
-    clip = read_video(path)
-    sound, rate = clip.audio, clip.sample_rate
-    heard = 0 if sound is None else sound.shape[-1]
-    peak = float(sound.abs().max()) if heard else 0.0
-    seen = observe(clip.frames.float() / 255, sound, rate, float(clip.fps)) if heard else None
-    found = matching.match(seen.contacts, seen.onsets) if seen else None
+def measure_file(path: str | Path, on_frame: Callable[[], object] = lambda: None) -> FileReport:
+    """Reads a video file and measures it. `on_frame()` is called after each frame of a long or large file.
+
+    Raises the errors of `score_file`.
+    """
+    clip = _small_clip(path)
+    if clip is not None and clip.audio is not None and clip.sample_rate:
+        seen = observe(clip.frames.float() / 255, clip.audio, clip.sample_rate, float(clip.fps))
+        if len(seen.contacts):
+            return _report_contacts(clip, seen)
+    return _report_events(score_file(path, on_frame))
+
+
+def _small_clip(path: str | Path) -> Clip | None:
+    """Returns the clip in a file if it may be one of Bounce."""
+    with open_video(path) as file:
+        if max(file.size) > LONGEST_SIDE:
+            return None
+        frames = torch.stack([frame for frame, _ in islice(file.read_frames(), MOST_FRAMES + 1)])
+        coloured = (frames.amax(-1) - frames.amin(-1) > 255 * COLOURED).float().mean()
+        if len(frames) > MOST_FRAMES or coloured > MOST_COLOURED:
+            return None
+        return Clip(frames, file.fps, *file.read_audio(), {})
+
+
+def _report_contacts(clip: Clip, seen: Observation) -> FileReport:
+    assert clip.audio is not None and clip.sample_rate
+    peak, found = float(clip.audio.abs().max()), matching.match(seen.contacts, seen.onsets)
     return FileReport(
         frames=len(clip.frames),
         picture_seconds=float(len(clip.frames) / clip.fps),
-        sound_seconds=heard / rate if heard else 0.0,
+        sound_seconds=clip.audio.shape[-1] / clip.sample_rate,
         peak_db=20 * math.log10(peak) if peak else -math.inf,
-        contacts=len(seen.contacts) if seen else 0,
-        onsets=len(seen.onsets) if seen else 0,
-        matches=int(found.counts[0]) if found else 0,
-        offset_ms=matching.median_offset_ms([found]) if found and found.counts[0] else None,
+        contacts=len(seen.contacts),
+        onsets=len(seen.onsets),
+        matches=int(found.counts[0]),
+        offset_ms=matching.median_offset_ms([found]) if found.counts[0] else None,
+    )
+
+
+def _report_events(score: Score) -> FileReport:
+    if score.sound is None or score.sync is None:
+        return FileReport(score.frames, score.seconds, 0.0, -math.inf)
+    found = score.sync.matching
+    return FileReport(
+        frames=score.frames,
+        picture_seconds=score.seconds,
+        sound_seconds=score.sound.seconds,
+        peak_db=score.sound.peak_db,
+        contacts=len(score.sync.seen),
+        onsets=len(score.sync.heard),
+        matches=int(found.counts[0]),
+        offset_ms=matching.median_offset_ms([found]) if found.counts[0] else None,
+        kinds=("events", "events"),
     )
