@@ -29,6 +29,7 @@ LONGER_SIDE = 64  # pixels: frames are compared at this size
 SUBSAMPLED = 256  # pixels: large frames are subsampled to about this size before averaging
 GRID, BLUR, BLURS = 16, 3, 5  # longer side of the blurred frame; width of the box filter, and how often it is applied
 LAG = 1 / 30  # seconds: the difference is taken over the nearest number of frames, at least one
+LARGEST = 1e6  # larger values count as infinite, because their squares would be
 FLOOR = 0.002  # of full scale: noise of codecs and sensors in a still video
 QUIET, LOWEST = 0.3, 0.1  # quantiles of the surroundings: the level between events, and the lowest level
 TIMES_QUIET, TIMES_SPREAD = 2.5, 2.0  # a peak exceeds TIMES_QUIET · quiet and quiet + TIMES_SPREAD · (quiet − lowest)
@@ -120,10 +121,11 @@ class MotionMeter:
             )
 
     def _finite(self, picture: Tensor) -> Tensor:
-        if torch.isfinite(picture).all():
+        finite = picture.abs() < LARGEST  # False for NaN
+        if finite.all():
             return picture
         self.broken += 1
-        return torch.nan_to_num(picture, nan=0.0, posinf=1.0, neginf=0.0)
+        return torch.where(finite, picture, (picture > 0).float())
 
     def _times(self) -> np.ndarray:
         """Return the given times if all are given and increasing, else evenly spaced times."""

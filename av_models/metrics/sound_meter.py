@@ -9,6 +9,7 @@ from .health import HealthMeter, SoundHealth
 from .sound_events import OnsetMeter
 
 PIECE = 30  # seconds: longer pieces are divided
+LARGEST = 1e6  # larger values count as infinite, because their squares would be
 
 
 class SoundMeter:
@@ -30,7 +31,7 @@ class SoundMeter:
                 self._add(piece.detach().float().cpu().numpy())
 
     def _add(self, wave: np.ndarray) -> None:
-        finite = np.isfinite(wave)
+        finite = np.abs(wave) < LARGEST  # False for NaN
         broken = wave.size - int(finite.sum())
         wave = np.where(finite, wave, np.float32(0)) if broken else wave
         self._health.add(wave, broken)

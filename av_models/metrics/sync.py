@@ -46,6 +46,8 @@ class Sync:
         if self.f1 is None:
             return None
         length = self.end - self.begin
+        if length <= 0:
+            return self.f1
         shifts = length * np.arange(1, SHIFTS + 1) / (SHIFTS + 1)
         shifted = [match(self.seen, (self.heard - self.begin + shift) % length + self.begin, self.tolerance) for shift in shifts]
         return float(np.mean([f1(each.counts) for each in shifted]))
