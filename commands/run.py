@@ -111,7 +111,7 @@ def _measured(path: Path) -> list[str]:
     from ..bounce.detect.report import measure_file
     from .bars import frame_bar
 
-    if path.suffix.lstrip(".") not in CONTAINERS:
+    if path.suffix.lstrip(".") not in CONTAINERS or path.suffix == ".webp":  # FFmpeg cannot read animated WebP
         return []
     try:
         with frame_bar(path.name) as on_frame:

@@ -9,12 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import torch
+from av.container import InputContainer
 
 from ...av_models.media import Clip, open_video
+from ...av_models.media.decode_audio import Samples
+from ...av_models.media.sources import explain_damage, open_container
+from ...av_models.media.streams import choose_video
 from ...av_models.metrics import matching
 from ...av_models.metrics.score import Score, score_file
 from .attributes import Observation, observe
@@ -41,30 +45,60 @@ class FileReport:
     onsets: int = 0
     matches: int = 0
     offset_ms: float | None = None
-    kinds: tuple[str, str] = ("contacts", "onsets")
+    kinds: tuple[str, str] = ("contact", "onset")
 
     def summary(self) -> str:
         """Formats the report as one line."""
         sound = f"{self.sound_seconds:.3f} s of audio, peak {self.peak_db:.1f} dBFS" if self.sound_seconds else "no audio"
-        line = f"{self.frames} frames in {self.picture_seconds:.3f} s, {sound}"
+        line = f"{self.frames} frames in {self.picture_seconds:.3f} s, {sound}" if self.frames else sound
         if not self.contacts + self.onsets:
             return line
         offset = "" if self.offset_ms is None else f", median offset {self.offset_ms:+.0f} ms"
-        seen, heard = f"{self.contacts} {self.kinds[0]}", f"{self.onsets} {self.kinds[1]}"
+        seen, heard = (_count(number, kind) for number, kind in zip((self.contacts, self.onsets), self.kinds))
         return f"{line}; {seen} in the video, {heard} in the audio, {self.matches} matched{offset}"
 
 
+def _count(number: int, kind: str) -> str:
+    return f"{number} {kind}{'' if number == 1 else 's'}"
+
+
 def measure_file(path: str | Path, on_frame: Callable[[], object] = lambda: None) -> FileReport:
-    """Reads a video file and measures it. `on_frame()` is called after each frame of a long or large file.
+    """Reads a file of video or audio and measures it. `on_frame()` is called after each frame of a long or large video.
 
     Raises the errors of `score_file`.
     """
+    sound = _measure_sound(path)
+    if sound is not None:
+        return sound
     clip = _small_clip(path)
     if clip is not None and clip.audio is not None and clip.sample_rate:
         seen = observe(clip.frames.float() / 255, clip.audio, clip.sample_rate, float(clip.fps))
         if len(seen.contacts):
             return _report_contacts(clip, seen)
     return _report_events(score_file(path, on_frame))
+
+
+def _measure_sound(path: str | Path) -> FileReport | None:
+    """Measures a file of audio alone; None for other files."""
+    with open_container(path) as container, explain_damage(path):
+        if not container.streams.audio or _has_video(path, container):
+            return None
+        samples, count, peak = Samples(), 0, 0.0
+        frames = container.decode(container.streams.audio[0])
+        for part in chain.from_iterable(chain(map(samples.convert, frames), [samples.flush()])):
+            count, peak = count + part.shape[1], max(peak, float(part.nan_to_num(0.0).abs().max()))
+        return FileReport(0, 0.0, count / samples.rate if samples.rate else 0.0, _decibels(peak))
+
+
+def _has_video(path: str | Path, container: InputContainer) -> bool:
+    try:
+        return bool(choose_video(path, container))
+    except ValueError:
+        return False
+
+
+def _decibels(peak: float) -> float:
+    return 20 * math.log10(peak) if peak else -math.inf
 
 
 def _small_clip(path: str | Path) -> Clip | None:
@@ -86,7 +120,7 @@ def _report_contacts(clip: Clip, seen: Observation) -> FileReport:
         frames=len(clip.frames),
         picture_seconds=float(len(clip.frames) / clip.fps),
         sound_seconds=clip.audio.shape[-1] / clip.sample_rate,
-        peak_db=20 * math.log10(peak) if peak else -math.inf,
+        peak_db=_decibels(peak),
         contacts=len(seen.contacts),
         onsets=len(seen.onsets),
         matches=int(found.counts[0]),
@@ -107,5 +141,5 @@ def _report_events(score: Score) -> FileReport:
         onsets=len(score.sync.heard),
         matches=int(found.counts[0]),
         offset_ms=matching.median_offset_ms([found]) if found.counts[0] else None,
-        kinds=("events", "events"),
+        kinds=("event", "event"),
     )
