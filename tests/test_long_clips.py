@@ -8,11 +8,16 @@ import pytest
 import torch
 from torch.nn import functional
 
+from duet_av.av_models.media import open_video
+from duet_av.av_models.media.read import Window
 from duet_av.av_models.metrics.loudness import measure_loudness
 from duet_av.av_models.metrics.motion_events import MotionMeter, _select_events
 from duet_av.av_models.metrics.onsets import detect_onsets
+from duet_av.av_models.metrics.score import score_file
 from duet_av.av_models.metrics.sound_meter import SoundMeter
 from duet_av.av_models.metrics.windows import Windows
+from duet_av.benchmarks.make_clip import Pictures, Sound, write_clip
+from duet_av.benchmarks.odd_files import make_odd_file
 
 RATE = 8_000
 
@@ -120,3 +125,26 @@ def test_an_hour_of_events_is_chosen_from_at_once():
     began = time.process_time()
     chosen = _select_events(times, rng.uniform(0, 1, 10_000))
     assert time.process_time() - began < 5 and np.diff(chosen).min() >= 0.12 and len(chosen) > 5_000
+
+
+@pytest.mark.parametrize("name", ["trimmed.mp4", "latevideo.mkv", "lateaudio.mp4", "changes.ts", "ch16.mkv", "opus.mp4"])
+def test_audio_taken_while_frames_are_read_is_all_of_it(name, tmp_path):
+    path = make_odd_file(name, tmp_path)
+    for window in (Window(), Window(0.3, 0.7)):
+        with open_video(path, window) as file:
+            list(file.read_frames())
+            whole, _ = file.read_audio()
+        with open_video(path, window) as file:
+            parts, held = [], []
+            for _ in file.read_frames():
+                parts += file.take_audio()
+                held.append(sum(part.shape[1] for part in file._waveform._parts))
+            parts += file.take_audio(is_last=True)
+            assert max(held) < 1.6 * file.sample_rate
+        assert torch.equal(whole, torch.cat(parts, dim=1))
+
+
+def test_audio_of_an_unsupported_rate_is_one_line(tmp_path):
+    write_clip(tmp_path / "low.mkv", Pictures(size=(16, 16), frames=5), Sound("flac", rate=2_000, seconds=0.2, click=0.1))
+    with pytest.raises(ValueError, match=r"low.mkv has audio of 2000 Hz; convert it to 4000 to 768000 Hz$"):
+        score_file(tmp_path / "low.mkv")

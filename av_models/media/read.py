@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,7 +92,7 @@ class VideoFile:
         self._window, self._has_jumps = window, container.format.name in BROADCAST
         self._clock, self._waveform = Clock(lambda: 1 / self.fps, self._has_jumps), Waveform(self._has_jumps)
         self._packets: Counter[int] = Counter()
-        self._shown = self._corrupt = self._visible = 0
+        self._shown = self._corrupt = self._visible = self._taken = 0
         self._skips = False
 
     @cached_property
@@ -147,14 +148,36 @@ class VideoFile:
         Sample 0 is at the time of the first frame. Call this after `read_frames` has been read to its end.
         with_padding: keep the samples that the encoder added after the end.
         """
+        parts = self._before_end(self._rest_of_audio(with_padding))
+        return (torch.cat(parts, dim=1).contiguous(), self.sample_rate) if parts else (None, None)
+
+    @property
+    def sample_rate(self) -> int | None:
+        """Samples per second of the audio that was decoded so far; None when there is none."""
+        return self._waveform.rate
+
+    def take_audio(self, is_last: bool = False) -> list[Tensor]:
+        """Return the next parts of the waveform of `read_audio`, as far as frames were read. They are not kept.
+
+        is_last: return all that is left, after all frames.
+        """
+        parts = self._before_end(self._rest_of_audio() if is_last else self._waveform.take(self._clock.start))
+        self._taken += sum(part.shape[1] for part in parts)
+        return parts
+
+    def _rest_of_audio(self, with_padding: bool = False) -> list[Tensor]:
         with explain_damage(self._source):
-            wave = self._waveform.join(self._clock.start, None if with_padding else self._samples_before_padding())
+            return self._waveform.rest(self._clock.start, None if with_padding else self._samples_before_padding())
+
+    def _before_end(self, parts: list[Tensor]) -> list[Tensor]:
+        """Cut the next parts of the waveform at the end of the window."""
         rate, end = self._waveform.rate, self._window.end
-        if wave is None or rate is None:
-            return None, None
-        if end is not None:
-            wave = wave[:, : max(1, round((end - float(self._clock.start or 0)) * rate))]
-        return wave, rate
+        if end is None or rate is None:
+            return parts
+        most = max(1, round((end - float(self._clock.start or 0)) * rate)) - self._taken
+        ends = accumulate(part.shape[1] for part in parts)
+        cut = [part[:, : max(0, most - last + part.shape[1])] for part, last in zip(parts, ends)]
+        return [part for part in cut if part.shape[1]]
 
     def skip_frames(self) -> None:
         """Decode no more frames: `read_frames` ends when the audio is read."""

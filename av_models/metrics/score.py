@@ -26,7 +26,7 @@ from torch import Tensor
 
 from ..media import open_video
 from ..media.frames import iter_frames
-from ..media.read import Window
+from ..media.read import VideoFile, Window
 from ..media.settings import validate_fps
 from ..media.sources import Source
 from ..shapes import VideoShape, count_samples
@@ -34,6 +34,8 @@ from .health import SoundHealth
 from .motion_events import Motion, MotionMeter, find_motion_events, subsampling_step
 from .sound_meter import SoundMeter
 from .sync import Sync, measure_sync
+
+LOWEST_RATE, HIGHEST_RATE = 4_000, 768_000  # Hz
 
 
 @dataclass(frozen=True)
@@ -189,16 +191,33 @@ def score_file(source: Source, on_frame: Callable[[], object] = lambda: None, wi
     Raises the same errors as `media.read_video`.
     """
     with open_video(source, window) as file:
-        meter = MotionMeter(validate_fps(file.fps))
+        meter, sound = MotionMeter(validate_fps(file.fps)), _FileSound(file)
         for frame, seconds in file.read_frames(step_for=subsampling_step):
             meter.add(frame, seconds)
+            sound.add(file.take_audio())
             on_frame()
-        waveform, sample_rate = file.read_audio()
-        sound = None
-        if waveform is not None:
-            sound = SoundMeter(_check_audio(waveform, sample_rate))
-            sound.add(waveform)
-        return _score(meter, sound, file.size)
+        sound.add(file.take_audio(is_last=True))
+        return _score(meter, sound.meter, file.size)
+
+
+class _FileSound:
+    """Measures the audio of a file while it is read."""
+
+    meter: SoundMeter | None = None
+
+    def __init__(self, file: VideoFile) -> None:
+        self._file = file
+
+    def add(self, parts: list[Tensor]) -> None:
+        for part in parts:
+            self.meter = self.meter or SoundMeter(self._sample_rate())
+            self.meter.add(part)
+
+    def _sample_rate(self) -> int:
+        rate = self._file.sample_rate
+        if rate is None or not LOWEST_RATE <= rate <= HIGHEST_RATE:
+            raise ValueError(f"{self._file.path} has audio of {rate} Hz; convert it to {LOWEST_RATE} to {HIGHEST_RATE} Hz")
+        return rate
 
 
 def _score(meter: MotionMeter, sound: SoundMeter | None, size: tuple[int, int] | None = None) -> Score:
@@ -230,8 +249,8 @@ def _offset_line(sync: Sync) -> str:
 def _check_audio(waveform: Tensor, sample_rate: int | None) -> int:
     if waveform.ndim != 2 or not torch.is_floating_point(waveform) or not len(waveform):
         raise ValueError(f"audio has dtype {waveform.dtype} and shape {list(waveform.shape)}; give floats [channels, samples]")
-    if sample_rate is None or not 4_000 <= sample_rate <= 768_000 or sample_rate != int(sample_rate):
-        raise ValueError(f"sample rate is {sample_rate}; give a whole number of Hz from 4000 to 768000")
+    if sample_rate is None or not LOWEST_RATE <= sample_rate <= HIGHEST_RATE or sample_rate != int(sample_rate):
+        raise ValueError(f"sample rate is {sample_rate}; give a whole number of Hz from {LOWEST_RATE} to {HIGHEST_RATE}")
     return sample_rate
 
 
