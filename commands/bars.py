@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -31,9 +32,15 @@ class Bars:
 
 
 @contextmanager
-def frame_bar(name: str) -> Iterator[Callable[[], object]]:
-    """Show a bar that counts the frames of the file `name` while it is measured; yield a function to call after each frame."""
-    with tqdm(desc=name, unit=" frames", delay=DELAY, leave=False) as bar:
+def frame_bar(path: Path) -> Iterator[Callable[[], object]]:
+    """Show a bar while a file is measured; yield a function to call after each frame."""
+    from ..av_models.media.read import estimate_frames
+
+    try:
+        total = estimate_frames(path)
+    except (ValueError, OSError):  # the one who measures it says why
+        total = 0
+    with tqdm(total=total or None, desc=path.name, unit=" frames", delay=DELAY, leave=False) as bar:
         yield bar.update
 
 

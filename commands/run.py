@@ -114,7 +114,7 @@ def _measured(path: Path) -> list[str]:
     if path.suffix.lstrip(".") not in CONTAINERS or path.suffix == ".webp":  # FFmpeg cannot read animated WebP
         return []
     try:
-        with frame_bar(path.name) as on_frame:
+        with frame_bar(path) as on_frame:
             return [f"measured: {measure_file(path, on_frame).summary()}"]
     except ValueError as error:
         return [f"not measured: {error}"]

@@ -38,5 +38,5 @@ def _measure(path: Path) -> Score:
     from ..av_models.metrics.score import score_file
     from .bars import frame_bar
 
-    with frame_bar(path.name) as on_frame:
+    with frame_bar(path) as on_frame:
         return score_file(path, on_frame)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -9,8 +10,10 @@ import numpy as np
 import torch
 
 from .clip_inputs import read_clip, split_clips, unused_inputs, video_file
-from .host import check_interrupt, io, preview_images
+from .host import check_interrupt, io, preview_images, report_progress
 from .reports import report
+
+SHOW_EVERY = 0.2  # seconds between two reports of progress
 
 if TYPE_CHECKING:
     from ..av_models.metrics.score import Score
@@ -72,18 +75,32 @@ class DuetSyncReport(io.ComfyNode):
 
 def _measure(images, audio, fps: float, video) -> tuple[list[Score], tuple[str, ...]]:
     """Returns the scores of the clips, and warnings. A video file is read frame by frame, with its time stamps."""
+    from ..av_models.media.read import estimate_frames
     from ..av_models.metrics.score import score_clip, score_file
 
     if images is None and video is None:
         raise ValueError("neither images nor video is connected; connect one of them")
     file = video_file(video)
     if file is not None:
-        return [score_file(file[0], check_interrupt, file[1])], unused_inputs(images, audio)
-    clip, scores = read_clip(images, audio, fps, video), []
-    for frames, sound in split_clips(clip.images, clip.audio):
+        return [score_file(file[0], _Progress(estimate_frames(*file)), file[1])], unused_inputs(images, audio)
+    clip = read_clip(images, audio, fps, video)
+    on_frame = _Progress(len(clip.images))
+    clips = split_clips(clip.images, clip.audio)
+    return [score_clip(frames, clip.fps, *_waveform(sound), on_frame) for frames, sound in clips], clip.warnings
+
+
+class _Progress:
+    """Called after each frame: stops when the user cancels the run, and reports progress now and then."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done, self.shown = total, 0, time.monotonic()
+
+    def __call__(self) -> None:
         check_interrupt()
-        scores.append(score_clip(frames, clip.fps, *_waveform(sound)))
-    return scores, clip.warnings
+        self.done += 1
+        if self.total and time.monotonic() - self.shown >= SHOW_EVERY:
+            self.shown = time.monotonic()
+            report_progress(min(self.done, self.total), self.total)
 
 
 def _waveform(audio) -> tuple:

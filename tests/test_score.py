@@ -433,3 +433,20 @@ class TestNode:
     def test_nothing_to_look_at_is_one_line(self):
         with pytest.raises(ValueError, match="neither images nor video"):
             DuetSyncReport.execute(16.0, audio=self.audio(clicks(TIMES)[None]))
+
+    @pytest.mark.parametrize("source", ["images", "video"])
+    def test_it_stops_within_a_frame_and_shows_progress(self, monkeypatch, file, source):
+        seen, done = [], []
+
+        def check_interrupt():
+            seen.append(None)
+            if len(seen) == 30:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr("duet_av.nodes.sync_report.check_interrupt", check_interrupt)
+        monkeypatch.setattr("duet_av.nodes.sync_report.report_progress", lambda *progress: done.append(progress))
+        monkeypatch.setattr("duet_av.nodes.sync_report.SHOW_EVERY", 0.0)
+        given = {"images": jumps(TIMES, 16)} if source == "images" else {"video": InputImpl.VideoFromFile(str(file))}
+        with pytest.raises(KeyboardInterrupt):
+            DuetSyncReport.execute(16.0, **given)
+        assert len(seen) == 30 and done == [(k, 102) for k in range(1, 30)]

@@ -269,6 +269,14 @@ class VideoFile:
         return f"{self._corrupt} of its {self._shown} frames are broken" if self._corrupt else ""
 
 
+def estimate_frames(source: Source, window: Window = Window()) -> int:
+    """Return about how many frames a video file has, by its header, to show progress; 0 when the header does not say."""
+    with open_container(source) as container:
+        rate = choose_video(source, container).guessed_rate
+        seconds = (container.duration or 0) / av.time_base - window.start
+    return max(0, round((min(seconds, window.duration) if window.duration else seconds) * (rate or 0)))
+
+
 def read_metadata(path: str | Path) -> dict[str, str]:
     """Read the text tags of a file, such as `prompt` and `workflow`.
 
