@@ -107,11 +107,11 @@ def _as_text(result: RunResult, began: float) -> str:
 
 def _measured(path: Path) -> list[str]:
     """Measure a written video; return lines for the report."""
-    from ..av_models.media import CONTAINERS
+    from ..av_models.media import VIDEO_CONTAINERS
     from ..bounce.detect.report import measure_file
     from .bars import frame_bar
 
-    if path.suffix.lstrip(".") not in CONTAINERS or path.suffix == ".webp":  # FFmpeg cannot read animated WebP
+    if path.suffix.lstrip(".") not in VIDEO_CONTAINERS:
         return []
     try:
         with frame_bar(path) as on_frame:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
-from ..av_models.media import CONTAINERS, POLICIES, MuxReport, MuxSettings, write_video
+from torch import Tensor
+
+from ..av_models.media import CONTAINERS, POLICIES, AudioReport, MuxReport, MuxSettings, write_audio, write_video
 from ..av_models.media.settings import validate_fps
 from .clip_inputs import split_clips
 from .host import InputImpl, Types, check_interrupt, io, report_progress
@@ -35,15 +38,17 @@ class DuetMux(io.ComfyNode):
                 io.DynamicCombo.Input(
                     "container",
                     options=[io.DynamicCombo.Option(name, _codec_inputs(name)) for name in CONTAINERS],
-                    tooltip="File format. mp4 plays everywhere.",
+                    tooltip="File format. mp4 plays everywhere. mov and mkv also hold formats for editing. gif and webp: animated "
+                    "images without audio. wav, flac, mp3 and opus: the audio alone, as long as the frames.",
                 ),
                 io.Float.Input(
                     "crf", advanced=True, default=-1.0, min=-1.0, max=63.0, step=1.0,
-                    tooltip="Quality. Lower looks better and makes larger files. -1: a good value for the codec.",
+                    tooltip="Quality. Lower looks better and makes larger files; 0 encodes without loss. -1: a good value for the "
+                    "codec. prores, ffv1 and gif have only one quality.",
                 ),
                 io.Int.Input(
                     "audio_kbps", advanced=True, default=192, min=8, max=512, step=8,
-                    tooltip="Audio bit rate in kbit/s. Higher sounds better."
+                    tooltip="Audio bit rate in kbit/s, for aac, opus and mp3. Higher sounds better. flac and pcm are lossless.",
                 ),
                 io.Combo.Input(
                     "audio_fit", advanced=True, options=list(reversed(POLICIES)), default="fade",
@@ -70,28 +75,17 @@ class DuetMux(io.ComfyNode):
         cls, images, fps: float, filename_prefix: str, container: dict, crf: float, audio_kbps: int, audio_fit: str, audio=None,
         save_output: bool = True,
     ) -> io.NodeOutput:  # fmt: skip
+        codecs = {name: container[name] for name in ("video_codec", "audio_codec") if name in container}
         settings = MuxSettings(
-            container["container"], container["video_codec"], None if crf < 0 else crf,
-            container["audio_codec"], 1000 * audio_kbps, audio_fit,
-        )  # fmt: skip
+            container["container"], crf=None if crf < 0 else crf, audio_bitrate=1000 * audio_kbps, policy=audio_fit, **codecs
+        )
         clips = split_clips(images, audio)
         metadata = workflow_metadata(cls.hidden)
         target = destination(save_output)
         written = []
         for frames, sound in clips:
-            written.append(
-                write_video(
-                    frames,
-                    target.path(filename_prefix, settings.container, lambda: (images.shape[2], images.shape[1])),
-                    fps=fps,
-                    audio=None if sound is None else sound["waveform"][0],
-                    sample_rate=None if sound is None else sound["sample_rate"],
-                    settings=settings,
-                    metadata=metadata,
-                    progress=report_progress,
-                    check_interrupt=check_interrupt,
-                )
-            )
+            path = target.path(filename_prefix, settings.container, lambda: (images.shape[2], images.shape[1]))
+            written.append(_write(path, frames, fps, sound, settings, metadata))
         files = [_facts(each) | {"path": target.lasting_path(each.path)} for each in written]
         warnings = [line for each in written for line in each.warnings()]
         shown = report(*(each.summary() for each in written), *target.notes(), warnings=warnings, files=files, saved=save_output)
@@ -100,19 +94,34 @@ class DuetMux(io.ComfyNode):
         return io.NodeOutput(video, "\n".join(shown["text"]), ui=target.shown([each.path for each in written]) | shown)
 
 
+def _write(path: Path, frames: Tensor, fps: float, sound: dict[str, Any] | None, settings: MuxSettings, metadata: dict[str, str]):
+    """Writes one clip. Returns its report."""
+    audio, rate = (None, None) if sound is None else (sound["waveform"][0], sound["sample_rate"])
+    options: dict[str, Any] = {"settings": settings, "metadata": metadata, "check_interrupt": check_interrupt}
+    if not settings.spec.is_audio:
+        return write_video(frames, path, fps=fps, audio=audio, sample_rate=rate, progress=report_progress, **options)
+    if audio is None:
+        raise ValueError(f"container is {settings.container}, but there is no audio; connect audio, or choose mp4")
+    return write_audio(audio, path, rate, seconds=len(frames) / validate_fps(fps), **options)
+
+
 def _codec_inputs(container: str) -> list:
     codecs = CONTAINERS[container]
+    if not codecs.video:
+        return []
     return [
         io.Combo.Input(
             "video_codec", advanced=True, options=list(codecs.video),
-            tooltip="h264 and vp9 play everywhere; h265 and av1 make smaller files."
+            tooltip="h264 and vp9 play everywhere; h265 and av1 make smaller files. 10-bit avoids bands in smooth areas. prores "
+            "(422 HQ; 4444 for images with alpha) and ffv1 (lossless 8-bit RGB) are for editing.",
         ),
         io.Combo.Input(
             "audio_codec", advanced=True, options=list(codecs.audio),
-            tooltip="aac plays everywhere; opus sounds better at low bit rates."
+            tooltip="aac plays everywhere; opus sounds better at low bit rates. flac and pcm are lossless, with 16 bits.",
         ),
     ]  # fmt: skip
 
 
-def _facts(written: MuxReport) -> dict:
-    return asdict(written) | {"fps": float(written.fps), "seconds": written.seconds}
+def _facts(written: MuxReport | AudioReport) -> dict:
+    fps = {"fps": float(written.fps)} if isinstance(written, MuxReport) else {}
+    return asdict(written) | fps | {"seconds": written.seconds}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..av_models.media import expand_prefix, split_prefix, target_path
+from ..av_models.media import CONTAINERS, expand_prefix, split_prefix, target_path
 from .host import has_page, io, keeps_workflow, output_folder, temp_folder, ui
 
 PREVIEW_NOTE = "preview only: not saved in the output folder"
@@ -29,8 +29,11 @@ class Destination:
         return target_path(self.root, expand_prefix(prefix, dimensions), extension)
 
     def shown(self, paths: list[Path]) -> dict:
-        """Returns the UI output that shows files on the node."""
-        return ui.PreviewVideo([self._result(path) for path in paths]).as_dict()
+        """Returns the UI output that shows files of one format on the node."""
+        results, format = [self._result(path) for path in paths], CONTAINERS[paths[0].suffix[1:]]
+        if format.is_audio:
+            return ui.SavedAudios(results).as_dict()
+        return (ui.SavedImages(results, is_animated=True) if format.is_animation else ui.PreviewVideo(results)).as_dict()
 
     def lasting_path(self, path: Path) -> str | None:
         """Returns the path of a file for the report; None if the file is gone after the run: a preview without a page."""

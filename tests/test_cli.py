@@ -130,7 +130,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(duet, tmp_path, loads, monke
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("duet_av.av_models.media.write.os.replace", full)
+    monkeypatch.setattr("duet_av.av_models.media.atomic.os.link", full)
     monkeypatch.setattr("duet_av.commands.bars.DELAY", 600.0)  # a busy machine would show a bar beside the line
     refused(duet("run", WORKFLOW, *SHORT), "No space left", "free some space")
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -149,7 +149,7 @@ def test_nodes_lists_every_node(duet):
     code, out, err = duet("nodes", "--json")
     assert code == 0 and list(json.loads("\n".join(out)))[0] == "DuetLoadJointModel"
     code, out, err = duet("nodes")
-    assert "  container (one of mp4, mkv, webm)" in out
+    assert "  container (one of mp4, mkv, webm, mov, gif, webp, wav, flac, mp3, opus)" in out
 
 
 def test_info_shows_the_card(duet, tmp_path):

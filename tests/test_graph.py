@@ -117,6 +117,13 @@ def test_core_nodes_take_a_video_apart_and_save_it(tmp_path, graph, folders, loa
     assert all(file.is_file() for file in files)
 
 
+@pytest.mark.parametrize("container", ["gif", "mp3"])
+def test_every_kind_of_file_is_listed(tmp_path, graph, folders, loads, container):
+    graph["7"]["inputs"] |= {"container": container}
+    (file,) = run_workflow(read(tmp_path, graph), CATALOGUE, folders).files
+    assert file.suffix == f".{container}" and file.is_file()
+
+
 def test_core_loaders_read_pictures_and_sound(tmp_path, graph, folders, loads):
     from PIL import Image
 

@@ -310,7 +310,7 @@ def test_a_folder_that_cannot_be(tmp_path):
 
 
 def test_a_file_cut_short_is_not_taken_for_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr("duet_av.av_models.media.write._VideoWriter.add_frame", lambda self, rgb, index: None)
+    monkeypatch.setattr("duet_av.av_models.media.write.VideoOutput.add_frame", lambda self, rgb, index: None)
     with pytest.raises(OSError, match="cannot write .*a.mkv: it has 0 of 12 frames; check the free disk space"):
         write(tmp_path / "a.mkv", settings=MuxSettings("mkv"))
     assert names(tmp_path) == []

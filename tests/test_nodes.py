@@ -535,12 +535,47 @@ def test_a_name_outside_the_output_folder_is_refused(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("container", ["mkv", "webm"])
+@pytest.mark.parametrize("container", ["mkv", "webm", "mov"])
 def test_every_container_offers_only_codecs_that_it_holds(tmp_path, container):
     choices = {c["key"]: c["inputs"] for c in DuetMux.GET_NODE_INFO_V1()["input"]["required"]["container"][1]["options"]}
     first = {name: options["options"][0] for name, _, options in every_input(choices[container])}
     mux(tmp_path, torch.rand(3, 16, 16, 3), sound(1500), container={"container": container, **first})
     assert read_video(tmp_path / f"clip_00001_.{container}").frames.shape[0] == 3
+
+
+def test_the_options_of_saved_graphs_stay_and_new_ones_follow():
+    choices = {c["key"]: c["inputs"] for c in DuetMux.GET_NODE_INFO_V1()["input"]["required"]["container"][1]["options"]}
+    assert list(choices) == ["mp4", "mkv", "webm", "mov", "gif", "webp", "wav", "flac", "mp3", "opus"]
+    offered = {
+        key: [options["options"] for name, _, options in every_input(inputs) if "codec" in name] for key, inputs in choices.items()
+    }
+    assert offered["mp4"] == [["h264", "h265", "vp9", "av1", "h265 10-bit", "av1 10-bit"], ["aac", "opus"]]
+    assert offered["webm"] == [["vp9", "av1", "av1 10-bit"], ["opus"]]
+    assert offered["gif"] == offered["wav"] == []
+
+
+@pytest.mark.parametrize("container", ["gif", "webp"])
+def test_an_animated_image_is_shown_as_one(tmp_path, container):
+    output = mux(tmp_path, torch.rand(3, 16, 16, 3), sound(1500), container={"container": container})
+    assert output.shown["images"] == [{"filename": f"clip_00001_.{container}", "subfolder": "", "type": "output"}]
+    assert output.shown["animated"] == (True,) and (tmp_path / f"clip_00001_.{container}").is_file()
+    assert f"{container} holds no audio, so it was left out" in output.shown["text"][0]
+    json.dumps(output.shown)
+
+
+@pytest.mark.parametrize("container", ["wav", "flac", "mp3", "opus"])
+def test_audio_alone_is_as_long_as_the_frames(tmp_path, container):
+    output = mux(tmp_path, torch.rand(8, 16, 16, 3), sound(9000, rows=2), container={"container": container})
+    names = [f"clip_0000{number}_.{container}" for number in (1, 2)]
+    assert [each["filename"] for each in output.shown["audio"]] == names and "images" not in output.shown
+    assert output.shown["duet"][0]["files"][0]["seconds"] == 0.25 and f"{names[0]}: 0.25 s of audio" in output.shown["text"][0]
+    json.dumps(output.shown)
+
+
+def test_an_audio_file_needs_audio(tmp_path):
+    with pytest.raises(ValueError, match="container is mp3, but there is no audio; connect audio, or choose mp4"):
+        mux(tmp_path, torch.rand(3, 16, 16, 3), container={"container": "mp3"})
+    assert not list(tmp_path.iterdir())
 
 
 def test_headless_models_run_on_a_gpu_where_there_is_one(monkeypatch):

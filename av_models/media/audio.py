@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
 
 import av
@@ -19,6 +20,8 @@ LAYOUTS = {1: "mono", 2: "stereo"}
 FADE_SECONDS = 0.02
 BLOCK = 1024  # samples that an AAC encoder codes together
 _PADDING_SECONDS = 0.048
+LOSSLESS = ("flac", "pcm")
+_HIGHEST_RATE = {"flac": 655_350}  # Hz
 _OPUS_RATE = 48_000  # Hz
 _OPUS_BITRATE_PER_CHANNEL = 256_000  # bits per second
 
@@ -76,23 +79,37 @@ def is_padding(surplus: int, samples: int, sample_rate: int) -> bool:
 def encodable_rate(codec: str, sample_rate: int) -> int:
     """Return the sample rate in Hz at which `codec` is written.
 
-    opus: 48 kHz. aac: `sample_rate` if supported, else the next higher supported rate (or the highest one).
+    opus: 48 kHz. Others: `sample_rate` if supported, else the next higher supported rate (or the highest one).
     """
     if codec == "opus":
         return _OPUS_RATE
     rates = sorted(av.Codec(AUDIO_CODECS[codec], "w").audio_rates or ())
+    if not rates:
+        return min(sample_rate, _HIGHEST_RATE.get(codec, sample_rate))
     return next((rate for rate in rates if rate >= sample_rate), rates[-1])
 
 
 def add_audio_stream(container: OutputContainer, codec: str, channels: int, sample_rate: int, bitrate: int) -> AudioStream:
-    """Add an audio stream to `container`. `sample_rate`: from `encodable_rate`; `bitrate`: bits per second, limited for opus."""
+    """Add an audio stream to `container`. `sample_rate`: from `encodable_rate`; `bitrate`: bits per second, limited as needed."""
     if codec == "opus":
         bitrate = min(bitrate, _OPUS_BITRATE_PER_CHANNEL * channels)
-    stream = container.add_stream(AUDIO_CODECS[codec], rate=sample_rate, layout=LAYOUTS[channels], bit_rate=bitrate)
+    if codec == "mp3":
+        bitrate = min(_mp3_bitrates(sample_rate), key=lambda each: abs(each - bitrate))
+    stream = container.add_stream(AUDIO_CODECS[codec], rate=sample_rate, layout=LAYOUTS[channels])
     assert isinstance(stream, AudioStream)
+    if codec not in LOSSLESS:
+        stream.codec_context.bit_rate = bitrate
     if codec == "opus":
         stream.codec_context.format = "flt"
     return stream
+
+
+def _mp3_bitrates(sample_rate: int) -> Iterable[int]:
+    """Return the bit rates that MPEG audio layer 3 has at a sample rate, in bits per second."""
+    if sample_rate >= 32_000:
+        return (1000 * each for each in (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320))
+    highest = 160 if sample_rate >= 16_000 else 64
+    return (1000 * each for each in (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160) if each <= highest)
 
 
 def resample(audio: Tensor, old: int, new: int) -> Tensor:

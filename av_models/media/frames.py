@@ -1,4 +1,4 @@
-"""Prepare frames for a video encoder: one at a time, checked, as 8-bit RGB."""
+"""Prepare frames for a video encoder: one at a time, checked, as RGB."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import torch
 from torch import Tensor
+
+from .convert import WHITE_16
 
 
 def count_frames(frames: Tensor | Iterable[Tensor]) -> int | None:
@@ -36,19 +38,48 @@ def to_rgb8(frame: Tensor, index: int) -> np.ndarray:
     Grey (C = 1) becomes RGB, alpha (C = 4) is dropped, and values outside 0..1 are clipped.
     Raises ValueError, which names frame `index`, for NaN or infinity, another number of channels, or another dtype.
     """
-    height, width, channels = frame.shape
-    if channels not in (1, 3, 4) or 0 in (height, width):
+    height, width, _ = _checked(frame, index).shape
+    return np.ascontiguousarray(_quantised(frame[..., :3], index, 255).expand(height, width, 3).cpu().numpy())
+
+
+def to_rgba8(frame: Tensor, index: int) -> np.ndarray:
+    """Convert a frame as `to_rgb8` does, but to uint8 [H, W, 4] with its alpha; frames without alpha are opaque."""
+    return np.concatenate([to_rgb8(frame, index), _alpha(frame, index, 255)], -1)
+
+
+def to_rgb16(frame: Tensor, index: int) -> np.ndarray:
+    """Convert a frame as `to_rgb8` does, but to uint16 [H, W, 3] in 0..`WHITE_16`."""
+    height, width, _ = _checked(frame, index).shape
+    return np.ascontiguousarray(_quantised(frame[..., :3], index, WHITE_16).expand(height, width, 3).cpu().numpy().astype("<u2"))
+
+
+def to_rgba16(frame: Tensor, index: int) -> np.ndarray:
+    """Convert a frame as `to_rgb16` does, with alpha in 0..65535."""
+    return np.concatenate([to_rgb16(frame, index), _alpha(frame, index, 65_535)], -1)
+
+
+def _checked(frame: Tensor, index: int) -> Tensor:
+    if frame.shape[2] not in (1, 3, 4) or 0 in frame.shape[:2]:
         shape = list(frame.shape)
         raise ValueError(f"frame {index} has shape {shape}; give [height, width, channels] with 1, 3 or 4 channels")
-    return np.ascontiguousarray(_to_uint8(frame[..., :3], index).expand(height, width, 3).cpu().numpy())
+    return frame
 
 
-def _to_uint8(frame: Tensor, index: int) -> Tensor:
+def _alpha(frame: Tensor, index: int, opaque: int) -> np.ndarray:
+    dtype = "u1" if opaque == 255 else "<u2"
+    if frame.shape[2] != 4:
+        return np.full((*frame.shape[:2], 1), opaque, dtype)
+    return _quantised(frame[..., 3:], index, opaque).cpu().numpy().astype(dtype)
+
+
+def _quantised(frame: Tensor, index: int, white: int) -> Tensor:
+    """Convert to whole numbers in 0..white: uint8 up to 255, else int32."""
     if frame.dtype == torch.uint8:
-        return frame
+        return frame if white == 255 else frame.int() * white // 255
     if not frame.is_floating_point():
         raise ValueError(f"frame {index} has dtype {frame.dtype}; give floats 0..1 or uint8")
     low, high = torch.aminmax(frame.detach())
     if not torch.isfinite(high.float() - low.float()):
         raise ValueError(f"frame {index} contains NaN or infinity; check the video decoder and its precision")
-    return frame.detach().float().mul(255).add_(0.5).clamp_(0, 255).to(torch.uint8)
+    scaled = frame.detach().float().mul(white).add_(0.5).clamp_(0, white)
+    return scaled.to(torch.uint8 if white == 255 else torch.int32)

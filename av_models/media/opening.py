@@ -14,7 +14,7 @@ _one_at_a_time = threading.Lock()  # another thread's environment and threads wo
 @contextmanager
 def no_traces() -> Iterator[None]:
     """Open an encoder inside. Afterwards, this thread and those that started inside have this thread's former priority."""
-    with _one_at_a_time, _svt_logs_errors_only(), _priority_kept():
+    with _one_at_a_time, _svt_logs_nothing(), _priority_kept():
         yield
 
 
@@ -43,12 +43,12 @@ def _policy(thread: int) -> tuple[int, int]:
 
 
 @contextmanager
-def _svt_logs_errors_only() -> Iterator[None]:
-    """SVT-AV1 logs to stderr itself, not through FFmpeg, and reads its log level from the environment when it opens."""
+def _svt_logs_nothing() -> Iterator[None]:
+    """SVT-AV1 logs to stderr itself, not through FFmpeg, at the level in the environment when it opens. Errors are raised."""
     if "SVT_LOG" in os.environ:
         yield
         return
-    os.environ["SVT_LOG"] = "1"
+    os.environ["SVT_LOG"] = "0"
     try:
         yield
     finally:

@@ -1,59 +1,60 @@
-"""Encoding settings of a video file (`MuxSettings`) and the report of what was written (`MuxReport`)."""
+"""Encoding settings of a file (`MuxSettings`), and what each container supports."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-import av
+from .encoders import VIDEO_CODECS, WORST_CRF
 
-Container = Literal["mp4", "mkv", "webm"]
-VideoCodec = Literal["h264", "h265", "vp9", "av1"]
-AudioCodec = Literal["aac", "opus"]
+Container = Literal["mp4", "mkv", "webm", "mov", "gif", "webp", "wav", "flac", "mp3", "opus"]
+VideoCodec = Literal["h264", "h265", "vp9", "av1", "h265 10-bit", "av1 10-bit", "prores", "ffv1"]
+AudioCodec = Literal["aac", "opus", "flac", "pcm", "mp3"]
 Policy = Literal["trim", "pad", "fade"]
 
 
 @dataclass(frozen=True)
 class ContainerSpec:
-    """A container: the name of its FFmpeg muxer and the codecs that it supports."""
+    """A container: the name of its FFmpeg muxer and the codecs that it supports.
 
-    muxer: str
-    video: tuple[str, ...]
-    audio: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class VideoEncoder:
-    """A video codec.
-
-    names: its FFmpeg encoders, in order of preference.
-    crf: the default quality. worst_crf: the largest allowed value.
-    options: further encoder options.
+    Without video codecs it holds only audio. Without any, it is an animated image. crf: its default quality, where it has one.
     """
 
-    names: tuple[str, ...]
-    crf: int
-    worst_crf: int
-    options: Mapping[str, str]
+    muxer: str
+    video: tuple[str, ...] = ()
+    audio: tuple[str, ...] = ()
+    crf: int | None = None
+
+    @property
+    def is_audio(self) -> bool:
+        """Whether it holds audio alone."""
+        return bool(self.audio) and not self.video
+
+    @property
+    def is_animation(self) -> bool:
+        """Whether it is an animated image, without audio."""
+        return not self.audio and not self.video
 
 
+_WITH_10_BITS = ("h264", "h265", "vp9", "av1", "h265 10-bit", "av1 10-bit")
 CONTAINERS = {
-    "mp4": ContainerSpec("mp4", ("h264", "h265", "vp9", "av1"), ("aac", "opus")),
-    "mkv": ContainerSpec("matroska", ("h264", "h265", "vp9", "av1"), ("aac", "opus")),
-    "webm": ContainerSpec("webm", ("vp9", "av1"), ("opus",)),
+    "mp4": ContainerSpec("mp4", _WITH_10_BITS, ("aac", "opus")),
+    "mkv": ContainerSpec("matroska", (*_WITH_10_BITS, "ffv1"), ("aac", "opus", "flac")),
+    "webm": ContainerSpec("webm", ("vp9", "av1", "av1 10-bit"), ("opus",)),
+    "mov": ContainerSpec("mov", ("prores", "h264", "h265", "h265 10-bit"), ("pcm", "aac")),
+    "gif": ContainerSpec("gif"),
+    "webp": ContainerSpec("webp", crf=16),
+    "wav": ContainerSpec("wav", audio=("pcm",)),
+    "flac": ContainerSpec("flac", audio=("flac",)),
+    "mp3": ContainerSpec("mp3", audio=("mp3",)),
+    "opus": ContainerSpec("opus", audio=("opus",)),
 }
-VIDEO_CODECS = {
-    # mbtree reads uninitialised memory when the width is not a multiple of 128: files would differ between runs.
-    "h264": VideoEncoder(("libx264",), 19, 51, {"preset": "veryfast", "mbtree": "0"}),
-    "h265": VideoEncoder(("libx265",), 23, 51, {"preset": "fast", "x265-params": "log-level=none"}),
-    "vp9": VideoEncoder(("libvpx-vp9",), 28, 63, {"b": "0", "deadline": "good", "cpu-used": "4", "row-mt": "1"}),
-    "av1": VideoEncoder(("libsvtav1", "libaom-av1"), 28, 63, {}),
-}
-AUDIO_CODECS = {"aac": "aac", "opus": "libopus"}
+VIDEO_CONTAINERS = tuple(name for name, spec in CONTAINERS.items() if spec.video)
+AUDIO_CODECS = {"aac": "aac", "opus": "libopus", "flac": "flac", "pcm": "pcm_s16le", "mp3": "libmp3lame"}
 POLICIES = ("trim", "pad", "fade")
 AUDIBLE_SECONDS = 0.1  # a longer change of the audio is a warning; rounding to whole frames changes less
 _TIMESCALE = 96_000
@@ -65,9 +66,11 @@ RESERVED_KEYS = {"major_brand", "minor_version", "compatible_brands", "encoder",
 class MuxSettings:
     """How a file is encoded.
 
-    crf: constant rate factor; a lower value gives better quality and a larger file. None uses the codec's default
-        (h264 19, h265 23, vp9 and av1 28).
-    audio_bitrate: bits per second, 8000 to 512000.
+    container: gif and webp take no codecs, and wav, flac, mp3 and opus (audio files) have their own; the codecs given here are
+        then ignored.
+    crf: constant rate factor; a lower value gives better quality and a larger file, and 0 is lossless for the encoder's pixel
+        format. None uses the default (h264 19, h265 23, vp9 and av1 28, webp 16). prores, ffv1 and gif have one quality.
+    audio_bitrate: bits per second, 8000 to 512000, limited to what aac, opus and mp3 take; flac and pcm are lossless, 16 bits.
     policy: how audio is fitted when it is longer or shorter than the video. Frames are never dropped or added.
 
     policy | audio is longer                 | audio is shorter
@@ -92,100 +95,30 @@ class MuxSettings:
         _check_choice("video codec", self.video_codec, VIDEO_CODECS)
         _check_choice("audio codec", self.audio_codec, AUDIO_CODECS)
         _check_choice("policy", self.policy, POLICIES)
-        _check_codec(self.container, "video", self.video_codec)
-        _check_codec(self.container, "audio", self.audio_codec)
-        worst = VIDEO_CODECS[self.video_codec].worst_crf
+        if self.spec.video:
+            _check_codec(self.container, "video", self.video_codec)
+            _check_codec(self.container, "audio", self.audio_codec)
+        worst, of = (VIDEO_CODECS[self.video_codec].worst_crf, self.video_codec) if self.spec.video else (WORST_CRF, self.container)
         if self.crf is not None and not 0 <= self.crf <= worst:
-            raise ValueError(f"crf is {self.crf}; use 0 (best quality) to {worst} (smallest file) for {self.video_codec}")
+            raise ValueError(f"crf is {self.crf}; use 0 (best quality) to {worst} (smallest file) for {of}")
         if not 8_000 <= self.audio_bitrate <= 512_000:
             raise ValueError(f"audio bitrate is {self.audio_bitrate}; use 8000 to 512000 bits per second")
 
     @property
-    def quality(self) -> float:
-        """`crf`, or the codec's default."""
-        return VIDEO_CODECS[self.video_codec].crf if self.crf is None else self.crf
-
-
-@dataclass(frozen=True)
-class MuxReport:
-    """What was written to a file.
-
-    width, height: encoded size in pixels. It includes `padded_right` and `padded_bottom` pixels that repeat the last
-        column and row, because encoders need even sizes.
-    bytes: size of the file.
-    audio_bitrate: bits per second. audio_sample_rate: Hz.
-    audio_samples: samples per channel at `audio_sample_rate`.
-    audio_resampled_from: sample rate of the input in Hz when the codec does not support it, else None.
-    audio_trimmed_samples, audio_faded_samples, audio_padded_samples: samples per channel at the input's sample rate.
-    audio_missing_samples: how many samples earlier than the video the audio ends (policy `trim` only).
-    audio_clipped_samples: values outside −1..1 that were clipped, over all channels.
-    audio_mixed_channels: number of channels that were mixed to stereo; 0 if the channels are unchanged.
-    """
-
-    path: Path
-    frames: int
-    fps: Fraction
-    width: int
-    height: int
-    padded_right: int
-    padded_bottom: int
-    video_encoder: str
-    bytes: int
-    audio_encoder: str | None = None
-    audio_channels: int = 0
-    audio_sample_rate: int | None = None
-    audio_bitrate: int | None = None
-    audio_samples: int = 0
-    audio_resampled_from: int | None = None
-    audio_trimmed_samples: int = 0
-    audio_faded_samples: int = 0
-    audio_padded_samples: int = 0
-    audio_missing_samples: int = 0
-    audio_clipped_samples: int = 0
-    audio_mixed_channels: int = 0
+    def spec(self) -> ContainerSpec:
+        """What the container supports."""
+        return CONTAINERS[self.container]
 
     @property
-    def seconds(self) -> float:
-        """Duration of the video."""
-        return float(self.frames / self.fps)
+    def quality(self) -> float | None:
+        """`crf`, or the default; None for a codec or an image format without a choice of quality."""
+        default = VIDEO_CODECS[self.video_codec].crf if self.spec.video else self.spec.crf
+        return default if default is None or self.crf is None else self.crf
 
-    def summary(self) -> str:
-        """Describe the file and every change to the frames and the audio in one line."""
-        size = f"{self.width}×{self.height}"
-        parts = [f"{self.path.name}: {self.frames} frames of {size} at {float(self.fps):g} fps"]
-        if self.padded_right or self.padded_bottom:
-            parts.append(f"padded by {self.padded_right} column and {self.padded_bottom} row to an even size")
-        parts += self._audio_notes() if self.audio_encoder else ["no audio"]
-        return "; ".join(parts)
-
-    def warnings(self) -> list[str]:
-        """Return one line per change of the audio that can be heard: cut, padded or missing for over 100 ms, clipped, or mixed."""
-        if not self.audio_sample_rate:
-            return []
-        rate = self.audio_resampled_from or self.audio_sample_rate
-        changes = {
-            "longer than the video, so its end was cut": self.audio_trimmed_samples,
-            "shorter than the video, so silence was added": self.audio_padded_samples,
-            "shorter than the video, so it ends early": self.audio_missing_samples,
-        }
-        found = [length_warning(self.path, samples / rate, change) for change, samples in changes.items()]
-        if self.audio_clipped_samples:
-            found.append(f"{self.path.name}: {self.audio_clipped_samples} audio samples were too loud and were clipped")
-        if self.audio_mixed_channels:
-            found.append(f"{self.path.name}: {mix_note(self.audio_mixed_channels)}")
-        return [line for line in found if line]
-
-    def _audio_notes(self) -> list[str]:
-        notes = [f"{self.audio_samples} audio samples at {self.audio_sample_rate} Hz"]
-        if self.audio_resampled_from:
-            notes.append(f"resampled from {self.audio_resampled_from} Hz")
-        if self.audio_mixed_channels:
-            notes.append(mix_note(self.audio_mixed_channels))
-        for change in ("trimmed", "faded", "padded", "missing", "clipped"):
-            count = getattr(self, f"audio_{change}_samples")
-            if count:
-                notes.append(f"{count} samples {change}")
-        return notes
+    @property
+    def sound_codec(self) -> str:
+        """The audio codec that is written: that of an audio file, else `audio_codec`."""
+        return self.spec.audio[0] if self.spec.is_audio else self.audio_codec
 
 
 def mix_note(channels: int) -> str:
@@ -201,19 +134,12 @@ def length_warning(path: Path, seconds: float, change: str) -> str:
 def muxer_options(container: Container) -> dict[str, str]:
     """FFmpeg muxer options: strict interleaving of the streams, and no random ids or dates in the file."""
     options = {"max_interleave_delta": "0", "fflags": "+bitexact"}
-    if container == "mp4":
+    if container == "wav":
+        options["rf64"] = "auto"  # for files over 4 GB
+    if container in ("mp4", "mov"):
         # Unit of the edit list that skips the audio encoder's priming samples: 1/96000 s resolves single samples.
         options |= {"movflags": "use_metadata_tags+faststart", "movie_timescale": str(_TIMESCALE)}
     return options
-
-
-def find_encoder(codec: str) -> str:
-    """Return the name of the first encoder of `codec` that this build of FFmpeg has. Raises ValueError when it has none."""
-    for name in VIDEO_CODECS[codec].names:
-        if name in av.codecs_available:
-            return name
-    encoders = " or ".join(VIDEO_CODECS[codec].names)
-    raise ValueError(f"video codec is {codec}, but this build of PyAV has no {encoders}; choose another codec")
 
 
 def validate_fps(fps: float | Fraction) -> Fraction:
@@ -231,6 +157,6 @@ def _check_choice(name: str, value: object, known: Collection[str]) -> None:
 def _check_codec(container: str, kind: str, codec: str) -> None:
     supported = getattr(CONTAINERS[container], kind)
     if codec not in supported:
-        others = [name for name, spec in CONTAINERS.items() if codec in getattr(spec, kind)]
-        remedy = f"use {' or '.join(supported)}, or the container {' or '.join(others)}"
+        others = [name for name, spec in CONTAINERS.items() if spec.video and codec in getattr(spec, kind)] or [codec]
+        remedy = f"use {' or '.join(supported[:2])}, or the container {' or '.join(others[:2])}"
         raise ValueError(f"{container} does not support {codec} {kind}; {remedy}")

@@ -145,5 +145,6 @@ def explain(error: Exception) -> str:
 
 
 def _saved_files(shown: Mapping[str, Mapping], folders: Folders) -> list[Path]:
-    saved = [each for ui in shown.values() for each in ui.get("images", []) if each.get("type") == "output"]
+    results = [each for ui in shown.values() for kind in ("images", "audio") for each in ui.get(kind, [])]
+    saved = [each for each in results if each.get("type") == "output"]
     return [folders.output / each["subfolder"] / each["filename"] for each in saved]

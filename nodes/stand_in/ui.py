@@ -23,3 +23,23 @@ class PreviewVideo:
 
     def as_dict(self) -> dict[str, Any]:
         return {"images": self.values, "animated": (True,)}
+
+
+class SavedImages:
+    """Saved images that are shown on the node."""
+
+    def __init__(self, results: Sequence[SavedResult], is_animated: bool = False) -> None:
+        self.results, self.is_animated = list(results), is_animated
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"images": self.results} | ({"animated": (True,)} if self.is_animated else {})
+
+
+class SavedAudios:
+    """Saved audio files that are played on the node."""
+
+    def __init__(self, results: Sequence[SavedResult]) -> None:
+        self.results = list(results)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"audio": self.results}
