@@ -12,7 +12,7 @@ from ..av_models.media.read import Window, open_video
 from ..av_models.media.select_frames import SelectedFrames, select_frames
 from ..av_models.media.sources import Source
 from ..av_models.shapes import VideoShape
-from .host import InputImpl
+from .host import InputImpl, check_interrupt
 
 NO_STAMPS = "this video has no time stamps that can be read, so its audio is taken to begin with its first frame"
 
@@ -55,7 +55,7 @@ def read_file_clip(source: Source, window: Window, shape: VideoShape, until: int
     until: how many frames of the clip are needed; None for all of the video.
     """
     with open_video(source, window, last_audio=True) as file:
-        images = select_frames(file, shape, until)
+        images = select_frames(file, shape, until, check_interrupt)
         waveform, rate = file.read_audio(with_padding=True)
     audio = None if waveform is None else {"waveform": waveform[None], "sample_rate": rate}
     return ClipInputs(images, audio, images.fps)

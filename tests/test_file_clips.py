@@ -14,6 +14,7 @@ from duet_av.av_models.shapes import VideoShape
 from duet_av.benchmarks.make_clip import Pictures, Sound, write_clip
 from duet_av.benchmarks.odd_files import make_odd_file
 from duet_av.benchmarks.shown import click_time, picture_number
+from duet_av.nodes import clip_inputs
 from duet_av.nodes.clip_inputs import NO_STAMPS, read_file_clip
 from duet_av.nodes.encode import DuetEncode
 from duet_av.nodes.stand_in.video import VideoComponents, VideoFromComponents, VideoFromFile, VideoInput
@@ -107,6 +108,15 @@ def test_frames_after_the_clip_are_not_converted(tmp_path, monkeypatch):
     clip = read_file_clip(tmp_path / "a.mp4", WHOLE, VideoShape(8, 16, 16, 16), 8)
     assert len(decoded) < 20 and len(clip.images.fitted) == 8 and len(clip.images) == 200
     assert clip.audio["waveform"].shape[-1] > 7.9 * 48_000
+
+
+def test_reading_can_be_interrupted(tmp_path, monkeypatch):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(clip_inputs, "check_interrupt", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        read_file_clip(make_odd_file("single.mp4", tmp_path), WHOLE, VideoShape(8, 16, 16, 16), None)
 
 
 def encode(model, video, seconds=0.0):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -14,7 +15,7 @@ from .fit import fit_frames
 from .float_frames import FloatFrames
 from .read import VideoFile
 from .settings import validate_fps
-from .upright import find_turn
+from .upright import Turns
 
 _ROUNDING = Fraction(3, 2000)  # seconds; stamps in milliseconds are this close to even times
 
@@ -40,11 +41,13 @@ class SelectedFrames:
         return torch.stack([*self.fitted[:frames], *[self.last] * (frames - len(self.fitted))])
 
 
-def select_frames(file: VideoFile, shape: VideoShape, until: int | None = None) -> SelectedFrames:
+def select_frames(
+    file: VideoFile, shape: VideoShape, until: int | None = None, on_frame: Callable[[], object] = lambda: None
+) -> SelectedFrames:
     """Read the frames for a clip of `shape`, whose number of frames does not matter.
 
     Each frame of the clip is the last one that is shown at its time. until: how many frames of the clip are needed; None for
-    as many as the video lasts.
+    as many as the video lasts. on_frame: called after each frame that is read.
     """
     fit, fitted, times, shown = _Fit(shape, file.fps), list[Tensor](), _EvenTimes(validate_fps(file.fps)), None
     for frame, stamp in file.decode_frames():
@@ -54,6 +57,7 @@ def select_frames(file: VideoFile, shape: VideoShape, until: int | None = None) 
         shown = frame
         if until is not None and len(fitted) >= until:
             file.skip_frames()
+        on_frame()
     assert shown is not None
     height, width = fit.given(shown)
     return SelectedFrames((file.frames, height, width, 3), times.mean_fps(), tuple(fitted), fit.image(shown))
@@ -81,15 +85,16 @@ class _Fit:
 
     def __init__(self, shape: VideoShape, fps: Fraction) -> None:
         self._shape, self._fps, self._floats = replace(shape, frames=1), fps, FloatFrames()
+        self._turns = Turns()
         self._last: tuple[av.VideoFrame, Tensor] | None = None
 
     def given(self, frame: av.VideoFrame) -> tuple[int, int]:
         """Return the height and width of the upright frame."""
-        width, height = find_turn(frame).size(frame.width, frame.height)
+        width, height = self._turns.of(frame).size(frame.width, frame.height)
         return height, width
 
     def image(self, frame: av.VideoFrame) -> Tensor:
         if self._last is None or self._last[0] is not frame:
-            pixels = find_turn(frame).apply(torch.from_numpy(self._floats.convert(frame)[..., :3]))
+            pixels = self._turns.of(frame).apply(torch.from_numpy(self._floats.convert(frame)[..., :3]))
             self._last = frame, fit_frames(pixels[None], self._fps, self._shape)[0]
         return self._last[1]

@@ -51,6 +51,19 @@ def find_turn(frame: av.VideoFrame) -> Turn:
     return Turn(True, b < 0, c < 0)
 
 
+class Turns:
+    """Finds the turns of frames. A frame whose side data is read is kept until Python collects garbage, so few are read."""
+
+    def __init__(self) -> None:
+        self._by_angle: dict[int, Turn] = {}
+
+    def of(self, frame: av.VideoFrame) -> Turn:
+        angle = frame.rotation
+        if angle not in self._by_angle:
+            self._by_angle[angle] = find_turn(frame)
+        return self._by_angle[angle]
+
+
 class UprightFrames:
     """Converts frames to upright RGB images of one size, uint8 [H, W, 3].
 
@@ -66,23 +79,15 @@ class UprightFrames:
 
     def __init__(self, size: tuple[int, int] | None = None, step_for: Callable[[int, int], int] = lambda width, height: 1) -> None:
         self._size, self._step_for, self._flags = size, step_for, EXACT if size is None else SMALL
-        self._reformatter, self._step = VideoReformatter(), 1
-        self._turns: dict[int, Turn] = {}  # by angle
+        self._reformatter, self._step, self._turns = VideoReformatter(), 1, Turns()
 
     def convert(self, frame: av.VideoFrame) -> Tensor:
-        turn = self._find_turn(frame)
+        turn = self._turns.of(frame)
         if self.shown is None:
             self.shown = turn.size(frame.width, frame.height)
             self._step = 1 if self._size else self._step_for(*self.shown)
         width, height = turn.size(*(self._size or self.shown))
         return turn.apply(self._to_rgb(frame, width, height))
-
-    def _find_turn(self, frame: av.VideoFrame) -> Turn:
-        """Return the turn of a frame. A frame whose side data is read is kept until Python collects garbage, so few are read."""
-        angle = frame.rotation
-        if angle not in self._turns:
-            self._turns[angle] = find_turn(frame)
-        return self._turns[angle]
 
     def _to_rgb(self, frame: av.VideoFrame, width: int, height: int) -> Tensor:
         """Return every n-th pixel of a frame as if it were converted to RGB of a size."""

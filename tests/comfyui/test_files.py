@@ -2,7 +2,11 @@
 
 import re
 
+import pytest
+
 from duet_av.av_models.media import read_video
+from duet_av.av_models.metrics.score import score_file
+from duet_av.benchmarks.odd_files import make_odd_file
 from duet_av.tests.comfyui.graphs import DECODE, LATENT, MODEL, MUX, node, short
 from duet_av.tests.foley import FPS, FRAMES, assert_only_the_sound_is_new, write_noise
 
@@ -78,3 +82,11 @@ def test_what_was_resized_is_said_in_numbers(comfyui):
     run = comfyui.run(foley("seen.mp4", seed=34))
     said = f"video: 96×80 resized to 77×64, cropped to 64×64; {FRAMES} frames at {FPS} fps to 24 at 16 fps"
     assert run.texts[LATENT][0] == said
+
+
+@pytest.mark.parametrize("name", ["latevideo.mkv", "vfr.mp4", "trimmed.mp4"])
+def test_the_sync_report_of_a_video_is_the_score_of_its_file(comfyui, name):
+    path = make_odd_file(name, comfyui.base / "input")
+    run = comfyui.run({"load": node("LoadVideo", file=name), "report": node("DuetSyncReport", video=["load", 0], fps=1.0)})
+    score = score_file(path)
+    assert run.texts["report"] == [*score.measurements(), *score.warnings()]
