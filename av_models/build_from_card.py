@@ -47,7 +47,7 @@ def build(path: str | Path, what: str, make: Callable[[], N], parts: Callable[[N
             check_fit(own, {name: shapes[key] for name, key in names[prefix].items()}, type(network).__name__, path)
             _check_buffers(network)
         allowance.check_largest()
-        with torch.random.fork_rng(devices=[]), _NoInitialValues():
+        with torch.random.fork_rng(devices=[]), NoInitialValues():
             made = make()
     for prefix, network in parts(made).items():
         copy_tensors(network, path, names[prefix])
@@ -68,7 +68,16 @@ def one_line(path: str | Path, what: str) -> Iterator[None]:
         ) from error
 
 
-class Allowance(TorchFunctionMode):
+class NoInitialValues(TorchFunctionMode):
+    """Leaves out random initial values, because the file's tensors replace them. For this thread only."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None) -> Any:
+        if getattr(func, "__name__", "") in INITIAL_VALUES:
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+class Allowance(NoInitialValues):
     """Stops a constructor that makes far more tensors than the file has. For this thread only.
 
     shapes: of the file's tensors. Raises ValueError.
@@ -84,7 +93,7 @@ class Allowance(TorchFunctionMode):
         self.calls -= 1
         if self.calls < 0:
             raise ValueError(f"it has many more layers than the {self.tensors} tensors in the file")
-        result = func(*args, **(kwargs or {}))
+        result = super().__torch_function__(func, types, args, kwargs)
         if isinstance(result, Tensor) and result.numel() > self.largest.numel():
             self.largest = result.shape
         return result
@@ -93,15 +102,6 @@ class Allowance(TorchFunctionMode):
         """Raise ValueError if a tensor was larger than those in the file, such as a table of rotary embeddings."""
         if self.largest.numel() > self.most:
             raise ValueError(f"it needs a tensor of shape {quoted(tuple(self.largest))}, which the file does not have")
-
-
-class _NoInitialValues(TorchFunctionMode):
-    """Leaves out random initial values, because the file's tensors replace them."""
-
-    def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None) -> Any:
-        if getattr(func, "__name__", "") in INITIAL_VALUES:
-            return args[0] if args else (kwargs or {})["tensor"]
-        return func(*args, **(kwargs or {}))
 
 
 def _names_in_file(parts: Parts, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, dict[str, str]]:

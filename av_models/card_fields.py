@@ -88,7 +88,7 @@ CARD: dict[str, Any] = EXPERT | {
         "inputs": several(whole(0, 1000), 2), "joint_blocks": whole(0, 1000), "audio_rate": number(0, 1e6), "qk_width": SIZE,
         "v_width": SIZE, "heads": whole(1, 1024), "attention": TEXT,
     },
-    "step": whole(0, 2**53), "seconds": number(0, 1e12),
+    "step": whole(0, 2**53), "seconds": number(0, 1e12), "logged": several(TEXT),
 }  # fmt: skip
 """What the fields of a card must be, by kind of file or not. Other fields are free."""
 

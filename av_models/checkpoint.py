@@ -6,9 +6,10 @@ A file `NAME.card.json` beside `NAME.safetensors` adds fields to the card or rep
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from shutil import rmtree
 from typing import Any, TypeVar
 
 import torch
@@ -16,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from .atomic import explain_write_errors, publish, temporary_file
 from .card_fields import CARD as CARD_FIELDS
 from .card_fields import check_fields, parse_card, read_table
 from .printable import printable, quoted
@@ -23,6 +25,7 @@ from .recommended import parse_sampling
 
 CARD = "duet"  # metadata key of the model card
 SIDECAR_FIELDS = ("name", "licence", "sampling")
+BOX = ".saving"  # suffix of the folder that a file is written in
 PRINTED = ("name", "licence")  # fields that reports show
 AT_ONCE = 2**24  # elements that are read before the file is opened again
 LONGEST_HEADER = 32 * 2**20  # bytes; the models that Duet can load have less than 1 MB
@@ -33,18 +36,36 @@ Shape = tuple[int, ...]
 def save_checkpoint(path: str | Path, tensors: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
     """Write `tensors`, with `card` (JSON-compatible values) as metadata; create missing folders.
 
-    The file is written beside `path` and then renamed. Raises OSError when it cannot be written.
+    The file is written beside `path` and then renamed. What killed processes left in the folder is deleted. Raises OSError when
+    it cannot be written.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
     try:
-        save_file({k: v.contiguous() for k, v in tensors.items()}, part, metadata={CARD: json.dumps(card)})
-        os.replace(part, path)
+        with temporary_file(path) as part, _box(part) as box:
+            written = box / "model.safetensors"
+            save_file({k: v.contiguous() for k, v in tensors.items()}, written, metadata={CARD: json.dumps(card)})
+            written.chmod(part.stat().st_mode)  # safetensors' files are for their owner alone
+            publish(written, path)
     except SafetensorError as error:
-        raise OSError(f"cannot write {path} ({error}); free some space, or choose another folder") from error
+        raise OSError(f"cannot write {path} ({printable(error)}); free some space, or choose another folder") from error
+
+
+@contextmanager
+def _box(part: Path) -> Iterator[Path]:
+    """Make a folder for safetensors, which writes files of its own beside its target; delete it at the end.
+
+    part: the temporary file that shows that the folder is in use.
+    """
+    for orphan in part.parent.glob(f".duet-*{BOX}"):
+        if not orphan.with_suffix(part.suffix).exists():
+            rmtree(orphan, ignore_errors=True)
+    box = part.with_suffix(BOX)
+    with explain_write_errors(box):
+        box.mkdir()
+    try:
+        yield box
     finally:
-        part.unlink(missing_ok=True)
+        rmtree(box, ignore_errors=True)
 
 
 def load_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -114,12 +114,11 @@ def _find_unused(first: Path) -> Path:
 
 def _find_unfinished(first: Path, total: int) -> Path:
     """Return the unfinished run folder with the latest training state. Raises ValueError when there is none."""
-    from ..av_models.checkpoint import read_card
-    from ..av_models.training.loop import STATE
+    from ..av_models.training.loop import STATE, read_step
 
     states = sorted((f / STATE for f in _runs(first) if (f / STATE).exists()), key=lambda state: state.stat().st_mtime)
     for state in reversed(states):
-        if read_card(state)["step"] < total:
+        if read_step(state) < total:
             return state.parent
     raise ValueError(f"{first} has no unfinished run to resume; start a new run without --resume")
 
@@ -133,10 +132,9 @@ def _interrupted_message(folder: Path) -> str:
 
 
 def _report(folder: Path, out: Path, total: int) -> None:
-    from ..av_models.checkpoint import read_card
-    from ..av_models.training.loop import STATE
+    from ..av_models.training.loop import STATE, read_step
 
-    done = read_card(folder / STATE)["step"]
+    done = read_step(folder / STATE)
     print(f"run: {folder}{_plot(folder)}")
     print(f"checkpoint: {out}" if done == total else f"stopped at step {done} of {total}; continue with --resume")
 

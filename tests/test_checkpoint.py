@@ -1,5 +1,7 @@
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -163,3 +165,29 @@ def test_a_new_file_replaces_the_old_one(tmp_path):
     assert read_card(path) == {"kind": "other"} and list(load_file(path)) == ["a"]
     assert os.listdir(tmp_path) == [path.name]
     assert json.dumps(read_card(path))
+
+
+KILLED = """
+import os, signal, sys, torch
+from pathlib import Path
+from duet_av.av_models import checkpoint
+def save(tensors, path, metadata):
+    Path(path).write_bytes(b"half of it")
+    Path(path).with_name(".tmpAbCdEf").write_bytes(b"safetensors' own")
+    os.kill(os.getpid(), signal.SIGKILL)
+checkpoint.save_file = save
+checkpoint.save_checkpoint(sys.argv[1], {"a": torch.zeros(1)}, {})
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no kill -9")
+def test_what_a_killed_process_left_is_deleted_by_the_next_save(tmp_path):
+    subprocess.run([sys.executable, "-c", KILLED, tmp_path / "m.safetensors"])
+    assert len(os.listdir(tmp_path)) == 2
+    path = saved(tmp_path)
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_a_file_may_be_read_by_all_that_the_system_lets(tmp_path):
+    (tmp_path / "plain").touch()
+    assert saved(tmp_path).stat().st_mode == (tmp_path / "plain").stat().st_mode

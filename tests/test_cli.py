@@ -130,7 +130,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(duet, tmp_path, loads, monke
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("duet_av.av_models.media.atomic.os.link", full)
+    monkeypatch.setattr("duet_av.av_models.atomic.os.link", full)
     monkeypatch.setattr("duet_av.commands.bars.DELAY", 600.0)  # a busy machine would show a bar beside the line
     refused(duet("run", WORKFLOW, *SHORT), "No space left", "free some space")
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]

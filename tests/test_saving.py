@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from duet_av.av_models.media import atomic, target_path, write_video
-from duet_av.av_models.media.atomic import NumberedPath, publish, temporary_file
+from duet_av.av_models import atomic
+from duet_av.av_models.atomic import NumberedPath, publish, temporary_file
+from duet_av.av_models.media import target_path, write_video
 
 FRAMES = torch.zeros(2, 64, 64, 3)
 IN_A_PROCESS = """

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from duet_av.av_models.binders.base import cosine_distance, require_modalities
-from duet_av.av_models.checkpoint import load_checkpoint, read_card, sub_tensors
+from duet_av.av_models.checkpoint import load_checkpoint, read_card, save_checkpoint, sub_tensors
 from duet_av.av_models.contract import CouplingKind
 from duet_av.av_models.experts.flux import FluxExpert
 from duet_av.av_models.guidance import make_guidance
@@ -217,7 +217,76 @@ def test_a_killed_run_resumes_to_the_same_bits(folder, tmp_path, name):
     train_config(path, folder=run, out=out, resume=True)
     assert same(state(run), state(folder / "runs" / name))
     assert same(load_checkpoint(out)[0], load_checkpoint(folder / CONFIGS[name]["out"])[0])
-    assert [step for step in read_curve(run / CURVE)["step"]] == [2, 4, 6]
+    assert without_seconds(run / CURVE) == without_seconds(folder / "runs" / name / CURVE)
+
+
+def without_seconds(curve: Path) -> list[bytes]:
+    """The bytes of a curve without its column of seconds."""
+    rows = [row.split(b",") for row in curve.read_bytes().splitlines(keepends=True)]
+    return [b",".join(row[:1] + row[2:]) for row in rows]
+
+
+@pytest.fixture
+def halted(folder, tmp_path):
+    """A run of the audio codec that stopped after three of six steps, and a function that resumes it."""
+    run = tmp_path / "run"
+    train_config(folder / "audio_codec.toml", folder=run, out=tmp_path / "m", steps=3)
+    return run, lambda: train_config(folder / "audio_codec.toml", folder=run, out=tmp_path / "m", resume=True)
+
+
+@pytest.mark.parametrize("content, reason", [
+    (b"", "is empty"),
+    (b"a,b\n1,2\n", "is not the loss curve of a run"), (b"\x89PNG\r\n\x1a\n\x00", "is not the loss curve of a run"),
+    (b"step,seconds,loss\nx,y,z\n4,5,6\n", "has rows that are not of a loss curve"), (None, "has rows up to step 0, but"),
+    (b"step,seconds,loss\n", "has rows up to step 0, but the saved state needs them up to step 2"),
+    (b"step,seconds,loss\n3,0,0\n", "has rows up to step 3, but the saved state needs them up to step 2"),
+    (b"step,seconds,loss\n2,0,1", "has rows up to step 0, but the saved state needs them up to step 2"),
+])  # fmt: skip
+def test_a_curve_of_another_run_is_named(halted, content, reason):
+    run, resume = halted
+    curve = run / CURVE
+    curve.unlink() if content is None else curve.write_bytes(content)
+    with pytest.raises(ValueError) as error:
+        resume()
+    message = str(error.value)
+    assert message.startswith(f"{curve} {reason}") and message.endswith("or start a new run without --resume")
+    assert content is None or curve.read_bytes() == content
+
+
+def test_a_row_that_was_not_written_to_its_end_is_written_again(halted, folder):
+    run, resume = halted
+    with (run / CURVE).open("ab") as file:
+        file.write(b"4,0,0.1")
+    resume()
+    assert without_seconds(run / CURVE) == without_seconds(folder / "runs" / "audio_codec" / CURVE)
+
+
+def test_states_of_older_versions_resume(halted, folder):
+    run, resume = halted
+    tensors, card = load_checkpoint(run / STATE)
+    del card["logged"]
+    save_checkpoint(run / STATE, {key: value for key, value in tensors.items() if key != "logged"}, card)
+    resume()
+    assert read_curve(run / CURVE)["step"] == [2, 4, 6]
+    assert same(state(run), state(folder / "runs" / "audio_codec"))
+
+
+@pytest.mark.parametrize("change", ["no step", "no average", "another optimizer", "no state at all"])
+def test_a_state_of_another_run_is_named(halted, change):
+    run, resume = halted
+    tensors, card = load_checkpoint(run / STATE)
+    if change == "no step":
+        del card["step"]
+    if change == "no average":
+        tensors = {key: value for key, value in tensors.items() if not key.startswith("average.")}
+    if change == "another optimizer":
+        tensors |= {"optimizer0.x.exp_avg": torch.zeros(1)}
+    save_checkpoint(run / STATE, tensors, card)
+    if change == "no state at all":
+        (run / STATE).write_bytes(b"PK")
+    with pytest.raises(ValueError) as error:
+        resume()
+    assert str(run / STATE) in str(error.value) and "\n" not in str(error.value) and "; " in str(error.value)
 
 
 def test_rows_logged_after_the_last_save_are_not_logged_twice(folder, tmp_path):

@@ -14,7 +14,7 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 from torch import Tensor
 
-from .atomic import explain_write_errors
+from ..atomic import explain_write_errors
 from .audio import add_audio_stream, audio_frame
 from .settings import CONTAINERS, MuxSettings, muxer_options
 

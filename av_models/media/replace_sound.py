@@ -14,7 +14,7 @@ from av.container import InputContainer, OutputContainer
 from av.video.stream import VideoStream
 from torch import Tensor
 
-from .atomic import explain_write_errors, temporary_file
+from ..atomic import explain_write_errors, temporary_file
 from .audio import FADE_SECONDS, add_audio_stream, audio_frame, check_audio, encodable_rate, fit_audio, resample
 from .settings import CONTAINERS, Container, length_warning, muxer_options
 

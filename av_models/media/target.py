@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path, PureWindowsPath
 
-from .atomic import NumberedPath
+from ..atomic import NumberedPath
 from .settings import CONTAINERS
 
 MAX_BYTES = 200  # of a file or folder name; file systems take 255, and a number and an ending follow

@@ -15,8 +15,8 @@ import numpy as np
 from av.video.stream import VideoStream
 from torch import Tensor
 
+from ..atomic import WriteError, as_path, explain_write_errors, publish, temporary_file
 from .animation import write_gif, write_webp
-from .atomic import WriteError, as_path, explain_write_errors, publish, temporary_file
 from .audio import check_audio
 from .convert import Converter, tag_colors
 from .encoders import VIDEO_CODECS, chroma_location, encoder_options, find_encoder

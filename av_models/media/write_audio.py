@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from .atomic import as_path, publish, temporary_file
+from ..atomic import as_path, publish, temporary_file
 from .audio import check_audio
 from .metadata import checked_metadata, container_tags
 from .output_file import OutputFile

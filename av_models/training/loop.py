@@ -7,7 +7,6 @@ run gives the same result as an uninterrupted one, and runs with other seeds see
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 import time
@@ -21,15 +20,19 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ..checkpoint import load_checkpoint, load_into, save_checkpoint, sub_tensors
+from ..card_fields import require
+from ..checkpoint import load_checkpoint, load_into, read_card, save_checkpoint, sub_tensors
+from ..printable import printable
 from .batched_muon import BatchedMuon
 from .bf16 import has_bf16, muon_in_float32
 from .captured_step import CapturedStep
+from .curve_file import RESTORE, add_row, keep_rows
 from .plain_attention import plain_attention
 from .strided import strided_in_float32
 
 STATE = "state.safetensors"
 CURVE = "curve.csv"
+WINDOW = "logged"  # of a state: the names of the logged values, and the values of each step since the last row of the curve
 BLOCK_WEIGHT = re.compile(r"\.\d+\.(?!.*norm)")  # names of weights in a numbered block, without its (adaptive) norms
 
 
@@ -184,13 +187,12 @@ def train(
     take_step = TrainingStep(stage, schedule, accelerator)
     optimizers = take_step.optimizers
     average = {k: v.detach().clone() for k, v in model.state_dict().items()}
-    first, seconds = _restore(folder, model, average, optimizers) if resume else (0, 0.0)
+    first, seconds, logged = _restore(folder, model, average, optimizers) if resume else (0, 0.0, [])
     if not first and accelerator.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CURVE).unlink(missing_ok=True)
 
     last = max(first, min(stop or schedule.steps, schedule.steps))
-    logged: list[dict[str, float]] = []
     start = saved = time.monotonic()
     for step in range(first, last):
         torch.manual_seed(seed * 1_000_003 + step * 64 + accelerator.process_index)
@@ -202,16 +204,16 @@ def train(
         if accelerator.is_main_process:
             elapsed = seconds + time.monotonic() - start
             if (step + 1) % intervals.log_steps == 0:
-                _log(folder / CURVE, step + 1, elapsed, logged)
+                add_row(folder / CURVE, step + 1, elapsed, logged)
                 logged = []
             if time.monotonic() - saved > intervals.save_seconds:
-                _save(folder, step + 1, elapsed, model, average, optimizers)
+                _save(folder, step + 1, elapsed, model, average, optimizers, logged)
                 saved = time.monotonic()
     accelerator.wait_for_everyone()
     if not accelerator.is_main_process:
         return
     elapsed = seconds + time.monotonic() - start
-    _save(folder, last, elapsed, model, average, optimizers)
+    _save(folder, last, elapsed, model, average, optimizers, logged)
     if last == schedule.steps:
         model.load_state_dict(average)
         stage.finish(model.cpu(), {"steps": last, "seed": seed, "seconds": round(elapsed)})
@@ -270,46 +272,55 @@ def _update(average: dict[str, Tensor], model: nn.Module, decay: float) -> None:
             average[key].copy_(value)
 
 
-def _log(path: Path, step: int, seconds: float, logged: list[dict[str, float]]) -> None:
-    new = not path.exists()
-    means = {key: sum(p[key] for p in logged) / len(logged) for key in logged[0]}
-    with path.open("a", newline="") as file:
-        writer = csv.writer(file)
-        if new:
-            writer.writerow(["step", "seconds", *means])
-        writer.writerow([step, round(seconds), *(f"{v:.6g}" for v in means.values())])
-
-
-def _save(folder: Path, step: int, seconds: float, model: nn.Module, average: dict, optimizers: list) -> None:
+def _save(  # noqa: PLR0913  # the parts of a state
+    folder: Path, step: int, seconds: float, model: nn.Module, average: dict, optimizers: list, logged: list[dict[str, float]]
+) -> None:  # fmt: skip
     tensors = {f"model.{k}": v for k, v in model.state_dict().items()}
     tensors |= {f"average.{k}": v for k, v in average.items()}
     for number, optimizer in enumerate(optimizers):
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer{number}.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
     tensors = {k: v.detach().cpu().clone() for k, v in tensors.items()}
-    save_checkpoint(folder / STATE, tensors, {"step": step, "seconds": seconds})
+    names = list(logged[0]) if logged else []
+    tensors[WINDOW] = torch.tensor([[parts[name] for name in names] for parts in logged], dtype=torch.float64)
+    save_checkpoint(folder / STATE, tensors, {"step": step, "seconds": seconds, WINDOW: names})
 
 
-def _restore(folder: Path, model: nn.Module, average: dict, optimizers: list) -> tuple[int, float]:
-    if not (folder / STATE).exists():
-        return 0, 0.0
-    tensors, card = load_checkpoint(folder / STATE)
-    load_into(model, sub_tensors(tensors, "model"), folder / STATE)
-    for key, value in sub_tensors(tensors, "average").items():
-        average[key].copy_(value)
+def read_step(path: Path) -> int:
+    """Return the step of a saved state. Raises FileNotFoundError or ValueError, in one line, if the file is not one."""
+    card = read_card(path)
+    require(card, path, "step", "seconds")
+    return card["step"]
+
+
+def _restore(folder: Path, model: nn.Module, average: dict, optimizers: list) -> tuple[int, float, list[dict[str, float]]]:
+    """Load the state in `folder`, if there is one. Returns the step, the seconds, and the values since the curve's last row.
+
+    Raises ValueError, in one line, if the state is of another run, or the curve does not reach to it.
+    """
+    path = folder / STATE
+    if not path.exists():
+        return 0, 0.0, []
+    tensors, card = load_checkpoint(path)
+    step = read_step(path)
+    load_into(model, sub_tensors(tensors, "model"), path)
+    try:
+        _restore_training(tensors, average, optimizers)
+    except (KeyError, IndexError, RuntimeError, ValueError, TypeError) as error:
+        raise ValueError(f"{path} has another optimizer or average ({printable(error)}); {RESTORE}") from error
+    known = WINDOW in card and WINDOW in tensors  # states of older versions lack it
+    logged = [dict(zip(card[WINDOW], values)) for values in tensors[WINDOW].tolist()] if known else []
+    keep_rows(folder / CURVE, step, step - len(logged) if known else None)
+    return step, card["seconds"], logged
+
+
+def _restore_training(tensors: dict[str, Tensor], average: dict[str, Tensor], optimizers: list) -> None:
+    saved = sub_tensors(tensors, "average")
+    for key, value in average.items():
+        value.copy_(saved[key])
     for number, optimizer in enumerate(optimizers):
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in sub_tensors(tensors, f"optimizer{number}").items():
             index, name = key.split(".", 1)
             state.setdefault(int(index), {})[name] = value
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    _drop_later_rows(folder / CURVE, card["step"])
-    return card["step"], card["seconds"]
-
-
-def _drop_later_rows(path: Path, step: int) -> None:
-    """Remove the rows after `step`, which an interrupted run logged after its last save and will log again."""
-    if path.exists():
-        header, *rows = path.read_text().splitlines()
-        kept = [row for row in rows if int(row.split(",", 1)[0]) <= step]
-        path.write_text("\n".join([header, *kept]) + "\n")
