@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import av
+import numpy as np
 import torch
 from av.video.reformatter import Interpolation, VideoReformatter
 from torch import Tensor
@@ -96,4 +97,4 @@ class UprightFrames:
         if thin is not None:
             frame, width, height, step = thin, thin.width, thin.height, 1
         rgb = self._reformatter.reformat(frame, width, height, "rgb24", interpolation=self._flags, threads=1)
-        return torch.from_numpy(rgb.to_ndarray())[::step, ::step]
+        return torch.from_numpy(np.ascontiguousarray(rgb.to_ndarray()[::step, ::step]))  # torch would start threads to copy it
