@@ -14,6 +14,7 @@ from duet_av.av_models.media import MuxSettings, open_video, read_video, write_v
 from duet_av.av_models.media.decode_audio import Waveform
 from duet_av.av_models.media.read import Window
 from duet_av.av_models.media.stamps import Clock
+from duet_av.av_models.media.upright import UprightFrames
 from duet_av.benchmarks.make_clip import Pictures, Sound, write_clip
 from duet_av.benchmarks.odd_files import ODD_FILES, make_odd_file
 from duet_av.benchmarks.shown import click_time, picture_number
@@ -241,3 +242,13 @@ def test_times_come_from_stamps():
     assert times(0, 0.1, 0.1, 0.2) == pytest.approx([0, 0.1, 0.101, 0.2])
     assert times(7200, 7200.1, 0, 0.1) == pytest.approx([0, 0.1, 0.2, 0.3])
     assert times(0, 50, jumps=True) == pytest.approx([0, 0.1]) and times(0, 50) == [0, 50]
+
+
+def test_a_frame_that_cannot_be_converted_is_one_line(tmp_path, monkeypatch):
+    def fail(self, frame):
+        raise av.ArgumentError(22, "sws_scale_frame()")
+
+    monkeypatch.setattr(UprightFrames, "convert", fail)
+    with pytest.raises(ValueError, match=r"a.mp4 is damaged or is not a readable video \(") as caught:
+        read_video(written(tmp_path / "a.mp4"))
+    assert "\n" not in str(caught.value)

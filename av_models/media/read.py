@@ -88,7 +88,7 @@ class VideoFile:
     def __init__(
         self, source: Source, container: InputContainer, video: VideoStream, audio: AudioStream | None, window: Window
     ) -> None:
-        self.path, self._source, self._container, self._video, self._audio = name_of(source), source, container, video, audio
+        self.path, self.source, self._container, self._video, self._audio = name_of(source), source, container, video, audio
         self._window, self._has_jumps = window, container.format.name in BROADCAST
         self._clock, self._waveform = Clock(lambda: 1 / self.fps, self._has_jumps), Waveform(self._has_jumps)
         self._packets: Counter[int] = Counter()
@@ -101,12 +101,12 @@ class VideoFile:
 
         Raises ValueError when the file has no rate and no time stamps.
         """
-        return find_fps(self._source, self._video, self._is_indexed, self._has_jumps)
+        return find_fps(self.source, self._video, self._is_indexed, self._has_jumps)
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height in pixels of the upright frames."""
-        with open_container(self._source) as container, explain_damage(self._source):
+        with open_container(self.source) as container, explain_damage(self.source):
             for frame in container.decode(container.streams[self._video.index]):
                 assert isinstance(frame, av.VideoFrame)
                 return find_turn(frame).size(frame.width, frame.height)
@@ -128,11 +128,13 @@ class VideoFile:
         """
         upright = UprightFrames(size, step_for)
         for frame, seconds in self.decode_frames():
-            yield upright.convert(frame), float(seconds)
+            with explain_damage(self.source):
+                image = upright.convert(frame)
+            yield image, float(seconds)
 
     def decode_frames(self) -> Iterator[tuple[av.VideoFrame, Fraction]]:
         """As `read_frames`, without converting the frames."""
-        with explain_damage(self._source):
+        with explain_damage(self.source):
             for frame in self._video_frames():
                 at = stamp(frame)
                 if at is not None and at < self._rounded(self._window.start):
@@ -166,7 +168,7 @@ class VideoFile:
         return parts
 
     def _rest_of_audio(self, with_padding: bool = False) -> list[Tensor]:
-        with explain_damage(self._source):
+        with explain_damage(self.source):
             return self._waveform.rest(self._clock.start, None if with_padding else self._samples_before_padding())
 
     def _before_end(self, parts: list[Tensor]) -> list[Tensor]:

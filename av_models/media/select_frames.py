@@ -15,6 +15,7 @@ from .fit import fit_frames
 from .float_frames import FloatFrames
 from .read import VideoFile
 from .settings import validate_fps
+from .sources import explain_damage
 from .upright import Turns
 
 _ROUNDING = Fraction(3, 2000)  # seconds; stamps in milliseconds are this close to even times
@@ -49,7 +50,7 @@ def select_frames(
     Each frame of the clip is the last one that is shown at its time. until: how many frames of the clip are needed; None for
     as many as the video lasts. on_frame: called after each frame that is read.
     """
-    fit, fitted, times, shown = _Fit(shape, file.fps), list[Tensor](), _EvenTimes(validate_fps(file.fps)), None
+    fit, fitted, times, shown = _Fit(file, shape), list[Tensor](), _EvenTimes(validate_fps(file.fps)), None
     for frame, stamp in file.decode_frames():
         begin = times.next(stamp)
         while shown is not None and len(fitted) / shape.fps < begin and (until is None or len(fitted) < until):
@@ -83,9 +84,9 @@ class _EvenTimes:
 class _Fit:
     """Fits single frames to a clip's size. The values are those that ComfyUI's loader gives."""
 
-    def __init__(self, shape: VideoShape, fps: Fraction) -> None:
-        self._shape, self._fps, self._floats = replace(shape, frames=1), fps, FloatFrames()
-        self._turns = Turns()
+    def __init__(self, file: VideoFile, shape: VideoShape) -> None:
+        self._source, self._fps, self._shape = file.source, file.fps, replace(shape, frames=1)
+        self._floats, self._turns = FloatFrames(), Turns()
         self._last: tuple[av.VideoFrame, Tensor] | None = None
 
     def given(self, frame: av.VideoFrame) -> tuple[int, int]:
@@ -95,6 +96,7 @@ class _Fit:
 
     def image(self, frame: av.VideoFrame) -> Tensor:
         if self._last is None or self._last[0] is not frame:
-            pixels = self._turns.of(frame).apply(torch.from_numpy(self._floats.convert(frame)[..., :3]))
+            with explain_damage(self._source):
+                pixels = self._turns.of(frame).apply(torch.from_numpy(self._floats.convert(frame)[..., :3]))
             self._last = frame, fit_frames(pixels[None], self._fps, self._shape)[0]
         return self._last[1]

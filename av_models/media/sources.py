@@ -14,7 +14,6 @@ from av.container import InputContainer
 Source = str | Path | io.BytesIO
 
 NO_PROTOCOLS = {"protocol_whitelist": "none"}  # the file itself is read through Python
-BUFFER = 1 << 20  # bytes
 
 
 def name_of(source: Source) -> str:
@@ -33,7 +32,7 @@ def open_container(source: Source, kind: str = "video") -> Iterator[InputContain
             raise ValueError(f"{name_of(source)} is damaged or is not a readable {kind} (it is empty); use another file")
         content.seek(0)
         with explain_damage(source, kind):
-            container = av.open(content, "r", metadata_errors="replace", options=NO_PROTOCOLS, buffer_size=BUFFER)
+            container = av.open(content, "r", metadata_errors="replace", options=NO_PROTOCOLS)
         with container:
             yield container
 
