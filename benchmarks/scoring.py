@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -99,9 +98,15 @@ def peak_mib(path: Path, task: str) -> int:
 def print_peak(task: str, path: Path) -> None:
     import torchaudio.functional  # noqa: F401  # so that its import does not count
 
-    began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began = _peak_kib()
     TASKS[task](path)
-    sys.stdout.write(f"{(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - began) // 1024}\n")
+    sys.stdout.write(f"{(_peak_kib() - began) // 1024}\n")
+
+
+def _peak_kib() -> int:
+    """Returns the peak memory of this process. (ru_maxrss begins with that of the process that started it.)"""
+    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1])
 
 
 def main() -> None:
@@ -114,12 +119,13 @@ def main() -> None:
         return print_peak(args.peak[0], Path(args.peak[1]))
     clock = time.perf_counter if args.wall else time.process_time
     with tempfile.TemporaryDirectory() as name:
-        folder, result = Path(name), {}
+        folder = Path(name)
         for title, size in SIZES.items():
             files = [make_file(folder, size, length) for length in LENGTHS]
             memory = {task: [peak_mib(file, task) for file in files] for task in ("decode", "score", "measured")}
-            result[title] = measure(files[0], args.runs, clock) | {"memory_mib": memory}
-    sys.stdout.write(json.dumps(result) + "\n")
+            result = {"size": title} | measure(files[0], args.runs, clock) | {"memory_mib": memory}
+            sys.stdout.write(json.dumps(result) + "\n")
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":
