@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import atexit
 import gc
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ COMMANDS = ("run", "score", "nodes", "info", "eval", "train", "experiment", "con
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with arguments `argv` (default: those of the process); return its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for text of a file that the terminal cannot show
     args = _parser().parse_args(argv)
     keep_large_blocks()
     atexit.register(gc.freeze)  # the process ends: one last collection would only take time
@@ -33,6 +36,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         from ..nodes.headless.execute import explain
 
         print(f"duet: {explain(error)}", file=sys.stderr)
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        from ..av_models.out_of_memory import is_out_of_memory
+
+        if not is_out_of_memory(error):
+            raise
+        print("duet: out of memory; use a smaller or shorter clip, or a smaller batch", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("duet: interrupted", file=sys.stderr)

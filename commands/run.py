@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..av_models.paused_gc import paused_gc
+from ..av_models.printable import printable
 from ..bounce.checkout import ROOT, find_file
 
 if TYPE_CHECKING:
     from ..nodes.headless.execute import RunResult
     from . import Subparsers
+
+LONGEST_LINE = 1000  # characters of a line of a report
 
 
 def register(commands: Subparsers) -> None:
@@ -49,13 +52,13 @@ def run(args: argparse.Namespace) -> int:
         from ..nodes.stand_in import Folders
         from .bars import Bars
 
-    known = catalogue()
-    workflow = set_inputs(load_workflow(_workflow_file(args.workflow)), args.settings, known)
+    known, file = catalogue(), _workflow_file(args.workflow)
+    workflow = set_inputs(load_workflow(file), args.settings, known)
     folders = Folders(args.output_dir, args.input_dir, args.models_dir)
     try:
         result = run_workflow(workflow, known, folders, Bars())
-    except RunError as error:
-        raise ValueError(str(error)) from error
+    except (ValueError, RunError) as error:
+        raise ValueError(f"{file}: {error}") from error
     for line in ignored_inputs(workflow, known):
         print(f"duet: {line}", file=sys.stderr)
     print(_as_json(result, began) if args.json else _as_text(result, began))
@@ -98,7 +101,8 @@ def _as_json(result: RunResult, began: float) -> str:
 
 
 def _as_text(result: RunResult, began: float) -> str:
-    lines = [f"{title}: {line}" for title, facts in result.reports.items() for line in facts["text"]]
+    reports = result.reports.items()
+    lines = [printable(f"{title}: {line}", LONGEST_LINE) for title, facts in reports for line in facts["text"]]
     lines.append(f"{time.perf_counter() - began:.1f} s")
     for path in result.files:
         lines += [*_measured(path), str(path.absolute())]

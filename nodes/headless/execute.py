@@ -11,11 +11,16 @@ from typing import Any, Protocol
 
 import torch
 
+from ...av_models.out_of_memory import is_out_of_memory
+from ...av_models.printable import printable
 from ..stand_in import Folders, Session, session
+from .described import Described
 from .file_names import replace_in_file_names
 from .inputs import expand, nest
 from .validate import order, validate
 from .workflow import Catalogue, Node, Workflow
+
+LONGEST_ERROR = 1000  # characters
 
 
 class RunError(Exception):
@@ -87,6 +92,8 @@ class _Run:
 
     def __init__(self, workflow: Workflow, catalogue: Catalogue, progress: Progress) -> None:
         self.workflow, self.catalogue, self.progress = workflow, catalogue, progress
+        self.described = Described(catalogue)
+        self.titles = Counter(node.title for node in workflow.nodes.values())
         self.prompt = workflow.prompt()
         self.outputs: dict[str, tuple] = {}
 
@@ -102,15 +109,21 @@ class _Run:
                 shown[self._unique_title(node)] = self._run_node(node)
             finally:
                 self.progress.stop()
-            uses.subtract(source for source, _ in node.links.values())
-            self.outputs = {source: held for source, held in self.outputs.items() if uses[source] > 0}
+            self._drop_unused([key, *(source for source, _ in node.links.values())], uses)
         return {title: each for title, each in shown.items() if each}
+
+    def _drop_unused(self, keys: list[str], uses: Counter[str]) -> None:
+        """Counts down the uses of the sources `keys[1:]` by one each, and drops the outputs of `keys` that have none left."""
+        uses.subtract(keys[1:])
+        for key in keys:
+            if uses[key] <= 0:
+                self.outputs.pop(key, None)
 
     def _needed_nodes(self) -> set[str]:
         """Returns the keys of the output nodes and of all nodes they depend on."""
         nodes = self.workflow.nodes
         needed: set[str] = set()
-        waiting = [key for key, node in nodes.items() if self.catalogue[node.class_type].GET_SCHEMA().is_output_node]
+        waiting = [key for key, node in nodes.items() if self.described.is_output(node.class_type)]
         while waiting:
             key = waiting.pop()
             if key not in needed:
@@ -119,12 +132,11 @@ class _Run:
         return needed
 
     def _unique_title(self, node: Node) -> str:
-        same_title = [key for key, other in self.workflow.nodes.items() if other.title == node.title]
-        return node.title if len(same_title) == 1 else f"{node.title} ({node.key})"
+        return node.title if self.titles[node.title] == 1 else f"{node.title} ({printable(node.key)})"
 
     def _run_node(self, node: Node) -> dict[str, Any]:
         cls = self.catalogue[node.class_type]
-        specs = expand(cls.GET_NODE_INFO_V1()["input"], node.inputs)
+        specs = expand(self.described.inputs(node.class_type), node.inputs)
         values = node.inputs | {name: self.outputs[source][slot] for name, (source, slot) in node.links.items()}
         clone = cls.clone_for_run({"unique_id": node.key, "prompt": self.prompt})
         try:
@@ -132,6 +144,10 @@ class _Run:
                 output = clone.execute(**nest(values, specs))
         except (ValueError, OSError) as error:
             raise RunError(f"{node.title}: {explain(error)}") from error
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise RunError(f"{node.title}: out of memory; make the clip smaller or shorter, or the batch smaller") from error
         self.outputs[node.key] = output.args
         return output.shown
 
@@ -141,7 +157,7 @@ def explain(error: Exception) -> str:
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     if isinstance(error, OSError) and error.filename and str(error.filename) not in text:
         text = f"{error.filename}: {text}"
-    return " ".join(text.split())
+    return printable(text, LONGEST_ERROR)
 
 
 def _saved_files(shown: Mapping[str, Mapping], folders: Folders) -> list[Path]:

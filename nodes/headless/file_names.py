@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from .described import Described
 from .inputs import is_link
 from .workflow import Catalogue, Node, Workflow
 
@@ -22,10 +23,10 @@ DATE_FIELDS = {"d": "day", "M": "month", "h": "hour", "m": "minute", "s": "secon
 
 def replace_in_file_names(workflow: Workflow, catalogue: Catalogue) -> Workflow:
     """Returns `workflow` with the values replaced in the file names of its output nodes. Unknown ones stay as they are."""
-    nodes, now = dict(workflow.nodes), datetime.now()
+    nodes, now, described = dict(workflow.nodes), datetime.now(), Described(catalogue)
     for key, node in workflow.nodes.items():
         name = node.inputs.get(FILE_NAME)
-        if isinstance(name, str) and catalogue[node.class_type].GET_SCHEMA().is_output_node:
+        if isinstance(name, str) and described.is_output(node.class_type):
             nodes[key] = replace(node, inputs=node.inputs | {FILE_NAME: _replaced(name, list(workflow.nodes.values()), now)})
     return Workflow(nodes)
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import islice
 from typing import Any
+
+from ...av_models.printable import printable, quoted
 
 DYNAMIC = "COMFY_DYNAMICCOMBO_V3"
 AUTOGROW = "COMFY_AUTOGROW_V3"
@@ -99,8 +102,8 @@ def parse(spec: InputSpec, text: str) -> Any:
             return _BOOLEANS[text.lower()]
         if spec.io_type == "CURVE":
             return json.loads(text)
-    except (ValueError, KeyError):
-        raise ValueError(f"is {text!r}; use {_EXPECTED[spec.io_type]}") from None
+    except (ValueError, KeyError, RecursionError):
+        raise ValueError(f"is {quoted(text)}; use {_EXPECTED[spec.io_type]}") from None
     return text
 
 
@@ -110,54 +113,74 @@ def check_value(spec: InputSpec, value: Any, open_choice: bool = False) -> Any:
     open_choice: the node validates the choice of a dropdown itself.
     """
     if not spec.takes_value:
-        raise ValueError(f"is {_short(value)}; connect an output of type {spec.io_type}")
+        raise ValueError(f"is {quoted(value)}; connect an output of type {spec.io_type}")
     if spec.choices is not None:
         return _check_choice(spec, value, open_choice)
     number = _convert(spec.io_type, value)
     if number is None:
-        raise ValueError(f"is {_short(value)}; use {_EXPECTED[spec.io_type]}")
+        raise ValueError(f"is {quoted(value)}; use {_EXPECTED[spec.io_type]}")
     if isinstance(number, float) and not math.isfinite(number):
         raise ValueError(f"is {number}; use a finite number{_range(spec)}")
     low, high = spec.options.get("min"), spec.options.get("max")
     if (low is not None and number < low) or (high is not None and number > high):
-        raise ValueError(f"is {_short(value)}; use {_EXPECTED[spec.io_type]}{_range(spec)}")
+        raise ValueError(f"is {quoted(value)}; use {_EXPECTED[spec.io_type]}{_range(spec)}")
     return number
 
 
-def nearest(word: str, known) -> str:
-    """Returns a hint for an error: the known words that are similar to `word`, or else all of them."""
-    known = list(known)
-    close = get_close_matches(word, known, n=3, cutoff=0.5)
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Returns a hint for an error: the known words that are similar to `word`, or else the first of them."""
+    known = list(islice(known, 1000))
+    close = get_close_matches(word[:100], known, n=3, cutoff=0.5)
     if close:
-        return f"did you mean {' or '.join(close)}?"
-    return f"available: {', '.join(known)}" if known else "none is available"
+        return f"did you mean {' or '.join(map(printable, close))}?"
+    return f"available: {_listed(known)}" if known else "none is available"
+
+
+def _listed(words: Sequence[str]) -> str:
+    """Returns at most 50 of the words, for an error."""
+    return ", ".join([printable(word) for word in words[:50]] + ["…"] * (len(words) > 50))
 
 
 def _convert(io_type: str, value: Any) -> Any:
     if io_type == "STRING":
         return value if isinstance(value, str) else None
     if io_type == "CURVE":
-        return value if isinstance(value, dict) and isinstance(value.get("points"), list) else None
+        return value if _is_curve(value) else None
     if io_type == "BOOLEAN":
         return value if isinstance(value, bool) else None
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if not _is_number(value):
         return None
     if io_type == "FLOAT":
+        return _as_float(value)
+    return int(value) if isinstance(value, int) or (math.isfinite(value) and value == int(value)) else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _as_float(value: float) -> float:
+    try:
         return float(value)
-    return int(value) if math.isfinite(value) and value == int(value) else None
+    except OverflowError:  # a whole number of more than 308 digits
+        return math.inf if value > 0 else -math.inf
+
+
+def _is_curve(value: Any) -> bool:
+    points = value.get("points") if isinstance(value, dict) else None
+    return isinstance(points, list) and all(_is_point(point) for point in points)
+
+
+def _is_point(point: Any) -> bool:
+    return isinstance(point, list) and len(point) == 2 and all(_is_number(x) and math.isfinite(_as_float(x)) for x in point)
 
 
 def _check_choice(spec: InputSpec, value: Any, open_choice: bool) -> str:
     if not isinstance(value, str) or not (open_choice or value in spec.choices):
-        raise ValueError(f"is {_short(value)}; choose one of {', '.join(map(str, spec.choices))}")
+        raise ValueError(f"is {quoted(value)}; choose one of {_listed(list(map(str, spec.choices)))}")
     return value
 
 
 def _range(spec: InputSpec) -> str:
     low, high = spec.options.get("min"), spec.options.get("max")
     return f" from {low} to {high}" if low is not None and high is not None else ""
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
+from ...av_models.printable import printable, quoted
+from .described import Described
 from .inputs import DYNAMIC, InputSpec, check_value, expand, is_link, nearest
 from .workflow import Catalogue, Node, Workflow, known_class
 
+MOST_IN_CYCLE = 10  # nodes of a cycle that an error names
+
 
 def validate(workflow: Workflow, catalogue: Catalogue) -> Workflow:
-    """Returns `workflow` with every value converted for its node. Raises ValueError, in one line, at the first error."""
+    """Returns `workflow` with every value converted for its node, and without values that its nodes have no input for.
+
+    Raises ValueError, in one line, at the first error.
+    """
     for node in workflow.nodes.values():
         known_class(node, catalogue)
-    _require_output_node(workflow, catalogue)
-    checked_nodes = {key: _check_node(node, workflow, catalogue) for key, node in workflow.nodes.items()}
-    order(workflow)
-    return Workflow(checked_nodes)
+    described = Described(catalogue)
+    _require_output_node(workflow, described)
+    titles, checked = Counter(node.title for node in workflow.nodes.values()), {}
+    for key, node in workflow.nodes.items():
+        try:
+            checked[key] = _check_node(node, workflow, described)
+        except ValueError as error:
+            raise ValueError(f"{f'node {printable(key)}: ' * (titles[node.title] > 1)}{error}") from None
+    order(Workflow(checked))
+    return Workflow(checked)
 
 
 def order(workflow: Workflow) -> list[str]:
@@ -28,33 +42,30 @@ def order(workflow: Workflow) -> list[str]:
     try:
         return list(TopologicalSorter(before).static_order())
     except CycleError as error:
-        titles = " → ".join(workflow.nodes[key].title for key in error.args[1])
-        raise ValueError(f"the workflow contains a cycle: {titles}; remove one of these links") from None
+        titles = [workflow.nodes[key].title for key in error.args[1]]
+        shown = titles if len(titles) <= MOST_IN_CYCLE else [*titles[: MOST_IN_CYCLE - 1], "…", titles[-1]]
+        raise ValueError(f"the workflow contains a cycle: {' → '.join(shown)}; remove one of these links") from None
 
 
 def ignored_inputs(workflow: Workflow, catalogue: Catalogue) -> list[str]:
     """Returns a warning for each value that its node has no input for. ComfyUI ignores these values too."""
-    lines = []
+    lines, described = [], Described(catalogue)
     for node in workflow.nodes.values():
-        specs = _specs(node, catalogue)
+        specs = expand(described.inputs(node.class_type), node.inputs)
         for name in node.inputs:
             if name not in specs:
-                lines.append(f"{node.title} has no input {name!r}, so it is ignored; {nearest(name, specs)}")
+                lines.append(f"{node.title} has no input {quoted(name)}, so it is ignored; {nearest(name, specs)}")
     return lines
 
 
-def _require_output_node(workflow: Workflow, catalogue: Catalogue) -> None:
-    output_nodes = [name for name, cls in catalogue.items() if cls.GET_SCHEMA().is_output_node]
-    if not any(node.class_type in output_nodes for node in workflow.nodes.values()):
-        raise ValueError(f"the workflow saves nothing; add one of {', '.join(output_nodes)}")
+def _require_output_node(workflow: Workflow, described: Described) -> None:
+    if not any(described.is_output(node.class_type) for node in workflow.nodes.values()):
+        names = [name for name in described.catalogue if described.is_output(name)]
+        raise ValueError(f"the workflow saves nothing; add one of {', '.join(names)}")
 
 
-def _specs(node: Node, catalogue: Catalogue) -> dict[str, InputSpec]:
-    return expand(catalogue[node.class_type].GET_NODE_INFO_V1()["input"], node.inputs)
-
-
-def _check_node(node: Node, workflow: Workflow, catalogue: Catalogue) -> Node:
-    cls, specs = catalogue[node.class_type], _specs(node, catalogue)
+def _check_node(node: Node, workflow: Workflow, described: Described) -> Node:
+    cls, specs = described.catalogue[node.class_type], expand(described.inputs(node.class_type), node.inputs)
     custom = {name for name in _validated_by_node(cls) if name in specs and specs[name].io_type != DYNAMIC}
     values: dict[str, Any] = {}
     for name, spec in specs.items():
@@ -63,32 +74,32 @@ def _check_node(node: Node, workflow: Workflow, catalogue: Catalogue) -> Node:
                 what = "give it a value" if spec.takes_value else f"connect an output of type {spec.io_type}"
                 raise ValueError(f"{node.title}.{name} is missing; {what}")
             continue
-        values[name] = _check_input(node, spec, workflow, catalogue, name in custom)
+        values[name] = _check_input(node, spec, workflow, described, name in custom)
     _run_node_validation(node, cls, custom, values)
     return replace(node, inputs=values)
 
 
-def _check_input(node: Node, spec: InputSpec, workflow: Workflow, catalogue: Catalogue, open_choice: bool) -> Any:
+def _check_input(node: Node, spec: InputSpec, workflow: Workflow, described: Described, open_choice: bool) -> Any:
     value = node.inputs[spec.name]
     try:
         if is_link(value):
-            return _check_link(value, spec, workflow, catalogue)
+            return _check_link(value, spec, workflow, described)
         return check_value(spec, value, open_choice)
     except ValueError as error:
         raise ValueError(f"{node.title}.{spec.name} {error}") from None
 
 
-def _check_link(link: list, spec: InputSpec, workflow: Workflow, catalogue: Catalogue) -> list:
+def _check_link(link: list, spec: InputSpec, workflow: Workflow, described: Described) -> list:
     if len(link) != 2 or not isinstance(link[0], str) or isinstance(link[1], bool) or not isinstance(link[1], int):
-        raise ValueError(f"is {link}; a link is [node key, output index]")
+        raise ValueError(f"is {quoted(link)}; a link is [node key, output index]")
     source, index = link
     if source not in workflow.nodes:
-        raise ValueError(f"links to node {source!r}, which is not in the workflow; {nearest(source, workflow.nodes)}")
+        raise ValueError(f"links to node {quoted(source)}, which is not in the workflow; {nearest(source, workflow.nodes)}")
     node = workflow.nodes[source]
-    outputs = catalogue[node.class_type].GET_SCHEMA().outputs
+    outputs = described.outputs(node.class_type)
     if not 0 <= index < len(outputs):
         there = ", ".join(f"{i} ({each.display_name})" for i, each in enumerate(outputs)) or "none"
-        raise ValueError(f"links to output {index} of {node.title}; available: {there}")
+        raise ValueError(f"links to output {quoted(index)} of {node.title}; available: {there}")
     if not set(outputs[index].io_type.split(",")) & set(spec.io_type.split(",")):
         given = outputs[index].io_type
         raise ValueError(f"links to output {index} of {node.title}, of type {given}; connect one of type {spec.io_type}")
