@@ -26,7 +26,7 @@ def encode_clip(model: JointModel, shape: AVShape, frames: Tensor | None, sound:
     sizes, device = model.latent_shape(shape), model.device
     video, audio = torch.zeros(sizes.video), torch.zeros(sizes.audio)
     if frames is not None:
-        full = model.video_codec.stride.representable(shape.video)
+        full = model.video_stride.representable(shape.video)
         video = model.video_codec.encode(extend_frames(frames, full)[None].to(device))
     if sound is not None:
         audio = model.audio_codec.encode(sound[None].to(device))

@@ -12,6 +12,7 @@ from .branch_runner import PromptedModel
 from .contract import AVLatent
 from .guidance import Guidance
 from .joint_model import JointModel
+from .limits import check_memory
 from .noise import NoiseSource
 from .sampling import RunOptions, sample
 from .schedule import SamplingSchedule
@@ -71,6 +72,7 @@ def generate(  # noqa: PLR0913 (all settings of a clip)
     if not isinstance(guidance, Guidance):
         raise ValueError(f"guidance is {guidance!r}; use make_guidance, such as make_guidance('joint_cfg')")
     shape = shape or model.shape()
+    check_memory(shape, model.latent_shape(shape))
     positive = model.encode(video_prompt, audio_prompt, image, shape)
     prompted = PromptedModel(model.denoiser, positive, model.encode(negative_prompts[0], negative_prompts[1], None, shape))
     noise = NoiseSource(model.latent_shape(shape), video_seed, audio_seed)

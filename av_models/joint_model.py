@@ -15,9 +15,10 @@ from .contract import AVCondition, AVLatent, JointDenoiser, LatentShape
 from .guidance import Guidance
 from .guidance.autoguidance import Autoguidance
 from .known_parts import KnownMode
+from .limits import LatentLimits
 from .media.fit import FramesFit, fit_frames, plan_frames
 from .recommended import Recommended, parse_sampling
-from .shapes import AVShape, VideoShape
+from .shapes import AVShape, VideoShape, VideoStride
 
 
 class Conditioner(Protocol):
@@ -83,6 +84,16 @@ class JointModel:
         """How known parts are given to the network: "clean" if it was trained with clean known parts, else "renoised"."""
         return self.card.get("given", "renoised")
 
+    @cached_property
+    def limits(self) -> LatentLimits:
+        """The latents that the video network takes."""
+        return getattr(getattr(self.denoiser, "video", None), "limits", LatentLimits())
+
+    @property
+    def video_stride(self) -> VideoStride:
+        """The compression of the video codec, with latents of a size that the video network takes."""
+        return replace(self.video_codec.stride, multiple=self.limits.multiple)
+
     def shape(
         self,
         seconds: float | None = None,
@@ -93,22 +104,24 @@ class JointModel:
     ) -> AVShape:
         """Return the shape of a clip of `seconds` or `frames`. A value that is None is that of the model's training.
 
-        height, width: pixels. fps: frames per second.
-        Raises ValueError if both lengths are given, or a value is out of range.
+        height, width: pixels. fps: frames per second. Every height and width works up to the model's limit: latents are as
+        large as its codec and network need, and decoding crops the frames.
+        Raises ValueError if both lengths are given, a value is out of range, or the clip is too long or large for the model.
         """
         if seconds is not None and frames is not None:
             raise ValueError(f"seconds is {seconds} and frames is {frames}; use only one")
         requested = {"frames": frames, "height": height, "width": width, "fps": fps}
         clip: dict[str, Any] = {name: getattr(self.clip, name) if value is None else value for name, value in requested.items()}
         clip |= {"sample_rate": self.audio_codec.sample_rate, "channels": self.audio_codec.channels}
-        if seconds is None:
-            return AVShape.of_frames(**clip)
-        del clip["frames"]
-        return AVShape.of_seconds(seconds, **clip)
+        if seconds is not None:
+            del clip["frames"]
+        shape = AVShape.of_frames(**clip) if seconds is None else AVShape.of_seconds(seconds, **clip)
+        self.limits.check(shape.video, self.video_stride, self.name)
+        return shape
 
     def latent_shape(self, shape: AVShape, batch: int = 1) -> LatentShape:
         """Return the shapes of the latents of `batch` clips of `shape`."""
-        video = self.video_codec.stride.latent_shape(shape.video)
+        video = self.video_stride.latent_shape(shape.video)
         audio = self.audio_codec.stride.latent_shape(shape.audio)
         return LatentShape(video=(batch, *video), audio=(batch, *audio))
 

@@ -88,8 +88,8 @@ def find_painter(model: JointModel, shape: AVShape) -> Painter:
     codec = model.video_codec
     painter = _painters.get(codec)  # type: ignore[call-overload]  # codecs are modules
     if painter is None or painter.shape != shape:
-        _, length, *size = codec.stride.latent_shape(shape.video)
-        patch = min(codec.stride.space, max(1, MAX_SIZE // max(size)))
+        *_, length, height, width = model.latent_shape(shape).video
+        patch = min(codec.stride.space, max(1, MAX_SIZE // max(height, width)))
         painter = Painter(shape, LatentMap(codec.stride, length, patch))
         _painters[codec] = painter  # type: ignore[index]
         make_sheet(torch.zeros(1, 1, 1, 3, dtype=torch.uint8), VideoShape(1, 1, 1, shape.video.fps), 1.0)  # PIL loads its plugins

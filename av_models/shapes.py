@@ -18,7 +18,9 @@ def _require(condition: bool, message: str) -> None:
 def exact_fps(fps: float | Fraction) -> Fraction:
     """Return a frame rate as a fraction. Raises ValueError unless it is finite and above 0."""
     _require(math.isfinite(fps) and fps > 0, f"fps is {fps}; give a number above 0")
-    return Fraction(fps).limit_denominator(100_000)
+    exact = Fraction(fps).limit_denominator(100_000)
+    _require(exact > 0, f"fps is {fps}; give at least 0.00001")
+    return exact
 
 
 @dataclass(frozen=True)
@@ -94,12 +96,14 @@ class VideoStride:
     """The compression of a video codec: a latent cell with `channels` channels covers `time` frames and `space` × `space` pixels.
 
     causal: the first frame alone is the first latent frame (Wan, LTX), so n latent frames decode to 1 + time·(n−1) frames.
+    multiple: the network's patch size: heights and widths of latents are multiples of it.
     """
 
     time: int
     space: int
     channels: int
     causal: bool = True
+    multiple: int = 1
 
     def latent_frames(self, frames: int) -> int:
         """Return the smallest number of latent frames for `frames` frames."""
@@ -113,11 +117,12 @@ class VideoStride:
 
     def representable(self, shape: VideoShape) -> VideoShape:
         """Return the smallest shape that the codec can encode and that contains `shape`. The surplus is trimmed after decoding."""
+        patch = self.space * self.multiple
         return replace(
             shape,
             frames=self.frames(self.latent_frames(shape.frames)),
-            height=math.ceil(shape.height / self.space) * self.space,
-            width=math.ceil(shape.width / self.space) * self.space,
+            height=math.ceil(shape.height / patch) * patch,
+            width=math.ceil(shape.width / patch) * patch,
         )
 
     def latent_shape(self, shape: VideoShape) -> tuple[int, int, int, int]:

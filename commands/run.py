@@ -48,6 +48,7 @@ def run(args: argparse.Namespace) -> int:
     _require_writable(args.output_dir)
     with paused_gc():
         from ..nodes.headless import RunError, catalogue, load_workflow, run_workflow, set_inputs
+        from ..nodes.headless.execute import explain
         from ..nodes.headless.validate import ignored_inputs
         from ..nodes.stand_in import Folders
         from .bars import Bars
@@ -57,8 +58,8 @@ def run(args: argparse.Namespace) -> int:
     folders = Folders(args.output_dir, args.input_dir, args.models_dir)
     try:
         result = run_workflow(workflow, known, folders, Bars())
-    except (ValueError, RunError) as error:
-        raise ValueError(f"{file}: {error}") from error
+    except (ValueError, OSError, RunError) as error:
+        raise ValueError(f"{file}: {explain(error)}") from error
     for line in ignored_inputs(workflow, known):
         print(f"duet: {line}", file=sys.stderr)
     print(_as_json(result, began) if args.json else _as_text(result, began))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..av_models.contract import AVLatent
+from ..av_models.limits import check_memory
 from .host import io
 from .latents import latent_dict
 from .reports import report
@@ -45,6 +46,7 @@ class DuetEmptyLatent(io.ComfyNode):
         custom = {name: size[name] for name in ("height", "width", "fps") if name in size}
         shape = model.shape(seconds=seconds, **custom)
         sizes = model.latent_shape(shape, batch)
+        check_memory(shape, sizes)
         latent = AVLatent(torch.zeros(sizes.video), torch.zeros(sizes.audio))
         video, audio = shape.video, shape.audio
         line = f"{video.frames} frames of {video.width}×{video.height} at {float(video.fps):g} fps, {audio.samples} samples"

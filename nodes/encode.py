@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..av_models.contract import AVLatent
+from ..av_models.limits import check_memory
 from ..av_models.media.audio import check_audio
 from ..av_models.media.select_frames import SelectedFrames
 from ..av_models.media.settings import validate_fps
@@ -79,6 +80,7 @@ class DuetEncode(io.ComfyNode):
         images, audio, fps = clip.images, clip.audio, clip.fps
         sound = None if audio is None else _single_sound(audio)
         shape = model.shape(seconds=seconds or _input_seconds(images, fps, sound, model))
+        check_memory(shape, model.latent_shape(shape))
         frames = None if images is None else _fit(images, fps, shape.video)
         waveform = None if sound is None else fit_waveform(*sound, shape.audio)
         ends = _input_ends(images, fps, sound, shape.video)

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 
 from ..av_models.contract import AVLatent
-from ..av_models.shapes import AudioShape, AVShape
+from ..av_models.shapes import AudioShape, AVShape, VideoShape
 from .host import NestedTensor
 
 STORAGE_DEVICE = torch.device("cpu")  # for latents between nodes: ComfyUI's cache may hold many
@@ -28,10 +28,11 @@ def latent_dict(latent: AVLatent, shape: AVShape, known: AVLatent | None = None)
     return made
 
 
-def known_parts(latent: dict[str, Any], input_name: str = "latent") -> AVLatent | None:
+def known_parts(latent: dict[str, Any], input_name: str = "latent", model=None) -> AVLatent | None:
     """Returns boolean masks of the parts to keep, from the LATENT's `noise_mask`; None if it has no mask.
 
-    A plain mask, as from Set Latent Noise Mask, applies to the video only. Raises ValueError if a mask has neither the size of
+    A plain mask, as from Set Latent Noise Mask, applies to the video only. model: the model that made the latent, whose frames
+    a drawn mask covers; they can be smaller than the latent. Raises ValueError if a mask has neither the size of
     its stream nor a height and width that can be used for all frames.
     """
     mask = latent.get("noise_mask")
@@ -39,8 +40,17 @@ def known_parts(latent: dict[str, Any], input_name: str = "latent") -> AVLatent 
         return None
     streams = unpack_latent(latent, input_name)
     video, audio = mask.unbind() if getattr(mask, "is_nested", False) else (mask, torch.ones_like(streams.audio[:, :1]))
+    if model is not None and SHAPE_KEY in latent and 2 <= video.ndim < 5:
+        video = _extend_drawn(video, latent[SHAPE_KEY].video, model.video_stride.representable(latent[SHAPE_KEY].video))
     return AVLatent(_known_mask(video, streams.video, f"{input_name}'s mask of the video"),
                     _known_mask(audio, streams.audio, f"{input_name}'s mask of the audio"))  # fmt: skip
+
+
+def _extend_drawn(mask: Tensor, shape: VideoShape, full: VideoShape) -> Tensor:
+    """Returns a drawn mask [height, width], [B, height, width] or [B, 1, height, width] of a clip, for the whole latent."""
+    height, width = mask.shape[-2:]
+    bottom, right = round(height * (full.height / shape.height - 1)), round(width * (full.width / shape.width - 1))
+    return pad(mask.reshape(-1, 1, height, width).float(), (0, right, 0, bottom), mode="replicate")
 
 
 def _known_mask(mask: Tensor, x: Tensor, name: str) -> Tensor:
@@ -87,7 +97,7 @@ def clip_shape(latent: dict[str, Any], model, input_name: str = "latent") -> AVS
 def _longest_shape(streams: AVLatent, model) -> AVShape:
     """Returns the longest clip that fits in both streams."""
     latent_frames, height, width = streams.video.shape[-3:]
-    video_stride, audio_codec = model.video_codec.stride, model.audio_codec
+    video_stride, audio_codec = model.video_stride, model.audio_codec
     audio = AudioShape(streams.audio.shape[2] * audio_codec.stride.samples, audio_codec.sample_rate)
     frames = min(video_stride.frames(latent_frames), model.shape(seconds=audio.seconds).video.frames)
     return model.shape(frames=frames, height=height * video_stride.space, width=width * video_stride.space)

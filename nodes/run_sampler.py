@@ -108,7 +108,7 @@ def sample_latent(
     from ..av_models.sampling import RunOptions, sample, sampling_cost
 
     shape = clip_shape(latent, model)
-    streams, known = unpack_latent(latent).each(torch.clone), known_parts(latent)
+    streams, known = unpack_latent(latent).each(torch.clone), known_parts(latent, model=model)
     guidance.require_duet_model()
     bad = guidance.bad_model
     strategy = model.adapt_guidance(guidance.strategy, bad)

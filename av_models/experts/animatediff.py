@@ -17,6 +17,7 @@ from diffusers import UNetMotionModel
 from torch import Tensor, nn
 
 from ..contract import Condition, Prediction
+from ..limits import LatentLimits
 from ..path import DDPM
 
 
@@ -32,6 +33,11 @@ class AnimateDiffExpert(nn.Module):
     def __init__(self, unet: UNetMotionModel) -> None:
         super().__init__()
         self.unet = unet
+
+    @property
+    def limits(self) -> LatentLimits:
+        """As many frames as the motion modules have positions."""
+        return LatentLimits(frames=self.unet.config.motion_max_seq_length)
 
     def forward(self, latent: Tensor, t: Tensor, cond: Condition) -> Tensor:
         """Predict ε, in float32 and shaped as `latent` [B, C, T, H, W]; t: DDPM timesteps [B].

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+from math import lcm
 from typing import Any
 
 import torch
@@ -9,6 +11,7 @@ from diffusers import WanTransformer3DModel
 from torch import Tensor, nn
 
 from ..contract import Condition, Prediction
+from ..limits import LatentLimits
 from ..path import FLOW
 from .base import QKV, ExpertState
 
@@ -37,6 +40,13 @@ class WanExpert(nn.Module):
         if config.rope_max_seq_len < 1:
             raise ValueError(f"rope_max_seq_len is {config.rope_max_seq_len}; use a whole number of at least 1")
 
+    @cached_property
+    def limits(self) -> LatentLimits:
+        """The latents that the patches and the table of rotary positions allow."""
+        (p_t, p_h, p_w), positions = self.transformer.config.patch_size, self.transformer.config.rope_max_seq_len
+        frames = p_t * positions if self.time_stride == 1 else (positions - 1) // self.time_stride + 1
+        return LatentLimits(lcm(p_h, p_w), frames, min(p_h, p_w) * positions)
+
     def forward(self, latent: Tensor, t: Tensor, text: Condition) -> Tensor:
         """Run the whole transformer: latent [B, C, T, H, W], t [B] in 0..1. Returns the velocity, shaped as the latent."""
         return self.transformer(self.with_coordinates(latent), t * 1000, text.tokens, return_dict=False)[0]
@@ -55,14 +65,11 @@ class WanExpert(nn.Module):
 
     def rotary(self, latent: Tensor) -> tuple[Tensor, Tensor]:
         """Return cos and sin [1, L, 1, head size] for the latent's tokens. Raises ValueError for too many latent frames."""
-        rope, stride = self.transformer.rope, self.time_stride
+        rope, stride, frames = self.transformer.rope, self.time_stride, latent.shape[2]
+        if self.limits.frames is not None and frames > self.limits.frames:
+            raise ValueError(f"the clip has {frames} latent frames; use at most {self.limits.frames}, the limit of the positions")
         if stride == 1:
             return rope(latent)
-        frames, most = latent.shape[2], self.transformer.config.rope_max_seq_len
-        if (frames - 1) * stride >= most:
-            raise ValueError(
-                f"{frames} latent frames with time_stride {stride} exceed {most} rotary positions; make a shorter clip"
-            )
         longer = latent[:, :, :1].expand(-1, -1, (frames - 1) * stride + 1, -1, -1)
         return tuple(part.unflatten(1, (longer.shape[2], -1))[:, ::stride].flatten(1, 2) for part in rope(longer))
 

@@ -120,7 +120,10 @@ def _run_node_validation(node: Node, cls: type, custom, values: Mapping[str, Any
     given = {name: values[name] for name in custom if name in values and not is_link(values[name])}
     if not given:
         return
-    answer = cls.validate_inputs(**given)
+    named = ", ".join(f"{node.title}.{name}" for name in given)
+    try:
+        answer = cls.validate_inputs(**given)
+    except (OSError, ValueError) as error:  # such as a file name that is too long for the system
+        raise ValueError(f"{named}: {printable(getattr(error, 'strerror', None) or error)}; use another value") from None
     if answer is not True:
-        named = ", ".join(f"{node.title}.{name}" for name in given)
         raise ValueError(f"{named}: {answer or 'this value is not accepted'}")

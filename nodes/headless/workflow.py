@@ -75,8 +75,11 @@ def _read_json(path: Path) -> Any:
         raise FileNotFoundError(f"workflow file {path} was not found; check the name")
     if not path.is_file():
         raise ValueError(f"{path} is not a file; give a workflow that was exported with Export (API)")
-    with path.open("rb") as file:
-        content = file.read(MOST_BYTES + 1)
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}); check the file") from error
     if len(content) > MOST_BYTES:
         raise ValueError(f"{path} is larger than {MOST_BYTES // 2**20} MiB; export the workflow again with Export (API)")
     too_deep = f"{path} has values nested more than {MOST_LEVELS} deep; export the workflow again with Export (API)"
