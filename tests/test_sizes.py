@@ -22,7 +22,7 @@ from duet_av.av_models.text import WordEncoder
 from duet_av.nodes.decode import DuetDecode
 from duet_av.nodes.empty_latent import DuetEmptyLatent
 from duet_av.nodes.encode import DuetEncode
-from duet_av.nodes.latents import SHAPE_KEY, clip_shape, known_parts
+from duet_av.nodes.latents import clip_shape, known_parts
 from duet_av.tests import pipelines, published, small
 from duet_av.tests.test_diffusers_codecs import OOBLECK, WAN
 from duet_av.tests.tiny import tiny_model

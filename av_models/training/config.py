@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import math
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..out_of_memory import is_out_of_memory
+from ..printable import printable, quoted
 from ..recommended import parse_sampling
+from .fields import CONFIG, SCHEDULE, Field, Table, check_table
 from .loop import Schedule, Stage, train
+
+MOST_BYTES = 64 * 1024  # of a config
+NETWORK_ERRORS = (ArithmeticError, AssertionError, AttributeError, IndexError, MemoryError, RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -47,11 +52,16 @@ class StageSetup:
 
 Stages = Mapping[str, Callable[[StageSetup], Stage]]
 """The function that builds a stage, for each value of a config's `stage`."""
+Fields = Mapping[str, Field]
+"""What `stage_config` is for each value of a config's `stage`."""
 
 
-def train_config(path: str | Path, stages: Stages, **options: Any) -> Path:
-    """Train the stage of the TOML file `path`; `options` are those of `train_settings`. Returns the run's folder."""
-    return train_settings(read_config(Path(path), stages), Path(path), stages, **options)
+def train_config(path: str | Path, stages: Stages, fields: Fields = {}, **options: Any) -> Path:
+    """Train the stage of the TOML file `path`; `options` are those of `train_settings`. Returns the run's folder.
+
+    fields: as for `read_config`.
+    """
+    return train_settings(read_config(Path(path), stages, fields), Path(path), stages, **options)
 
 
 def train_settings(
@@ -77,43 +87,72 @@ def train_settings(
     torch.manual_seed(config["seed"])
     schedule = read_schedule(config, path)
     folder, out = folder or path.parent / config["run"], out or path.parent / config["out"]
-    try:
-        stage = stages[config["stage"]](StageSetup(config, path.parent, schedule.steps, out, on_clip))
-    except KeyError as error:
-        raise ValueError(f"{path}: {error.args[0]} is missing; add it (see docs/library.md, Train)") from error
-    except TypeError as error:  # the network does not have that setting
-        raise ValueError(f"{path}: {error}") from error
+    if out.is_dir():
+        raise ValueError(f"{path}: out is {out}, which is a folder; give the name of a file")
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{path}: run is {folder}, which is a file; give the name of a folder")
+    stage = _build(stages[config["stage"]], StageSetup(config, path.parent, schedule.steps, out, on_clip), path)
     train(stage, schedule, config["seed"], folder, stop=steps, **options)
     return folder
 
 
-def read_config(path: Path, stages: Stages) -> dict[str, Any]:
-    """Parse a TOML config. Raises FileNotFoundError or ValueError, in one line, if it is missing or malformed."""
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no training config {path}; see docs/library.md, Train")
+def _build(make: Callable[[StageSetup], Stage], setup: StageSetup, path: Path) -> Stage:
+    """Build the stage. What its networks refuse is a ValueError, in one line, that names the config."""
     try:
-        config = tomllib.loads(path.read_text())
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{path} is not TOML: {error}; correct that line") from error
-    if config.get("stage") not in stages:
-        raise ValueError(f"{path}: stage is {config.get('stage')!r}; give one of {', '.join(stages)}")
-    for key in ("seed", "schedule", "run", "out", "stage_config"):
-        if key not in config:
-            raise ValueError(f"{path}: {key} is missing; add it (see docs/library.md, Train)")
-    parse_sampling(config["stage_config"].get("sampling"), f"{path}: stage_config")
+        return make(setup)
+    except KeyError as error:
+        raise ValueError(f"{path}: {printable(error.args[0])} is missing; add it (see docs/library.md, Train)") from error
+    except FileNotFoundError:
+        raise
+    except NETWORK_ERRORS as error:  # such as a setting that the network does not have, or widths that do not fit
+        if is_out_of_memory(error):
+            raise ValueError(f"{path}: out of memory; make the network or the data smaller") from error
+        text = printable(error, 500)
+        raise ValueError(text if str(path) in text else f"{path}: {text}") from error
+
+
+def read_config(path: Path, stages: Stages, fields: Fields = {}) -> dict[str, Any]:
+    """Parse and check a TOML config. fields: those of `stage_config`, for each stage.
+
+    Raises FileNotFoundError or ValueError, in one line, if it is missing or malformed.
+    """
+    config, where = _read_toml(path), f"{path}: "
+    if not isinstance(config.get("stage"), str) or config["stage"] not in stages:
+        raise ValueError(f"{path}: stage is {quoted(config.get('stage'))}; give one of {', '.join(stages)}")
+    check_table(config.get("stage_config", {}), f"{path}: stage_config")
+    parse_sampling(config.get("stage_config", {}).get("sampling"), f"{path}: stage_config")
+    stage_fields = fields.get(config["stage"], CONFIG["stage_config"])
+    Table(CONFIG | {"stage_config": stage_fields}).check(config, where)
+    read_schedule(config, path)
     return config
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise FileNotFoundError(f"there is no training config {path}; see docs/library.md, Train")
+    if not path.is_file():
+        raise ValueError(f"{path} is not a file; give a training config (see docs/library.md, Train)")
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}); check the file") from error
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"{path} is larger than {MOST_BYTES // 1024} KiB, which no training config is; give another file")
+    try:
+        return tomllib.loads(content.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:  # also for bytes that are no text, and for nesting without end
+        reason = "values are nested too deeply" if isinstance(error, RecursionError) else printable(error)
+        raise ValueError(f"{path} is not TOML: {reason}; correct that line") from error
 
 
 def read_schedule(config: dict[str, Any], path: Path) -> Schedule:
     """Return the schedule of a parsed config. Raises ValueError, in one line, if a setting is unknown or wrong."""
-    settings, known = config["schedule"], [field.name for field in fields(Schedule)]
-    for name in settings:
-        if name not in known:
-            raise ValueError(f"{path}: schedule has no {name}; it has {', '.join(known)}")
+    settings, where = config["schedule"], f"{path}: schedule"
+    check_table(settings, where, [name.removesuffix("?") for name in SCHEDULE])
     for name in ("steps", "lr"):
-        value = settings.get(name)
-        if not isinstance(value, (int, float)) or not 0 < value < math.inf:
-            raise ValueError(f"{path}: schedule.{name} is {value}; give a number above 0")
+        SCHEDULE[name].check(settings.get(name), f"{where}.{name}")
+    Table(SCHEDULE).check(settings, where)
     schedule = Schedule(**settings)
     if schedule.batched_muon and not schedule.muon:
         raise ValueError(f"{path}: schedule.batched_muon is true without muon; add muon = true")

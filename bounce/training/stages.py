@@ -14,6 +14,7 @@ from ...av_models.training import config
 from ...av_models.training.config import StageSetup
 from ...av_models.training.latents import LatentSet
 from ...av_models.training.loop import Stage
+from .fields import STAGE_FIELDS, check_stage
 
 OnClip = Callable[[int, int], None] | None
 CAPTIONLESS = ("jointdit",)  # stages that do not need captions
@@ -76,12 +77,15 @@ STAGES = {
 
 def read_config(path: Path) -> dict[str, Any]:
     """Reads and checks a config (see `av_models.training.config.read_config`)."""
-    return config.read_config(path, STAGES)
+    parsed = config.read_config(path, STAGES, STAGE_FIELDS)
+    experts = [path.parent / parsed[name] for name in ("video_expert", "audio_expert") if name in parsed]
+    check_stage(parsed, path, brings_codecs=any(is_published(expert) or not expert.exists() for expert in experts))
+    return parsed
 
 
 def train_config(path: str | Path, **options: Any) -> Path:
     """Trains a config and returns the path of the checkpoint (see `av_models.training.config.train_config`)."""
-    return config.train_config(path, STAGES, **options)
+    return config.train_settings(read_config(Path(path)), Path(path), STAGES, **options)
 
 
 def make_stage(settings: dict[str, Any], base: Path, steps: int, out: Path, on_clip: OnClip = None) -> Stage:
