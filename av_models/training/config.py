@@ -107,8 +107,14 @@ def _build(make: Callable[[StageSetup], Stage], setup: StageSetup, path: Path) -
     except NETWORK_ERRORS as error:  # such as a setting that the network does not have, or widths that do not fit
         if is_out_of_memory(error):
             raise ValueError(f"{path}: out of memory; make the network or the data smaller") from error
-        text = printable(error, 500)
-        raise ValueError(text if str(path) in text else f"{path}: {text}") from error
+        raise ValueError(_named(error, path)) from error
+
+
+def _named(error: Exception, path: Path) -> str:
+    text = printable(error, 300)
+    if isinstance(error, ValueError) and "; " in text:  # one of ours
+        return text if str(path) in text else f"{path}: {text}"
+    return f"{path}: stage_config does not fit its network ({text}); compare it with a config in bounce/configs"
 
 
 def read_config(path: Path, stages: Stages, fields: Fields = {}) -> dict[str, Any]:
