@@ -87,8 +87,8 @@ def train_settings(
     torch.manual_seed(config["seed"])
     schedule = read_schedule(config, path)
     folder, out = folder or path.parent / config["run"], out or path.parent / config["out"]
-    if out.is_dir():
-        raise ValueError(f"{path}: out is {out}, which is a folder; give the name of a file")
+    if out.exists() and not out.is_file():
+        raise ValueError(f"{path}: out is {out}, which is a folder or a device; give the name of a file")
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{path}: run is {folder}, which is a file; give the name of a folder")
     stage = _build(stages[config["stage"]], StageSetup(config, path.parent, schedule.steps, out, on_clip), path)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any, Protocol
 
 from ..printable import printable, quoted
 
 LARGEST, DEEPEST, MOST_ENTRIES = 65_536, 5, 1000  # of a network's settings: whole numbers, nesting, entries of a table or list
 SEEDS = 2**63 - 1
+LONGEST_NAME, LONGEST_PATH = 200, 1000  # of files: bytes of a name, characters of a path
 
 
 class Field(Protocol):
@@ -47,7 +49,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Text:
-    """A text that is not empty, such as a path; or one of `choices`."""
+    """A text that is not empty; or one of `choices`."""
 
     choices: tuple[str, ...] = ()
 
@@ -55,6 +57,20 @@ class Text:
         if not isinstance(value, str) or not value.strip() or "\0" in value or (self.choices and value not in self.choices):
             what = f"one of {', '.join(self.choices)}" if self.choices else "text in quotes"
             raise ValueError(f"{where} is {quoted(value)}; give {what}")
+
+
+@dataclass(frozen=True)
+class FilePath:
+    """A path of a file or folder, relative to that of the config. named: it ends with a name, because it is written."""
+
+    named: bool = False
+
+    def check(self, value: Any, where: str) -> None:
+        Text().check(value, where)
+        if any(len(part.encode()) > LONGEST_NAME for part in value.split("/")) or len(value) > LONGEST_PATH:
+            raise ValueError(f"{where} is {quoted(value)}, which is too long for a path; give a shorter one")
+        if self.named and PurePath(value).name in ("", "..", "."):
+            raise ValueError(f"{where} is {quoted(value)}; give a path that ends with a name")
 
 
 @dataclass(frozen=True)
@@ -161,12 +177,12 @@ SCHEDULE: dict[str, Field] = {
     "cuda_graph?": Flag(),
 }  # fmt: skip
 DATA = Table({
-    "cache": Text(), "folder?": Text(), "list?": Text(), "clips?": COUNT, "size?": PIXELS, "seed?": SEED,
-    "video_codec?": Text(), "audio_codec?": Text(), "sound?": Text(("tight", "delayed", "absent")),
+    "cache": FilePath(), "folder?": FilePath(), "list?": FilePath(), "clips?": COUNT, "size?": PIXELS, "seed?": SEED,
+    "video_codec?": FilePath(), "audio_codec?": FilePath(), "sound?": Text(("tight", "delayed", "absent")),
 })  # fmt: skip
 FILES = ("start", "video_expert", "audio_expert", "video_codec", "audio_codec")
 CONFIG: dict[str, Field] = {
-    "stage": Text(), "run": Text(), "out": Text(), "seed": SEED, "schedule": Table(SCHEDULE), "stage_config": Network(),
-    "data?": DATA, **{f"{name}?": Text() for name in FILES},
+    "stage": Text(), "run": FilePath(named=True), "out": FilePath(named=True), "seed": SEED, "schedule": Table(SCHEDULE),
+    "stage_config": Network(), "data?": DATA, **{f"{name}?": FilePath() for name in FILES},
 }  # fmt: skip
 """The fields of a config. Those of `stage_config` depend on the stage."""

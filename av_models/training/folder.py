@@ -88,15 +88,24 @@ def list_videos(folder: Path, names: Path | None = None) -> list[Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}; use a folder with videos")
     if names is None:
-        files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEOS)
+        files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEOS and path.is_file())
     else:
-        files = [folder / line.strip() for line in names.read_text().splitlines() if line.strip()]
+        files = [folder / line.strip() for line in _read_lines(names) if line.strip()]
     for path in files:
         if not path.is_file():
             raise FileNotFoundError(f"{names} lists {path}, which does not exist; correct the list")
     if not files:
         raise ValueError(f"{folder} has no videos ({', '.join(sorted(VIDEOS))}); use a folder with videos")
     return files
+
+
+def _read_lines(names: Path) -> list[str]:
+    if not names.is_file():
+        raise FileNotFoundError(f"there is no list {names}; give a text file with one path per line, or leave data.list out")
+    try:
+        return names.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{names} is not text in UTF-8; save it as UTF-8") from error
 
 
 def cut_clips(path: Path, shape: AVShape) -> Iterator[tuple[Tensor, Tensor]]:

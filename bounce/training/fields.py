@@ -15,6 +15,7 @@ from ...av_models.training.fields import (
     WEIGHT,
     Anything,
     Field,
+    FilePath,
     Flag,
     Items,
     Network,
@@ -38,7 +39,7 @@ UNET: dict[str, Field] = {"batch": BATCH, "condition_dropout": SHARE}
 JOINT: dict[str, Field] = {
     "batch": BATCH, "lambda_a": WEIGHT, "cut_rows": ROWS, "removed_rows": ROWS, "clip": CLIP,
 }  # fmt: skip
-CODECS = Table({"video": Text(), "audio": Text()})
+CODECS = Table({"video": FilePath(named=True), "audio": FilePath(named=True)})
 MODES = ("video", "audio", "first_frame", "beginning", "video_stretch", "audio_stretch")
 ALIGN: dict[str, Field] = {"frames?": COUNT, "place?": WEIGHT, "kind?": WEIGHT}
 
@@ -47,7 +48,7 @@ STAGE_FIELDS: dict[str, Table] = {
     for name, fields in {
         "video_codec": {
             "size": PIXELS, "crop": PIXELS, "batch": Number(3, 100_000, whole=True), "whole": SHARE, "latent_noise?": WEIGHT,
-            "decoder_of?": Text(), "model?": Network(), **POOLS,
+            "decoder_of?": FilePath(), "model?": Network(), **POOLS,
         },
         "audio_codec": {"batch": BATCH, "model": Network(), **POOLS},
         "binder": BINDER,
