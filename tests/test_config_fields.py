@@ -64,7 +64,7 @@ def test_every_setting_of_every_stage_is_checked(tmp_path, name):
             refused(write(tmp_path, name, stage_config=settings | {field: wrong}), f"stage_config.{field}")
 
 
-@pytest.mark.parametrize("name", ["audio_expert", "joint", "jointdit", "binder"])
+@pytest.mark.parametrize("name", ["audio_expert", "joint", "svd_expert", "binder"])
 def test_every_setting_that_a_stage_needs_is_named(tmp_path, name):
     settings = CONFIGS[name]["stage_config"]
     for field in settings.keys() - {"neutral"}:
