@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 SAMPLING = ("scale", "steps", "shift", "eta")  # options that default to the settings of the model
 
+RANGES = {"n": (1, 1_000_000), "steps": (1, 10_000), "seed": (0, 10**12)}  # seed: a million of them for each set of clips
+
 
 def register(commands: Subparsers) -> None:
     """Add the command to the parser."""
@@ -74,8 +76,12 @@ def register(commands: Subparsers) -> None:
 
 def evaluate(args: argparse.Namespace) -> int:
     """Run `duet eval`."""
-    if args.n < 1:
-        raise ValueError(f"--n is {args.n}; use at least 1")
+    for name, (low, high) in RANGES.items():
+        value = getattr(args, name)
+        if value is not None and not low <= value <= high:
+            raise ValueError(f"--{name} is {value}; use {'at least 1' if value < low == 1 else f'a number from {low} to {high}'}")
+    if args.sheet and args.sheet.suffix.lower() != ".png":
+        raise ValueError(f"--sheet is {args.sheet}; give a file name that ends with .png")
     from ..bounce.shipped import load_joint_model
 
     model = load_joint_model(args.model)
@@ -97,6 +103,7 @@ def _evaluate_clips(model: JointModel, args: argparse.Namespace) -> dict[str, An
 
     from ..bounce.measure.run_eval import default_settings, run_eval
 
+    extra = dict(_parse_setting(each) for each in args.set)
     defaults = default_settings(model)
     guidance = args.guidance or defaults.guidance
     if args.bad_model and guidance != "autoguidance":
@@ -106,7 +113,7 @@ def _evaluate_clips(model: JointModel, args: argparse.Namespace) -> dict[str, An
         defaults,
         guidance=guidance,
         **given,
-        extra=dict(_parse_setting(each) for each in args.set),
+        extra=extra,
         **{name: getattr(args, name) for name in ("split", "n", "seed", "balls", "task", "cut")},
         known_mode=args.way,
     )
@@ -132,6 +139,8 @@ def _load_binder() -> Binder:
 def _parse_setting(text: str) -> tuple[str, float]:
     name, _, value = text.partition("=")
     try:
+        if not name or name == "name":  # of the strategy itself
+            raise ValueError
         return name, float(value)
     except ValueError:
         raise ValueError(f"--set is {text!r}; give NAME=VALUE with a number, such as video_cross_scale=4") from None

@@ -90,6 +90,42 @@ def test_a_missing_workflow_is_one_line(duet):
     refused(duet("run", "gone.json"), "gone.json", "bounce_t2av")
 
 
+@pytest.mark.parametrize("steps", ["x", 10**400, [], ["99", 0]])
+def test_a_wrong_value_of_a_workflow_names_the_file_and_the_input(duet, tmp_path, graph, steps):
+    graph["5"]["inputs"]["steps"] = steps
+    (tmp_path / "mine.json").write_text(json.dumps(graph))
+    refused(duet("run", "mine.json"), "mine.json: Sampler.steps ")
+
+
+def test_a_node_that_fails_is_named_with_the_file(duet, loads, tmp_path, graph):
+    graph["5"]["inputs"]["eta"] = -0.5
+    (tmp_path / "mine.json").write_text(json.dumps(graph))
+    refused(duet("run", "mine.json"), "mine.json: Sampler: eta is -0.5; use -1")
+
+
+def test_text_that_a_terminal_cannot_show_is_printed_without_it(duet, loads, tmp_path, graph):
+    graph["2"]["inputs"]["video_prompt"] = "a \ud800 \x1b[31mball"
+    (tmp_path / "mine.json").write_text(json.dumps(graph))
+    code, out, err = duet("run", "mine.json")
+    assert code == 0 and Path(out[-1]).is_file() and all(line.isprintable() for line in out)
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("--n=0", "--n is 0; use at least 1"),
+        (f"--n={10**20}", "use a number from 1 to 1000000"),
+        (f"--steps={10**10}", "--steps is 10000000000; use a number from 1 to 10000"),
+        ("--seed=-1", "--seed is -1; use a number from 0"),
+        ("--sheet=x.txt", "--sheet is x.txt; give a file name that ends with .png"),
+        ("--set==1", "--set is '=1'; give NAME=VALUE"),
+        ("--set=name=1", "--set is 'name=1'; give NAME=VALUE"),
+    ],
+)
+def test_a_wrong_option_of_an_evaluation_is_one_line(duet, loads, option, said):
+    refused(duet("eval", "bounce", "--n", "1", "--steps", "1", option), said)
+
+
 @pytest.mark.parametrize("workflow", ["bounce_t2av", "workflows/api/bounce_t2av.json"])
 def test_a_shipped_workflow_runs_in_any_folder(duet, loads, workflow):
     code, out, err = duet("run", workflow, *SHORT)

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import time
 
 import pytest
 import torch
@@ -308,6 +310,112 @@ def test_whole_numbers_are_taken_for_floats_and_the_other_way_round(tmp_path, gr
     graph["5"]["inputs"] |= {"shift": 2, "steps": 3.0}
     inputs = validate(read(tmp_path, graph), CATALOGUE).nodes["5"].inputs
     assert isinstance(inputs["shift"], float) and isinstance(inputs["steps"], int)
+
+
+# Files of strangers
+
+
+@pytest.mark.parametrize("value", [[["1", 0], 0], [], ["99", 0], ["7", 0], ["1"], {"a": [1]}, 10**400, "\ud800"])
+def test_a_value_that_no_node_takes_is_ignored_whatever_it_is(tmp_path, graph, folders, loads, value):
+    graph["3"]["inputs"]["extra"] = value
+    workflow = read(tmp_path, graph)
+    assert run_workflow(workflow, CATALOGUE, folders).files[0].is_file()
+    assert ignored_inputs(workflow, CATALOGUE)[0].startswith("Latent has no input 'extra', so it is ignored")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[" * 100_000, ["nested more than 100 deep"]),
+        ('{"1": {"class_type": "DuetMux", "inputs": {"a": ' + "[" * 150 + "]" * 150 + "}}}", ["nested more than 100 deep"]),
+        ('{"1": ' + "9" * 5000 + "}", ["not valid JSON", "digits"]),
+        ('{"\\u001b[31m\\n": 3}', ["node '\\x1b[31m\\n' has no class_type"]),
+        ("x" * (33 * 2**20), ["larger than 32 MiB"]),
+    ],
+)
+def test_a_file_that_is_made_to_fail_is_one_line(tmp_path, text, words):
+    with pytest.raises(ValueError) as error:
+        read(tmp_path, text)
+    assert all(word in str(error.value) for word in [str(tmp_path), *words]) and str(error.value).isprintable()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_a_file_in_another_encoding_of_unicode_is_read(tmp_path, graph, encoding):
+    (tmp_path / "w.json").write_text(json.dumps(graph), encoding=encoding)
+    assert len(load_workflow(tmp_path / "w.json").nodes) == len(graph)
+
+
+def test_a_folder_a_device_and_a_pipe_are_no_workflow(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, "/dev/zero", tmp_path / "pipe"):
+        with pytest.raises(ValueError, match=f"^{path} is not a file; give a workflow"):
+            load_workflow(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (put("5", "steps", 10**400), ["Sampler.steps is 1000", "whole number from 0 to 1000"]),
+        (put("5", "shift", 10**400), ["Sampler.shift is inf"]),
+        (put("5", "shift", -(10**400)), ["Sampler.shift is -inf"]),
+        (put("5", "latent", [[["1", 0]], 0]), ["Sampler.latent is [[['1', 0]], 0]; a link is"]),
+        (put("5", "latent", ["x" * 10**6, 0]), ["Sampler.latent links to node 'xxx"]),
+        (put("1", "model", "a" * 5000), ["Model.model", "name too long"]),
+    ],
+)
+def test_a_huge_value_is_named_in_a_short_line(refused, change, words):
+    refused(change, *words)
+
+
+@pytest.mark.parametrize("points", [None, [1], [[0]], [[0, "x"]], [[0, math.nan]], [[0, 10**400]], [[0, True]]])
+def test_a_curve_of_no_points_is_refused(refused, points):
+    curves = {name: {"points": [[0, 1]]} for name in ("scale_curve", "a_to_v_curve", "v_to_a_curve")}
+    inputs = {"guidance": ["4", 0], "interval_low": 0, "interval_high": 1, "rescale": 0, **curves}
+    node = {"class_type": "DuetGuidanceModifiers", "inputs": inputs | {"scale_curve": {"points": points}}}
+    refused(lambda graph: graph.update({"9": node}), "node 9.scale_curve is {'points'", "use a curve such as")
+
+
+def test_a_title_is_printed_as_one_line_and_found_as_it_is_written(tmp_path, graph):
+    title = "a\x1b[31m\nb\ud800\u202e"
+    graph["5"]["_meta"]["title"] = title
+    workflow = set_inputs(read(tmp_path, graph), [f"{title}.steps=3"], CATALOGUE)
+    assert workflow.nodes["5"].inputs["steps"] == 3 and workflow.nodes["5"].title == "a b"
+
+
+def test_nodes_of_one_title_are_named_by_key(refused):
+    def change(graph):
+        graph["4"]["_meta"]["title"] = "Sampler"
+        graph["5"]["inputs"]["steps"] = "x"
+
+    refused(change, "node 5: Sampler.steps is 'x'")
+
+
+def test_a_long_chain_and_many_nodes_take_seconds(tmp_path, graph, folders, loads):
+    source = ["6", 0]
+    for number in range(1200):
+        graph[f"n{number}"] = {
+            "class_type": "ImageFromBatch", "inputs": {"image": source, "batch_index": 0, "length": 4096}, "_meta": {"title": "T"},
+        }  # fmt: skip
+        source = [f"n{number}", 0]
+    graph["7"]["inputs"]["images"] = source
+    began = time.perf_counter()
+    assert run_workflow(read(tmp_path, graph), CATALOGUE, folders).files[0].is_file()
+    assert time.perf_counter() - began < 10
+    graph["n0"]["inputs"]["image"] = source
+    with pytest.raises(ValueError, match="contains a cycle: .* → … → ") as error:
+        validate(read(tmp_path, graph), CATALOGUE)
+    assert len(str(error.value)) < 300
+
+
+def test_a_node_without_memory_is_one_line(tmp_path, graph, folders, loads, monkeypatch):
+    for raised in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")):
+
+        def fail(*args, raised=raised, **options):
+            raise raised
+
+        monkeypatch.setattr("duet_av.nodes.decode.clip_shape", fail)
+        with pytest.raises(RunError, match="^Decode: out of memory; make the clip smaller"):
+            run_workflow(read(tmp_path, graph), CATALOGUE, folders)
 
 
 # The stand-in

@@ -122,14 +122,14 @@ def read_config(path: Path, stages: Stages, fields: Fields = {}) -> dict[str, An
 
     Raises FileNotFoundError or ValueError, in one line, if it is missing or malformed.
     """
-    config, where = _read_toml(path), f"{path}: "
+    config = _read_toml(path)
     if not isinstance(config.get("stage"), str) or config["stage"] not in stages:
         raise ValueError(f"{path}: stage is {quoted(config.get('stage'))}; give one of {', '.join(stages)}")
     check_table(config.get("stage_config", {}), f"{path}: stage_config")
     parse_sampling(config.get("stage_config", {}).get("sampling"), f"{path}: stage_config")
-    stage_fields = fields.get(config["stage"], CONFIG["stage_config"])
-    Table(CONFIG | {"stage_config": stage_fields}).check(config, where)
-    read_schedule(config, path)
+    if "schedule" in config:
+        read_schedule(config, path)
+    Table(CONFIG | {"stage_config": fields.get(config["stage"], CONFIG["stage_config"])}).check(config, f"{path}: ")
     return config
 
 

@@ -39,7 +39,7 @@ def study(config: Path, folder: Path, val: int, test: int, progress: Progress) -
 
     val, test: numbers of clips per setting. Returns {"test": {row of the table: figures}, "sweep": [figures]}.
     """
-    binder = load_bounce_bind()
+    base, binder = read_config(config), load_bounce_bind()
 
     def make_runner(model: JointModel, total: int, name: str = "") -> EvalRunner:
         return EvalRunner(model, folder / RESULTS, lambda done, key: progress(f"measuring {key}", done, total), binder, name)
@@ -48,7 +48,7 @@ def study(config: Path, folder: Path, val: int, test: int, progress: Progress) -
     swept = shipped.sweep(candidates(val))
     chosen = {name: replace(select_best(results), split="test", n=test) for name, results in swept.items()}
     found = {name: shipped.run(settings) for name, settings in chosen.items()}
-    base, best = read_config(config), select_best([result for results in swept.values() for result in results])
+    best = select_best([result for results in swept.values() for result in results])
     for name, joint in ARMS.items():
         path = train_arm(name.replace(" ", "_"), arm_config(base, joint), config, folder, progress)
         found[name] = make_runner(load_joint_model(path), 1, name).run(replace(best, split="test", n=test))

@@ -50,7 +50,7 @@ STAGE_FIELDS: dict[str, Table] = {
             "size": PIXELS, "crop": PIXELS, "batch": Number(3, 100_000, whole=True), "whole": SHARE, "latent_noise?": WEIGHT,
             "decoder_of?": FilePath(), "model?": Network(), **POOLS,
         },
-        "audio_codec": {"batch": BATCH, "model": Network(), **POOLS},
+        "audio_codec": {"batch": BATCH, **POOLS, "model": Network()},
         "binder": BINDER,
         "robust_binder": BINDER | {"attack": Table({"moves": ROWS, "far": WEIGHT}), "estimates": SHARE},
         "video_expert": EXPERT | {"coordinates?": Flag()},
