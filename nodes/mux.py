@@ -15,6 +15,8 @@ from .host import InputImpl, Types, check_interrupt, io, report_progress
 from .reports import report
 from .saving import check_prefix, destination, prefix_input, save_output_input, workflow_metadata
 
+AudioPlayer = io.Custom("AUDIO_UI")  # ComfyUI's player for the "audio" of a node's UI output; it finds it by the name audioUI
+
 
 class DuetMux(io.ComfyNode):
     """Saves every frame. The audio is fitted to them, and the report says how."""
@@ -107,6 +109,8 @@ def _write(path: Path, frames: Tensor, fps: float, sound: dict[str, Any] | None,
 
 def _codec_inputs(container: str) -> list:
     codecs = CONTAINERS[container]
+    if codecs.is_audio:
+        return [AudioPlayer.Input("audioUI", optional=True, tooltip="Plays the saved file.")]
     if not codecs.video:
         return []
     return [
