@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .known_parts import KnownParts
     from .latent_aligner import Aligner
     from .load_joint import load_joint_model
-    from .media import read_video, write_video
+    from .media import read_video, write_audio, write_video
     from .metrics.score import score_clip, score_file
     from .sampling import sample, sampling_cost
     from .schedule import SamplingSchedule
@@ -26,12 +26,12 @@ _MODULES = {
     "JointModel": "joint_model", "KnownParts": "known_parts", "SamplingSchedule": "schedule", "VideoShape": "shapes",
     "generate": "generation", "join_experts": "joining", "load_joint_model": "load_joint", "make_guidance": "guidance",
     "read_video": "media", "sample": "sampling", "sampling_cost": "sampling", "score_clip": "metrics.score",
-    "score_file": "metrics.score", "write_video": "media",
+    "score_file": "metrics.score", "write_audio": "media", "write_video": "media",
 }  # fmt: skip
 __all__ = [
     "AVShape", "Aligner", "AudioShape", "GeneratedClip", "JointModel", "KnownParts", "SamplingSchedule", "VideoShape",
     "generate", "join_experts", "load_joint_model", "make_guidance", "read_video", "sample", "sampling_cost", "score_clip",
-    "score_file", "write_video",
+    "score_file", "write_audio", "write_video",
 ]  # fmt: skip
 
 

@@ -1,6 +1,8 @@
 """Every container and codec of `write_video` and `write_audio`: what it holds, and the effect of its settings."""
 
 import json
+import os
+import resource
 
 import av
 import numpy as np
@@ -299,3 +301,49 @@ def test_frames_are_rounded_to_the_nearest_yuv():
     assert abs(planes[0] - (16 + 219 * luma)).max() < 0.6
     assert abs(planes[1][:8] - (128 + 224 * blue[0, 0])).max() < 0.6
     assert abs(planes[1].mean() - (128 + 224 * blue.mean())) < 0.3
+
+
+@pytest.mark.parametrize("container", ["mov", "gif", "webp", "wav", "flac", "mp3", "opus"])
+def test_no_room_on_the_disk_is_one_line_and_leaves_nothing(tmp_path, container):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=f"cannot write .*a.{container}: .*free some space"):
+            if CONTAINERS[container].is_audio:
+                sound = 0.5 * torch.rand(2, 96_000, generator=torch.Generator().manual_seed(0))
+                write_audio(sound, tmp_path / f"a.{container}", 48_000, settings=MuxSettings(container))
+            else:
+                write(tmp_path / f"a.{container}", container, "prores" if container == "mov" else "", noise())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("container", ["gif", "webp"])
+def test_an_interrupt_leaves_nothing(tmp_path, container):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_video(pictures(), tmp_path / "a", fps=FPS, settings=MuxSettings(container), check_interrupt=interrupt)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the number of processors can be set on Linux only")
+@pytest.mark.parametrize("codec", ["h264", "h265", "vp9", "av1", "ffv1"])
+def test_frames_do_not_depend_on_the_number_of_processors(tmp_path, codec):
+    write(tmp_path / "many", "mkv", codec, noise(256, 384))
+    processors = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(processors)})
+    try:
+        write(tmp_path / "one", "mkv", codec, noise(256, 384))
+    finally:
+        os.sched_setaffinity(0, processors)
+    assert torch.equal(read_video(tmp_path / "many").frames, read_video(tmp_path / "one").frames)
+
+
+@pytest.mark.parametrize("container,width", [("gif", 65_536), ("webp", 16_384)])
+def test_frames_that_are_too_large_for_an_animated_image(tmp_path, container, width):
+    with pytest.raises(ValueError, match=f"frames are {width}×1, and {container} takes at most .*; choose mp4"):
+        write(tmp_path / "a", container, frames=torch.zeros(2, 1, width, 3))
+    assert names(tmp_path) == []

@@ -12,10 +12,12 @@ from av.filter import Graph
 from av.video.stream import VideoStream
 from PIL import Image
 
+from ..atomic import explain_write_errors
+
 GIF_SECOND = 100  # a GIF counts time in hundredths of a second
 GIF_SHORTEST = 2  # players show frames that are shorter than this for longer
 WEBP_SECOND = 1000
-WEBP_LARGEST = 16383  # pixels in either direction
+LARGEST = {"gif": 65535, "webp": 16383}  # pixels in either direction
 _SAMPLED = 128  # width and height in pixels: from all of them, choosing a palette takes a second a frame
 _EXIF_MAKE, _EXIF_MODEL = 0x010F, 0x0110
 
@@ -23,10 +25,11 @@ Written = tuple[tuple[int, int], int, list[str]]
 """Width and height, number of frames, and notes for the report."""
 
 
-def write_gif(path: Path, frames: Iterator[np.ndarray], fps: Fraction, has_tags: bool) -> Written:
-    """Write frames [H, W, 3] as a GIF that loops for ever."""
+def write_gif(part: Path, path: Path, frames: Iterator[np.ndarray], fps: Fraction, has_tags: bool) -> Written:
+    """Write frames [H, W, 3] to `part` as a GIF that loops for ever. path: its final name, for messages."""
     first = next(frames)
     height, width, _ = first.shape
+    _check_size("gif", width, height)
     delay = max(GIF_SECOND / fps, Fraction(GIF_SHORTEST))
     graph = _palette_graph(width, height)
     count = 0
@@ -36,7 +39,7 @@ def write_gif(path: Path, frames: Iterator[np.ndarray], fps: Fraction, has_tags:
     graph.push(None)
     times = [round(index * delay) for index in range(count + 2)]
     options = {"loop": "0", "final_delay": f"{times[-1] - times[-2]}"}
-    with av.open(str(path), "w", format="gif", options=options) as container:
+    with explain_write_errors(path), av.open(str(part), "w", format="gif", options=options) as container:
         stream = container.add_stream("gif", rate=GIF_SECOND)
         assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = width, height, "pal8"
@@ -53,25 +56,34 @@ def write_gif(path: Path, frames: Iterator[np.ndarray], fps: Fraction, has_tags:
     return (width, height), count + 1, notes
 
 
-def write_webp(path: Path, frames: Iterator[np.ndarray], fps: Fraction, crf: float, metadata: Mapping[str, str]) -> Written:
-    """Write frames [H, W, 3 or 4] as an animated WebP that loops for ever. crf: 0 is lossless, 63 the smallest file."""
+def write_webp(
+    part: Path, path: Path, frames: Iterator[np.ndarray], fps: Fraction, crf: float, metadata: Mapping[str, str]
+) -> Written:
+    """Write frames [H, W, 3 or 4] to `part` as an animated WebP that loops for ever. crf: 0 is lossless, 63 the smallest file."""
     images = [Image.fromarray(each) for each in frames]
     width, height = images[0].size
-    if max(width, height) > WEBP_LARGEST:
-        raise ValueError(f"frames are {width}×{height}, and webp takes at most {WEBP_LARGEST} pixels; choose mp4")
+    _check_size("webp", width, height)
     times = [round(index * WEBP_SECOND / fps) for index in range(len(images) + 1)]
-    images[0].save(
-        path,
-        format="WEBP",
-        save_all=True,
-        append_images=images[1:],
-        duration=[max(1, end - start) for start, end in zip(times, times[1:])],
-        loop=0,
-        lossless=crf == 0,
-        quality=round(100 * (1 - crf / 63)) if crf else 100,
-        exif=_exif(metadata),
-    )
+    with explain_write_errors(path):
+        images[0].save(
+            part,
+            format="WEBP",
+            save_all=True,
+            append_images=images[1:],
+            duration=[max(1, end - start) for start, end in zip(times, times[1:])],
+            loop=0,
+            lossless=crf == 0,
+            quality=round(100 * (1 - crf / 63)) if crf else 100,
+            exif=_exif(metadata),
+        )
     return (width, height), len(images), []
+
+
+def _check_size(container: str, width: int, height: int) -> None:
+    if max(width, height) > LARGEST[container]:
+        raise ValueError(
+            f"frames are {width}×{height}, and {container} takes at most {LARGEST[container]} pixels in a direction; choose mp4"
+        )
 
 
 def _palette_graph(width: int, height: int) -> Graph:

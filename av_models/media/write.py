@@ -109,11 +109,10 @@ def _write_streams(job: _Job, pixels: Iterator[np.ndarray], layout: str, audio: 
 
 def _write_animation(job: _Job, pixels: Iterator[np.ndarray], has_audio: bool) -> MuxReport:
     kind, settings = job.settings.container, job.settings
-    with explain_write_errors(job.path):
-        if kind == "gif":
-            size, frames, notes = write_gif(job.part, pixels, job.fps, bool(job.metadata))
-        else:
-            size, frames, notes = write_webp(job.part, pixels, job.fps, settings.quality or 0, job.metadata)
+    if kind == "gif":
+        size, frames, notes = write_gif(job.part, job.path, pixels, job.fps, bool(job.metadata))
+    else:
+        size, frames, notes = write_webp(job.part, job.path, pixels, job.fps, settings.quality or 0, job.metadata)
     if has_audio:
         notes = [*notes, f"{kind} holds no audio, so it was left out"]
     return MuxReport(
