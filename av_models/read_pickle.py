@@ -12,6 +12,7 @@ from torch import Tensor
 
 from .printable import quoted
 
+SAFE = (2, 10)  # the version of torch from which no file harms its reader, as far as is known
 PUBLISHED = "give the published file"
 
 
@@ -23,6 +24,8 @@ def read_pickle(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}; check the name")
+    if tuple(map(int, torch.__version__.split(".")[:2])) < SAFE:
+        raise ValueError(f"torch is {torch.__version__}, in which a pickle can do harm; install torch {'.'.join(map(str, SAFE))}")
     try:
         _check_zip(path)
         with warnings.catch_warnings():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -63,3 +64,17 @@ def test_the_registrys_archive_holds_what_the_page_asks_for():
         names = [path.relative_to(ROOT).as_posix() for path in (ROOT / folder).rglob("*")]
         assert names and all(name.isascii() for name in names)
         assert not any(fnmatch(name, each) or name.startswith(f"{each}/") for name in names for each in ignored)
+
+
+def test_both_lists_of_requirements_agree():
+    lines = (ROOT / "requirements.txt").read_text().split()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(project["dependencies"]) == {line for line in lines if not line.startswith("comfyui-")}
+
+
+def test_the_tested_versions_are_above_the_floors():
+    tested = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split("\n") if "==" in line)
+    for line in (ROOT / "requirements.txt").read_text().split():
+        name, _, floor = line.partition(">=")
+        if floor and name in tested:
+            assert [int(part) for part in tested[name].split(".")] >= [int(part) for part in floor.split(".")], line

@@ -149,3 +149,10 @@ def test_a_target_that_cannot_be_written_is_one_line(tmp_path, capsys, target):
     (tmp_path / "folder").mkdir()
     assert main(["convert", "imagebind", str(tmp_path / "x.pth"), str(tmp_path / target)]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1 and sorted(os.listdir(tmp_path)) == ["folder", "x.pth"]
+
+
+def test_an_old_torch_reads_no_pickle(tmp_path, capsys, monkeypatch):
+    torch.save(GOOD, tmp_path / "x.pth")
+    monkeypatch.setattr(torch, "__version__", "2.9.1+cpu")
+    assert main(["convert", "imagebind", str(tmp_path / "x.pth"), str(tmp_path / "out.safetensors")]) == 2
+    assert "torch is 2.9.1+cpu, in which a pickle can do harm; install torch 2.10" in capsys.readouterr().err
