@@ -90,11 +90,13 @@ class Allowance(NoInitialValues):
         self.largest = torch.Size()
 
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None) -> Any:
+        result = super().__torch_function__(func, types, args, kwargs)
+        if not isinstance(result, Tensor):  # never stop what switches gradients off and on again
+            return result
         self.calls -= 1
         if self.calls < 0:
             raise ValueError(f"it has many more layers than the {self.tensors} tensors in the file")
-        result = super().__torch_function__(func, types, args, kwargs)
-        if isinstance(result, Tensor) and result.numel() > self.largest.numel():
+        if result.numel() > self.largest.numel():
             self.largest = result.shape
         return result
 

@@ -16,6 +16,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from duet_av.av_models.build_from_card import Allowance
 from duet_av.av_models.checkpoint import CARD, read_card
 from duet_av.av_models.load_parts import codec_files, load_codec, load_expert
 from duet_av.bounce.binder import load_binder
@@ -235,6 +236,14 @@ def test_loading_leaves_the_random_state(files):
     for kind, load in LOADERS.items():
         load(files[kind])
     assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("tensors", range(12))
+def test_a_constructor_that_is_stopped_leaves_gradients_on(tensors):
+    with pytest.raises(ValueError, match="many more layers"), torch.device("meta"), Allowance({}) as allowance:
+        allowance.calls = tensors
+        torch.nn.Sequential(*(torch.nn.LayerNorm(2) for _ in range(9)))
+    assert torch.is_grad_enabled()
 
 
 MEMORY = """
