@@ -81,7 +81,8 @@ class AVShape:
         cls, seconds: float, height: int, width: int, fps: float | Fraction, sample_rate: int, channels: int = 1
     ) -> AVShape:
         """Return a clip of `seconds`, rounded to whole frames. Raises ValueError unless seconds > 0."""
-        _require(math.isfinite(seconds) and seconds > 0, f"seconds is {seconds}; give a number above 0")
+        is_length = seconds > 0 and math.isfinite(seconds * exact_fps(fps))
+        _require(is_length, f"seconds is {seconds}; give a number above 0")
         frames = max(1, round(seconds * exact_fps(fps)))
         return cls.of_frames(frames, height, width, fps, sample_rate, channels)
 

@@ -43,6 +43,7 @@ def unused_inputs(images: Tensor | None, audio: dict[str, Any] | None) -> tuple[
 def read_clip(images: Tensor | None, audio: dict[str, Any] | None, fps: float, video: Any = None) -> ClipInputs:
     """Returns the connected clip. A `video` is used instead of the other inputs."""
     if video is None:
+        require_audio(audio)
         return ClipInputs(images, audio, fps)
     parts = video.get_components()
     hidden = () if isinstance(video, InputImpl.VideoFromComponents) else (NO_STAMPS,)
@@ -61,8 +62,16 @@ def read_file_clip(source: Source, window: Window, shape: VideoShape, until: int
     return ClipInputs(images, audio, images.fps)
 
 
+def require_audio(audio: dict[str, Any] | None) -> None:
+    """Raises ValueError for an AUDIO of another pack that lacks a part."""
+    for name in ("waveform", "sample_rate"):
+        if audio is not None and audio.get(name) is None:
+            raise ValueError(f"audio has no {name}; connect the audio of a loader or of Decode Video + Audio")
+
+
 def split_clips(images: Tensor, audio: dict[str, Any] | None) -> list[tuple]:
     """Splits a batch into clips (frames, audio). The number of clips is the batch size of the audio."""
+    require_audio(audio)
     rows = 1 if audio is None else len(audio["waveform"])
     if rows == 0 or len(images) % rows:
         raise ValueError(f"{len(images)} frames cannot be split into {rows} clips of equal length; use one audio per clip")

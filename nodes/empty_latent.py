@@ -43,6 +43,8 @@ class DuetEmptyLatent(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, seconds: float, batch: int, size: dict) -> io.NodeOutput:
+        if batch < 1:  # from another node: the widget has a limit
+            raise ValueError(f"batch is {batch}; use at least 1")
         custom = {name: size[name] for name in ("height", "width", "fps") if name in size}
         shape = model.shape(seconds=seconds, **custom)
         sizes = model.latent_shape(shape, batch)

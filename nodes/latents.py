@@ -66,7 +66,7 @@ def _known_mask(mask: Tensor, x: Tensor, name: str) -> Tensor:
 
 def unpack_latent(latent: dict[str, Any], input_name: str = "latent") -> AVLatent:
     """Returns both streams of a LATENT. Raises ValueError if it does not hold two."""
-    return split_streams(latent["samples"], input_name, "connect Empty Video + Audio or the sampler")
+    return split_streams(latent.get("samples"), input_name, "connect Empty Video + Audio or the sampler")
 
 
 def split_streams(samples: Any, name: str, remedy: str) -> AVLatent:

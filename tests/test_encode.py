@@ -9,7 +9,7 @@ from duet_av.av_models.shapes import AudioShape, AudioStride, VideoShape, VideoS
 from duet_av.nodes.decode import DuetDecode
 from duet_av.nodes.empty_latent import DuetEmptyLatent
 from duet_av.nodes.encode import DuetEncode
-from duet_av.nodes.latents import known_parts
+from duet_av.nodes.latents import clip_shape, known_parts
 from duet_av.nodes.stand_in.nested import NestedTensor
 from duet_av.nodes.stand_in.video import VideoComponents, VideoFromComponents
 from duet_av.tests.test_nodes import sampled
@@ -216,6 +216,10 @@ def test_a_drawn_mask_is_the_pictures(model):
         (lambda m: encode(m), "no video, images or audio is connected"),
         (lambda m: encode(m, images=images(0)), "at least one image"),
         (lambda m: encode(m, images=images(channels=2)), "1, 3 or 4 channels"),
+        (lambda m: encode(m, images=images()[:, :0]), "at least one image"),
+        (lambda m: encode(m, audio={"sample_rate": 8000}), "audio has no waveform; connect"),
+        (lambda m: encode(m, audio={"waveform": torch.zeros(1, 1, 9)}), "audio has no sample_rate; connect"),
+        (lambda m: clip_shape({}, m), "latent does not hold both video and audio; connect"),
         (lambda m: encode(m, images=images() * torch.nan), "NaN"),
         (lambda m: encode(m, images=images(), fps=0.0), "fps"),
         (lambda m: encode(m, audio=audio(0)), "no samples"),

@@ -174,3 +174,15 @@ def test_a_system_that_does_not_say_its_memory_refuses_nothing(monkeypatch):
 def test_a_frame_rate_that_is_none_is_refused(models, fps):
     with pytest.raises(ValueError, match="^fps is "):
         models("tiny").shape(fps=fps)
+
+
+@pytest.mark.parametrize("batch", [0, -3])
+def test_a_batch_of_none_from_another_node_is_refused(models, batch):
+    with pytest.raises(ValueError, match=f"^batch is {batch}; use at least 1"):
+        DuetEmptyLatent.execute(models("tiny"), 0.5, batch, {"size": "as trained"})
+
+
+@pytest.mark.parametrize("seconds", [1e308, float("inf"), float("nan"), 0.0])
+def test_a_length_that_is_none_is_refused(models, seconds):
+    with pytest.raises(ValueError, match="^seconds is .*; give a number above 0"):
+        DuetEmptyLatent.execute(models("tiny"), seconds, 1, {"size": "as trained"})

@@ -80,7 +80,7 @@ def fit_frames(images: Tensor, fps: float | Fraction, shape: VideoShape) -> Tens
 
     Raises ValueError for no images, NaN, or a number of channels other than 1, 3 or 4.
     """
-    if images.ndim != 4 or len(images) == 0:
+    if images.ndim != 4 or 0 in images.shape[:3]:
         raise ValueError(f"images have shape {list(images.shape)}; give at least one image as [frames, height, width, 3]")
     count, height, width, _ = images.shape
     plan = plan_frames(count, height, width, fps, shape)
