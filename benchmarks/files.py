@@ -33,13 +33,13 @@ picture.
 | operation | without ComfyUI | in ComfyUI |
 |---|---|---|
 | score | `duet score` | *Load Video* → *Sync Report* |
-| load | the parts of *Load Video* | *Load Video* → *Get Video Components* → *Sync Report* |
-| encode → mux | *Load Video* → *Get Video Components* → *Save Video + Audio* | the same |
-| new audio | *Load Video*, *Load Audio* → *Save Video with New Audio*; the pictures are the same to the bit | the same |
+| load | `read_video` | *Load Video* → *Get Video Components* → *Sync Report* |
+| encode → mux | `read_video` → `write_video` | *Load Video* → *Get Video Components* → *Save Video + Audio* |
+| new audio | *Load Video*, *Load Audio* → *Save Video with New Audio*; copied pictures are the same to the bit | the same |
 
 - ok: everything is right.
 - line: the file is refused, as it should be, in one line with a remedy.
-- core: what ComfyUI's own nodes make of the file, or say about it.
+- core: ComfyUI's own nodes read the file otherwise, or refuse it. Without ComfyUI, *Load Video* gives the same as ComfyUI's.
 - FAIL: anything else.
 
 The lines are below each table.

@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..av_models.media import read_video, write_video
 from ..av_models.metrics.score import score_file
-from ..nodes.headless import RunError, catalogue, run_workflow
+from ..nodes.headless import RunError, RunResult, catalogue, run_workflow
 from ..nodes.headless.workflow import Node, Workflow
 from ..nodes.stand_in import Folders
-from ..nodes.stand_in.video import VideoFromFile
 from . import file_cells as cells
 from .forked import run_in_child
 from .graphs import mux_graph, new_audio_graph
@@ -47,27 +47,27 @@ def _score(source: Path, right: Right, out: Path) -> list[str]:
 
 
 def _load(source: Path, right: Right, out: Path) -> list[str]:
-    video = VideoFromFile(source)
-    parts = video.get_components()
-    images, audio, click, channels = parts.images, parts.audio, None, 0
-    if audio is not None:
-        wave = audio["waveform"][0].numpy()
-        click, channels = click_time(wave, audio["sample_rate"]), len(wave)
-    size = (images.shape[2], images.shape[1])
-    seconds = (len(images) - 1) / float(parts.frame_rate)
-    first = (images[0] * 255).round().byte().numpy()
-    shown = Shown(len(images), size, first, seconds, click, None, channels)
-    stated = video.get_dimensions()
-    return differences(shown, right) + ([] if stated == size else [f"states the size {stated}"])
+    clip = read_video(source)
+    click, channels = None, 0
+    if clip.audio is not None:
+        click, channels = click_time(clip.audio.numpy(), clip.sample_rate), len(clip.audio)
+    size = (clip.frames.shape[2], clip.frames.shape[1])
+    seconds = float((len(clip.frames) - 1) / clip.fps)
+    return differences(Shown(len(clip.frames), size, clip.frames[0].numpy(), seconds, click, None, channels), right)
 
 
 def _mux(source: Path, right: Right, out: Path) -> list[str]:
-    return cells.check_saved(_run(mux_graph(source.name), source.parent, out), right)
+    """Through the library; and the graph, whose loader gives what ComfyUI's does, runs too."""
+    clip, path = read_video(source), out / "library.mp4"
+    write_video(clip.frames, path, fps=clip.fps, audio=clip.audio, sample_rate=clip.sample_rate)
+    _run(mux_graph(source.name), source.parent, out)
+    return cells.check_saved(path, right)
 
 
 def _new_audio(source: Path, right: Right, out: Path) -> list[str]:
-    written = _run(new_audio_graph(source.name, AUDIO), source.parent, out)
-    return cells.check_new_audio(source, written, right, encoded=False)
+    result = _run(new_audio_graph(source.name, AUDIO), source.parent, out)
+    (facts,) = result.reports["DuetReplaceSound"]["files"]
+    return cells.check_new_audio(source, result.files[0], right, encoded=not facts["copied"])
 
 
 def prepare(folder: Path) -> None:
@@ -75,9 +75,9 @@ def prepare(folder: Path) -> None:
     run_in_child(lambda: cells.write_new_audio(folder / AUDIO))
 
 
-def _run(graph: dict[str, dict[str, Any]], inputs: Path, out: Path) -> Path:
+def _run(graph: dict[str, dict[str, Any]], inputs: Path, out: Path) -> RunResult:
     nodes = {key: Node(key, each["class_type"], each["inputs"], each["class_type"]) for key, each in graph.items()}
-    return run_workflow(Workflow(nodes), CATALOGUE, Folders(out, inputs, out)).files[0]
+    return run_workflow(Workflow(nodes), CATALOGUE, Folders(out, inputs, out))
 
 
 OPERATIONS = {cells.SCORE: _score, cells.LOAD: _load, cells.MUX: _mux, cells.NEW_AUDIO: _new_audio}

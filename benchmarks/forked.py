@@ -53,14 +53,12 @@ def run_in_children(acts: Sequence[Callable[[], Any]], seconds: int = 30, gigaby
 def _in_child(acts: Sequence[Callable[[], Any]], answers: int, seconds: int, gigabytes: float) -> int:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if taken := _address_space():
-        limit = taken + int(gigabytes * 2**30)
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.dup2(null, 2)
     for act in acts:
         signal.alarm(seconds)
+        _limit_memory(gigabytes)
         try:
             ended = {"value": act()}
         except BaseException as error:
@@ -81,7 +79,9 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[:200]} ({places})"
 
 
-def _address_space() -> int:
-    """Returns the bytes of address space in use; 0 where that is not known."""
+def _limit_memory(gigabytes: float) -> None:
+    """Limits the address space to `gigabytes` more than is in use, where that is known."""
     pages = Path("/proc/self/statm")
-    return int(pages.read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE") if pages.exists() else 0
+    if pages.exists():
+        taken = int(pages.read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        resource.setrlimit(resource.RLIMIT_AS, (taken + int(gigabytes * 2**30), resource.RLIM_INFINITY))

@@ -51,13 +51,13 @@ def _change(holder: Any, key: Any, chance: random.Random) -> None:
     elif how == 2 and isinstance(value, (int, float)) and not isinstance(value, bool):
         holder[key] = chance.choice((value + 1, value - 1, -value, value * 1000, float(value), str(value)))
     elif how == 3 and isinstance(value, dict):
-        value[chance.choice(("x", "type", "__class__", "0"))] = chance.choice(STRANGE)
+        value[chance.choice(("x", "type", "__class__", "0"))] = copy.deepcopy(chance.choice(STRANGE))
     elif how == 4 and isinstance(value, list) and value:
-        value.append(value[0])
+        value.append(copy.deepcopy(value[0]))
     elif how == 5:
         holder[key] = [value]
     else:
-        holder[key] = chance.choice(STRANGE)
+        holder[key] = copy.deepcopy(chance.choice(STRANGE))
 
 
 def as_json(value: Any, chance: random.Random) -> str:
