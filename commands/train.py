@@ -8,12 +8,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..av_models.printable import printable
 from ..bounce.checkout import find_file, require_writable_config
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
     from . import Subparsers
+
+LONGEST_LINE = 1000
 
 
 def register(commands: Subparsers) -> None:
@@ -135,8 +138,9 @@ def _report(folder: Path, out: Path, total: int) -> None:
     from ..av_models.training.loop import STATE, read_step
 
     done = read_step(folder / STATE)
-    print(f"run: {folder}{_plot(folder)}")
-    print(f"checkpoint: {out}" if done == total else f"stopped at step {done} of {total}; continue with --resume")
+    finished = f"checkpoint: {out}" if done == total else f"stopped at step {done} of {total}; continue with --resume"
+    for line in (f"run: {folder}{_plot(folder)}", finished):
+        print(printable(line, LONGEST_LINE))
 
 
 def _plot(folder: Path) -> str:

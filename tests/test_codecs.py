@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from duet_av.av_models.codecs.spectrogram import BINS, HOP
+from duet_av.av_models.codecs.patch_video import PatchVideoCodec
+from duet_av.av_models.codecs.spectrogram import BINS, HOP, SpectrogramCodec
 from duet_av.av_models.shapes import AudioShape, VideoShape
 from duet_av.tests import small
 
@@ -163,3 +164,12 @@ def test_a_sound_is_rendered_with_the_magnitudes_that_it_is_decoded_with():
     (gradient,) = torch.autograd.grad(energy, latent)
     quieter = codec.decode_with_grad(latent.detach() - 1e-3 * gradient / gradient.norm()).square().sum()
     assert gradient.isfinite().all() and quieter < energy
+
+
+@pytest.mark.parametrize("make, name", [
+    (lambda: SpectrogramCodec(width=0), "width"), (lambda: SpectrogramCodec(latent_channels=-1), "latent_channels"),
+    (lambda: PatchVideoCodec(middle=0), "middle"),
+])  # fmt: skip
+def test_a_network_without_channels_is_refused(make, name):
+    with pytest.raises(ValueError, match=f"^{name} is .*; give a whole number of at least 1$"):
+        make()

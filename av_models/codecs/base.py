@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
@@ -79,3 +80,10 @@ def check_sizes(codec: VideoCodec | AudioCodec, path: str | Path) -> None:
         value, least = sizes.get(name, 1), 0 if name == "bands" else 1
         if not isinstance(value, int) or not least <= value <= most:
             raise ValueError(f"{path}: the codec's {name} is {quoted(value)}; use a file with {least} to {most}")
+
+
+def require_positive(config: Mapping[str, int]) -> None:
+    """Raise ValueError if a size of a network is below 1."""
+    for name, value in config.items():
+        if value < 1:
+            raise ValueError(f"{name} is {value}; give a whole number of at least 1")

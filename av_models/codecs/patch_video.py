@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..shapes import VideoStride
-from .base import Codec
+from .base import Codec, require_positive
 
 GROUP = 4  # frames per latent frame; the first frame is repeated to fill a group
 SPACE = 8
@@ -55,6 +55,7 @@ class PatchVideoCodec(Codec):
     def __init__(self, channels: int = 24, fine: int = 24, middle: int = 64, coarse: int = 256) -> None:
         super().__init__()
         self.config = {"channels": channels, "fine": fine, "middle": middle, "coarse": coarse}
+        require_positive(self.config)
         self.stride = VideoStride(GROUP, SPACE, channels)
         self.register_buffer("latent_mean", torch.zeros(channels))
         self.register_buffer("latent_std", torch.ones(channels))

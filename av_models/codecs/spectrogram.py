@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..shapes import AudioStride
-from .base import Codec
+from .base import Codec, require_positive
 
 N_FFT, HOP, STEPS = 512, 125, 4  # a latent step has STEPS spectrogram columns
 BINS = N_FFT // 2 + 1
@@ -49,6 +49,7 @@ class SpectrogramCodec(Codec):
     def __init__(self, latent_channels: int = 32, width: int = 384, sample_rate: int = 16_000) -> None:
         super().__init__()
         self.config = {"latent_channels": latent_channels, "width": width, "sample_rate": sample_rate}
+        require_positive(self.config)
         self.sample_rate = sample_rate
         self.stride = AudioStride(HOP * STEPS, latent_channels)
         self.register_buffer("latent_mean", torch.zeros(latent_channels))
