@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
-from typing import Any
-
-from ..av_models.media import MuxReport, MuxSettings, write_video
-from ..av_models.media.replace_sound import ReplaceReport, choose_container, replace_sound
+from ..av_models.media import MuxSettings, write_video
+from ..av_models.media.replace_sound import CopyPlan, NotCopyableError, plan_copy, replace_sound
 from .host import InputImpl, check_interrupt, io, report_progress
 from .reports import report
 from .saving import check_prefix, destination, prefix_input, save_output_input, workflow_metadata
@@ -54,38 +49,32 @@ class DuetReplaceSound(io.ComfyNode):
     def execute(cls, video, audio, filename_prefix: str, audio_kbps: int, save_output: bool = True) -> io.NodeOutput:
         if len(audio["waveform"]) != 1:
             raise ValueError(f"audio is a batch of {len(audio['waveform'])}; use one audio clip")
-        target, encoded_because = destination(save_output), _why_encoded(video)
+        target, (plan, encoded_because) = destination(save_output), _plan(video)
         options = {"metadata": workflow_metadata(cls.hidden), "progress": report_progress, "check_interrupt": check_interrupt}
-        write = _write if encoded_because else _copy
-        written, facts = write(video, audio, partial(target.path, filename_prefix), audio_kbps, options)
-        notes = [f"{encoded_because}, so its frames were encoded"] if encoded_because else []
+        sound = {"audio": audio["waveform"][0], "sample_rate": audio["sample_rate"]}
+        settings = MuxSettings(audio_bitrate=1000 * audio_kbps)
+        path = target.path(filename_prefix, plan.container if plan else settings.container, video.get_dimensions)
+        notes = [] if plan else [f"{encoded_because}, so its frames were encoded"]
+        if plan:
+            written = replace_sound(plan, path, **sound, bitrate=settings.audio_bitrate, **options)
+            facts = {"samples": written.samples, "copied": written.packets}
+        else:
+            parts = video.get_components()
+            written = write_video(parts.images, path, fps=parts.frame_rate, settings=settings, **sound, **options)
+            facts = {"samples": written.audio_samples, "copied": 0}
         files = [{"path": target.lasting_path(written.path), "seconds": written.seconds} | facts]
         shown = report(written.summary(), *notes, *target.notes(), warnings=written.warnings(), files=files, saved=save_output)
         video = InputImpl.VideoFromFile(str(written.path))
         return io.NodeOutput(video, "\n".join(shown["text"]), ui=target.shown([written.path]) | shown)
 
 
-def _why_encoded(video) -> str:
-    """Returns why the frames of a VIDEO cannot be copied from a file; empty if they can."""
-    source = video.get_stream_source() if isinstance(video, InputImpl.VideoFromFile) else None
-    if not isinstance(source, str):  # a video in memory
-        return "video is not a file"
-    return "video is trimmed" if any(video.get_active_trim_window()) else ""
-
-
-def _copy(video, audio: dict, name: Callable[..., Path], kbps: int, options: dict[str, Any]) -> tuple[ReplaceReport, dict]:
-    """Copies the frames of a video file. Returns what was written, and facts about it."""
-    source = video.get_stream_source()
-    path = name(choose_container(source), video.get_dimensions)
-    written = replace_sound(source, path, audio["waveform"][0], audio["sample_rate"], bitrate=1000 * kbps, **options)
-    return written, {"samples": written.samples, "copied": written.packets}
-
-
-def _write(video, audio: dict, name: Callable[..., Path], kbps: int, options: dict[str, Any]) -> tuple[MuxReport, dict]:
-    """Encodes the frames of a video. Returns what was written, and facts about it."""
-    parts, settings = video.get_components(), MuxSettings(audio_bitrate=1000 * kbps)
-    written = write_video(
-        parts.images, name(settings.container, video.get_dimensions), fps=parts.frame_rate,
-        audio=audio["waveform"][0], sample_rate=audio["sample_rate"], settings=settings, **options,
-    )  # fmt: skip
-    return written, {"samples": written.audio_samples, "copied": 0}
+def _plan(video) -> tuple[CopyPlan | None, str]:
+    """Returns how the frames of a VIDEO are copied; or None, and why they are encoded."""
+    if not isinstance(video, InputImpl.VideoFromFile):
+        return None, "video is not a file"
+    if any(video.get_active_trim_window()):
+        return None, "video is trimmed"
+    try:
+        return plan_copy(video.get_stream_source(), check_interrupt), ""
+    except NotCopyableError as error:
+        return None, error.reason

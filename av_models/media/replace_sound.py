@@ -2,35 +2,48 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 
 import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
+from av.stream import Stream
 from av.video.stream import VideoStream
 from torch import Tensor
 
-from ..atomic import explain_write_errors, temporary_file
-from .audio import FADE_SECONDS, add_audio_stream, audio_frame, check_audio, encodable_rate, fit_audio, resample
-from .settings import CONTAINERS, Container, length_warning, muxer_options
+from ..atomic import as_path, explain_write_errors, publish, temporary_file
+from .audio import add_audio_stream, check_audio
+from .copy_extras import add_extras, copy_chapters
+from .copy_streams import MUXERS, Holder, add_copy, can_hold, choose_holder, kept_tags
+from .copyable import NotCopyableError
+from .move_packets import move_packets
+from .packet_times import timed_packets
+from .settings import AudioCodec, length_warning, mix_note, muxer_options
+from .shown import Shown, find_shown
+from .sound_track import SoundTrack, make_track
+from .sources import Source, name_of, open_container
+from .streams import choose_video
 
-AUDIO_CODEC_OF: dict[Container, str] = {"mp4": "aac", "webm": "opus", "mkv": "aac"}
-CONTAINER_OF_SUFFIX: dict[str, Container] = {"mp4": "mp4", "webm": "webm", "mkv": "mkv", "mov": "mp4", "m4v": "mp4"}
-CHUNK = 1024  # samples passed to the audio encoder at a time
-ROUNDED_TIMESTAMPS = 2  # timestamps that a duration depends on, each rounded to the stream's time base
+__all__ = ["CopyPlan", "NotCopyableError", "ReplaceReport", "choose_container", "plan_copy", "replace_sound"]
+
+# Microseconds that the muxer waits for the next packet of a subtitle track, which may be far away.
+_SPARSE_STREAMS = {"max_interleave_delta": "10000000"}
 
 
 @dataclass(frozen=True)
 class ReplaceReport:
     """What was written to a file.
 
-    seconds: duration of the video. packets: number of copied video packets, one per frame.
+    seconds: duration of the video. packets: number of copied frames that are shown.
     samples: audio samples per channel at `sample_rate` Hz. padded_samples: how many of them are silence added at the end.
-    cut_samples: how many samples of longer audio were cut off.
+    cut_samples: how many samples of longer audio were cut off. What a codec has appended to fill its last block is not counted.
+    mixed_channels: number of channels that were mixed to stereo; 0 if the channels are unchanged.
+    left_out: one line for each kind of stream that the new file cannot hold.
     """
 
     path: Path
@@ -40,6 +53,8 @@ class ReplaceReport:
     sample_rate: int
     padded_samples: int
     cut_samples: int = 0
+    mixed_channels: int = 0
+    left_out: tuple[str, ...] = ()
 
     def summary(self) -> str:
         """Describe the written file in one line."""
@@ -50,104 +65,157 @@ class ReplaceReport:
         )
 
     def warnings(self) -> list[str]:
-        """Return a line if the audio was cut or padded for over 100 ms."""
+        """Return a line if the audio was cut or padded for over 100 ms, or mixed, and for streams that were left out."""
         cut = length_warning(self.path, self.cut_samples / self.sample_rate, "longer than the video, so its end was cut")
         padded = length_warning(self.path, self.padded_samples / self.sample_rate, "shorter than the video, so silence was added")
-        return [line for line in (cut, padded) if line]
+        mixed = mix_note(self.mixed_channels) if self.mixed_channels else ""
+        others = [f"{self.path.name}: {line}" for line in (mixed, *self.left_out) if line]
+        return [line for line in (cut, padded) if line] + others
 
 
-def choose_container(source: str | Path) -> Container:
-    """Return the container to copy a video to: its own if it is mp4, webm or mkv (mov and m4v: mp4), else mkv."""
-    return CONTAINER_OF_SUFFIX.get(Path(source).suffix.lower().lstrip("."), "mkv")
+@dataclass(frozen=True)
+class CopyPlan:
+    """How the video of a file is copied.
+
+    source: the file, or its contents. container: name of the container that holds the video whole; also the ending of file names.
+    """
+
+    source: Source
+    container: Holder
+    shown: Shown
+
+
+def plan_copy(source: Source, check_interrupt: Callable[[], None] | None = None) -> CopyPlan:
+    """Read which frames of `source` are shown, and choose a container that holds a copy of its video.
+
+    mp4, mov, webm and mkv keep their container, as long as nothing is lost; mov becomes mp4, which more players know. Other
+    files become mkv. Raises FileNotFoundError, ValueError for a file without video or with damage, and NotCopyableError when
+    the video can be decoded, but not copied.
+    """
+    shown = find_shown(source, check_interrupt)
+    with open_container(source) as given:
+        video = choose_video(source, given)
+        return CopyPlan(source, choose_holder(given, video, source, shown.hides), shown)
+
+
+def choose_container(source: Source) -> Holder:
+    """Return the container to copy a video to; see `plan_copy`."""
+    return plan_copy(source).container
 
 
 def replace_sound(
-    source: str | Path, path: str | Path, audio: Tensor, sample_rate: int, *, bitrate: int = 192_000,
+    source: Source | CopyPlan, path: str | Path, audio: Tensor, sample_rate: int, *, bitrate: int = 192_000,
     metadata: Mapping[str, str] | None = None, progress: Callable[[int, int], None] | None = None,
     check_interrupt: Callable[[], None] | None = None,
 ) -> ReplaceReport:  # fmt: skip
-    """Copy the video stream of `source` to `path` with new audio, fitted to the duration of the video.
+    """Copy the video stream of `source` to `path` with new audio, fitted to the duration of the frames that are shown.
 
-    path: a file whose container is `choose_container(source)`.
-    audio: float [1 or 2, samples] in −1..1 at `sample_rate` Hz. Longer audio is cut with a 20 ms fade-out; shorter audio
-        is padded with silence.
-    bitrate: audio bits per second. metadata: text tags of the new file.
+    source: a file, its contents, or what `plan_copy` has returned for it. Its subtitles, cover image, attached files, chapters
+        and text tags are copied where the container holds them.
+    path: a file whose container is `plan_copy(source).container`; another file than `source`.
+    audio: float [channels, samples] in −1..1 at `sample_rate` Hz; more than 2 channels are mixed to stereo. It starts with the
+        first frame that is shown. Longer audio is cut with a 20 ms fade-out; shorter audio is padded with silence.
+    bitrate: audio bits per second. metadata: text tags of the new file, in place of the old ones with these names.
     progress, check_interrupt: called after each frame, as `progress(done, total)` and `check_interrupt()`.
 
     The file appears under its name only when it is complete. Raises FileNotFoundError when `source` does not exist,
-    ValueError when it has no video stream or `audio` is invalid, OSError when `path` cannot be written.
+    ValueError when it has no video stream, is damaged or cannot be copied, or `audio` is invalid, OSError when `path` cannot
+    be written.
     """
-    source, path = Path(source), Path(path)
+    path = as_path(path)
     check_audio(audio, sample_rate)
-    container = choose_container(source)
-    rate = encodable_rate(AUDIO_CODEC_OF[container], sample_rate)
-    if not source.is_file():
-        raise FileNotFoundError(f"there is no video {source}; check the name")
-    seconds = _video_duration(source)
-    samples = max(1, round(seconds * rate))
-    wave = resample(audio.detach().float().cpu().clamp(-1, 1), sample_rate, rate)
-    surplus = wave.shape[1] - samples
-    wave = fit_audio(wave, samples, "pad" if surplus <= 1 else "fade", round(FADE_SECONDS * rate))
-
-    def after_frame(done: int, total: int) -> None:
-        if progress and total:
-            progress(min(done, total), total)
-        if check_interrupt:
-            check_interrupt()
-
+    plan = source if isinstance(source, CopyPlan) else plan_copy(source, check_interrupt)
+    _check_target(plan.source, path)
+    track = make_track(audio, sample_rate, plan.shown.seconds, _audio_codec(plan.container))
+    copy = _Copy(plan, path, progress, check_interrupt)
     with temporary_file(path) as part:
-        with _open_input(source) as given, explain_write_errors(path):
-            with av.open(str(part), "w", format=CONTAINERS[container].muxer, options=muxer_options(container)) as out:
-                out.metadata.update(metadata or {})
-                video, sound = _add_streams(given, out, container, len(wave), rate, bitrate)
-                packets = _remux(given, out, video, _encode_packets(sound, wave, rate), after_frame)
-        with explain_write_errors(path):
-            os.replace(part, path)
-    return ReplaceReport(path, float(seconds), packets, samples, rate, max(0, -surplus), max(0, surplus))
+        copy.write(part, track, bitrate, metadata or {})
+        path = publish(part, path)
+    return ReplaceReport(
+        path, float(plan.shown.seconds), plan.shown.frames, track.samples, track.rate, track.padded, track.cut,
+        track.mixed_channels, tuple(copy.left_out),
+    )  # fmt: skip
 
 
-def _add_streams(
-    given: InputContainer, out: OutputContainer, container: Container, channels: int, rate: int, bitrate: int
-) -> tuple[VideoStream, AudioStream]:
-    """Add a copy of the video stream and a new audio stream. Raises ValueError when the container does not support the video."""
-    source = given.streams.video[0]
-    try:
-        video = out.add_stream_from_template(source)
-    except ValueError as error:
-        raise ValueError(f"{container} does not support {source.codec.name} video; give an mp4, webm or mkv") from error
-    return video, add_audio_stream(out, AUDIO_CODEC_OF[container], channels, rate, bitrate)
+def _audio_codec(holder: Holder) -> AudioCodec:
+    return "opus" if holder == "webm" else "aac"
 
 
-def _remux(
-    given: InputContainer, out: OutputContainer, video: VideoStream, audio: Iterator[av.Packet[AudioStream]],
-    after_frame: Callable[[int, int], None],
-) -> int:  # fmt: skip
-    """Copy the video packets, interleaved with the audio packets; return the number of video packets."""
-    source = given.streams.video[0]
-    count, begin = 0, None
-    for packet in given.demux(source):
-        if not packet.size:
-            continue
-        at = packet.dts if packet.dts is not None else packet.pts
-        begin = at if begin is None else begin
-        assert at is not None and begin is not None
-        for each in _packets_until(audio, (at - begin) * packet.time_base):
+def _check_target(source: Source, path: Path) -> None:
+    if not isinstance(source, BytesIO) and path.exists() and path.samefile(source):
+        raise ValueError(f"{path} is the video itself; choose another name for the new file")
+
+
+class _Copy:
+    """Writes one file: the video of `plan` with a waveform."""
+
+    def __init__(
+        self, plan: CopyPlan, path: Path, progress: Callable[[int, int], None] | None, check_interrupt: Callable[[], None] | None
+    ) -> None:
+        self.plan, self.path, self.progress, self.check_interrupt = plan, path, progress, check_interrupt
+        self.shown, self.count = plan.shown, 0
+        self.left_out: list[str] = []
+
+    def write(self, part: Path, track: SoundTrack, bitrate: int, metadata: Mapping[str, str]) -> None:
+        with open_container(self.plan.source) as given, self._explain():
+            video = choose_video(self.plan.source, given)
+            with av.open(str(part), "w", format=MUXERS[self.plan.container], options=self._options(given)) as out:
+                out.metadata.update(kept_tags(given.metadata, metadata) | dict(metadata))
+                copies = self._add_streams(given, video, out)
+                sound = add_audio_stream(out, _audio_codec(self.plan.container), len(track.wave), track.rate, bitrate)
+                self._copy_packets(given, video, out, copies, track.packets(sound, self.check_interrupt))
+
+    def _options(self, given: InputContainer) -> dict[str, str]:
+        options = muxer_options(self.plan.container)
+        return options | (_SPARSE_STREAMS if given.streams.subtitles else {})
+
+    def _add_streams(self, given: InputContainer, video: VideoStream, out: OutputContainer) -> dict[int, Stream]:
+        """Add copies of the video and of what belongs to it; return them by the index of the old streams."""
+        holder = self.plan.container
+        copies = {video.index: add_copy(out, video, can_hold(holder, video, tagged=True))}
+        if self.shown.hides_end:
+            # Otherwise the muxer extends the hidden frames to the duration of a frame, and they are shown.
+            copies[video.index].codec_context.framerate = Fraction(0)  # type: ignore[attr-defined]
+        extras, self.left_out = add_extras(self.plan.source, given, video, out, holder)
+        copy_chapters(given, out, self.shown.start * self.shown.time_base, self.shown.seconds)
+        return copies | extras
+
+    def _copy_packets(
+        self, given: InputContainer, video: VideoStream, out: OutputContainer, copies: dict[int, Stream],
+        audio: Iterator[av.Packet[AudioStream]],
+    ) -> None:  # fmt: skip
+        """Copy the packets, interleaved with the audio packets."""
+        others = [stream for stream in given.streams if stream.index in copies and stream is not video]
+        for packet in move_packets(timed_packets(given, self.shown.times, video, *others), self.shown, video):
+            is_video = packet.stream is video
+            if is_video:
+                at = packet.pts if packet.dts is None else packet.dts
+                for each in _packets_until(audio, Fraction((at or 0) * packet.time_base)):
+                    out.mux(each)
+            packet.stream = copies[packet.stream.index]
+            out.mux(packet)
+            if is_video:
+                self._after_frame()
+        for each in audio:
             out.mux(each)
-        packet.stream = video
-        out.mux(packet)
-        count += 1
-        after_frame(count, source.frames)
-    for each in audio:
-        out.mux(each)
-    return count
 
+    def _after_frame(self) -> None:
+        self.count += 1
+        if self.progress:
+            self.progress(min(self.count, self.shown.frames), self.shown.frames)
+        if self.check_interrupt:
+            self.check_interrupt()
 
-def _encode_packets(stream: AudioStream, wave: Tensor, rate: int) -> Iterator[av.Packet[AudioStream]]:
-    for at in range(0, wave.shape[1], CHUNK):
-        frame = audio_frame(wave[:, at : at + CHUNK], rate)
-        frame.pts, frame.time_base = at, Fraction(1, rate)
-        yield from stream.encode(frame)
-    yield from stream.encode(None)
+    @contextmanager
+    def _explain(self) -> Iterator[None]:
+        """Convert the muxer's errors into one line."""
+        try:
+            with explain_write_errors(self.path):
+                yield
+        except av.FFmpegError as error:
+            name, container = name_of(self.plan.source), self.plan.container
+            reason = f"the video of {name} cannot be copied to {container} ({error.strerror})"
+            raise ValueError(f"{reason}; it may be damaged: encode it again") from error
 
 
 def _packets_until(packets: Iterator[av.Packet[AudioStream]], seconds: Fraction) -> Iterator[av.Packet[AudioStream]]:
@@ -156,29 +224,3 @@ def _packets_until(packets: Iterator[av.Packet[AudioStream]], seconds: Fraction)
         yield packet
         if packet.pts is not None and packet.pts * packet.time_base > seconds:
             return
-
-
-def _video_duration(source: Path) -> Fraction:
-    """Return the seconds from the start of the first frame to the end of the last."""
-    with _open_input(source) as container:
-        if not container.streams.video:
-            raise ValueError(f"{source} has no video stream; give a video file")
-        stream = container.streams.video[0]
-        times = sorted((p.pts, p.duration or 0) for p in container.demux(stream) if p.pts is not None and p.size)
-        time_base, average_rate = stream.time_base, stream.average_rate
-    if not times or time_base is None:
-        raise ValueError(f"{source} has no frames; give a video file")
-    (first, _), (last, last_duration) = times[0], times[-1]
-    duration: float = last_duration
-    if not duration and len(times) > 1:
-        duration = (last - first) / (len(times) - 1)
-    seconds = Fraction((last + duration - first) * time_base)
-    constant_rate = len(times) / Fraction(average_rate) if average_rate else seconds
-    return constant_rate if abs(constant_rate - seconds) <= ROUNDED_TIMESTAMPS * time_base else seconds
-
-
-def _open_input(source: Path) -> InputContainer:
-    try:
-        return av.open(str(source))
-    except av.FFmpegError as error:
-        raise ValueError(f"{source} is damaged or is not a video ({error.strerror}); give another file") from error
