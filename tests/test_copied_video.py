@@ -131,6 +131,23 @@ def test_jumping_timestamps_are_damage_not_hours_of_silence(tmp_path):
         resound(tmp_path / "a.mkv")
 
 
+def test_a_frame_that_lasts_very_long_is_damage_too(tmp_path):
+    write_clip(tmp_path / "a.avi", Pictures("mpeg4", size=(64, 48), frames=1, fps=Fraction(1, 1000)))
+    with pytest.raises(ValueError, match="a.avi is damaged: its timestamps jump by 1000 s; encode or copy it again$"):
+        plan_copy(tmp_path / "a.avi")
+
+
+def test_frames_without_a_key_frame_are_not_copied(tmp_path):
+    path = tmp_path / "a.mpg"
+    write_clip(path, Pictures("mpeg2video", size=(64, 48), frames=10), muxer="mpeg")
+    first = path.read_bytes().index(b"\0\0\1\0") + 5
+    kind = path.read_bytes()[first]
+    patched(path, b"\0\0\1\0", 5, bytes([kind & ~0x38 | 2 << 3]))  # the first frame says that it builds on another
+    assert len(read_video(path).frames) == 10
+    with pytest.raises(NotCopyableError, match="its first frames are made of others that it does not hold"):
+        plan_copy(path)
+
+
 def test_a_video_in_memory_is_copied(tmp_path):
     source = make_odd_file("hvc1.mp4", tmp_path)
     report = replace_sound(BytesIO(source.read_bytes()), tmp_path / "new.mp4", clicked(), NEW_RATE)

@@ -92,7 +92,8 @@ def find_shown(source: Source, check_interrupt: _Check = None) -> Shown:
 
 def _check_jumps(source: Source, shown: list[tuple[int, int]], time_base: Fraction) -> None:
     """Refuse files whose damaged timestamps would make the audio hours long."""
-    jump = max((float((after - time) * time_base) for (time, _), (after, _) in zip(shown, shown[1:])), default=0)
+    ends = [*(time for time, _ in shown[1:]), sum(shown[-1])]
+    jump = max(float((end - time) * time_base) for (time, _), end in zip(shown, ends))
     if jump > LONGEST_FRAME:
         raise ValueError(f"{name_of(source)} is damaged: its timestamps jump by {jump:.0f} s; encode or copy it again")
 
@@ -128,7 +129,9 @@ def _first_decodable(
     if start is None:
         return min(each.pts for each in stamps), 0
     keys = [number for number, each in enumerate(stamps) if each.is_key and each.pts <= start]
-    return start, keys[-1] if keys else 0
+    if not keys:
+        raise NotCopyableError(source, "its first frames are made of others that it does not hold")
+    return start, keys[-1]
 
 
 def _first_decoded_time(source: Source, times: PacketTimes | None, check_interrupt: _Check) -> int | None:
