@@ -24,4 +24,5 @@ def from_folder(folder: DiffusersFolder) -> LoadedExpert:
     make_pipeline = partial(AnimateDiffPipeline, unet=unet, vae=None, motion_adapter=None, scheduler=None)
     encoders, tokenizers = {"text_encoder": CLIPTextModel}, {"tokenizer": CLIPTokenizer}
     conditioner = PipelineTextConditioner(folder, encoders, tokenizers, make_pipeline, encode_prompt)
-    return LoadedExpert("video", AnimateDiffExpert(unet).eval(), codec, conditioner, TRAINED_CLIP)
+    clip = TRAINED_CLIP | {"frames": min(TRAINED_CLIP["frames"], unet.config.motion_max_seq_length)}
+    return LoadedExpert("video", AnimateDiffExpert(unet).eval(), codec, conditioner, clip)
