@@ -1,6 +1,7 @@
 """Reading video files of every kind: frames, stamps, orientation and audio."""
 
 import io
+import random
 import socket
 import struct
 from fractions import Fraction
@@ -18,6 +19,7 @@ from duet_av.av_models.media.upright import UprightFrames
 from duet_av.benchmarks.make_clip import Pictures, Sound, write_clip
 from duet_av.benchmarks.odd_files import ODD_FILES, make_odd_file
 from duet_av.benchmarks.shown import click_time, picture_number
+from duet_av.tests.fuzz_media import damaged
 
 FPS = 16
 UNIT = 0x10000
@@ -252,3 +254,9 @@ def test_a_frame_that_cannot_be_converted_is_one_line(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"a.mp4 is damaged or is not a readable video \(") as caught:
         read_video(written(tmp_path / "a.mp4"))
     assert "\n" not in str(caught.value)
+
+
+def test_a_stream_that_appears_while_a_file_is_read_is_no_error(tmp_path):
+    path = make_odd_file("old.flv", tmp_path)
+    path.write_bytes(damaged(path.read_bytes(), random.Random("6 old.flv 19")))
+    assert len(read_video(path).frames) > 40

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from av.video.stream import VideoStream
 
-from .sources import Source, explain_damage, name_of, open_container
+from .sources import Source, demux, explain_damage, name_of, open_container
 
 _SLOWEST, _FASTEST = Fraction(1, 60), 1000  # frames per second that are believed
 _LISTED, _COUNTED = 0.03, 0.15  # how far a stated rate may be off; some codecs have packets that are not shown
@@ -36,7 +36,7 @@ def _is_even(stream: VideoStream) -> bool:
 
 def _measured(source: Source, index: int) -> Fraction | None:
     with open_container(source) as container, explain_damage(source):
-        packets = container.demux(container.streams[index])
+        packets = demux(container, container.streams[index])
         times = [packet.pts * packet.time_base for packet in packets if packet.pts is not None and not packet.is_discard]
     span = max(times) - min(times) if times else 0
     return (len(times) - 1) / Fraction(span) if span else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -14,7 +13,7 @@ from av.format import Flags
 from av.video.stream import VideoStream
 
 from .copyable import NotCopyableError, codec_name
-from .sources import Source, explain_damage, open_container
+from .sources import Source, demux, explain_damage, open_container
 from .streams import choose_video
 
 CHECK_EVERY = 64  # packets
@@ -81,12 +80,6 @@ def _ranks(source: Source, check_interrupt: _Check) -> list[int]:
         if number is not None and 0 <= number < count:
             ranks[number] = rank
     return ranks
-
-
-def demux(container: InputContainer, *streams: Any) -> Iterator[av.Packet[Any]]:
-    """Yield the packets of some streams, also of files in which further streams appear while they are read."""
-    with suppress(IndexError):  # PyAV's, at the end of such files
-        yield from container.demux(*streams)
 
 
 def timed_packets(

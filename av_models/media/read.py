@@ -22,7 +22,7 @@ from torch import Tensor
 from .decode_audio import Waveform
 from .frame_rate import find_fps
 from .settings import RESERVED_KEYS
-from .sources import Source, explain_damage, name_of, open_container
+from .sources import Source, demux, explain_damage, name_of, open_container
 from .stamps import Clock, stamp
 from .streams import choose_audio, choose_video
 from .upright import UprightFrames, find_turn
@@ -191,7 +191,7 @@ class VideoFile:
         return self._visible if self._skips else self._shown
 
     def _demux(self) -> Iterator[Packet[Any]]:
-        return self._container.demux([stream for stream in (self._video, self._audio) if stream is not None])
+        return demux(self._container, *(stream for stream in (self._video, self._audio) if stream is not None))
 
     def _video_frames(self) -> Iterator[av.VideoFrame]:
         """Yield the video frames up to the end of the window, and collect the audio up to there."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import av
 from av.container import InputContainer
@@ -46,6 +47,12 @@ def explain_damage(source: Source, kind: str = "video") -> Iterator[None]:
         reason = error.strerror or type(error).__name__
         line = f"{name_of(source)} is damaged or is not a readable {kind} ({reason}); encode or copy it again"
         raise ValueError(line) from error
+
+
+def demux(container: InputContainer, *streams: Any) -> Iterator[av.Packet[Any]]:
+    """Yield the packets of some streams, also of files in which further streams appear while they are read."""
+    with suppress(IndexError):  # PyAV's, at the end of such files
+        yield from container.demux(*streams)
 
 
 class _Memory(io.BytesIO):

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ...av_models.media.decode_audio import Samples
 from ...av_models.media.float_frames import FloatFrames
-from ...av_models.media.sources import Source, explain_damage, name_of, open_container
+from ...av_models.media.sources import Source, demux, explain_damage, name_of, open_container
 from ...av_models.media.streams import choose_audio, choose_video
 
 
@@ -44,7 +44,7 @@ def read_components(source: Source, start: float = 0.0, duration: float = 0.0) -
         if first:
             container.seek(first, stream=video)
         images, audio = _Images(first, end if duration else None), _Audio(start, duration)
-        for packet in container.demux([stream for stream in (video, sound) if stream is not None]):
+        for packet in demux(container, *(stream for stream in (video, sound) if stream is not None)):
             if images.ended and (sound is None or audio.ended):
                 break
             for frame in _decode(packet):
