@@ -22,7 +22,6 @@ from .file_cells import (
     LOAD,
     MUX,
     NEW_AUDIO,
-    OK,
     OPERATIONS,
     SCORE,
     Cell,
@@ -36,7 +35,7 @@ from .graphs import Graph, load_graph, mux_graph, new_audio_graph, score_graph
 from .odd_files import ODD_FILES, Right
 from .shown import is_upright, picture_number
 
-ENDS = "ComfyUI ends"
+ENDS, DIFFERS = "ends", "differs"  # states of cells that `_of_core` decides on
 CORE_SLACK = 0.05  # seconds: core begins audio and pictures at the same stamp, whatever the encoder's delay
 OUR_FOLDER = "duet-av"  # as in tests/comfyui/server.py
 
@@ -95,7 +94,7 @@ def _cell(host: _Host, operation: str, source: Path) -> Cell:
     except AssertionError as error:
         return Cell(CORE, _refusal(str(error)))
     except (URLError, OSError):
-        return Cell(FAIL, ENDS)
+        return Cell(ENDS, "ComfyUI ends")
     if not run.succeeded:
         return _error_cell(run, right, operation)
     return _result_cell(run, right, operation, source, host.server)
@@ -122,19 +121,28 @@ def _error_cell(run: Run, right: Right, operation: str) -> Cell:
 
 
 def _result_cell(run: Run, right: Right, operation: str, source: Path, server: Server) -> Cell:
+    wrong = _checked(lambda: _wrong(run, right, operation, source, server))
+    cell = judge(right, operation, wrong)
+    if operation == SCORE and cell.state == FAIL:
+        report = run.outputs["2"]["duet"][0]
+        said = [line for line in report.get("warnings", []) if line not in report["clips"][0]["warnings"]]
+        return Cell(CORE, f"says: {said[0]}") if said else cell
+    return Cell(DIFFERS, cell.text) if operation in (LOAD, MUX) and cell.state == FAIL else cell
+
+
+def _wrong(run: Run, right: Right, operation: str, source: Path, server: Server) -> list[str]:
+    """Returns in what the result of a run differs from what is right."""
     if operation == MUX:
-        near = replace(right, slack=right.slack + CORE_SLACK)
-        return judge(right, operation, _checked(lambda: check_saved(run.files[0], near)))
+        return check_saved(run.files[0], replace(right, slack=right.slack + CORE_SLACK))
     if operation == NEW_AUDIO:
         (facts,) = run.outputs["3"]["duet"][0]["files"]
-        return judge(right, operation, _checked(lambda: check_new_audio(source, run.files[0], right, not facts["copied"])))
-    report = run.outputs["2" if operation == SCORE else "3"]["duet"][0]
-    cell = judge(right, operation, check_score(report["clips"][0], right))
+        return check_new_audio(source, run.files[0], right, not facts["copied"])
+    (facts,) = run.outputs["2" if operation == SCORE else "3"]["duet"][0]["clips"]
+    wrong = check_score(facts, right)
     if operation == LOAD and not right.line:
         (shown,) = run.outputs["5"]["images"]
-        cell = judge(right, operation, check_score(report["clips"][0], right) + _first_picture(server.path(shown), right))
-    said = [line for line in report.get("warnings", []) if line not in report["clips"][0]["warnings"]]
-    return Cell(CORE, f"says: {said[0]}") if cell.state == FAIL and said else cell
+        wrong += _first_picture(server.path(shown), right)
+    return wrong
 
 
 def _checked(check: Any) -> list[str]:
@@ -154,10 +162,9 @@ def _first_picture(path: Path, right: Right) -> list[str]:
 
 
 def _of_core(operation: str, cells: dict[str, Cell]) -> Cell:
-    """Returns a cell whose failure is one of what ComfyUI reads as one of ComfyUI."""
+    """Decides whether a cell is one of ComfyUI's own nodes: what they load, and what is saved of it."""
     cell, loaded = cells[operation], cells[LOAD]
-    if cell.state == FAIL and operation == LOAD:
-        return Cell(CORE, cell.text)
-    if cell.state == FAIL and operation == MUX and loaded.state != OK:
-        return Cell(CORE, cell.text)
-    return cell
+    if cell.state not in (ENDS, DIFFERS):
+        return cell
+    is_core = operation == LOAD or (operation == MUX and loaded.state == cell.state)
+    return Cell(CORE if is_core else FAIL, cell.text)
