@@ -27,7 +27,8 @@ class DuetMux(io.ComfyNode):
             node_id="DuetMux",
             display_name="Save Video + Audio",
             category="Duet/save",
-            description="Saves frames and audio as one video. Keeps every frame, and stores the workflow in the file.",
+            description="Saves frames and audio as one video. Keeps every frame, and stores the workflow in the file. Also saves "
+            "animated images and audio files.",
             search_aliases=["duet", "mux", "save video", "video combine", "save picture and sound", "audio"],
             inputs=[
                 io.Image.Input("images", tooltip="The frames. For a batch, one clip after another."),
@@ -41,7 +42,7 @@ class DuetMux(io.ComfyNode):
                     "container",
                     options=[io.DynamicCombo.Option(name, _codec_inputs(name)) for name in CONTAINERS],
                     tooltip="File format. mp4 plays everywhere. mov and mkv also hold formats for editing. gif and webp: animated "
-                    "images without audio. wav, flac, mp3 and opus: the audio alone, as long as the frames.",
+                    "images without audio. wav, flac, mp3 and opus: only the audio, fitted to the frames.",
                 ),
                 io.Float.Input(
                     "crf", advanced=True, default=-1.0, min=-1.0, max=63.0, step=1.0,
@@ -116,7 +117,7 @@ def _codec_inputs(container: str) -> list:
     return [
         io.Combo.Input(
             "video_codec", advanced=True, options=list(codecs.video),
-            tooltip="h264 and vp9 play everywhere; h265 and av1 make smaller files. 10-bit avoids bands in smooth areas. prores "
+            tooltip="h264 and vp9 play everywhere; h265 and av1 make smaller files. 10-bit avoids banding in smooth areas. prores "
             "(422 HQ; 4444 for images with alpha) and ffv1 (lossless 8-bit RGB) are for editing.",
         ),
         io.Combo.Input(
