@@ -50,9 +50,9 @@ def check_memory(shape: AVShape, latents: LatentShape) -> None:
     needed = BYTES * (batch * video.frames * video.height * video.width * 3 + prod(latents.video) + prod(latents.audio))
     there = _memory()
     if there is not None and needed > there:
-        clips = "the clip" if batch == 1 else f"{batch} clips"
+        clips, need = ("a clip", "needs") if batch == 1 else (f"{batch} clips", "need")
         raise ValueError(
-            f"{clips} of {video.frames} frames of {video.width}×{video.height} need {needed / 1e9:.4g} GB, and this computer has "
+            f"{clips} of {video.frames} frames of {video.width}×{video.height} {need} {needed / 1e9:.4g} GB, and this computer has "
             f"{there / 1e9:.3g} GB of memory; make the clip shorter or smaller, or the batch smaller"
         )
 

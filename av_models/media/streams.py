@@ -15,7 +15,7 @@ def choose_video(source: Source, container: InputContainer, first: bool = False)
     covers = Disposition.attached_pic | Disposition.timed_thumbnails
     found = [stream for stream in container.streams.video if not stream.disposition & covers]
     if not found:
-        why = "no video (its picture is a cover)" if container.streams.video else "no video stream"
+        why = "no video (its only image is a cover)" if container.streams.video else "no video stream"
         raise ValueError(f"{name_of(source)} has {why}; give a video file")
     readable = [stream for stream in found if stream.codec_context is not None]
     if not readable:
