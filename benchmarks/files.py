@@ -27,15 +27,15 @@ Small files of the kinds that cameras, editors and recorders write, and damaged 
     COMFYUI_PATH=… COMFYUI_PYTHON=… python -m duet_av.benchmarks.files --comfyui --output docs/files.md
 
 makes them, runs four operations on each, and writes this page. What is right is known from how a file was made: the number, size,
-order and mean rate of the pictures shown, which way is up, the number of audio channels, and when a click is heard after the first
-picture.
+order and mean rate of the frames shown, which way is up, the number of audio channels, and when a click is heard after the first
+frame.
 
 | operation | without ComfyUI | in ComfyUI |
 |---|---|---|
 | score | `duet score` | *Load Video* → *Sync Report* |
 | load | `read_video` | *Load Video* → *Get Video Components* → *Sync Report* |
 | encode → mux | `read_video` → `write_video` | *Load Video* → *Get Video Components* → *Save Video + Audio* |
-| new audio | *Load Video*, *Load Audio* → *Save Video with New Audio*; copied pictures are the same to the bit | the same |
+| new audio | *Load Video*, *Load Audio* → *Save Video with New Audio*; copied frames are the same to the bit | the same |
 
 - ok: everything is right.
 - line: the file is refused, as it should be, in one line with a remedy.
