@@ -1,5 +1,6 @@
 """Any video file gets new audio: it starts with the first frame that is shown, and the frames are the same to the bit."""
 
+import random
 from fractions import Fraction
 from io import BytesIO
 
@@ -18,6 +19,7 @@ from duet_av.benchmarks.shown import look
 from duet_av.nodes.replace_sound import DuetReplaceSound
 from duet_av.nodes.stand_in import Folders, Session, session
 from duet_av.nodes.stand_in.video import VideoFromFile
+from duet_av.tests.fuzz_media import damaged
 
 
 def clicked(seconds: float = 5.0, channels: int = 1):
@@ -256,6 +258,14 @@ def test_damaged_files_are_copied_as_far_as_they_go_or_refused(tmp_path):
         assert 20 < report.packets < 50 and report.seconds == pytest.approx(report.packets / 25, abs=0.09)
     with pytest.raises(ValueError, match="nomoov.mp4 is damaged .*; encode or copy it again$"):
         resound(make_odd_file("nomoov.mp4", tmp_path))
+
+
+def test_a_copy_that_cannot_be_opened_is_not_kept(tmp_path):
+    source = make_odd_file("changes.ts", tmp_path)
+    source.write_bytes(damaged(source.read_bytes(), random.Random("6 changes.ts 5")))
+    with pytest.raises(ValueError, match="cannot be copied to .*; it may be damaged: encode it again$"):
+        resound(source)
+    assert list(tmp_path.iterdir()) == [source]
 
 
 def test_reading_the_source_can_be_interrupted(tmp_path):

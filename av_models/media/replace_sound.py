@@ -164,6 +164,7 @@ class _Copy:
                 copies = self._add_streams(given, video, out)
                 sound = add_audio_stream(out, _audio_codec(self.plan.container), len(track.wave), track.rate, bitrate)
                 self._copy_packets(given, video, out, copies, track.packets(sound, self.check_interrupt))
+            av.open(str(part)).close()  # raises if a damaged video has become a file that cannot be opened
 
     def _options(self, given: InputContainer) -> dict[str, str]:
         options = muxer_options(self.plan.container)
