@@ -178,6 +178,18 @@ def test_a_window_is_read(tmp_path):
         list(file.read_frames())
 
 
+def test_frames_before_time_0_are_shown(tmp_path):
+    path = small("a.ts", tmp_path, Pictures(frames=20), Sound(seconds=0.8), output_ts_offset="95441")  # near 2³³ / 90 000 Hz
+    with open_video(path) as file:
+        frames = list(file.read_frames())
+        assert len(frames) == file.frames == 20
+        assert file.read_audio()[0].shape[1] >= 38_000
+    with open_video(path) as file:
+        for _ in file.read_frames():
+            file.skip_frames()
+        assert file.frames == 20
+
+
 def test_a_late_window_of_a_long_file_is_read_from_the_key_frame_before_it(tmp_path):
     path = small("a.mp4", tmp_path, Pictures(frames=120, fps=Fraction(5), options={"g": "10"}), Sound(seconds=24, click=21.0))
     with open_video(path, Window(20, 2)) as file:

@@ -137,7 +137,7 @@ class VideoFile:
         with explain_damage(self.source):
             for frame in self._video_frames():
                 at = stamp(frame)
-                if at is not None and at < self._rounded(self._window.start):
+                if self._is_before_window(at):
                     continue
                 self._corrupt += self._shown > 0 and frame.is_corrupt
                 self._shown += 1
@@ -216,7 +216,7 @@ class VideoFile:
     def _count(self, packet: Packet[Any]) -> None:
         self._packets[packet.stream_index] += bool(packet.size)
         at = stamp(packet)
-        is_shown = packet.size and not packet.is_discard and not (at is not None and at < self._rounded(self._window.start))
+        is_shown = packet.size and not packet.is_discard and not self._is_before_window(at)
         self._visible += bool(packet.stream is self._video and is_shown and not self._is_after_window(at))
 
     def _decode(self, packet: Packet[Any]) -> list[av.VideoFrame] | list[av.AudioFrame]:
@@ -227,6 +227,10 @@ class VideoFile:
             if begun or not self._has_jumps:
                 raise
             return []  # a broadcast that was joined midway
+
+    def _is_before_window(self, at: Fraction | None) -> bool:
+        start = self._window.start  # 0: also the frames before time 0, as in a broadcast whose stamps wrapped
+        return start > 0 and at is not None and at < self._rounded(start)
 
     def _is_after_window(self, at: Fraction | None) -> bool:
         return self._window.end is not None and at is not None and at >= self._rounded(self._window.end)
