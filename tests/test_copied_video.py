@@ -74,6 +74,12 @@ def test_videos_of_duet_keep_their_names(tmp_path, codec, tag):
     assert look(report.path).tag == tag and look(report.path).digest == look(source).digest
 
 
+def test_the_name_that_decides_how_frames_are_decoded_is_kept(tmp_path):
+    write_clip(tmp_path / "a.avi", Pictures("utvideo", "yuv422p", frames=5))
+    report = resound(tmp_path / "a.avi")
+    assert torch.equal(read_video(report.path).frames, read_video(tmp_path / "a.avi").frames)
+
+
 def test_frames_hidden_among_the_last_shown_ones_stay_hidden(tmp_path):
     write_clip(tmp_path / "a.mp4", LONG, Sound(seconds=4))
     patched(tmp_path / "a.mp4", b"elst", 12, (3860).to_bytes(4, "big"))  # ms: amid frames that are stored in another order

@@ -10,7 +10,16 @@ import pytest
 import torch
 from PIL import Image
 
-from duet_av.av_models.media import CONTAINERS, VIDEO_CODECS, MuxSettings, output_file, read_video, write_audio, write_video
+from duet_av.av_models.media import (
+    CONTAINERS,
+    VIDEO_CODECS,
+    MuxSettings,
+    output_file,
+    read_metadata,
+    read_video,
+    write_audio,
+    write_video,
+)
 from duet_av.av_models.media.convert import Converter
 from duet_av.tests.test_media import FPS, RATE, names, pictures, tone
 
@@ -179,6 +188,7 @@ def test_an_audio_file_is_as_long_as_the_frames_and_keeps_the_workflow(tmp_path,
         wave = np.concatenate([frame.to_ndarray().reshape(-1) for frame in file.decode(audio=0)])
     assert len(wave) / 2 == pytest.approx(SECONDS * report.audio_sample_rate, abs=1200)
     assert abs(wave).max() / (1 if wave.dtype.kind == "f" else 32_768) == pytest.approx(0.4, abs=0.06)
+    assert (read_metadata(path).keys() >= METADATA.keys()) == (container != "wav")
     kept = json.loads(tags["comment"]) if container == "wav" else tags
     assert {name: kept[name] for name in METADATA} == METADATA
     assert report.seconds == SECONDS and f"{path.name}: 0.75 s of audio" in report.summary()

@@ -70,7 +70,7 @@ def add_copy(out: OutputContainer, source: Stream, tagged: bool = False) -> Stre
     except ValueError:
         if out.format.name != MUXERS["mkv"] or not isinstance(source, VideoStream):
             raise
-        copy = _add_foreign_video(out, source)
+        copy = _add_foreign_video(out, source, tagged)
     copy.metadata.update({key: value for key, value in source.metadata.items() if key.lower() != "duration"})
     copy.disposition = source.disposition
     if isinstance(source, VideoStream) and copy.codec_context is not None:
@@ -88,12 +88,13 @@ def _set_video_parameters(copy: VideoCodecContext, source: VideoStream, tagged: 
         copy.codec_tag = source.codec_context.codec_tag
 
 
-def _add_foreign_video(out: OutputContainer, source: VideoStream) -> Stream:
+def _add_foreign_video(out: OutputContainer, source: VideoStream, tagged: bool) -> Stream:
     """Add a copy of a video whose codec has no name of its own in mkv, but one in avi: mkv takes these too, unlike PyAV."""
     copy = out.add_mux_stream("h264", source.average_rate)
     with av.open(BytesIO(), "w", format="avi") as avi:
-        # A filter that changes nothing passes on all parameters.
-        BitStreamFilterContext("null", avi.add_stream_from_template(source, opaque=True), copy)
+        named = avi.add_stream_from_template(source, opaque=True)
+        # A filter that changes nothing passes on all parameters. The name can decide how the frames are decoded.
+        BitStreamFilterContext("null", source if tagged else named, copy)
     copy.time_base = source.time_base
     return copy
 

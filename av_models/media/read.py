@@ -293,5 +293,7 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
 
 def _metadata(container: InputContainer) -> dict[str, str]:
-    tags = {key.lower(): value for key, value in container.metadata.items()}
+    # ogg has no tags of the file: they belong to its streams
+    owners = [*container.streams, container] if container.format.name == "ogg" else [container]
+    tags = {key.lower(): value for owner in owners for key, value in owner.metadata.items()}
     return {key: value for key, value in tags.items() if key not in RESERVED_KEYS}
