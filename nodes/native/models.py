@@ -12,6 +12,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP, add_wrapper
 
 from ...av_models.contract import CouplingKind
+from .compiled import PASS_KEY, run_uncompiled, separate_graphs
 from .isolated_attention import attend_separately, duplicate_text_rows
 from .passes import Pass
 
@@ -59,7 +60,8 @@ class MiniMaxH3:
         return self.model.audio_scale()
 
     def separate_streams(self, transformer_options: dict[str, Any]) -> None:
-        """Makes the network run with isolated attention."""
+        """Makes the network run with isolated attention. It is not compiled: the groups depend on the sizes of the run."""
+        run_uncompiled(transformer_options)
         add_wrapper(WrappersMP.DIFFUSION_MODEL, self.run_separately, transformer_options)
 
     def run_separately(self, run, x, timestep, context, transformer_options, minimax_payload=None, **kwargs):
@@ -111,10 +113,13 @@ def pass_options(model: LTXAV | MiniMaxH3, one: Pass, options: Mapping[str, Any]
     """Returns a copy of ComfyUI's model options, changed for the pass `one`. is_first: whether it is the first pass of a step."""
     changed = comfy.model_patcher.create_model_options_clone(options)
     transformer = changed.setdefault("transformer_options", {})
+    separate_graphs(changed)
     if one.model == "bad":
         changed.pop("multigpu_clones", None)
     if not is_first:  # ComfyUI's EasyCache decides at every call whether to skip the step; it must do so once a step
         transformer.get("wrappers", {}).get(WrappersMP.CALC_COND_BATCH, {}).pop("easycache", None)
+    if one.kind is not CouplingKind.FULL or one.skip_block is not None:
+        transformer[PASS_KEY] = (one.kind.value, one.skip_block)
     if one.kind is not CouplingKind.FULL:
         model.separate_streams(transformer)
     if one.skip_block is not None:

@@ -191,6 +191,17 @@ def test_each_pass_has_a_name_of_its_own_that_stays(native):
     assert (coupled, cut, shared) == (3, 1, 0)  # the prompt, the negative, and the prompt without a block
 
 
+@KINDS
+@pytest.mark.parametrize("name", ["none", *(name for name in SETTINGS if name not in ("none", "joint_cfg_star"))])
+def test_a_compiled_model_gives_the_same(native, kind, name):
+    """Cut, half cut (`none`) and without a block: no pass is answered by the graph of another."""
+    used = guidance(name, coupling=0.5 if name == "none" else 1.0)
+    graph = sampled(kind, {"guidance": used}, {"guidance": used}) | {"compiled": node("Compiled", model=["model", 0])}
+    graph["guider0"]["inputs"]["model"] = ["compiled", 0]
+    video, audio, *spread = told(native, graph)
+    assert max(video, audio) < 1e-4 and min(spread) > 0.1
+
+
 def refused(server, graph: dict) -> str:
     run = server.run(graph)
     assert not run.succeeded

@@ -9,6 +9,8 @@ import comfy.supported_models
 import torch
 from comfy.nested_tensor import NestedTensor
 from comfy.patcher_extension import WrappersMP
+from comfy_api.torch_helpers import set_torch_compile_wrapper
+from comfy_extras.nodes_torch_compile import skip_torch_compile_dict
 
 LTX = {
     "image_model": "ltxav", "in_channels": 8, "out_channels": 8, "audio_in_channels": 128, "cross_attention_dim": 32,
@@ -84,6 +86,21 @@ class Patched:
         weights = {name: w for name, w in model.model.state_dict().items() if "blocks" in name and w.ndim == 2}
         patched.add_patches({name: ("diff", (0.1 * torch.randn(w.shape, generator=chance),)) for name, w in weights.items()})
         return (patched,)
+
+
+class Compiled:
+    """The model compiled as core's TorchCompileModel does it, without a compiler of machine code."""
+
+    RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL",), "make", "tests"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("MODEL",)}}
+
+    def make(self, model):
+        compiled = model.clone(disable_dynamic=True)
+        set_torch_compile_wrapper(model=compiled, backend="eager", options={"guard_filter_fn": skip_torch_compile_dict})
+        return (compiled,)
 
 
 class SoundSpeed:
@@ -182,5 +199,5 @@ class TellCalls:
         return {"ui": {"text": [str(len(names)) for names in (coupled, cut, coupled & cut)]}}
 
 
-NODES = (TinyModel, TinyPrompt, Patched, SoundSpeed, OneStream, HowFarApart, Watched, TellCalls)
+NODES = (TinyModel, TinyPrompt, Patched, Compiled, SoundSpeed, OneStream, HowFarApart, Watched, TellCalls)
 NODE_CLASS_MAPPINGS = {each.__name__: each for each in NODES}
