@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
-from uuid import uuid4
 
 import comfy.model_patcher
 import comfy.sampler_helpers
@@ -17,11 +16,22 @@ from torch import Tensor
 
 from ...av_models.contract import AVLatent
 from ...av_models.guidance import Branch, Guidance, PromptKind, Step, check_supported
-from ...av_models.guidance.base import NEGATIVE, POSITIVE
+from ...av_models.guidance.base import POSITIVE
 from ..latents import split_streams
+from .branch_options import branch_options, rename
 from .models import native_model, pass_options, separate_weights
 from .noise import LATENT_ERROR
-from .passes import MIN_SIGMA, Pass, collect_passes, convert_streams, find_step, plan_steps, predict_branches
+from .passes import (
+    MIN_SIGMA,
+    Pass,
+    collect_passes,
+    convert_streams,
+    find_step,
+    own_negative,
+    passes_of,
+    plan_steps,
+    predict_branches,
+)
 
 TEXTS: tuple[PromptKind, ...] = (
     "positive",
@@ -110,7 +120,7 @@ class JointGuider(comfy.samplers.CFGGuider):
         step = find_step(max(float(timestep[0]), MIN_SIGMA), self.plan, self.audio_time)
         latent, sigmas = self.unpack(x, step.t_audio / step.t_video), (step.t_video, step.t_audio)
         branches = self.strategy.branches(step)
-        always = (POSITIVE, NEGATIVE) if model_options.get("disable_cfg1_optimization") else ()  # CFG++ samplers read both
+        always = self.prompt_and_negative(step) if model_options.get("disable_cfg1_optimization") else ()
         needed = [*branches, *(branch for branch in always if branch not in branches)]
         first = next(iter(collect_passes(needed)), None)
         found = predict_branches(needed, lambda one, texts: self.run_pass(one, texts, x, timestep, model_options, one == first))
@@ -146,20 +156,29 @@ class JointGuider(comfy.samplers.CFGGuider):
         if one == Pass():
             return conds
         if (one, text) not in self.renamed_conds:
-            self.renamed_conds[one, text] = [{**each, "uuid": uuid4()} for each in conds]
+            self.renamed_conds[one, text] = rename(conds)
         return self.renamed_conds[one, text]
+
+    def prompt_and_negative(self, step: Step) -> tuple[Branch, Branch]:
+        """Returns the branches that CFG++ samplers and post-CFG functions read."""
+        return self.strategy.at_step(step).apply_coupling(POSITIVE), own_negative(self.strategy, step)
 
     def apply_post_cfg(
         self, guided: Tensor, found: Mapping, step: Step, x: Tensor, sigma: Tensor, options: dict[str, Any]
     ) -> Tensor:
-        """Runs the post-CFG functions that other nodes and samplers have added to the model."""
-        now = self.strategy.at_step(step)
-        cond, uncond = (found.get(now.apply_coupling(branch), found.get(branch)) for branch in (POSITIVE, NEGATIVE))
-        for change in options.get("sampler_post_cfg_function", []):
+        """Runs the post-CFG functions of other nodes and samplers, with the options under which the prompt was predicted."""
+        changes = options.get("sampler_post_cfg_function", [])
+        if not changes:
+            return guided
+        prompt, negative = self.prompt_and_negative(step)
+        cond, uncond = found.get(prompt), found.get(negative)
+        conds = {text: self.conditioning(passes_of(prompt)[0], text) for text in TEXTS}
+        own = branch_options(self.native_models["main"], prompt, options, self.shapes)
+        for change in changes:
             guided = change({
-                "denoised": guided, "cond": self.conds["positive"], "uncond": self.conds["negative"], "cond_scale": self.cfg,
+                "denoised": guided, "cond": conds["positive"], "uncond": conds["negative"], "cond_scale": self.cfg,
                 "model": self.inner_model, "uncond_denoised": guided if uncond is None else self.pack(uncond),
-                "cond_denoised": guided if cond is None else self.pack(cond), "sigma": sigma, "model_options": options,
+                "cond_denoised": guided if cond is None else self.pack(cond), "sigma": sigma, "model_options": own,
                 "input": x,
             })  # fmt: skip
         return guided

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from ...av_models.contract import AVLatent, CouplingKind, Prediction, combine_couplings
-from ...av_models.guidance import Branch, PromptKind, Step
+from ...av_models.guidance import Branch, Guidance, PromptKind, Step
+from ...av_models.guidance.base import NEGATIVE, POSITIVE
 from ...av_models.parameterization import convert
 
 MIN_SIGMA = 1e-6  # the smallest σ for which a velocity is defined
@@ -22,12 +23,25 @@ class Pass:
     skip_block: int | None = None
 
 
+def passes_of(branch: Branch) -> list[Pass]:
+    """Returns the passes whose predictions make that of a branch."""
+    return [Pass(branch.model, kind, branch.skip_block) for kind in branch.coupling.kinds]
+
+
+def own_negative(strategy: Guidance, step: Step) -> Branch:
+    """Returns the branch that a strategy guides away from, also where its scales are 1: the negative of CFG++ samplers."""
+    guided = replace(strategy.at_step(step), **dict.fromkeys(strategy.scales, 2.0))
+    prompt = guided.apply_coupling(POSITIVE)
+    others = [branch for branch in guided.formula_branches(step) if branch != prompt]
+    return others[0] if others else guided.apply_coupling(NEGATIVE)
+
+
 def collect_passes(branches: Iterable[Branch]) -> dict[Pass, list[PromptKind]]:
     """Returns the passes that `branches` need, in order, and the prompts to run in each."""
     passes: dict[Pass, list[PromptKind]] = {}
     for branch in branches:
-        for kind in branch.coupling.kinds:
-            texts = passes.setdefault(Pass(branch.model, kind, branch.skip_block), [])
+        for one in passes_of(branch):
+            texts = passes.setdefault(one, [])
             if branch.video not in texts:
                 texts.append(branch.video)
     return passes
@@ -49,7 +63,7 @@ def predict_branches(
     found = {(one, text): made for one, texts in collect_passes(branches).items() for text, made in zip(texts, run(one, texts))}
 
     def predictions(branch: Branch) -> list[AVLatent]:
-        return [found[Pass(branch.model, kind, branch.skip_block), branch.video] for kind in branch.coupling.kinds]
+        return [found[one, branch.video] for one in passes_of(branch)]
 
     return {
         branch: combine_couplings(predictions(branch), branch.coupling)

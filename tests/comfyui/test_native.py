@@ -187,7 +187,7 @@ def test_each_pass_has_a_name_of_its_own_that_stays(native):
     graph["calls"] = node("TellCalls", model=["watched", 0], after=["out0", 0])
     run = native.run(graph)
     assert run.succeeded, run.error
-    coupled, cut, shared = map(int, run.texts["calls"])
+    coupled, cut, shared, *_ = map(int, run.texts["calls"])
     assert (coupled, cut, shared) == (3, 1, 0)  # the prompt, the negative, and the prompt without a block
 
 
@@ -200,6 +200,50 @@ def test_a_compiled_model_gives_the_same(native, kind, name):
     graph["guider0"]["inputs"]["model"] = ["compiled", 0]
     video, audio, *spread = told(native, graph)
     assert max(video, audio) < 1e-4 and min(spread) > 0.1
+
+
+@KINDS
+@pytest.mark.parametrize("a_to_v, v_to_a", [(0.0, 0.0), (0.5, 0.5), (0.0, 1.0), (1.0, 1.0)])
+def test_a_post_cfg_function_predicts_as_the_pass_that_it_changes(native, kind, a_to_v, v_to_a):
+    used = node("DuetGuidance", guidance="none", a_to_v=a_to_v, v_to_a=v_to_a)
+    graph = sampled(kind, {"guidance": used}, {"guidance": used}) | {"again": node("PredictsAgain", model=["model", 0])}
+    graph["guider0"]["inputs"]["model"] = ["again", 0]
+    video, audio, *spread = told(native, graph)
+    assert max(video, audio) < 1e-5 and min(spread) > 0.1
+
+
+def test_a_cut_run_stays_cut_under_the_hosts_skip_guidance(native):
+    cut = {"guidance": guidance("none", coupling=0.0)}
+    graph = sampled("ltx", cut, cut | {"audio_seed": 5})
+    graph["skipping"] = node(
+        "LTXVSpatioTemporalGuidance", model=["model", 0], scale=1.0, blocks="1", start_percent=0.0, end_percent=1.0
+    )
+    for index in range(2):
+        graph[f"guider{index}"]["inputs"]["model"] = ["skipping", 0]
+    video, audio, *_ = told(native, graph)
+    assert video == 0 and audio > 0.1
+
+
+@KINDS
+def test_a_cut_run_stays_cut_under_a_sampler_that_looks_at_the_negative(native, kind):
+    cut = {"guidance": guidance("none", coupling=0.0), "sampler": "pp"}
+    graph = sampled(kind, cut, cut | {"audio_seed": 5}) | {"pp": node("KSamplerSelect", sampler_name="euler_cfg_pp")}
+    video, audio, *_ = told(native, graph)
+    assert video == 0 and audio > 0.1
+
+
+@pytest.mark.parametrize("name, rows", [
+    ("cfg", 2), ("joint_cfg", 2), ("dual_cfg", 3), ("modality_cfg", 4), ("autoguidance", 2), ("apg", 2),
+])  # fmt: skip
+def test_a_sampler_that_looks_at_the_negative_costs_no_more_rows(native, name, rows):
+    graph = sampled("ltx", {"guidance": guidance(name), "sampler": "pp"})
+    graph |= {"pp": node("KSamplerSelect", sampler_name="euler_cfg_pp"), "watched": node("Watched", model=["model", 0])}
+    graph |= {"bad": node("Watched", model=["bad_model", 0]), "bad_model": graph["bad"]}
+    graph["guider0"]["inputs"]["model"] = ["watched", 0]
+    graph["calls"] = node("TellCalls", model=["watched", 0], bad_model=["bad", 0], after=["out0", 0])
+    run = native.run(graph)
+    assert run.succeeded, run.error
+    assert int(run.texts["calls"][3]) == rows * STEPS
 
 
 def refused(server, graph: dict) -> str:

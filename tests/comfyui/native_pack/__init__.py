@@ -103,6 +103,26 @@ class Compiled:
         return (compiled,)
 
 
+class PredictsAgain:
+    """The model with a post-CFG function that predicts the prompt once more, and answers with that."""
+
+    RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL",), "make", "tests"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("MODEL",)}}
+
+    def make(self, model):
+        def again(args):
+            return comfy.samplers.calc_cond_batch(
+                args["model"], [args["cond"]], args["input"], args["sigma"], args["model_options"]
+            )[0]
+
+        patched = model.clone()
+        patched.set_model_sampler_post_cfg_function(again)
+        return (patched,)
+
+
 class SoundSpeed:
     """How far the sound's velocity that a strategy is given is from the network's own, at the worst step: a share of it."""
 
@@ -164,7 +184,7 @@ class HowFarApart:
 
 
 class Watched:
-    """The same LTX-2, which remembers by what name each prompt was run, coupled or not."""
+    """The same model, which remembers by what name each prompt was run, coupled or not, and how many rows each call had."""
 
     RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL",), "make", "tests"
 
@@ -173,31 +193,37 @@ class Watched:
         return {"required": {"model": ("MODEL",)}}
 
     def make(self, model):
-        watched, seen = model.clone(), {True: set(), False: set()}
+        watched, seen, calls = model.clone(), {True: set(), False: set()}, []
 
         def remember(run, *args, **kwargs):
             options = next(each for each in (*args, *kwargs.values()) if isinstance(each, dict) and "uuids" in each)
             seen[options.get("a2v_cross_attn", True)].update(options["uuids"])
+            calls.append(len(options["uuids"]))
             return run(*args, **kwargs)
 
         watched.add_wrapper(WrappersMP.DIFFUSION_MODEL, remember)
-        watched.seen = seen
+        watched.seen, watched.calls = seen, calls
         return (watched,)
 
 
 class TellCalls:
-    """How many names there were of coupled prompts and of cut ones, and how many of both."""
+    """How many names there were of coupled prompts and of cut ones, and of both; the rows and the calls of the whole run."""
 
     RETURN_TYPES, FUNCTION, CATEGORY, OUTPUT_NODE = (), "tell", "tests", True
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"model": ("MODEL",), "after": ("LATENT",)}}
+        return {"required": {"model": ("MODEL",), "after": ("LATENT",)}, "optional": {"bad_model": ("MODEL",)}}
 
-    def tell(self, model, after):
+    def tell(self, model, after, bad_model=None):
         coupled, cut = model.seen[True], model.seen[False]
-        return {"ui": {"text": [str(len(names)) for names in (coupled, cut, coupled & cut)]}}
+        calls = [rows for each in (model, bad_model) if each for rows in each.calls]
+        for each in (model, bad_model):
+            if each:
+                each.calls.clear()  # ComfyUI keeps the node for the next graph
+        numbers = [*(len(names) for names in (coupled, cut, coupled & cut)), sum(calls), len(calls)]
+        return {"ui": {"text": [str(number) for number in numbers]}}
 
 
-NODES = (TinyModel, TinyPrompt, Patched, Compiled, SoundSpeed, OneStream, HowFarApart, Watched, TellCalls)
+NODES = (TinyModel, TinyPrompt, Patched, Compiled, PredictsAgain, SoundSpeed, OneStream, HowFarApart, Watched, TellCalls)
 NODE_CLASS_MAPPINGS = {each.__name__: each for each in NODES}
