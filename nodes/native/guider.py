@@ -57,13 +57,18 @@ class JointGuider(comfy.samplers.CFGGuider):
         self.set_conds(positive, negative)
         self.reset()
 
+    def set_conds(self, positive: list, negative: list) -> None:
+        self.original_conds = {}  # other packs copy a guider and change the prompts of the copy
+        super().set_conds(positive, negative)
+
     def reset(self) -> None:
-        """Drops the state of the last run."""
+        """Drops the state of a run. A copy may still have that of its original."""
         self.model_conds, self.renamed_conds = {}, {}
         self.step_index, self.state_before, self.state_after = None, None, None
 
     def sample(self, noise: Any, latent_image: Any, sampler: Any, sigmas: Tensor, *args: Any, **kwargs: Any) -> Any:
         split_streams(latent_image, *LATENT_ERROR)
+        self.reset()
         self.native_models = {"main": native_model(self.model_patcher)}
         if self.bad_patcher is not None:
             self.native_models["bad"] = native_model(self.bad_patcher)

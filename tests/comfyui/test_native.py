@@ -246,6 +246,20 @@ def test_a_sampler_that_looks_at_the_negative_costs_no_more_rows(native, name, r
     assert int(run.texts["calls"][3]) == rows * STEPS
 
 
+@KINDS
+def test_a_copied_guider_answers_with_its_own_prompts(native, kind):
+    graph = sampled(kind, {"guidance": guidance("none", coupling=0.0)})
+    graph["noise0"]["inputs"] |= {"video_seed": 1, "audio_seed": 2}
+    given = {"latent": ["model", 1], "noise": ["noise0", 0], "sigmas": ["sigmas", 0]}
+    graph["copies"] = node("CopiedGuiders", guider=["guider0", 0], other=["no", 0], **given)
+    graph["told"] = node("HowFarApart", a=["copies", 0], b=["copies", 1])
+    video, audio, *_ = told(native, graph)
+    assert min(video, audio) > 1e-3
+    graph["told"] = node("HowFarApart", a=["copies", 0], b=["copies", 2])
+    video, audio, *_ = told(native, graph)
+    assert video == audio == 0
+
+
 def refused(server, graph: dict) -> str:
     run = server.run(graph)
     assert not run.succeeded

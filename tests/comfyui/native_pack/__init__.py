@@ -1,5 +1,6 @@
 """A pack for tests: LTX-2 and MiniMax-H3 as ComfyUI builds them, small and with random weights, and what compares latents."""
 
+import copy
 from dataclasses import fields
 
 import comfy.model_patcher
@@ -157,6 +158,27 @@ class SoundSpeed:
         return {"ui": {"text": [repr(worst)]}}
 
 
+class CopiedGuiders:
+    """Samples with a guider and then with copies that have prompts of their own, as looping and tiling samplers do."""
+
+    RETURN_TYPES, FUNCTION, CATEGORY = ("LATENT", "LATENT", "LATENT"), "make", "tests"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        of = {"guider": ("GUIDER",), "other": ("CONDITIONING",), "latent": ("LATENT",), "noise": ("NOISE",), "sigmas": ("SIGMAS",)}
+        return {"required": of}
+
+    def make(self, guider, other, latent, noise, sigmas):
+        def sampled(each):
+            euler = comfy.samplers.sampler_object("euler")
+            made = each.sample(noise.generate_noise(latent), latent["samples"], euler, sigmas, seed=1, disable_pbar=True)
+            return {"samples": made}
+
+        first, second = copy.copy(guider), copy.copy(guider)
+        second.set_conds(other, other)
+        return sampled(first), sampled(second), sampled(guider)
+
+
 class OneStream:
     RETURN_TYPES, FUNCTION, CATEGORY = ("LATENT",), "make", "tests"
 
@@ -225,5 +247,5 @@ class TellCalls:
         return {"ui": {"text": [str(number) for number in numbers]}}
 
 
-NODES = (TinyModel, TinyPrompt, Patched, Compiled, PredictsAgain, SoundSpeed, OneStream, HowFarApart, Watched, TellCalls)
+NODES = (TinyModel, TinyPrompt, Patched, Compiled, PredictsAgain, CopiedGuiders, SoundSpeed, OneStream, HowFarApart, Watched, TellCalls)
 NODE_CLASS_MAPPINGS = {each.__name__: each for each in NODES}
