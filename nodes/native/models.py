@@ -35,6 +35,11 @@ class LTXAV:
         """Turns the cross-modal layers off."""
         transformer_options |= {"a2v_cross_attn": False, "v2a_cross_attn": False}
 
+    def skip_block(self, block: int, options: dict[str, Any]) -> None:
+        """Skips the self-attention of a block, as Lightricks and ComfyUI do: its values pass through. options: model options."""
+        transformer = options["transformer_options"]
+        transformer["stg_self_attn_blocks"] = frozenset(transformer.get("stg_self_attn_blocks", ())) | {block}
+
 
 class MiniMaxH3:
     """MiniMax-H3. Every block is joint, so there are no joint layers to remove.
@@ -63,6 +68,10 @@ class MiniMaxH3:
         """Makes the network run with isolated attention. It is not compiled: the groups depend on the sizes of the run."""
         run_uncompiled(transformer_options)
         add_wrapper(WrappersMP.DIFFUSION_MODEL, self.run_separately, transformer_options)
+
+    def skip_block(self, block: int, options: dict[str, Any]) -> None:
+        """Skips the whole block. options: model options."""
+        comfy.model_patcher.set_model_options_patch_replace(options, _pass_through, "dit", "double_block", block)
 
     def run_separately(self, run, x, timestep, context, transformer_options, minimax_payload=None, **kwargs):
         """Wraps the network's call: duplicates the text, and attends within each modality only."""
@@ -123,9 +132,9 @@ def pass_options(model: LTXAV | MiniMaxH3, one: Pass, options: Mapping[str, Any]
     if one.kind is not CouplingKind.FULL:
         model.separate_streams(transformer)
     if one.skip_block is not None:
-        comfy.model_patcher.set_model_options_patch_replace(changed, _skip_block, "dit", "double_block", one.skip_block)
+        model.skip_block(one.skip_block, changed)
     return changed
 
 
-def _skip_block(args: dict[str, Any], _: dict[str, Any]) -> dict[str, Any]:
+def _pass_through(args: dict[str, Any], _: dict[str, Any]) -> dict[str, Any]:
     return {"img": args["img"]}

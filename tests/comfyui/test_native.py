@@ -260,6 +260,27 @@ def test_a_copied_guider_answers_with_its_own_prompts(native, kind):
     assert video == audio == 0
 
 
+def hosts_skip(model: str) -> dict:
+    return node("LTXVSpatioTemporalGuidance", model=[model, 0], scale=1.0, blocks="1", start_percent=0.0, end_percent=1.0)
+
+
+def test_skip_guidance_is_that_of_the_host(native):
+    theirs = node("CFGGuider", model=["skipping", 0], positive=["yes", 0], negative=["no", 0], cfg=1.0)
+    graph = sampled("ltx", {"guidance": guidance("stg")}, {"guider": theirs}) | {"skipping": hosts_skip("model")}
+    video, audio, *spread = told(native, graph)
+    assert max(video, audio) < 1e-5 and min(spread) > 0.1
+
+
+def test_modality_guidance_is_that_of_the_host(native):
+    scales = {"video_cfg": 3.0, "audio_cfg": 3.0}
+    theirs = node("LTXVDualCFGGuider", model=["matched", 0], positive=["yes", 0], negative=["no", 0], **scales)
+    graph = sampled("ltx", {"guidance": guidance("modality_cfg")}, {"guider": theirs}) | {"skipping": hosts_skip("model")}
+    steps = {"start_percent": 0.0, "end_percent": 1.0}
+    graph["matched"] = node("LTXVModalityGuidance", model=["skipping", 0], modality_scale=3.0, **steps)
+    video, audio, *spread = told(native, graph)
+    assert max(video, audio) < 1e-4 and min(spread) > 0.1
+
+
 def refused(server, graph: dict) -> str:
     run = server.run(graph)
     assert not run.succeeded

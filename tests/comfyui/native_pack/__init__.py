@@ -247,5 +247,17 @@ class TellCalls:
         return {"ui": {"text": [str(number) for number in numbers]}}
 
 
-NODES = (TinyModel, TinyPrompt, Patched, Compiled, PredictsAgain, CopiedGuiders, SoundSpeed, OneStream, HowFarApart, Watched, TellCalls)
+NODES = (
+    TinyModel,
+    TinyPrompt,
+    Patched,
+    Compiled,
+    PredictsAgain,
+    CopiedGuiders,
+    SoundSpeed,
+    OneStream,
+    HowFarApart,
+    Watched,
+    TellCalls,
+)
 NODE_CLASS_MAPPINGS = {each.__name__: each for each in NODES}
