@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from .contract import AVCondition, AVLatent, AVTime, Condition, JointDenoiser, denoise
-from .guidance import Branch, PromptKind, Step, count_rows
+from .guidance import Branch, PromptKind, Step, count_rows, resolve_block
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ class BranchRunner:
         self.check_interrupt()
         x, times = AVLatent.cat([latent] * len(branches)), AVTime.cat([t] * len(branches))
         coupling = [branch.coupling for branch in branches for _ in range(self.rows)]
-        skip = [branch.skip_block for branch in branches for _ in range(self.rows)]
         model = self.models[branches[0].model].denoiser
+        skip = [resolve_block(branch.skip_block, model) for branch in branches for _ in range(self.rows)]
         out = denoise(model, x, times, self._condition(branches), coupling, skip if any(s is not None for s in skip) else None)
         self.branches += count_rows(branches)
         self.forwards += 1

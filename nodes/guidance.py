@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..av_models.guidance import GUIDANCE, make_guidance
+from ..av_models.guidance.base import OWN_BLOCK
 from .host import io
 from .own_settings import SCALE_AS_RECOMMENDED, check_marked
 from .reports import guidance_report
@@ -81,8 +82,8 @@ def _skip_scales(guidance: str) -> list:
     return [
         *_scale_pair("skip_", "How strongly the {} is pushed away from the prediction without skip_block. 1: off."),
         io.Int.Input(
-            "skip_block", advanced=True, default=_default(guidance, "skip_block"), min=0, max=200,
-            tooltip="The transformer block to skip, counting from 0.",
+            "skip_block", advanced=True, default=_default(guidance, "skip_block"), min=OWN_BLOCK, max=200,
+            tooltip="The transformer block to skip, counting from 0. -1: the model's own.",
         ),
     ]  # fmt: skip
 

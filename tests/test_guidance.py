@@ -1,6 +1,7 @@
 import math
 from dataclasses import dataclass
 from itertools import product
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from duet_av.av_models.guidance import (
     check_supported,
     estimate_cost,
     make_guidance,
+    resolve_block,
 )
 
 STEP = Step(0, 1, 1.0, 1.0)
@@ -417,3 +419,18 @@ def test_an_interval_that_never_applies_is_named():
 def test_a_model_that_cannot_is_named_with_what_it_can(name, model, line):
     with pytest.raises(ValueError, match=f"^{line}$"):
         check_supported(make_guidance(name), [STEP], {"main": model})
+
+
+def test_a_block_left_to_the_model_is_its_own():
+    models = {name: SimpleNamespace(own_skip_block=block) for name, block in (("first", 28), ("second", 0))}
+    skipped = [resolve_block(make_guidance("stg").skip_block, model) for model in (*models.values(), SimpleNamespace())]
+    assert skipped == [28, 0, 3] and resolve_block(7, models["first"]) == 7 and resolve_block(None, models["first"]) is None
+
+
+def test_each_modality_can_be_rescaled_by_its_own_share():
+    high, low, apart = (
+        ask("cfg", scale=3.0, **each)[2] for each in ({"rescale": 0.9}, {"rescale": 0.7}, {"rescale": 0.9, "audio_rescale": 0.7})
+    )
+    assert apart.video.equal(high.video) and apart.audio.equal(low.audio) and not apart.audio.equal(high.audio)
+    with pytest.raises(ValueError, match="audio_rescale is 1.5; use a number from 0"):
+        make_guidance("cfg", audio_rescale=1.5)

@@ -10,7 +10,7 @@ from .autoguidance import Autoguidance
 from .base import AffineGuidance, Branch, Guidance, PromptKind, Weight
 from .cfg import CFG, NoGuidance
 from .cfg_zero_star import CFGZeroStar
-from .cost import Cost, check_supported, count_rows, estimate_cost
+from .cost import Cost, check_supported, count_rows, estimate_cost, resolve_block
 from .curve import Curve
 from .dual_cfg import DualCFG
 from .joint_cfg import JointCFG, JointCFGStar
@@ -20,7 +20,7 @@ from .stg import STG
 
 __all__ = [
     "GUIDANCE", "AffineGuidance", "Branch", "Cost", "Curve", "Guidance", "PromptKind", "Step", "Weight",
-    "check_supported", "count_rows", "estimate_cost", "make_guidance",
+    "check_supported", "count_rows", "estimate_cost", "make_guidance", "resolve_block",
 ]  # fmt: skip
 
 STRATEGIES = (NoGuidance, CFG, JointCFG, JointCFGStar, DualCFG, ModalityCFG, Autoguidance, CFGZeroStar, APG, STG)

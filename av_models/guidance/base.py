@@ -33,7 +33,7 @@ class Branch:
     video, audio: the prompt of each modality.
     coupling: how the two modalities interact.
     model: the sampled model ("main"), or the weaker model of autoguidance ("bad").
-    skip_block: the number of a block to skip (spatiotemporal skip guidance), or None.
+    skip_block: the number of a block to skip (spatiotemporal skip guidance), OWN_BLOCK, or None.
     """
 
     video: PromptKind = "positive"
@@ -45,6 +45,8 @@ class Branch:
 
 POSITIVE = Branch()
 NEGATIVE = Branch("negative", "negative")
+OWN_BLOCK = -1
+"""As `skip_block`: the model's own choice, see `resolve_block`."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class Guidance(ABC):
         used. This is guidance in a limited interval (arXiv 2404.07724), whose σ is t/(1 − t).
     rescale: φ of arXiv 2305.08891, section 3.4, from 0 (off) to 1: how much the standard deviation of the guided
         prediction is moved back to that of the prediction with the prompt.
+    audio_rescale: φ of the audio, where it differs from that of the video; -1: the same.
     frame_ramp: the part of the video's s − 1 that its first frame gets, from 0 to 1 (off). It rises linearly to all of
         s − 1 at the last frame. Stable Video Diffusion's pipeline has such a ramp, because its first frame is given.
 
@@ -94,6 +97,7 @@ class Guidance(ABC):
     interval_high: float = 1.0
     rescale: float = 0.0
     frame_ramp: float = 1.0
+    audio_rescale: float = -1.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -108,6 +112,8 @@ class Guidance(ABC):
                              "use two numbers from 0 to 1, the lower one first")  # fmt: skip
         if not 0 <= self.rescale <= 1:
             raise ValueError(f"rescale is {self.rescale}; use a number from 0 (off) to 1")
+        if not (0 <= self.audio_rescale <= 1 or self.audio_rescale == -1):
+            raise ValueError(f"audio_rescale is {self.audio_rescale}; use a number from 0 (off) to 1, or -1 (the same as rescale)")
         if not 0 <= self.frame_ramp <= 1:
             raise ValueError(f"frame_ramp is {self.frame_ramp}; use a number from 0 (first frame unguided) to 1 (off)")
 
@@ -132,7 +138,8 @@ class Guidance(ABC):
         """
         current = self.at_step(step)
         guided, state = current.apply_formula(predictions, step, state)
-        return rescale_prediction(guided, predictions.get(current.apply_coupling(POSITIVE)), self.rescale), state
+        rescale = self.rescale, self.rescale if self.audio_rescale == -1 else self.audio_rescale
+        return rescale_prediction(guided, predictions.get(current.apply_coupling(POSITIVE)), *rescale), state
 
     def at_step(self, step: Step) -> Self:
         """Return this strategy with the scales and directional strengths that apply at `step`."""

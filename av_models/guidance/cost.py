@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..contract import CouplingKind, JointDenoiser
-from .base import Branch, Guidance
+from .base import OWN_BLOCK, Branch, Guidance
 from .modifiers import in_interval
 from .step import Step
+
+USUAL_BLOCK = 3
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,11 @@ def check_supported(guidance: Guidance, steps: Sequence[Step], models: Mapping[s
     _check_interval(guidance, steps)
 
 
+def resolve_block(block: int | None, model: JointDenoiser) -> int | None:
+    """Return the block to skip: `block`, or the model's `own_skip_block` (3 if it has none) for OWN_BLOCK."""
+    return getattr(model, "own_skip_block", USUAL_BLOCK) if block == OWN_BLOCK else block
+
+
 def _check_coupling(guidance: Guidance, needed: set[CouplingKind], model: JointDenoiser) -> None:
     missing = _names(needed - set(model.kinds))
     if missing:
@@ -81,7 +88,7 @@ def _check_coupling(guidance: Guidance, needed: set[CouplingKind], model: JointD
 
 
 def _check_skipped_blocks(guidance: Guidance, blocks: set[int], model: JointDenoiser) -> None:
-    for block in blocks:
+    for block in {resolve_block(each, model) for each in blocks}:
         if not model.skippable:
             raise ValueError(f"guidance {guidance.name} skips a block, which this model does not support; choose another guidance")
         if block not in range(model.skippable):

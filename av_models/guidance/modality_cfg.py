@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ..contract import CUT
-from .base import NEGATIVE, POSITIVE, AffineGuidance, Branch, Weight
+from .base import NEGATIVE, OWN_BLOCK, POSITIVE, AffineGuidance, Branch, Weight
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,9 +13,9 @@ class ModalityCFG(AffineGuidance):
     """Compute P(c,1) + (s_c−1) [P(c,1) − P(∅,1)] + (s_x−1) [P(c,1) − P(c,0)] + (s_g−1) [P(c,1) − P_skip] in x0 space.
 
     `*_scale` is s_c, `*_cross_scale` is s_x, and `*_skip_scale` is s_g. All scales are 1 for no guidance; LTX-2 counts its
-    skip scale from 0. P_skip is a prediction that skips the whole block `skip_block` (LTX-2 skips its self-attention only).
+    skip scale from 0. P_skip is a prediction that skips the block `skip_block` (LTX-2 skips its self-attention only).
     x0 space is the space in which LTX-2 rescales. LTX-2 samples with s_c = 3 for video and 7 for audio, s_x = 3, s_g = 2 (1 as
-    LTX-2 counts), and rescale 0.7.
+    LTX-2 counts), and rescale 0.7; LTX-2.3 with rescale 0.9 for video and 0.7 for audio.
     """
 
     name = "modality_cfg"
@@ -26,7 +26,7 @@ class ModalityCFG(AffineGuidance):
     audio_cross_scale: float = 2.5
     video_skip_scale: float = 1.0
     audio_skip_scale: float = 1.0
-    skip_block: int = 3
+    skip_block: int = OWN_BLOCK
 
     def weights(self) -> list[tuple[Branch, Weight]]:
         """Return the branches of P(c,1), P(∅,1), P(c,0) and P_skip."""

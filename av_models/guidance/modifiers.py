@@ -72,18 +72,18 @@ def ramp_over_frames(value: float, unguided: float, ramp: float, video: Tensor) 
     return frames.to(video.dtype).view(-1, 1, 1)
 
 
-def rescale_prediction(guided: AVLatent, positive: AVLatent | None, phi: float) -> AVLatent:
+def rescale_prediction(guided: AVLatent, positive: AVLatent | None, video_phi: float, audio_phi: float) -> AVLatent:
     """Rescale the guided prediction towards the standard deviation of the prompt's prediction.
 
-    phi: φ of arXiv 2305.08891, eqs. 15–16, from 0 (off) to 1. Without a `positive` prediction nothing changes.
+    video_phi, audio_phi: φ of arXiv 2305.08891, eqs. 15–16, from 0 (off) to 1. Without a `positive` prediction nothing changes.
     """
-    if not phi or positive is None:
+    if positive is None:
         return guided
-    return AVLatent(_rescale(guided.video, positive.video, phi), _rescale(guided.audio, positive.audio, phi))
+    return AVLatent(_rescale(guided.video, positive.video, video_phi), _rescale(guided.audio, positive.audio, audio_phi))
 
 
 def _rescale(guided: Tensor, positive: Tensor, phi: float) -> Tensor:
-    if guided is positive:
+    if not phi or guided is positive:
         return guided
     return guided * (1 + phi * (_std(positive) / _std(guided).clamp_min(1e-12) - 1))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from .base import NEGATIVE, POSITIVE, AffineGuidance, Branch, Weight
+from .base import NEGATIVE, OWN_BLOCK, POSITIVE, AffineGuidance, Branch, Weight
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,7 +12,7 @@ class STG(AffineGuidance):
     """Compute P(∅,1) + s [P(c,1) − P(∅,1)] + (s_g−1) [P(c,1) − P_skip].
 
     `*_scale` is s and `*_skip_scale` is s_g. P_skip skips block `skip_block`: its residual branch is dropped (STG-R in the
-    paper). By default CFG is off and s_g − 1 = 1. LTX-2 skips block 28 or 29.
+    paper; LTX-2 skips its self-attention only). By default CFG is off, s_g − 1 = 1, and the model chooses the block.
     """
 
     name = "stg"
@@ -20,7 +20,7 @@ class STG(AffineGuidance):
     audio_scale: float = 1.0
     video_skip_scale: float = 2.0
     audio_skip_scale: float = 2.0
-    skip_block: int = 3
+    skip_block: int = OWN_BLOCK
 
     def weights(self) -> list[tuple[Branch, Weight]]:
         """Return the branches of P(∅,1), P(c,1) and P_skip."""

@@ -12,6 +12,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP, add_wrapper
 
 from ...av_models.contract import CouplingKind
+from ...av_models.guidance import resolve_block
 from .compiled import PASS_KEY, run_uncompiled, separate_graphs
 from .isolated_attention import attend_separately, duplicate_text_rows
 from .passes import Pass
@@ -21,6 +22,7 @@ class LTXAV:
     """LTX-2. Its cross-modal layers are separate gated residuals, so coupling `cut` and `removed` are the same."""
 
     kinds = frozenset(CouplingKind)
+    own_skip_block = 28  # Lightricks' presets for LTX-2.3
 
     def __init__(self, model: Any) -> None:
         self.skippable = len(model.diffusion_model.transformer_blocks)
@@ -127,12 +129,13 @@ def pass_options(model: LTXAV | MiniMaxH3, one: Pass, options: Mapping[str, Any]
         changed.pop("multigpu_clones", None)
     if not is_first:  # ComfyUI's EasyCache decides at every call whether to skip the step; it must do so once a step
         transformer.get("wrappers", {}).get(WrappersMP.CALC_COND_BATCH, {}).pop("easycache", None)
-    if one.kind is not CouplingKind.FULL or one.skip_block is not None:
-        transformer[PASS_KEY] = (one.kind.value, one.skip_block)
+    block = resolve_block(one.skip_block, model)
+    if one.kind is not CouplingKind.FULL or block is not None:
+        transformer[PASS_KEY] = (one.kind.value, block)
     if one.kind is not CouplingKind.FULL:
         model.separate_streams(transformer)
-    if one.skip_block is not None:
-        model.skip_block(one.skip_block, changed)
+    if block is not None:
+        model.skip_block(block, changed)
     return changed
 
 

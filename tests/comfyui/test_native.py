@@ -291,6 +291,12 @@ def test_a_model_of_pictures_alone_is_refused(native):
     assert "model is a LTXV, which is not a joint audio-video model" in refused(native, sampled("silent", {}))
 
 
+def test_the_block_that_is_skipped_is_the_models_own(native):
+    graph = sampled("ltx", {"guidance": guidance("stg")})
+    graph["guidance0"]["inputs"]["guidance.skip_block"] = -1
+    assert "skip_block is 28; use a block of this model, 0 to 2" in refused(native, graph)
+
+
 def test_a_latent_of_one_stream_is_refused(native):
     graph = sampled("ltx", {"latent": ["one", 0]}) | {"one": node("OneStream", latent=["model", 1])}
     assert "the latent does not hold both video and audio" in refused(native, graph)

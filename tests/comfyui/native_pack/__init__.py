@@ -248,16 +248,6 @@ class TellCalls:
 
 
 NODES = (
-    TinyModel,
-    TinyPrompt,
-    Patched,
-    Compiled,
-    PredictsAgain,
-    CopiedGuiders,
-    SoundSpeed,
-    OneStream,
-    HowFarApart,
-    Watched,
-    TellCalls,
-)
+    TinyModel, TinyPrompt, Patched, Compiled, PredictsAgain, CopiedGuiders, SoundSpeed, OneStream, HowFarApart, Watched, TellCalls,
+)  # fmt: skip
 NODE_CLASS_MAPPINGS = {each.__name__: each for each in NODES}
