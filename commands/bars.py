@@ -8,6 +8,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from ..av_models.printable import printable
+
 DELAY = 2.0  # seconds before a bar appears
 
 
@@ -40,7 +42,7 @@ def frame_bar(path: Path) -> Iterator[Callable[[], object]]:
         total = estimate_frames(path)
     except (ValueError, OSError):  # the one who measures it says why
         total = 0
-    with tqdm(total=total or None, desc=path.name, unit=" frames", delay=DELAY, leave=False) as bar:
+    with tqdm(total=total or None, desc=printable(path.name), unit=" frames", delay=DELAY, leave=False) as bar:
         yield bar.update
 
 

@@ -7,9 +7,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..av_models.printable import printable
+
 if TYPE_CHECKING:
     from ..av_models.metrics.score import Score
     from . import Subparsers
+
+LONGEST_NAME = 4096  # characters of a file's path
 
 
 def register(commands: Subparsers) -> None:
@@ -30,7 +34,7 @@ def score(args: argparse.Namespace) -> int:
         if args.json:
             print(json.dumps({"file": str(path)} | measured.facts()))
         else:
-            print("\n".join([str(path), *(f"  {line}" for line in measured.lines())]))
+            print("\n".join([printable(path, LONGEST_NAME), *(f"  {line}" for line in measured.lines())]))
     return 0
 
 

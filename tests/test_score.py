@@ -371,6 +371,11 @@ class TestCommand:
         assert code == 0 and out[0] == str(file) and "audio: none; 8 events in the video" in out[-1]
         assert any("shift the audio by -1" in line for line in out)
 
+    def test_a_name_is_printed_on_one_line_without_control_characters(self, capsys, file, tmp_path):
+        named = tmp_path / "a\n\x1b[31mb.mp4"
+        named.symlink_to(file.with_name("mute.mp4"))
+        assert duet(capsys, "score", named)[1][0] == f"{tmp_path}/a b.mp4"
+
     def test_json_is_a_line_a_file(self, capsys, file):
         code, out, err = duet(capsys, "score", "--json", file, file.with_name("mute.mp4"))
         with_sound, mute = map(json.loads, out)
