@@ -25,6 +25,8 @@ from .noise import AUDIO, VIDEO, Seed, check_seed, step_generator
 from .parameterization import convert
 from .path import DDPM, EDM, Flow, Path
 
+MOST_STEPS = 100_000
+
 PREDICTIONS: dict[str, Prediction] = {
     "flow_prediction": "flow", "epsilon": "epsilon", "v_prediction": "v", "sample": "x0",
 }  # fmt: skip
@@ -34,10 +36,12 @@ def time_grid(steps: int, shift: float = 1.0, name: str = "shift") -> list[float
     """Return the times of `steps` steps from 1 to 1/steps, shifted: t' = s t / (1 + (s − 1) t) (arXiv 2403.03206, eq. 23).
 
     name: the name of the shift in error messages.
-    Raises ValueError unless steps ≥ 1 and shift > 0.
+    Raises ValueError unless 1 ≤ steps ≤ MOST_STEPS and shift > 0.
     """
     if not isinstance(steps, numbers.Integral) or steps < 1:
         raise ValueError(f"steps is {steps}; give a whole number of at least 1")
+    if steps > MOST_STEPS:
+        raise ValueError(f"steps is {steps}; give at most {MOST_STEPS}")
     if not isinstance(shift, numbers.Real) or not (math.isfinite(shift) and shift > 0):
         raise ValueError(f"{name} is {shift}; give a number above 0 (1: no shift)")
     uniform = ((steps - i) / steps for i in range(steps))

@@ -33,7 +33,10 @@ class Destination:
         results, format = [self._result(path) for path in paths], CONTAINERS[paths[0].suffix[1:]]
         if format.is_audio:
             return ui.SavedAudios(results).as_dict()
-        return (ui.SavedImages(results, is_animated=True) if format.is_animation else ui.PreviewVideo(results)).as_dict()
+        if not format.is_animation:
+            return ui.PreviewVideo(results).as_dict()
+        # The page takes what is animated for a video, unless it is webp or png. It plays a gif in either case.
+        return ui.SavedImages(results, is_animated=paths[0].suffix == ".webp").as_dict()
 
     def lasting_path(self, path: Path) -> str | None:
         """Returns the path of a file for the report; None if the file is gone after the run: a preview without a page."""

@@ -367,6 +367,10 @@ NAN = float("nan")
             {"settings": MuxSettings(video_codec="h265"), "frames": torch.zeros(2, 2, 2, 3)},
             "frames are 2×2, and h265 needs a width of at least 64; choose h264",
         ),
+        (
+            {"settings": MuxSettings(video_codec="av1"), "frames": torch.zeros(2, 16, 128, 3)},
+            "frames are 128×16, and av1 needs at least 28 pixels each way; choose another codec",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(tmp_path, given, message):

@@ -518,6 +518,7 @@ def test_values_that_are_not_finite_are_reported():
 @pytest.mark.parametrize(
     "options, message",
     [
+        (dict(steps=10**12), "steps is 1000000000000; give at most 100000"),
         (dict(steps=0), "steps is 0; give a whole number of at least 1"),
         (dict(steps=-3), "steps is -3; give a whole number of at least 1"),
         (dict(steps=float("nan")), "steps is nan; give a whole number of at least 1"),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import av
 
 MIN_H265_WIDTH = 64  # pixels: x265 writes out of bounds for narrower frames
+SHORT_SIDE, LONG_SIDE = 28, 64  # pixels: SVT-AV1 hangs on frames that are below the first one way and above the second the other
 WORST_CRF = 63
 
 
@@ -85,6 +86,10 @@ def encoder_options(codec: str, name: str, quality: float | None, size: tuple[in
             raise ValueError(f"frames are {size[0]}×{size[1]}, and h265 needs a width of at least {MIN_H265_WIDTH}; choose h264")
         if max(size) <= 64:
             options["x265-params"] += ":ctu=32"  # a frame within one coding unit encodes differently in every run
+    if name == "libsvtav1" and min(size) < SHORT_SIDE and max(size) > LONG_SIDE:
+        raise ValueError(
+            f"frames are {size[0]}×{size[1]}, and av1 needs at least {SHORT_SIDE} pixels each way; choose another codec"
+        )
     if name == "prores_ks":
         options["profile"] = "hq"
     return options

@@ -6,9 +6,12 @@ import shutil
 from contextlib import contextmanager
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from duet_av.av_models.load_parts import AUDIO_EXPERT
 from duet_av.av_models.media import read_metadata, read_video
+from duet_av.benchmarks.odd_files import make_odd_file
 from duet_av.bounce.shipped import shipped
 from duet_av.tests.comfyui.graphs import DECODE, LATENT, MODEL, MUX, SAMPLER, node, sampling, saved, short
 
@@ -59,6 +62,16 @@ REFUSED = {
         {"x": node("PrimitiveFloat", value=0.0), MUX: saved([DECODE, 0], ["x", 0])},
         ("fps is 0",),
     ),
+    "too many steps": (
+        {
+            "x": node("PrimitiveInt", value=10**12),
+            SAMPLER: node(
+                "DuetJointSampler", model=[MODEL, 0], latent=[LATENT, 0], video_seed=1, audio_seed=2, steps=["x", 0], shift=0.0,
+                batch_branches=True,
+            ),
+        },
+        ("steps is 1000000000000", "at most"),
+    ),
     "an expert of the other kind": (
         {
             "x": node("DuetLoadVideoExpert", expert=MINE),
@@ -86,6 +99,44 @@ def test_what_a_node_refuses_is_one_line(comfyui, mine, name):
     nodes, words = REFUSED[name]
     error = comfyui.run(short(seed=41) | nodes).error
     assert "\n" not in error and all(word in error for word in words), error
+
+
+BAD_FILES = {
+    "empty.mp4": (b"", "it is empty"),
+    "text.mp4": (b"no video", "damaged or is not a readable video"),
+    "cover.mp3": (None, "its picture is a cover"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_FILES)
+@pytest.mark.parametrize("reads", ["DuetEncode", "DuetSyncReport", "DuetReplaceSound"])
+def test_a_file_that_is_no_video_is_one_line(comfyui, name, reads):
+    content, words = BAD_FILES[name]
+    if content is None:
+        make_odd_file(name, comfyui.base / "input")
+    else:
+        (comfyui.base / "input" / name).write_bytes(content)
+    video = {"video": ["load", 0]}
+    nodes = {
+        "DuetEncode": {LATENT: encoding(**video)},
+        "DuetSyncReport": {"report": node("DuetSyncReport", fps=16.0, **video)},
+        "DuetReplaceSound": {
+            "clip": node("DuetBounceClip", seed=1, split="val", balls="1"),
+            "save": node("DuetReplaceSound", audio=["clip", 1], filename_prefix="bad/x", audio_kbps=128, **video),
+        },
+    }[reads]
+    error = comfyui.run((short(seed=42) if reads == "DuetEncode" else {}) | {"load": node("LoadVideo", file=name)} | nodes).error
+    assert "\n" not in error and name in error and words in error, error
+
+
+MODEL_CARDS = {"[]": "has a model card that is []", "null": "has a model card that is", "[" * 100_000: "is not valid JSON"}
+
+
+@pytest.mark.parametrize("card", MODEL_CARDS, ids=["a list", "null", "nested"])
+def test_a_strangers_model_card_is_one_line(comfyui, mine, card):
+    save_file({"x": torch.zeros(1)}, mine, {"duet": card})
+    error = comfyui.run(with_model(MINE, 66)).error
+    assert "\n" not in error and MINE in error and MODEL_CARDS[card] in error, error
 
 
 @pytest.mark.parametrize(("frames", "width", "height"), [(1, 64, 64), (3, 33, 17)])
