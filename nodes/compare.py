@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .compare_cells import CellSampler
+from .dropdowns import require_choice
 from .host import check_interrupt, has_page, io, on_device
 from .kept_clips import Key, clip_keys, keep_needed, seed_settings
 from .latents import clip_shape, unpack_latent
@@ -166,10 +167,10 @@ class DuetShowComparison(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, comparison: Comparison, sound: dict) -> io.NodeOutput:
+    def execute(cls, comparison: Comparison, sound: dict | None = None) -> io.NodeOutput:
         from ..av_models.metrics.grid import draw_grid
 
-        count = len(comparison.variants)
+        sound, count = require_choice("sound", sound, (ALL_CELLS, ONE_CELL)), len(comparison.variants)
         if sound.get("cell", 1) > count:
             raise ValueError(f"sound.cell is {sound['cell']}; use a number from 1 to {count}")
         heard = [sound["cell"] - 1] if sound["sound"] == ONE_CELL else list(range(count))

@@ -6,10 +6,13 @@ import torch
 
 from ..av_models.contract import AVLatent
 from ..av_models.limits import check_memory
+from .dropdowns import require_choice
 from .host import io
 from .latents import latent_dict
 from .reports import report
 from .sockets import JointModelSocket
+
+SIZES = ("as trained", "custom")
 
 
 class DuetEmptyLatent(io.ComfyNode):
@@ -34,7 +37,7 @@ class DuetEmptyLatent(io.ComfyNode):
                 ),
                 io.DynamicCombo.Input(
                     "size",
-                    options=[io.DynamicCombo.Option("as trained", []), io.DynamicCombo.Option("custom", _custom_size())],
+                    options=[io.DynamicCombo.Option(SIZES[0], []), io.DynamicCombo.Option(SIZES[1], _custom_size())],
                     tooltip="as trained: the size and frame rate that the model was trained on. custom: set them yourself.",
                 ),
             ],
@@ -42,9 +45,10 @@ class DuetEmptyLatent(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, model, seconds: float, batch: int, size: dict) -> io.NodeOutput:
+    def execute(cls, model, seconds: float, batch: int, size: dict | None = None) -> io.NodeOutput:
         if batch < 1:  # from another node: the widget has a limit
             raise ValueError(f"batch is {batch}; use at least 1")
+        size = require_choice("size", size, SIZES)
         custom = {name: size[name] for name in ("height", "width", "fps") if name in size}
         shape = model.shape(seconds=seconds, **custom)
         sizes = model.latent_shape(shape, batch)

@@ -15,6 +15,7 @@ from ..av_models.media.select_frames import SelectedFrames
 from ..av_models.media.settings import validate_fps
 from ..av_models.shapes import AVShape, VideoShape
 from .clip_inputs import ClipInputs, read_clip, read_file_clip, unused_inputs, video_file
+from .dropdowns import require_choice
 from .host import io, on_device
 from .latents import STORAGE_DEVICE, latent_dict
 from .reports import report
@@ -22,6 +23,7 @@ from .sockets import JointModelSocket
 
 WHOLE, FIRST, BEGINNING, STRETCH = "what is connected", "the first frame", "a beginning", "all but a stretch"
 VIDEO, AUDIO = "the video", "the audio"
+KEPT = (WHOLE, FIRST, BEGINNING, STRETCH, VIDEO, AUDIO)
 
 
 class DuetEncode(io.ComfyNode):
@@ -72,10 +74,11 @@ class DuetEncode(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, model, fps: float, seconds: float, keep: dict, images=None, audio=None, video=None) -> io.NodeOutput:
+    def execute(cls, model, fps: float, seconds: float, keep=None, images=None, audio=None, video=None) -> io.NodeOutput:
         from ..av_models.clip_latent import encode_clip, make_known_masks  # imports diffusers: only when the node runs
         from ..av_models.media.fit import fit_waveform
 
+        keep = require_choice("keep", keep, KEPT)
         clip = _used_clip(_read(model, images, audio, fps, seconds, video), keep["keep"])
         images, audio, fps = clip.images, clip.audio, clip.fps
         sound = None if audio is None else _single_sound(audio)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..av_models.guidance import GUIDANCE, make_guidance
 from ..av_models.guidance.base import OWN_BLOCK
+from .dropdowns import require_choice
 from .host import io
 from .own_settings import SCALE_AS_RECOMMENDED, check_marked
 from .reports import guidance_report
@@ -41,8 +42,8 @@ class DuetGuidance(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, guidance: dict, a_to_v: float, v_to_a: float) -> io.NodeOutput:
-        settings = dict(guidance)
+    def execute(cls, guidance: dict | None = None, a_to_v: float = 1.0, v_to_a: float = 1.0) -> io.NodeOutput:
+        settings = dict(require_choice("guidance", guidance, CHOICES))
         name, bad_model = settings.pop("guidance"), settings.pop("bad_model", None)
         open_scales = _open_scales(settings)
         own = {key: value for key, value in settings.items() if key not in open_scales}

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..av_models.media import CONTAINERS, POLICIES, AudioReport, MuxReport, MuxSettings, write_audio, write_video
 from ..av_models.media.settings import validate_fps
 from .clip_inputs import split_clips
+from .dropdowns import require_choice
 from .host import InputImpl, Types, check_interrupt, io, report_progress
 from .reports import report
 from .saving import check_prefix, destination, prefix_input, save_output_input, workflow_metadata
@@ -75,9 +76,10 @@ class DuetMux(io.ComfyNode):
 
     @classmethod
     def execute(  # noqa: PLR0913
-        cls, images, fps: float, filename_prefix: str, container: dict, crf: float, audio_kbps: int, audio_fit: str, audio=None,
-        save_output: bool = True,
+        cls, images, fps: float, filename_prefix: str, container: dict | None = None, crf: float = -1.0, audio_kbps: int = 192,
+        audio_fit: str = "fade", audio=None, save_output: bool = True,
     ) -> io.NodeOutput:  # fmt: skip
+        container = require_choice("container", container, CONTAINERS)
         codecs = {name: container[name] for name in ("video_codec", "audio_codec") if name in container}
         settings = MuxSettings(
             container["container"], crf=None if crf < 0 else crf, audio_bitrate=1000 * audio_kbps, policy=audio_fit, **codecs

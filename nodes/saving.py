@@ -35,7 +35,7 @@ class Destination:
             return ui.SavedAudios(results).as_dict()
         if not format.is_animation:
             return ui.PreviewVideo(results).as_dict()
-        # The page takes what is animated for a video, unless it is webp or png. It plays a gif in either case.
+        # The page takes anything animated for a video, except webp and png. It plays a gif that is not called so.
         return ui.SavedImages(results, is_animated=paths[0].suffix == ".webp").as_dict()
 
     def lasting_path(self, path: Path) -> str | None:

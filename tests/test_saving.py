@@ -13,8 +13,6 @@ import torch
 from duet_av.av_models import atomic
 from duet_av.av_models.atomic import NumberedPath, publish, temporary_file
 from duet_av.av_models.media import target_path, write_video
-from duet_av.nodes.host import io
-from duet_av.nodes.saving import Destination
 
 FRAMES = torch.zeros(2, 64, 64, 3)
 IN_A_PROCESS = """
@@ -147,10 +145,3 @@ def test_names_that_no_system_takes_are_one_line(tmp_path, prefix):
     with pytest.raises(ValueError, match="; (choose another name|give a name|use fewer)") as caught:
         target_path(tmp_path, prefix, "mp4")
     assert len(str(caught.value)) < 400 and "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("name, is_animated", [("a.mp4", True), ("a.webp", True), ("a.gif", False)])
-def test_a_gif_is_shown_as_an_image_because_the_page_takes_other_animations_for_videos(tmp_path, name, is_animated):
-    shown = Destination(tmp_path, io.FolderType.output).shown([tmp_path / name])
-    assert [each["filename"] for each in shown["images"]] == [name]
-    assert shown.get("animated") == ((True,) if is_animated else None)

@@ -62,6 +62,21 @@ REFUSED = {
         {"x": node("PrimitiveFloat", value=0.0), MUX: saved([DECODE, 0], ["x", 0])},
         ("fps is 0",),
     ),
+    "a container that is not offered": (
+        {MUX: saved([DECODE, 0]) | {"inputs": saved([DECODE, 0])["inputs"] | {"container": "avi"}}},
+        ("container has a value that the node does not offer", "mp4, mkv"),
+    ),
+    "a guidance of a later version": (
+        {"4": node("DuetGuidance", guidance="x", a_to_v=1.0, v_to_a=1.0)},
+        ("guidance has", "joint_cfg"),
+    ),
+    "a size that comes from a node": (
+        {
+            "x": node("PrimitiveString", value="custom"),
+            LATENT: node("DuetEmptyLatent", model=[MODEL, 0], seconds=0.5, batch=1, size=["x", 0]),
+        },
+        ("size has", "as trained, custom"),
+    ),
     "too many steps": (
         {
             "x": node("PrimitiveInt", value=10**12),
