@@ -119,7 +119,7 @@ def test_what_a_node_refuses_is_one_line(comfyui, mine, name):
 BAD_FILES = {
     "empty.mp4": (b"", "it is empty"),
     "text.mp4": (b"no video", "damaged or is not a readable video"),
-    "cover.mp3": (None, "its picture is a cover"),
+    "cover.mp3": (None, "is a cover"),
 }
 
 
