@@ -25,6 +25,12 @@ def refused(path: Path, *words: str) -> None:
     assert os.listdir(path.parent) == [path.name]
 
 
+def test_the_word_encoder_is_checked_before_clips_are_encoded(tmp_path):
+    config = next(path for path in SHIPPED if path.stem == "video_expert").read_text()
+    (tmp_path / "a.toml").write_text(config.replace("text = { length = 20, width = 96 }", "text = { length = 20, wide = 96 }"))
+    refused(tmp_path / "a.toml", "stage_config.text", "wide")
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -26,13 +26,14 @@ from ...av_models.training.fields import (
 
 POSITIVE = Number(0, 1e6, above=True)
 REAL = Number(-1e6, 1e6)
+WORDS = Table({"length?": COUNT, "width?": COUNT, "layers?": COUNT, "heads?": COUNT})  # of `WordEncoder`
 OPTIONS: dict[str, Field] = {"sampling?": Anything(), "name?": Text(), "compile?": Flag()}
 POOLS: dict[str, Field] = {"clips_per_pool": COUNT, "steps_per_pool": COUNT}
 BINDER: dict[str, Field] = {
     "batch": BATCH, "size": PIXELS, "picture_noise": WEIGHT, "sound_noise": WEIGHT, "model": Network(), **POOLS,
 }  # fmt: skip
 EXPERT: dict[str, Field] = {
-    "batch": BATCH, "text_dropout": SHARE, "time": Table({"loc": REAL, "scale": WEIGHT}), "neutral?": SHARE, "text": Network(),
+    "batch": BATCH, "text_dropout": SHARE, "time": Table({"loc": REAL, "scale": WEIGHT}), "neutral?": SHARE, "text": WORDS,
     "model": Network(),
 }  # fmt: skip
 UNET: dict[str, Field] = {"batch": BATCH, "condition_dropout": SHARE}
@@ -64,7 +65,7 @@ STAGE_FIELDS: dict[str, Table] = {
             "fps": POSITIVE, "motion_bucket": REAL, "model": Network(),
             "edm": Table({"mean?": REAL, "std?": WEIGHT, "lowest?": POSITIVE, "highest?": POSITIVE}),
         },
-        "audioldm2_expert": UNET | {"prediction": Text(("v", "epsilon", "x0")), "text": Network(), "model": Network()},
+        "audioldm2_expert": UNET | {"prediction": Text(("v", "epsilon", "x0")), "text": WORDS, "model": Network()},
         "jointdit": UNET | JOINT | {
             "loss": Text(), "lambda_v": WEIGHT, "joint": Network(), "ahead?": Items(ROWS, 2), "codecs?": CODECS,
             "sample_rate?": COUNT, "align?": Table({"path": ROWS, "strike": ROWS, "weight": WEIGHT, **ALIGN}),
