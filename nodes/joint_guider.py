@@ -8,7 +8,7 @@ from .host import io
 from .load_expert import NOT_TRIED
 from .native.noise import TwoSeedNoise
 from .own_settings import scales_in_words
-from .reports import report
+from .reports import cost_in_words, report
 from .run_sampler import seed_input
 from .sockets import GuidanceInput, GuidanceSocket
 
@@ -43,7 +43,10 @@ class DuetJointGuider(io.ComfyNode):
         defaults = [name for name in strategy.scales if name in guidance.open_scales]
         lines = [f"Duet's defaults: {scales_in_words(strategy, defaults)}"] if defaults else []
         made = JointGuider(model, strategy, positive, negative, guidance.bad_model)
-        return io.NodeOutput(made, ui=report(*lines, guidance=strategy.name, scales=strategy.scales))
+        branches, calls = made.cost()
+        cost = f"{strategy.name}: {cost_in_words(branches, calls)}"
+        facts = {"branches_per_step": max(branches), "forwards_per_step": max(calls)}
+        return io.NodeOutput(made, ui=report(cost, *lines, guidance=strategy.name, scales=strategy.scales, **facts))
 
 
 class DuetJointNoise(io.ComfyNode):

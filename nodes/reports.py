@@ -29,8 +29,7 @@ def guidance_report(strategy: Guidance, open_scales: Collection[str] = ()) -> di
     sampled_steps = [Step(i, 1000, 1 - i / 1000, 1 - i / 1000) for i in range(1000)]
     costs = [estimate_cost(strategy, [step], batched=True) for step in sampled_steps]
     branches, calls = ({getattr(cost, name) for cost in costs} for name in ("branches", "forwards"))
-    rows, network_calls = _range(branches, "branch", "branches"), _range(calls, "network call", "network calls")
-    line = f"{strategy.name}: {'up to ' if open_scales else ''}{rows} per step in {network_calls}"
+    line = f"{strategy.name}: {'up to ' if open_scales else ''}{cost_in_words(branches, calls)}"
     line += "; scales as the model recommends" if open_scales else ""
     return report(line, guidance=strategy.name, branches_per_step=max(branches))
 
@@ -39,6 +38,11 @@ def cost_line(cost: Any) -> str:
     """Returns the cost of a step. cost: has `branches_per_step` and `forwards_per_step`."""
     calls = cost.forwards_per_step
     return f"{cost.branches_per_step:g} branches per step in {calls:g} network {'call' if calls == 1 else 'calls'}"
+
+
+def cost_in_words(branches: set[int], calls: set[int]) -> str:
+    """Returns such as "1 to 2 branches per step in 1 network call", for what the steps of a run have of each."""
+    return f"{_range(branches, 'branch', 'branches')} per step in {_range(calls, 'network call', 'network calls')}"
 
 
 def _range(counts: set[int], singular: str, plural: str) -> str:

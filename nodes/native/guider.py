@@ -15,7 +15,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ...av_models.contract import AVLatent
-from ...av_models.guidance import Branch, Guidance, PromptKind, Step, check_supported
+from ...av_models.guidance import Branch, Guidance, PromptKind, Step, check_supported, count_rows
 from ...av_models.guidance.base import POSITIVE
 from ..latents import split_streams
 from .branch_options import branch_options, rename
@@ -26,6 +26,7 @@ from .passes import (
     Pass,
     collect_passes,
     convert_streams,
+    count_calls,
     find_step,
     own_negative,
     passes_of,
@@ -83,6 +84,18 @@ class JointGuider(comfy.samplers.CFGGuider):
             return super().sample(noise, latent_image, sampler, sigmas, *args, **kwargs)
         finally:
             self.reset()
+
+    def cost(self, steps: int = 1000) -> tuple[set[int], set[int]]:
+        """Returns the numbers of branches and of network calls that the steps of a whole run have, if memory is not short."""
+        model, options = native_model(self.model_patcher), self.model_options["transformer_options"]
+        times = [(steps - i) / steps for i in range(steps)]
+        planned = [self.strategy.branches(Step(i, steps, t, model.audio_time(t, options))) for i, t in enumerate(times)]
+
+        def calls(texts: Sequence[PromptKind]) -> int:
+            return model.count_calls([each for text in texts for each in self.original_conds[text]])
+
+        kinds = set(planned)
+        return {count_rows(each) for each in kinds}, {count_calls(each, calls) for each in kinds}
 
     def inner_sample(  # noqa: PLR0913
         self, noise, latent_image, device, sampler, sigmas, denoise_mask, callback, disable_pbar, seed, latent_shapes=None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import comfy.model_base
@@ -32,6 +32,10 @@ class LTXAV:
 
     def audio_scale(self) -> float:
         return 1.0
+
+    def count_calls(self, entries: Sequence[Mapping[str, Any]]) -> int:
+        """Returns the number of network calls for these entries of a conditioning: texts of one length share a call."""
+        return len({(tuple(each["cross_attn"].shape), each.get("hooks")) for each in entries})
 
     def separate_streams(self, transformer_options: dict[str, Any]) -> None:
         """Turns the cross-modal layers off."""
@@ -65,6 +69,10 @@ class MiniMaxH3:
 
     def audio_scale(self) -> float:
         return self.model.audio_scale()
+
+    def count_calls(self, entries: Sequence[Mapping[str, Any]]) -> int:
+        """Returns the number of network calls for these entries of a conditioning: ComfyUI runs MiniMax-H3 with batch 1."""
+        return len(entries)
 
     def separate_streams(self, transformer_options: dict[str, Any]) -> None:
         """Makes the network run with isolated attention. It is not compiled: the groups depend on the sizes of the run."""

@@ -47,6 +47,11 @@ def collect_passes(branches: Iterable[Branch]) -> dict[Pass, list[PromptKind]]:
     return passes
 
 
+def count_calls(branches: Iterable[Branch], calls: Callable[[Sequence[PromptKind]], int]) -> int:
+    """Returns the number of network calls that `branches` need. calls: returns that of one pass with these prompts."""
+    return sum(calls(texts) for texts in collect_passes(branches).values())
+
+
 def predict_branches(
     branches: Sequence[Branch], run: Callable[[Pass, Sequence[PromptKind]], Sequence[AVLatent]]
 ) -> dict[Branch, AVLatent]:

@@ -260,6 +260,25 @@ def test_a_copied_guider_answers_with_its_own_prompts(native, kind):
     assert video == audio == 0
 
 
+@KINDS
+@pytest.mark.parametrize("words", [4, 6])
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_guider_says_what_a_step_costs(native, kind, name, words):
+    """As counted at the networks. Prompts of one length share a call of LTX-2."""
+    if (kind, name) == ("h3", "joint_cfg_star"):
+        return
+    graph = sampled(kind, {"guidance": guidance(name)}, words=words)
+    graph |= {"watched": node("Watched", model=["model", 0]), "worse": graph["bad"], "bad": node("Watched", model=["worse", 0])}
+    graph["guider0"]["inputs"]["model"] = ["watched", 0]
+    graph["calls"] = node("TellCalls", model=["watched", 0], bad_model=["bad", 0], after=["out0", 0])
+    run = native.run(graph)
+    assert run.succeeded, run.error
+    *_, rows, calls = map(int, run.texts["calls"])
+    steps = STEPS - (name == "cfg_zero_star")
+    (said,) = run.outputs["guider0"]["duet"]
+    assert (said["branches_per_step"] * steps, said["forwards_per_step"] * steps) == (rows, calls)
+
+
 def hosts_skip(model: str) -> dict:
     return node("LTXVSpatioTemporalGuidance", model=[model, 0], scale=1.0, blocks="1", start_percent=0.0, end_percent=1.0)
 
