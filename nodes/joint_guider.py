@@ -12,6 +12,9 @@ from .reports import cost_in_words, report
 from .run_sampler import seed_input
 from .sockets import GuidanceInput, GuidanceSocket
 
+CFG_PATCHES = ("sampler_cfg_function", "sampler_pre_cfg_function", "sampler_calc_cond_batch_function")
+NO_EFFECT = "the model has a patch that replaces or changes CFG, such as RescaleCFG; it has no effect with this guidance"
+
 
 class DuetJointGuider(io.ComfyNode):
     """Creates a GUIDER for ComfyUI's Sampler Custom Advanced."""
@@ -27,14 +30,16 @@ class DuetJointGuider(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip=f"LTX-2 or MiniMax-H3, from ComfyUI's own loaders. {NOT_TRIED}"),
                 io.Conditioning.Input("positive", tooltip="The positive prompt."),
-                io.Conditioning.Input("negative", tooltip="The negative prompt."),
                 GuidanceSocket.Input("guidance", tooltip="From Guidance or Guidance Modifiers."),
+                io.Conditioning.Input(
+                    "negative", optional=True, tooltip="The negative prompt. Not needed if the guidance has none."
+                ),
             ],
             outputs=[io.Guider.Output(display_name="guider", tooltip="Connect to Sampler Custom Advanced.")],
         )
 
     @classmethod
-    def execute(cls, model: Any, positive: list, negative: list, guidance: GuidanceInput) -> io.NodeOutput:
+    def execute(cls, model: Any, positive: list, guidance: GuidanceInput, negative: list | None = None) -> io.NodeOutput:
         from .native.guider import JointGuider
 
         if guidance.bad_model is not None and guidance.has_duet_bad_model:
@@ -44,9 +49,11 @@ class DuetJointGuider(io.ComfyNode):
         lines = [f"Duet's defaults: {scales_in_words(strategy, defaults)}"] if defaults else []
         made = JointGuider(model, strategy, positive, negative, guidance.bad_model)
         branches, calls = made.cost()
+        warnings = [NO_EFFECT] if any(patch in model.model_options for patch in CFG_PATCHES) else []
         cost = f"{strategy.name}: {cost_in_words(branches, calls)}"
         facts = {"branches_per_step": max(branches), "forwards_per_step": max(calls)}
-        return io.NodeOutput(made, ui=report(cost, *lines, guidance=strategy.name, scales=strategy.scales, **facts))
+        shown = report(cost, *lines, warnings=warnings, guidance=strategy.name, scales=strategy.scales, **facts)
+        return io.NodeOutput(made, ui=shown)
 
 
 class DuetJointNoise(io.ComfyNode):

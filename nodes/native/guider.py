@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,10 +17,9 @@ from torch import Tensor
 from ...av_models.contract import AVLatent
 from ...av_models.guidance import Branch, Guidance, PromptKind, Step, check_supported, count_rows
 from ...av_models.guidance.base import POSITIVE
-from ..latents import split_streams
 from .branch_options import branch_options, rename
+from .input_checks import check_latent, check_same_widths, explain_failure
 from .models import native_model, pass_options, separate_weights
-from .noise import LATENT_ERROR
 from .passes import (
     MIN_SIGMA,
     Pass,
@@ -45,22 +44,23 @@ class JointGuider(comfy.samplers.CFGGuider):
     """A guider for packed latents [B, 1, N], the video's values first. Predicts clean estimates."""
 
     def __init__(
-        self, model: ModelPatcher, strategy: Guidance, positive: list, negative: list, bad_model: ModelPatcher | None = None
+        self, model: ModelPatcher, strategy: Guidance, positive: list, negative: list | None, bad_model: ModelPatcher | None = None
     ) -> None:
         kind = type(native_model(model))
         self.strategy, self.bad_patcher = strategy, None
         if bad_model is not None:
             if type(native_model(bad_model, "bad_model")) is not kind:
                 raise ValueError("bad_model has another architecture than model; use a weaker version of the same model")
+            check_same_widths(native_model(model), native_model(bad_model))
             model, self.bad_patcher = model.clone(), separate_weights(bad_model, model)
         super().__init__(model)
-        self.raw_conds = (positive, negative)  # some samplers read the conditioning as it was connected
+        self.raw_conds = (positive, positive if negative is None else negative)  # some samplers read what was connected
         self.set_conds(positive, negative)
         self.reset()
 
-    def set_conds(self, positive: list, negative: list) -> None:
+    def set_conds(self, positive: list, negative: list | None) -> None:
         self.original_conds = {}  # other packs copy a guider and change the prompts of the copy
-        super().set_conds(positive, negative)
+        self.inner_set_conds({"positive": positive} if negative is None else {"positive": positive, "negative": negative})
 
     def reset(self) -> None:
         """Drops the state of a run. A copy may still have that of its original."""
@@ -68,7 +68,6 @@ class JointGuider(comfy.samplers.CFGGuider):
         self.step_index, self.state_before, self.state_after = None, None, None
 
     def sample(self, noise: Any, latent_image: Any, sampler: Any, sigmas: Tensor, *args: Any, **kwargs: Any) -> Any:
-        split_streams(latent_image, *LATENT_ERROR)
         self.reset()
         self.native_models = {"main": native_model(self.model_patcher)}
         if self.bad_patcher is not None:
@@ -78,12 +77,26 @@ class JointGuider(comfy.samplers.CFGGuider):
         if self.plan:
             whole = replace(self.strategy, interval_low=0.0, interval_high=1.0)  # another sampler may run the other steps
             check_supported(whole, self.plan, self.native_models)
-        used = {branch.model for step in self.plan for branch in self.strategy.branches(step)}
+        branches = {branch for step in self.plan for branch in self.strategy.branches(step)}
+        check_latent(latent_image, self.native_models["main"], branches)
+        self.check_negative(branches)
+        used = {branch.model for branch in branches}
         self.model_patcher.set_additional_models(BAD_MODEL_KEY, [self.bad_patcher] if "bad" in used else [])  # loaded together
         try:
             return super().sample(noise, latent_image, sampler, sigmas, *args, **kwargs)
+        except (RuntimeError, ValueError) as error:
+            if (reason := explain_failure(self.original_conds, self.native_models)) is None:
+                raise
+            raise ValueError(reason) from error
         finally:
             self.reset()
+
+    def check_negative(self, branches: Collection[Branch]) -> None:
+        """Checks that there is a negative prompt, if one of the branches needs it."""
+        if "negative" not in self.original_conds and any("negative" in (each.video, each.audio) for each in branches):
+            raise ValueError(
+                f"negative is not connected, and {self.strategy.name} or the sampler needs it; connect a negative prompt"
+            )
 
     def cost(self, steps: int = 1000) -> tuple[set[int], set[int]]:
         """Returns the numbers of branches and of network calls that the steps of a whole run have, if memory is not short."""
@@ -95,6 +108,7 @@ class JointGuider(comfy.samplers.CFGGuider):
             return model.count_calls([each for text in texts for each in self.original_conds[text]])
 
         kinds = set(planned)
+        self.check_negative({branch for each in kinds for branch in each})
         return {count_rows(each) for each in kinds}, {count_calls(each, calls) for each in kinds}
 
     def inner_sample(  # noqa: PLR0913
@@ -140,6 +154,7 @@ class JointGuider(comfy.samplers.CFGGuider):
         branches = self.strategy.branches(step)
         always = self.prompt_and_negative(step) if model_options.get("disable_cfg1_optimization") else ()
         needed = [*branches, *(branch for branch in always if branch not in branches)]
+        self.check_negative(needed)
         first = next(iter(collect_passes(needed)), None)
         found = predict_branches(needed, lambda one, texts: self.run_pass(one, texts, x, timestep, model_options, one == first))
         if not branches:  # the step is skipped: with velocity zero, the clean estimate is the latent itself
@@ -168,10 +183,10 @@ class JointGuider(comfy.samplers.CFGGuider):
         made = comfy.samplers.calc_cond_batch(self.bad_patcher.model if bad else self.inner_model, conds, x, sigma, changed)
         return [self.unpack(made[TEXTS.index(text)], 1 / model.audio_scale()) for text in texts]
 
-    def conditioning(self, one: Pass, text: PromptKind) -> list[dict[str, Any]]:
+    def conditioning(self, one: Pass, text: PromptKind) -> list[dict[str, Any]] | None:
         """Returns the prompt for a pass. Each pass has its own UUIDs, because caches of model outputs use them as keys."""
-        conds = self.model_conds.get(one.model, self.conds)[text]
-        if one == Pass():
+        conds = self.model_conds.get(one.model, self.conds).get(text)
+        if one == Pass() or conds is None:
             return conds
         if (one, text) not in self.renamed_conds:
             self.renamed_conds[one, text] = rename(conds)
@@ -203,11 +218,14 @@ class JointGuider(comfy.samplers.CFGGuider):
 
     def unpack(self, x: Tensor, audio_factor: float) -> AVLatent:
         """Splits a packed latent into both streams. audio_factor: converts the audio from ComfyUI's scale to its own schedule."""
-        video, audio = comfy.utils.unpack_latents(x, self.shapes)
+        video, *others = comfy.utils.unpack_latents(x, self.shapes)
+        audio = others[0] if others else x.new_zeros(len(x), 1, 0)  # a latent of video alone
         return AVLatent(video, audio * audio_factor)
 
     def pack(self, latent: AVLatent) -> Tensor:
         """Packs a clean estimate, with the audio in ComfyUI's scale."""
+        if not latent.audio.numel():
+            return latent.video
         return comfy.utils.pack_latents([latent.video, latent.audio * self.native_models["main"].audio_scale()])[0]
 
 

@@ -23,9 +23,15 @@ class LTXAV:
 
     kinds = frozenset(CouplingKind)
     own_skip_block = 28  # Lightricks' presets for LTX-2.3
+    name, runs_without_audio = "LTX-2", True
 
     def __init__(self, model: Any) -> None:
-        self.skippable = len(model.diffusion_model.transformer_blocks)
+        network = model.diffusion_model
+        self.skippable = len(network.transformer_blocks)
+        channels = network.patchify_proj.in_features
+        self.stream_sizes = (channels, None, None, None), (network.num_audio_channels, None, network.audio_frequency_bins)
+        both = network.cross_attention_dim + network.audio_cross_attention_dim
+        self.text_widths = {network.caption_channels, 2 * network.caption_channels, both}
 
     def audio_time(self, sigma: float, transformer_options: Mapping[str, Any]) -> float:
         return sigma
@@ -55,10 +61,13 @@ class MiniMaxH3:
     """
 
     kinds = frozenset({CouplingKind.FULL, CouplingKind.CUT})
+    name, runs_without_audio = "MiniMax-H3", False
 
     def __init__(self, model: Any) -> None:
         self.model, self.network = model, model.diffusion_model
         self.skippable = len(self.network.blocks)
+        self.stream_sizes = (self.network.latents_dim, None, None, None), (self.network.audio_latents_dim, 2, None)
+        self.text_widths = {self.network.condition_proj.in_features, self.network.hidden_size}
 
     def audio_time(self, sigma: float, transformer_options: Mapping[str, Any]) -> float:
         shifts = (

@@ -1,5 +1,6 @@
 """Our guidance on ComfyUI's own joint models: small ones of its classes, with random weights, sampled by its own nodes."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -321,10 +322,71 @@ def test_a_latent_of_one_stream_is_refused(native):
     assert "the latent does not hold both video and audio" in refused(native, graph)
 
 
+def shaped(kind: str, name: str, *sizes: tuple) -> dict:
+    """A run with a latent of these sizes, and noise that fits any."""
+    graph = sampled(kind, {"guidance": guidance(name), "latent": ["shaped", 0]})
+    graph["out0"]["inputs"]["noise"] = ["shaped", 1]
+    return graph | {"shaped": node("ShapedLatent", sizes=json.dumps(sizes))}
+
+
+PICTURE, SOUND = (1, 8, 3, 2, 2), (1, 8, 5, 16)  # of LTX-2
+
+
+@pytest.mark.parametrize("kind, sizes, message", [
+    ("ltx", (PICTURE, (1, 8, 0, 16)), "the latent's audio has length 0; make a longer latent"),
+    ("ltx", ((1, 24, 2, 4, 4), (1, 32, 2, 5)), "the latent's video is 24×2×4×4, and LTX-2 needs 8×any×any×any; make the latent"),
+    ("h3", ((1, 24, 2, 4, 4), SOUND), "the latent's audio is 8×5×16, and MiniMax-H3 needs 32×2×any; make the latent for"),
+    ("h3", ((1, 24, 2, 4, 4),), "the latent does not hold both video and audio; connect LTXV Concat AV Latent"),
+])  # fmt: skip
+def test_a_latent_of_another_model_is_refused(native, kind, sizes, message):
+    assert message in refused(native, shaped(kind, "cfg", *sizes))
+
+
+def test_video_alone_is_sampled_where_the_guidance_needs_no_audio(native):
+    graph = shaped("ltx", "cfg", PICTURE)
+    graph["theirs"] = node("CFGGuider", model=["model", 0], positive=["yes", 0], negative=["no", 0], cfg=3.0)
+    graph["out1"] = graph["out0"] | {"inputs": graph["out0"]["inputs"] | {"guider": ["theirs", 0]}}
+    graph["told"]["inputs"]["b"] = ["out1", 0]
+    video, spread = told(native, graph)
+    assert video < 1e-5 and spread > 0.1
+    assert "separates video and audio, and the latent holds only video" in refused(native, shaped("ltx", "joint_cfg", PICTURE))
+
+
+@pytest.mark.parametrize("kind, other, widths", [("ltx", "h3", "40, and LTX-2 reads 24 or 48 or 64"), ("h3", "silent", "24, and")])
+def test_a_prompt_of_another_model_is_refused(native, kind, other, widths):
+    graph = sampled(kind, {"guidance": guidance("cfg")})
+    graph["no"]["inputs"]["kind"] = other
+    assert f"negative has tokens of width {widths}" in refused(native, graph)
+
+
+@KINDS
+def test_a_guidance_that_needs_no_negative_runs_without(native, kind):
+    graph = sampled(kind, {"guidance": guidance("none")}, {"guidance": guidance("none")})
+    del graph["guider0"]["inputs"]["negative"]
+    video, audio, *_ = told(native, graph)
+    assert video == audio == 0
+    graph["guidance0"] = guidance("cfg")
+    assert "negative is not connected, and cfg or the sampler needs it" in refused(native, graph)
+
+
+def test_patches_without_effect_are_said(native):
+    graph = sampled("ltx", {"guidance": guidance("cfg")})
+    graph["patched"] = node("RescaleCFG", model=["model", 0], multiplier=0.7)
+    graph["guider0"]["inputs"]["model"] = ["patched", 0]
+    run = native.run(graph)
+    assert run.succeeded and "such as RescaleCFG; it has no effect" in run.texts["guider0"][-1]
+
+
 def test_a_worse_model_of_another_kind_is_refused(native):
     graph = sampled("ltx", {"guidance": guidance("autoguidance")})
     graph["bad"]["inputs"]["kind"] = "h3"
     assert "bad_model has another architecture than model" in refused(native, graph)
+
+
+def test_a_worse_model_of_another_width_is_refused(native):
+    graph = sampled("ltx", {"guidance": guidance("autoguidance")})
+    graph["bad"]["inputs"]["kind"] = "wide"
+    assert "bad_model reads prompts of width 72 and model of 64; use a weaker version" in refused(native, graph)
 
 
 def test_a_worse_model_of_ours_is_refused(native):

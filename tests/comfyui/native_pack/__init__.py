@@ -1,6 +1,7 @@
 """A pack for tests: LTX-2 and MiniMax-H3 as ComfyUI builds them, small and with random weights, and what compares latents."""
 
 import copy
+import json
 from dataclasses import fields
 
 import comfy.model_patcher
@@ -11,6 +12,7 @@ import torch
 from comfy.nested_tensor import NestedTensor
 from comfy.patcher_extension import WrappersMP
 from comfy_api.torch_helpers import set_torch_compile_wrapper
+from comfy_extras.nodes_custom_sampler import Noise_RandomNoise
 from comfy_extras.nodes_torch_compile import skip_torch_compile_dict
 
 LTX = {
@@ -28,6 +30,7 @@ SILENT = {key: value for key, value in LTX.items() if "audio" not in key} | {"im
 KINDS = {  # class, network, and the sizes of its latents and of a token of its text
     "ltx": (comfy.supported_models.LTXAV, LTX, ((1, 8, 3, 2, 2), (1, 8, 5, 16)), 48),
     "h3": (comfy.supported_models.MiniMaxH3, H3, ((1, 24, 2, 4, 4), (1, 32, 2, 5)), 40),
+    "wide": (comfy.supported_models.LTXAV, LTX | {"caption_channels": 36}, ((1, 8, 3, 2, 2), (1, 8, 5, 16)), 72),
     "silent": (comfy.supported_models.LTXV, SILENT, ((1, 8, 3, 2, 2), (1, 8, 5, 16)), 24),
 }
 
@@ -190,6 +193,21 @@ class OneStream:
         return ({"samples": latent["samples"].unbind()[0]},)
 
 
+class ShapedLatent:
+    """A latent with these sizes, as JSON: one for each stream."""
+
+    RETURN_TYPES, FUNCTION, CATEGORY = ("LATENT", "NOISE"), "make", "tests"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"sizes": ("STRING",)}}
+
+    def make(self, sizes):
+        video, *audio = (torch.full(size, 0.01) for size in json.loads(sizes))  # core changes an empty one
+        samples = NestedTensor((video, *audio)) if audio else video
+        return {"samples": samples}, Noise_RandomNoise(3)
+
+
 class HowFarApart:
     """The largest difference of two pictures and of two sounds, and their spread."""
 
@@ -200,7 +218,8 @@ class HowFarApart:
         return {"required": {"a": ("LATENT",), "b": ("LATENT",)}}
 
     def tell(self, a, b):
-        pairs = list(zip(a["samples"].unbind(), b["samples"].unbind()))
+        a, b = (each["samples"].unbind() if each["samples"].is_nested else (each["samples"],) for each in (a, b))
+        pairs = list(zip(a, b))
         numbers = [(x - y).abs().max().item() for x, y in pairs] + [x.std().item() for x, _ in pairs]
         return {"ui": {"text": [repr(number) for number in numbers]}}
 
@@ -248,6 +267,7 @@ class TellCalls:
 
 
 NODES = (
-    TinyModel, TinyPrompt, Patched, Compiled, PredictsAgain, CopiedGuiders, SoundSpeed, OneStream, HowFarApart, Watched, TellCalls,
+    TinyModel, TinyPrompt, Patched, Compiled, PredictsAgain, CopiedGuiders, SoundSpeed, OneStream, ShapedLatent, HowFarApart,
+    Watched, TellCalls,
 )  # fmt: skip
 NODE_CLASS_MAPPINGS = {each.__name__: each for each in NODES}

@@ -1,0 +1,66 @@
+"""Checks of what is connected to the guider: errors in one line, in place of those of the network."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from ...av_models.contract import CouplingKind
+from ...av_models.guidance import Branch
+from .models import LTXAV, MiniMaxH3
+
+ENCODE = "encode the prompt with the text encoder of this model"
+WEAKER = "use a weaker version of the same model"
+REMEDY = "connect LTXV Concat AV Latent"
+
+
+def check_latent(latent: Any, model: LTXAV | MiniMaxH3, branches: Collection[Branch]) -> None:
+    """Checks that the latent has the streams that the model and the guidance need. latent: nested for two streams."""
+    streams = latent.unbind() if getattr(latent, "is_nested", False) else (latent,)
+    if len(streams) > 2 or (len(streams) < 2 and not model.runs_without_audio):
+        raise ValueError(f"the latent does not hold both video and audio; {REMEDY}")
+    if len(streams) < 2 and any(branch.coupling.kinds != (CouplingKind.FULL,) for branch in branches):
+        raise ValueError(
+            "this guidance separates video and audio, and the latent holds only video; "
+            f"{REMEDY}, or choose a guidance that does not, such as cfg"
+        )
+    for stream, name, wanted in zip(streams, ("video", "audio"), model.stream_sizes):
+        _check_stream(stream, name, wanted, model.name)
+
+
+def _check_stream(stream: Tensor, name: str, wanted: Sequence[int | None], model: str) -> None:
+    """wanted: the sizes of a latent without its batch; None: any size but 0."""
+    sizes = tuple(stream.shape[1:])
+    if len(sizes) != len(wanted) or any(size != want for size, want in zip(sizes, wanted) if want is not None):
+        found, needed = _sizes(sizes), _sizes(wanted)
+        raise ValueError(f"the latent's {name} is {found}, and {model} needs {needed}; make the latent for this model")
+    if 0 in sizes:
+        raise ValueError(f"the latent's {name} has length 0; make a longer latent")
+
+
+def _sizes(sizes: Sequence[int | None]) -> str:
+    return "×".join("any" if size is None else str(size) for size in sizes)
+
+
+def check_same_widths(model: LTXAV | MiniMaxH3, bad: LTXAV | MiniMaxH3) -> None:
+    """Checks that the bad model can take the latents and the prompts of the model."""
+    if bad.stream_sizes != model.stream_sizes:
+        raise ValueError(
+            f"bad_model has latents of {bad.stream_sizes[0][0]} channels and model of {model.stream_sizes[0][0]}; {WEAKER}"
+        )
+    if bad.text_widths != model.text_widths:
+        raise ValueError(f"bad_model reads prompts of width {max(bad.text_widths)} and model of {max(model.text_widths)}; {WEAKER}")
+
+
+def explain_failure(conds: Mapping[str, Sequence[Mapping[str, Any]]], models: Mapping[str, LTXAV | MiniMaxH3]) -> str | None:
+    """Returns why the network failed, if a prompt has another width than it reads."""
+    for input_name, model in models.items():
+        for text, entries in conds.items():
+            widths = {each["cross_attn"].shape[-1] for each in entries if not each.get("unprocessed_ltxav_embeds")}
+            if wrong := widths - model.text_widths:
+                reader = model.name if input_name == "main" else "bad_model"
+                widths_read = " or ".join(map(str, sorted(model.text_widths)))
+                return f"{text} has tokens of width {wrong.pop()}, and {reader} reads {widths_read}; {ENCODE}"
+    return None
