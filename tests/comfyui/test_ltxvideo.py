@@ -1,0 +1,46 @@
+"""Our guidance equals that of ComfyUI-LTXVideo's Multimodal Guider. LTXVIDEO_PATH names a checkout of it, which is not changed."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from duet_av.tests.comfyui.graphs import node
+from duet_av.tests.comfyui.server import is_named, named_by_environment
+from duet_av.tests.comfyui.test_native import PACK, guidance, sampled, told
+
+FILES = ("nodes_registry.py", "stg.py", "guiders/__init__.py", "guiders/parameters.py", "guiders/multimodal_guider.py")
+NODES = """
+from .ltxvideo.guiders.multimodal_guider import MultimodalGuiderNode
+from .ltxvideo.guiders.parameters import GuiderParametersNode
+
+NODE_CLASS_MAPPINGS = {"MultimodalGuider": MultimodalGuiderNode, "GuiderParameters": GuiderParametersNode}
+"""
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """A ComfyUI with the small models and its guider. Its other nodes are left out: they need more packages."""
+    path = os.environ.get("LTXVIDEO_PATH")
+    if not path or not is_named():
+        pytest.skip("LTXVIDEO_PATH or COMFYUI_PATH is not set; give the folders of ComfyUI-LTXVideo and ComfyUI")
+    pack = tmp_path_factory.mktemp("packs") / "guider"
+    for name in FILES:
+        (pack / "ltxvideo" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(Path(path) / name, pack / "ltxvideo" / name)
+    (pack / "ltxvideo" / "__init__.py").touch()
+    (pack / "__init__.py").write_text(NODES)
+    with named_by_environment(tmp_path_factory.mktemp("ltxvideo"), packs=[PACK, pack]) as server:
+        yield server
+
+
+def test_modality_guidance_with_a_skipped_block_is_theirs(both):
+    prompts = {"positive": ["yes", 0], "negative": ["no", 0]}
+    theirs = node("MultimodalGuider", model=["model", 0], **prompts, parameters=["audio", 0], skip_blocks="1")
+    graph = sampled("ltx", {"guidance": guidance("modality_cfg")}, {"guider": theirs})
+    scales = {"cfg": 3.0, "stg": 1.0, "perturb_attn": True, "modality_scale": 3.0, "skip_step": 0, "cross_attn": True}
+    graph["video"] = node("GuiderParameters", modality="VIDEO", rescale=0.0, **scales)
+    graph["audio"] = node("GuiderParameters", modality="AUDIO", rescale=0.0, parameters=["video", 0], **scales)
+    video, audio, *spread = told(both, graph)
+    assert max(video, audio) < 1e-5 and min(spread) > 0.1
