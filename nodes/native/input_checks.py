@@ -58,7 +58,8 @@ def explain_failure(conds: Mapping[str, Sequence[Mapping[str, Any]]], models: Ma
     """Returns why the network failed, if a prompt has another width than it reads."""
     for input_name, model in models.items():
         for text, entries in conds.items():
-            widths = {each["cross_attn"].shape[-1] for each in entries if not each.get("unprocessed_ltxav_embeds")}
+            read = (each["cross_attn"] for each in entries if "cross_attn" in each and not each.get("unprocessed_ltxav_embeds"))
+            widths = {tokens.shape[-1] for tokens in read}
             if wrong := widths - model.text_widths:
                 reader = model.name if input_name == "main" else "bad_model"
                 widths_read = " or ".join(map(str, sorted(model.text_widths)))

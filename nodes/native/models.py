@@ -41,7 +41,7 @@ class LTXAV:
 
     def count_calls(self, entries: Sequence[Mapping[str, Any]]) -> int:
         """Returns the number of network calls for these entries of a conditioning: texts of one length share a call."""
-        return len({(tuple(each["cross_attn"].shape), each.get("hooks")) for each in entries})
+        return len({(getattr(each.get("cross_attn"), "shape", None), each.get("hooks")) for each in entries})
 
     def separate_streams(self, transformer_options: dict[str, Any]) -> None:
         """Turns the cross-modal layers off."""
