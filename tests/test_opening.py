@@ -34,7 +34,7 @@ def test_nor_does_one_that_fails(tmp_path):
     with pytest.raises(ValueError):
         av1(tmp_path / "a.mp4", torch.full((2, 64, 64, 3), float("nan")))
     with pytest.raises(ValueError, match="cannot encode"):
-        av1(tmp_path / "a.mp4", torch.zeros(2, 2, 20_000, 3))
+        av1(tmp_path / "a.mp4", torch.zeros(2, 32, 20_000, 3))
     assert policies() == {(os.SCHED_OTHER, 0)}
     assert list(tmp_path.iterdir()) == []
 
