@@ -11,7 +11,7 @@ from .reports import guidance_report
 from .sockets import GuidanceInput, GuidanceSocket
 
 FLAT = [(0.0, 1.0), (1.0, 1.0)]
-DEFAULTS = {"interval_low": 0.0, "interval_high": 1.0, "rescale": 0.0, "frame_ramp": 1.0}
+DEFAULTS = {"interval_low": 0.0, "interval_high": 1.0, "rescale": 0.0, "frame_ramp": 1.0, "audio_rescale": -1.0}
 NOISE_LEVEL = {"min": 0.0, "max": 1.0, "step": 0.01}
 
 
@@ -49,12 +49,16 @@ class DuetGuidanceModifiers(io.ComfyNode):
                     tooltip="Guidance strength at the first frame, rising to 1 at the last. 1: off. Use 0 for Stable Video "
                     "Diffusion.",
                 ),
+                io.Float.Input(
+                    "audio_rescale", advanced=True, default=-1.0, min=-1.0, max=1.0, step=0.01, optional=True,
+                    tooltip="rescale of the audio. -1: the same as rescale.",
+                ),
             ],
             outputs=[GuidanceSocket.Output(display_name="guidance", tooltip="Connect to the sampler or to another modifier.")],
         )  # fmt: skip
 
     @classmethod
-    def execute(
+    def execute(  # noqa: PLR0913
         cls,
         guidance: GuidanceInput,
         scale_curve: Any,
@@ -64,11 +68,12 @@ class DuetGuidanceModifiers(io.ComfyNode):
         a_to_v_curve: Any,
         v_to_a_curve: Any,
         frame_ramp: float = 1.0,
+        audio_rescale: float = -1.0,
     ) -> io.NodeOutput:
         curves = {"scale_curve": scale_curve, "a_to_v_curve": a_to_v_curve, "v_to_a_curve": v_to_a_curve}
         settings = {name: _parse_curve(name, drawn) for name, drawn in curves.items()}
         settings |= {"interval_low": interval_low, "interval_high": interval_high}
-        settings |= {"rescale": rescale, "frame_ramp": frame_ramp}
+        settings |= {"rescale": rescale, "frame_ramp": frame_ramp, "audio_rescale": audio_rescale}
         strategy = replace(guidance.strategy, **{name: value for name, value in settings.items() if value != DEFAULTS.get(name)})
         return io.NodeOutput(replace(guidance, strategy=strategy), ui=guidance_report(strategy, guidance.open_scales))
 

@@ -338,6 +338,11 @@ def test_modifiers_change_nothing_as_they_come_and_go_with_any_strategy():
     assert output.shown["text"] == ["joint_cfg: 1 to 2 branches per step in 1 network call"]
 
 
+def test_the_audio_can_be_rescaled_by_its_own_share():
+    strategy = modified(JOINT, rescale=0.9, audio_rescale=0.7).args[0].strategy
+    assert (strategy.rescale, strategy.audio_rescale) == (0.9, 0.7)
+
+
 def test_modifiers_follow_each_other():
     first = modified(JOINT, interval_low=0.25, rescale=0.5).args[0]
     assert modified(first).args[0] == first

@@ -35,12 +35,17 @@ def both(tmp_path_factory):
         yield server
 
 
-def test_modality_guidance_with_a_skipped_block_is_theirs(both):
+@pytest.mark.parametrize("rescale, audio_rescale", [(0.0, 0.0), (0.9, 0.7)])
+def test_modality_guidance_with_a_skipped_block_is_theirs(both, rescale, audio_rescale):
     prompts = {"positive": ["yes", 0], "negative": ["no", 0]}
     theirs = node("MultimodalGuider", model=["model", 0], **prompts, parameters=["audio", 0], skip_blocks="1")
     graph = sampled("ltx", {"guidance": guidance("modality_cfg")}, {"guider": theirs})
     scales = {"cfg": 3.0, "stg": 1.0, "perturb_attn": True, "modality_scale": 3.0, "skip_step": 0, "cross_attn": True}
-    graph["video"] = node("GuiderParameters", modality="VIDEO", rescale=0.0, **scales)
-    graph["audio"] = node("GuiderParameters", modality="AUDIO", rescale=0.0, parameters=["video", 0], **scales)
+    graph["video"] = node("GuiderParameters", modality="VIDEO", rescale=rescale, **scales)
+    graph["audio"] = node("GuiderParameters", modality="AUDIO", rescale=audio_rescale, parameters=["video", 0], **scales)
+    curves = dict.fromkeys(("scale_curve", "a_to_v_curve", "v_to_a_curve"), {"points": [[0, 1], [1, 1]]})
+    changes = {"interval_low": 0.0, "interval_high": 1.0, "rescale": rescale, "audio_rescale": audio_rescale}
+    graph["rescaled"] = node("DuetGuidanceModifiers", guidance=["guidance0", 0], **curves, **changes)
+    graph["guider0"]["inputs"]["guidance"] = ["rescaled", 0]
     video, audio, *spread = told(both, graph)
     assert max(video, audio) < 1e-5 and min(spread) > 0.1
