@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from duet_av.av_models.media import read_video
+from duet_av.av_models.metrics.score import score_file
 from duet_av.tests.comfyui.graphs import DECODE, LATENT, MODEL, SAMPLER, node, saved, short
 from duet_av.tests.foley import assert_only_the_sound_is_new, foley, write_noise
 
@@ -86,7 +87,10 @@ def test_what_core_loads_of_a_video_is_encoded_and_measured(comfyui, clip_name):
     assert run.succeeded, run.messages
     (file,) = run.files
     assert len(read_video(file).frames) == 16
-    assert run.texts["whole"] == run.texts["taken apart"] != []
+    scored = score_file(comfyui.base / "input" / clip_name)
+    assert run.texts["whole"] == scored.measurements() + scored.warnings()
+    assert run.texts["taken apart"][0] == run.texts["whole"][0]
+    assert run.texts["taken apart"][-1] == "the audio is 192 samples (12 ms) longer than the video"  # what AAC appends
 
 
 def test_what_core_loads_of_a_picture_and_a_sound_is_encoded(comfyui, clip_name):
