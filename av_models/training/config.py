@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ..limited_file import read_limited
 from ..out_of_memory import is_out_of_memory
 from ..printable import printable, quoted
 from ..recommended import parse_sampling
@@ -136,15 +137,7 @@ def read_config(path: Path, stages: Stages, fields: Fields = {}) -> dict[str, An
 def _read_toml(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise FileNotFoundError(f"there is no training config {path}; see docs/library.md, Train")
-    if not path.is_file():
-        raise ValueError(f"{path} is not a file; give a training config (see docs/library.md, Train)")
-    try:
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read ({error.strerror}); check the file") from error
-    if len(content) > MOST_BYTES:
-        raise ValueError(f"{path} is larger than {MOST_BYTES // 1024} KiB, which no training config is; give another file")
+    content = read_limited(path, MOST_BYTES, "give a training config (see docs/library.md, Train)")
     try:
         return tomllib.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:  # also for bytes that are no text, and for nesting without end

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ...av_models.limited_file import read_limited
 from ...av_models.printable import printable, quoted
 from .inputs import DYNAMIC, InputSpec, default_of, expand, is_link, nearest, parse
 
@@ -73,15 +74,7 @@ def _read_json(path: Path) -> Any:
     """Return the data of a JSON file in any encoding of Unicode. Raises as `load_workflow`."""
     if not path.exists():
         raise FileNotFoundError(f"workflow file {path} was not found; check the name")
-    if not path.is_file():
-        raise ValueError(f"{path} is not a file; give a workflow that was exported with Export (API)")
-    try:
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read ({error.strerror}); check the file") from error
-    if len(content) > MOST_BYTES:
-        raise ValueError(f"{path} is larger than {MOST_BYTES // 2**20} MiB; export the workflow again with Export (API)")
+    content = read_limited(path, MOST_BYTES, "give a workflow that was exported with Export (API)")
     too_deep = f"{path} has values nested more than {MOST_LEVELS} deep; export the workflow again with Export (API)"
     try:
         data = json.loads(content)
