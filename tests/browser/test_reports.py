@@ -18,6 +18,13 @@ def output(*lines: str, warnings: tuple = (), table=None) -> dict:
     return {"text": [*lines, *warnings], "duet": [facts]}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def nothing_kept(canvas: Canvas):
+    """Takes away the reports made up here, which the page would show again on nodes whose results ComfyUI keeps."""
+    yield
+    canvas.page.evaluate("sessionStorage.removeItem('duet.reports')")
+
+
 @pytest.fixture(scope="module")
 def ended(canvas: Canvas, renderer) -> list:
     """The events of a short run with a word that the model does not have."""
