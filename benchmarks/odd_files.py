@@ -287,11 +287,6 @@ def make_odd_file(name: str, folder: Path) -> Path:
     return path
 
 
-def make_all(folder: Path) -> list[Path]:
-    """Makes every odd file in `folder`."""
-    return [make_odd_file(name, folder) for name in ODD_FILES]
-
-
 def main() -> None:
     folder, names = Path(sys.argv[1]), sys.argv[2:]
     folder.mkdir(parents=True, exist_ok=True)

@@ -26,6 +26,18 @@ def loads(monkeypatch) -> list:
 
 
 @pytest.fixture
+def folders(tmp_path):
+    """A session of the nodes that writes to the folder `out`."""
+    from duet_av.nodes.stand_in import Folders, Session, session
+
+    own = Session(folders=Folders(output=tmp_path / "out"))
+    token = session.set(own)
+    yield own
+    session.reset(token)
+    own.delete_temp_folder()
+
+
+@pytest.fixture
 def graph() -> dict:
     """The shipped text-to-sounding-video workflow, of half a second in two steps."""
     prompt = json.loads(WORKFLOW.read_text())

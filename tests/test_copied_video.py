@@ -17,7 +17,6 @@ from duet_av.benchmarks.make_clip import CLICK_SECONDS, Pictures, Sound, patched
 from duet_av.benchmarks.odd_files import LONG, ODD_FILES, make_odd_file
 from duet_av.benchmarks.shown import look
 from duet_av.nodes.replace_sound import DuetReplaceSound
-from duet_av.nodes.stand_in import Folders, Session, session
 from duet_av.nodes.stand_in.video import VideoFromFile
 from duet_av.tests.fuzz_media import damaged
 
@@ -280,15 +279,6 @@ def test_reading_the_source_can_be_interrupted(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         plan_copy(make_odd_file("base.mp4", tmp_path), interrupt)
-
-
-@pytest.fixture
-def folders(tmp_path):
-    own = Session(folders=Folders(output=tmp_path / "out"))
-    token = session.set(own)
-    yield own
-    session.reset(token)
-    own.delete_temp_folder()
 
 
 def test_the_node_encodes_what_cannot_be_copied_and_says_so(tmp_path, folders):

@@ -10,7 +10,6 @@ from duet_av.av_models.media import MuxSettings, read_metadata, read_video, writ
 from duet_av.av_models.media.audio import audio_frame
 from duet_av.av_models.media.replace_sound import replace_sound
 from duet_av.nodes.replace_sound import DuetReplaceSound
-from duet_av.nodes.stand_in import Folders, Session, session
 from duet_av.nodes.stand_in.video import VideoComponents, VideoFromComponents, VideoFromFile
 
 FRAMES, RATE = 31, 16_000
@@ -93,15 +92,6 @@ def test_what_is_no_video_is_one_line(tmp_path):
 
 def node(**hidden):
     return DuetReplaceSound.clone_for_run({"prompt": {"1": {}}, "extra_pnginfo": None} | hidden)
-
-
-@pytest.fixture
-def folders(tmp_path):
-    own = Session(folders=Folders(output=tmp_path / "out"))
-    token = session.set(own)
-    yield own
-    session.reset(token)
-    own.delete_temp_folder()
 
 
 SOUND = {"waveform": noise(1.0)[None], "sample_rate": RATE}

@@ -14,12 +14,12 @@ from av.video.stream import VideoStream
 
 from .copyable import NotCopyableError, codec_name
 from .sources import Source, demux, explain_damage, open_container
+from .stamps import BACK, JUMP
 from .streams import choose_video
 
 CHECK_EVERY = 64  # packets
 BROADCAST = ("mpegts", "mpeg")  # formats that may be joined midway
 SLOWEST, FASTEST = 1, 1000  # frames per second that are believed of raw video
-JUMP, BACK = 10, 1  # seconds; a longer step between two frames, forward or back, is a new time base
 _Check = Callable[[], None] | None
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import av
 
-JUMP = 10  # seconds; a longer step between two frames of a broadcast stream is a new time base, not a pause
+JUMP, BACK = 10, 1  # seconds; a longer step between two frames of a broadcast stream, forward or back, is a new time base
 _TICK = Fraction(1, 1000)
 
 
@@ -41,7 +41,7 @@ class Clock:
         return self.last
 
     def _after(self, last: Fraction, time: Fraction) -> Fraction:
-        if time < last - 1 or (self._has_jumps and time > last + JUMP):
+        if time < last - BACK or (self._has_jumps and time > last + JUMP):
             self._offset += last + self._step() - time
             return last + self._step()
         return max(time, last + min(_TICK, self._step()))

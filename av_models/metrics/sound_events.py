@@ -51,10 +51,3 @@ class OnsetMeter:
         self._high.append(np.maximum.reduceat(own, begins))
         self._samples += len(own)
         self._mean += (own.mean() - self._mean) * np.float32(len(own) / self._samples)
-
-
-def find_sound_events(mono: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Return the onset times [N] in seconds, sorted, of `mono` [samples]."""
-    meter = OnsetMeter(sample_rate)
-    meter.add(mono)
-    return meter.finish()[0]
