@@ -15,6 +15,8 @@ from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras.nodes_custom_sampler import Noise_RandomNoise
 from comfy_extras.nodes_torch_compile import skip_torch_compile_dict
 
+from .vaes import TinyAudioVAE, TinyVAE
+
 LTX = {
     "image_model": "ltxav", "in_channels": 8, "out_channels": 8, "audio_in_channels": 128, "cross_attention_dim": 32,
     "audio_cross_attention_dim": 32, "attention_head_dim": 16, "audio_attention_head_dim": 16, "num_attention_heads": 2,
@@ -32,7 +34,10 @@ KINDS = {  # class, network, and the sizes of its latents and of a token of its 
     "h3": (comfy.supported_models.MiniMaxH3, H3, ((1, 24, 2, 4, 4), (1, 32, 2, 5)), 40),
     "wide": (comfy.supported_models.LTXAV, LTX | {"caption_channels": 36}, ((1, 8, 3, 2, 2), (1, 8, 5, 16)), 72),
     "silent": (comfy.supported_models.LTXV, SILENT, ((1, 8, 3, 2, 2), (1, 8, 5, 16)), 24),
-}
+    "ltx2": (  # with latents of the real sizes, those of TinyVAE
+        comfy.supported_models.LTXAV, LTX | {"in_channels": 128, "out_channels": 128}, ((1, 128, 3, 2, 3), (1, 8, 17, 16)), 48
+    ),
+}  # fmt: skip
 
 
 class TinyModel:
@@ -268,6 +273,6 @@ class TellCalls:
 
 NODES = (
     TinyModel, TinyPrompt, Patched, Compiled, PredictsAgain, CopiedGuiders, SoundSpeed, OneStream, ShapedLatent, HowFarApart,
-    Watched, TellCalls,
+    Watched, TellCalls, TinyVAE, TinyAudioVAE,
 )  # fmt: skip
 NODE_CLASS_MAPPINGS = {each.__name__: each for each in NODES}
