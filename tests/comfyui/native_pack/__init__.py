@@ -15,6 +15,7 @@ from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras.nodes_custom_sampler import Noise_RandomNoise
 from comfy_extras.nodes_torch_compile import skip_torch_compile_dict
 
+from . import naive, scenes
 from .vaes import TinyAudioVAE, TinyVAE
 
 LTX = {
@@ -46,17 +47,18 @@ class TinyModel:
     @classmethod
     def INPUT_TYPES(cls):
         of = {"kind": (list(KINDS),), "seed": ("INT", {"default": 0})}
-        return {"required": of, "optional": {"copy": ("INT", {"default": 0})}}  # loads the same anew
+        copied = {"copy": ("INT", {"default": 0})}  # loads the same anew
+        return {"required": of, "optional": copied | {"dtype": (["float32", "bfloat16"],)}}
 
-    def make(self, kind, seed, copy=0):
+    def make(self, kind, seed, copy=0, dtype="float32"):
         latent = NestedTensor(tuple(torch.zeros(size) for size in KINDS[kind][2]))
-        return self.load(kind, seed), {"samples": latent}
+        return self.load(kind, seed, dtype), {"samples": latent}
 
     @classmethod
-    def load(cls, kind, seed, disable_dynamic=False):
+    def load(cls, kind, seed, dtype="float32", disable_dynamic=False):
         known, network, *_ = KINDS[kind]
         config = known(dict(network))
-        config.set_inference_dtype(torch.float32, None)
+        config.set_inference_dtype(getattr(torch, dtype), None)
         config.custom_operations = comfy.ops.disable_weight_init
         model = config.get_model({}, "").eval()
         chance = torch.Generator().manual_seed(seed)
@@ -65,7 +67,7 @@ class TinyModel:
                 p.copy_(torch.randn(p.shape, generator=chance) * (0.5 / p.shape[-1] ** 0.5 if p.ndim > 1 else 0.3))
         cpu = torch.device("cpu")
         patcher = comfy.model_patcher.ModelPatcher(model, cpu, cpu)
-        patcher.cached_patcher_init = (cls.load, (kind, seed))  # as core's loaders leave it: how it is loaded again
+        patcher.cached_patcher_init = (cls.load, (kind, seed, dtype))  # as core's loaders leave it: how it is loaded again
         return patcher
 
 
@@ -273,6 +275,6 @@ class TellCalls:
 
 NODES = (
     TinyModel, TinyPrompt, Patched, Compiled, PredictsAgain, CopiedGuiders, SoundSpeed, OneStream, ShapedLatent, HowFarApart,
-    Watched, TellCalls, TinyVAE, TinyAudioVAE,
+    Watched, TellCalls, TinyVAE, TinyAudioVAE, *scenes.NODES, *naive.NODES,
 )  # fmt: skip
 NODE_CLASS_MAPPINGS = {each.__name__: each for each in NODES}
