@@ -12,6 +12,7 @@ from .encode_prompts import DuetEncodePrompts
 from .guidance import DuetGuidance
 from .guidance_modifiers import DuetGuidanceModifiers
 from .host import ComfyExtension, io
+from .join_conditioning import DuetJoinConditioning
 from .join_experts import DuetJoinExperts
 from .joint_guider import DuetJointGuider, DuetJointNoise
 from .joint_sampler import DuetJointSampler
@@ -40,6 +41,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     DuetMux,
     DuetReplaceSound,
     DuetSyncReport,
+    DuetJoinConditioning,
     DuetJointGuider,
     DuetJointNoise,
 )

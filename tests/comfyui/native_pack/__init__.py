@@ -15,7 +15,7 @@ from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras.nodes_custom_sampler import Noise_RandomNoise
 from comfy_extras.nodes_torch_compile import skip_torch_compile_dict
 
-from . import naive, scenes
+from . import naive, prompts, scenes
 from .vaes import TinyAudioVAE, TinyVAE
 
 LTX = {
@@ -29,10 +29,16 @@ H3 = {
     "attention_head_dim": 32, "ffn_hidden_size": 64, "latents_dim": 24, "audio_latents_dim": 32, "text_dim": 40,
     "timestep_input_dim": 16, "time_embed_hidden_size": 32, "time_embed_dim": 24, "rope_inv_freq_len": 4,
 }  # fmt: skip
+LTX23 = LTX | {  # as LTX-2.3: halves of their own widths, projected by the text encoder
+    "audio_cross_attention_dim": 16, "audio_attention_head_dim": 8, "caption_channels": 40, "connector_attention_head_dim": 16,
+    "audio_connector_attention_head_dim": 8, "caption_proj_before_connector": True, "caption_projection_first_linear": False,
+    "cross_attention_adaln": True, "apply_gated_attention": True, "connector_apply_gated_attention": True,
+}  # fmt: skip
 SILENT = {key: value for key, value in LTX.items() if "audio" not in key} | {"image_model": "ltxv", "attention_head_dim": 16}
 KINDS = {  # class, network, and the sizes of its latents and of a token of its text
     "ltx": (comfy.supported_models.LTXAV, LTX, ((1, 8, 3, 2, 2), (1, 8, 5, 16)), 48),
     "h3": (comfy.supported_models.MiniMaxH3, H3, ((1, 24, 2, 4, 4), (1, 32, 2, 5)), 40),
+    "ltx23": (comfy.supported_models.LTXAV, LTX23, ((1, 8, 3, 2, 2), (1, 8, 5, 16)), 48),
     "wide": (comfy.supported_models.LTXAV, LTX | {"caption_channels": 36}, ((1, 8, 3, 2, 2), (1, 8, 5, 16)), 72),
     "silent": (comfy.supported_models.LTXV, SILENT, ((1, 8, 3, 2, 2), (1, 8, 5, 16)), 24),
     "ltx2": (  # with latents of the real sizes, those of TinyVAE
@@ -275,6 +281,6 @@ class TellCalls:
 
 NODES = (
     TinyModel, TinyPrompt, Patched, Compiled, PredictsAgain, CopiedGuiders, SoundSpeed, OneStream, ShapedLatent, HowFarApart,
-    Watched, TellCalls, TinyVAE, TinyAudioVAE, *scenes.NODES, *naive.NODES,
+    Watched, TellCalls, TinyVAE, TinyAudioVAE, *scenes.NODES, *naive.NODES, *prompts.NODES,
 )  # fmt: skip
 NODE_CLASS_MAPPINGS = {each.__name__: each for each in NODES}

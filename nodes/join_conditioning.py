@@ -1,0 +1,41 @@
+"""Different prompts for the video and the audio of a joint model that ComfyUI runs itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .host import io
+
+
+class DuetJoinConditioning(io.ComfyNode):
+    """Joins a CONDITIONING for the video and one for the audio."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DuetJoinConditioning",
+            display_name="Join Video + Audio Prompts",
+            category="Duet/make",
+            description="Gives the video and the audio of LTX-2 separate prompts. "
+            "Use one of these nodes for the positive prompts and one for the negative prompts.",
+            search_aliases=[
+                "duet", "separate prompts", "audio prompt", "sound prompt", "video prompt", "conditioning combine", "ltx", "ltxv",
+                "negative audio prompt", "dual prompt",
+            ],
+            inputs=[
+                io.Model.Input("model", tooltip="LTX-2, with its LoRAs: the model that is sampled."),
+                io.Conditioning.Input("video", tooltip="The prompt for the video. Frame rate, guides and keyframes are kept."),
+                io.Conditioning.Input("audio", tooltip="The prompt for the audio. Its reference audio is kept."),
+            ],
+            outputs=[
+                io.Conditioning.Output(
+                    display_name="conditioning", tooltip="Connect to a guider or a sampler as positive or negative."
+                )
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, model: Any, video: list, audio: list) -> io.NodeOutput:
+        from .native.join_text import join_conditionings
+
+        return io.NodeOutput(join_conditionings(model, video, audio))
