@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from fractions import Fraction
+from typing import Any, Protocol
 
 import numpy as np
 from torch import Tensor
@@ -89,6 +90,19 @@ def _mean(values: Iterable[float | None]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
+class HasCost(Protocol):
+    """What a sampling run has cost, such as `sampling.SampleResult`."""
+
+    @property
+    def branches_per_step(self) -> float: ...
+
+    @property
+    def forwards_per_step(self) -> float: ...
+
+    @property
+    def warnings(self) -> tuple[str, ...]: ...
+
+
 def sample_clip(sample: Callable[[], SampleResult], decode: Callable[[AVLatent], tuple[Tensor, Tensor]], shape: AVShape) -> Clip:
     """Sample a clip, and measure it and the time that the sampling takes.
 
@@ -98,9 +112,16 @@ def sample_clip(sample: Callable[[], SampleResult], decode: Callable[[AVLatent],
     began = time.perf_counter()
     result = sample()
     seconds = time.perf_counter() - began
-    frames, waveform = (each[0].float().cpu() for each in decode(result.latent))
-    score = score_clip(frames, shape.video.fps, waveform, shape.audio.sample_rate)
-    return Clip(score, result.branches_per_step, result.forwards_per_step, seconds, result.warnings, frames, waveform)
+    frames, waveform = (each[0] for each in decode(result.latent))
+    return measure_clip(result, seconds, (frames, shape.video.fps), (waveform, shape.audio.sample_rate))
+
+
+def measure_clip(cost: HasCost, seconds: float, video: tuple[Tensor, Fraction], audio: tuple[Tensor, int]) -> Clip:
+    """Measure a sampled clip. video: frames [F, H, W, 3] and their rate. audio: waveform [C, samples] and its rate."""
+    (frames, fps), (waveform, sample_rate) = video, audio
+    frames, waveform = frames.float().cpu(), waveform.float().cpu()
+    score = score_clip(frames, fps, waveform, sample_rate)
+    return Clip(score, cost.branches_per_step, cost.forwards_per_step, seconds, cost.warnings, frames, waveform)
 
 
 def label_guidances(strategies: Sequence[Guidance]) -> list[str]:

@@ -1,77 +1,38 @@
-"""Samples the clips of a comparison."""
+"""Samples the clips of a comparison that are missing."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
 
-from ..av_models.contract import AVLatent
-from ..av_models.shapes import AVShape
 from .kept_clips import Key
-from .latents import clip_shape
-from .live_preview import step_reporter
-from .run_sampler import Settings, sample_latent
-from .sockets import GuidanceInput, Prompts
 
 if TYPE_CHECKING:
     from ..av_models.compare_guidances import Clip
 
 
-@dataclass(frozen=True)
-class CellSampler:
-    """Samples clips with each guidance and each of `settings`, which differ in their seeds only."""
+class Cells(Protocol):
+    """What samples the clips of each cell."""
 
-    model: Any
-    prompts: Prompts
-    latent: dict[str, Any]
-    guidances: Sequence[GuidanceInput]
-    settings: Sequence[Settings]
-    node_id: str
+    def warm_up(self, cell: int, is_first: bool) -> None:
+        """Begins a clip if the time of the next one would include what happens only once, such as compilation."""
 
-    def add_missing(self, kept: dict[Key, Clip], keys: Sequence[Sequence[Key]]) -> None:
-        """Samples each clip of `keys` that is not kept yet, and adds it as soon as it is done.
-
-        An untimed warm-up comes first, so that the first clip's seconds do not include loading and compilation.
-        """
-        shape = clip_shape(self.latent, self.model)
-        missing: dict[Key, tuple[int, int]] = {}  # cells with equal keys share their clips
-        for cell, own in enumerate(keys):
-            for seeds, key in enumerate(own):
-                if key not in kept:
-                    missing.setdefault(key, (cell, seeds))
-        for number, (key, (cell, seeds)) in enumerate(missing.items()):
-            if number == 0:
-                self._warm_up(self.guidances[cell])
-            clip = self._sample(cell, seeds, shape, step_reporter(self.model, shape, self.node_id, number, len(missing)))
-            kept[key] = clip if seeds == 0 else clip.measurements()
-
-    def _sample(self, cell: int, seeds: int, shape: AVShape, on_step: Callable[[int, int, AVLatent], None]) -> Clip:
-        from ..av_models.compare_guidances import sample_clip
-
-        return sample_clip(
-            lambda: self._run(self.guidances[cell], self.settings[seeds], on_step),
-            lambda made: self.model.decode(made, shape),
-            shape,
-        )
-
-    def _warm_up(self, guidance: GuidanceInput) -> None:
-        """Begins a clip, and stops after the first step that calls the network."""
-        settings = self.settings[0]
-        called = (step.index + 1 for step in settings.schedule.plan() if guidance.strategy.branches(step))
-        last = next(called, 1)
-
-        def stop(step: int, steps: int, x0: AVLatent) -> None:
-            if step == last:
-                raise _WarmedUpError
-
-        with suppress(_WarmedUpError):
-            self._run(guidance, settings, stop)
-
-    def _run(self, guidance: GuidanceInput, settings: Settings, on_step: Callable[[int, int, AVLatent], None]):
-        return sample_latent(self.model, self.prompts, self.latent, guidance, settings, self.node_id, on_step)
+    def sample(self, cell: int, seeds: int, run: int, runs: int) -> Clip:
+        """Samples the clip of a cell with seeds number `seeds`. It is number `run` of the `runs` clips that are sampled."""
 
 
-class _WarmedUpError(Exception):
-    pass
+class WarmedUpError(Exception):
+    """Stops a clip that was begun as a warm-up."""
+
+
+def sample_missing(cells: Cells, kept: dict[Key, Clip], keys: Sequence[Sequence[Key]]) -> None:
+    """Samples each clip of `keys` that is not kept yet, and adds it as soon as it is done. keys: of the clips of each cell."""
+    missing: dict[Key, tuple[int, int]] = {}  # cells with equal keys share their clips
+    for cell, own in enumerate(keys):
+        for seeds, key in enumerate(own):
+            if key not in kept:
+                missing.setdefault(key, (cell, seeds))
+    for run, (key, (cell, seeds)) in enumerate(missing.items()):
+        cells.warm_up(cell, run == 0)
+        clip = cells.sample(cell, seeds, run, len(missing))
+        kept[key] = clip if seeds == 0 else clip.measurements()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .aligner import DuetAligner
 from .bounce_clip import DuetBounceClip
-from .compare import DuetCompare, DuetShowComparison
+from .compare import DuetCompare
 from .decode import DuetDecode
 from .empty_latent import DuetEmptyLatent
 from .encode import DuetEncode
@@ -20,6 +20,7 @@ from .load_expert import DuetLoadAudioExpert, DuetLoadVideoExpert
 from .load_joint_model import DuetLoadJointModel
 from .mux import DuetMux
 from .replace_sound import DuetReplaceSound
+from .show_comparison import DuetShowComparison
 from .sync_report import DuetSyncReport
 
 NODES: tuple[type[io.ComfyNode], ...] = (

@@ -23,8 +23,8 @@ Key = tuple
 _runs: WeakKeyDictionary[nn.Module, dict[str, dict[Key, Clip]]] = WeakKeyDictionary()
 
 
-def keep_needed(model, node_id: str, keys: Sequence[Sequence[Key]]) -> dict[Key, Clip]:
-    """Returns the clips of the node's last run that are among `keys`, and forgets its others.
+def keep_needed(network: nn.Module, node_id: str, keys: Sequence[Sequence[Key]]) -> dict[Key, Clip]:
+    """Returns the clips of the node's last run that are among `keys`, and forgets its others. network: of the model.
 
     Add the new clips to the returned dictionary: the next run finds them, even if this one is interrupted. Clips are freed
     together with the model. Of those that are not the first of their cell, only the measurements are kept.
@@ -32,7 +32,7 @@ def keep_needed(model, node_id: str, keys: Sequence[Sequence[Key]]) -> dict[Key,
     last: dict[Key, Clip] = {}
     for runs in list(_runs.values()):
         last |= runs.pop(node_id, {})
-    runs = _runs.setdefault(model.networks, {})
+    runs = _runs.setdefault(network, {})
     if len(runs) == MAX_NODES:
         runs.pop(next(iter(runs)))
     kept = {key: last[key] for own in keys for key in own[:1] if key in last and last[key].frames is not None}
@@ -43,11 +43,11 @@ def keep_needed(model, node_id: str, keys: Sequence[Sequence[Key]]) -> dict[Key,
 
 def seed_settings(settings: Settings, clips: int) -> list[Settings]:
     """Returns the settings of each clip of a cell: both seeds are raised by 1 for each further clip."""
-    return [replace(settings, video_seed=_raised(settings.video_seed, i), audio_seed=_raised(settings.audio_seed, i))
+    return [replace(settings, video_seed=raised_seed(settings.video_seed, i), audio_seed=raised_seed(settings.audio_seed, i))
             for i in range(clips)]  # fmt: skip
 
 
-def _raised(seed: int, by: int) -> int:
+def raised_seed(seed: int, by: int) -> int:
     return (seed + by) % (MAX_SEED + 1)
 
 

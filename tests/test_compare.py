@@ -27,9 +27,11 @@ from duet_av.av_models.metrics.grid import (
     match_loudness,
 )
 from duet_av.av_models.metrics.loudness import measure_loudness
-from duet_av.nodes.compare import DuetCompare, DuetShowComparison, _row
+from duet_av.nodes.compare import DuetCompare
+from duet_av.nodes.comparison import row_of
 from duet_av.nodes.headless.execute import _saved_files
 from duet_av.nodes.joint_sampler import DuetJointSampler
+from duet_av.nodes.show_comparison import DuetShowComparison
 from duet_av.nodes.sockets import GuidanceInput
 from duet_av.nodes.stand_in import Folders, Session, session
 from duet_av.tests.test_nodes import latent_of, prompts_of
@@ -189,16 +191,16 @@ def test_a_cell_of_several_clips_has_means_and_an_interval_of_what_was_measured(
     facts = Variant("cfg", (scored(0.5), scored(1.0), scored(None))).facts()
     assert (facts["f1"], facts["chance"], facts["lufs"], facts["seconds"]) == (0.75, 0.25, None, 2.0)
     assert facts["f1_interval"] == [0.5, 1.0] and facts["clips"] == 3
-    assert _row(facts) == ("cfg", "0.75 [0.50, 1.00]", "0.25", "1.00", "–", "2", "1", "2.0")
+    assert row_of(facts) == ("cfg", "0.75 [0.50, 1.00]", "0.25", "1.00", "–", "2", "1", "2.0")
     alone = Variant("cfg", (scored(0.5), scored(None))).facts()
-    assert alone["f1_interval"] is None and _row(alone)[1] == "0.50"
-    assert _row(Variant("cfg", (scored(None, None),)).facts())[1:3] == ("–", "–")
+    assert alone["f1_interval"] is None and row_of(alone)[1] == "0.50"
+    assert row_of(Variant("cfg", (scored(None, None),)).facts())[1:3] == ("–", "–")
 
 
 @pytest.fixture
 def page(monkeypatch, tmp_path):
     """Runs the node as in ComfyUI's page; gives the folder for temporary files."""
-    monkeypatch.setattr("duet_av.nodes.compare.has_page", lambda: True)
+    monkeypatch.setattr("duet_av.nodes.comparison.has_page", lambda: True)
     monkeypatch.setattr("duet_av.nodes.saving.temp_folder", lambda: tmp_path)
     return tmp_path
 
