@@ -60,6 +60,13 @@ class Variant:
         return self.clips[0].waveform
 
     @property
+    def sample_rate(self) -> int:
+        """The sample rate of the waveform."""
+        sound = self.clips[0].score.sound
+        assert sound is not None
+        return sound.sample_rate
+
+    @property
     def warnings(self) -> list[str]:
         """The warnings of all clips, each once."""
         return list(dict.fromkeys(warning for clip in self.clips for warning in clip.warnings))

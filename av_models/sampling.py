@@ -139,14 +139,18 @@ def _collect_models(model: PromptedModel, bad_model: PromptedModel | None) -> di
     return {"main": model, "bad": bad_model}
 
 
-def _warnings(latent: AVLatent, alignment: Alignment | None) -> list[str]:
+def broken_streams(latent: AVLatent, remedy: str = "the guidance scale") -> list[str]:
+    """Return a warning for each stream that is not finite. remedy: what to lower."""
     parts = {"video": latent.video, "audio": latent.audio}
-    remedy = "the guidance scale, or the aligner's rates" if alignment else "the guidance scale"
-    lines = [
+    return [
         f"the {name} came out with NaN or infinite values; lower {remedy}"
         for name, x in parts.items()
         if not bool(torch.isfinite(x).all())
     ]
+
+
+def _warnings(latent: AVLatent, alignment: Alignment | None) -> list[str]:
+    lines = broken_streams(latent, "the guidance scale, or the aligner's rates" if alignment else "the guidance scale")
     if alignment and alignment.skipped:
         lines.append(f"{alignment.skipped} of the aligner's moves had NaN in their gradient and were skipped; lower its rates")
     return lines

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .aligner import DuetAligner
 from .bounce_clip import DuetBounceClip
 from .compare import DuetCompare
+from .compare_guiders import DuetCompareGuiders
 from .decode import DuetDecode
 from .empty_latent import DuetEmptyLatent
 from .encode import DuetEncode
@@ -45,6 +46,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     DuetJoinConditioning,
     DuetJointGuider,
     DuetJointNoise,
+    DuetCompareGuiders,
 )
 
 

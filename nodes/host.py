@@ -78,6 +78,9 @@ if "comfy_api" in sys.modules:  # ComfyUI imports it before any custom node
         """Returns the single-file checkpoints by name."""
         return {name: Path(folder_paths.get_full_path_or_raise(CHECKPOINTS, name)) for name in _files(CHECKPOINTS)}
 
+    def require_comfyui(node: str) -> None:
+        """Raises ValueError if ComfyUI does not run the node: its models and samplers are needed."""
+
     def on_gpu() -> bool:
         """Whether joint models run on a GPU."""
         return get_torch_device().type != "cpu"
@@ -204,6 +207,9 @@ else:
         root = folders.models / CHECKPOINTS
         return {name: root / name for name in folders.list(root, (SUFFIX,))}
 
+    def require_comfyui(node: str) -> None:
+        raise ValueError(f"{node} needs ComfyUI's models and samplers; run this workflow in ComfyUI")
+
     def on_gpu() -> bool:
         return DEVICE.type != "cpu"
 
@@ -262,6 +268,7 @@ __all__ = [
     "preview_images",
     "report_progress",
     "report_text",
+    "require_comfyui",
     "send_preview",
     "temp_folder",
     "ui",

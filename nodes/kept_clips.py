@@ -48,6 +48,7 @@ def seed_settings(settings: Settings, clips: int) -> list[Settings]:
 
 
 def raised_seed(seed: int, by: int) -> int:
+    """Returns a seed that is `by` higher; after the highest one comes 0."""
     return (seed + by) % (MAX_SEED + 1)
 
 
@@ -59,7 +60,7 @@ def clip_keys(
     Tensors count by their content, networks by identity and changes in place.
     """
     shared = _model_key(model, prompts), fingerprint(
-        clip_shape(latent, model), _streams(latent["samples"]), _streams(latent.get("noise_mask")),
+        clip_shape(latent, model), streams_of(latent["samples"]), streams_of(latent.get("noise_mask")),
         prompts.words, prompts.picture, prompts.encoded,
     )  # fmt: skip
     seeds = [fingerprint(each) for each in settings]
@@ -73,5 +74,6 @@ def _model_key(model, prompts: Prompts) -> Key:
     return ref(model.networks), str(model.device), fingerprint(model), prompts.encoder is not None and prompts.encoder() is model
 
 
-def _streams(samples: Any) -> Any:
+def streams_of(samples: Any) -> Any:
+    """Returns the streams of nested samples as a list, and anything else as it is."""
     return list(samples.unbind()) if getattr(samples, "is_nested", False) else samples

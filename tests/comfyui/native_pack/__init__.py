@@ -279,8 +279,24 @@ class TellCalls:
         return {"ui": {"text": [str(number) for number in numbers]}}
 
 
+class SameAsCell:
+    """The largest difference of a cell of a comparison from frames and audio, and the spread of the frames."""
+
+    RETURN_TYPES, FUNCTION, CATEGORY, OUTPUT_NODE = (), "tell", "tests", True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        of = {"comparison": ("DUET_COMPARISON",), "cell": ("INT",), "images": ("IMAGE",), "audio": ("AUDIO",)}
+        return {"required": of}
+
+    def tell(self, comparison, cell, images, audio):
+        made = comparison.variants[cell]
+        apart = [(made.frames - images).abs().max(), (made.waveform - audio["waveform"][0]).abs().max()]
+        return {"ui": {"text": [repr(float(each)) for each in (*apart, images.std())]}}
+
+
 NODES = (
     TinyModel, TinyPrompt, Patched, Compiled, PredictsAgain, CopiedGuiders, SoundSpeed, OneStream, ShapedLatent, HowFarApart,
-    Watched, TellCalls, TinyVAE, TinyAudioVAE, *scenes.NODES, *naive.NODES, *prompts.NODES,
+    Watched, TellCalls, TinyVAE, TinyAudioVAE, *scenes.NODES, *naive.NODES, *prompts.NODES, SameAsCell,
 )  # fmt: skip
 NODE_CLASS_MAPPINGS = {each.__name__: each for each in NODES}

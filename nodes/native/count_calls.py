@@ -1,0 +1,57 @@
+"""Counts the network calls that a guider makes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import WrappersMP
+
+from .compiled import COMPILED
+
+KEY = "duet_count"
+
+
+class CallCount:
+    """A wrapper of ComfyUI's around the network.
+
+    calls: network calls. rows: of all calls; a prompt of a clip is one. began: when the first call began.
+    """
+
+    def __init__(self) -> None:
+        self.calls, self.rows, self.began = 0, 0, time.perf_counter()
+
+    def __call__(self, run: Callable, *args: Any, **kwargs: Any) -> Any:
+        if not self.calls:
+            self.began = time.perf_counter()
+        options = next(each for each in (*args, *kwargs.values()) if isinstance(each, dict) and "cond_or_uncond" in each)
+        self.calls += 1
+        self.rows += len(options["cond_or_uncond"])
+        return run(*args, **kwargs)
+
+
+@contextmanager
+def counted_calls(guider: Any) -> Iterator[CallCount]:
+    """Counts the calls of all networks of a guider. Those that a cache of another node answers do not count."""
+    count = CallCount()
+    placed = [(each, _place(each)) for each in vars(guider).values() if isinstance(each, ModelPatcher)]
+    for patcher, place in placed:
+        patcher.add_wrapper_with_key(place, KEY, count)
+    try:
+        yield count
+    finally:
+        for patcher, place in placed:
+            patcher.remove_wrappers_with_key(place, KEY)
+
+
+def is_compiled(guider: Any) -> bool:
+    """Whether ComfyUI compiles the model of a guider."""
+    return COMPILED in guider.model_patcher.wrappers.get(WrappersMP.APPLY_MODEL, {})
+
+
+def _place(patcher: ModelPatcher) -> str:
+    """Returns the kind of the wrapper: next to the network, or outside of what is compiled."""
+    return WrappersMP.APPLY_MODEL if COMPILED in patcher.wrappers.get(WrappersMP.APPLY_MODEL, {}) else WrappersMP.DIFFUSION_MODEL

@@ -1,0 +1,92 @@
+"""Samples the clips of a comparison of GUIDERs, with ComfyUI's own sampler node and VAEs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from comfy_extras.nodes_audio import vae_decode_audio
+from comfy_extras.nodes_custom_sampler import SamplerCustomAdvanced
+
+from ...av_models.compare_guidances import Clip, measure_clip
+from ...av_models.contract import AVLatent
+from ...av_models.sampling import broken_streams
+from ..compare_cells import WarmedUpError
+from ..host import check_interrupt
+from .count_calls import CallCount, counted_calls, is_compiled
+from .guider_inputs import GuiderInputs
+from .guider_steps import step_reporter
+
+
+@dataclass(frozen=True)
+class GuiderCells:
+    """Samples a clip with each guider and each noise."""
+
+    inputs: GuiderInputs
+    node_id: str
+
+    def warm_up(self, cell: int, is_first: bool) -> None:
+        """Begins a clip, and stops after the first step that calls the network: the first time, and with a compiled model."""
+        guider = self.inputs.guiders[cell]
+        if not is_first and not is_compiled(guider):
+            return
+        with suppress(WarmedUpError), counted_calls(guider) as count:
+
+            def stop(*_: Any) -> None:
+                if count.calls:
+                    raise WarmedUpError
+
+            self._run(guider, self.inputs.noises[0], stop)
+
+    def sample(self, cell: int, seeds: int, run: int, runs: int) -> Clip:
+        """Samples, decodes and measures a clip. Its seconds begin with the first network call, when the model has been loaded."""
+        guider, inputs = self.inputs.guiders[cell], self.inputs
+        report = step_reporter(guider, inputs, self.node_id, run, runs)
+        with counted_calls(guider) as count:
+            latent = self._run(guider, inputs.noises[seeds], report)
+        seconds = time.perf_counter() - count.began
+        check_interrupt()
+        streams = AVLatent(*latent["samples"].unbind())
+        images = inputs.vae.decode(streams.video)  # as ComfyUI's VAE Decode
+        audio = vae_decode_audio(inputs.audio_vae, latent)
+        cost = RunCost(count, inputs.steps, tuple(broken_streams(streams)))
+        video = images.reshape(-1, *images.shape[-3:]), inputs.fps
+        return measure_clip(cost, seconds, video, (audio["waveform"][0], audio["sample_rate"]))
+
+    def _run(self, guider: Any, noise: Any, callback: Callable) -> dict[str, Any]:
+        inputs, watched = self.inputs, ReportingGuider(guider, callback)
+        return SamplerCustomAdvanced.execute(noise, watched, inputs.sampler, inputs.sigmas, inputs.latent).args[0]
+
+
+class ReportingGuider:
+    """A guider for ComfyUI's sampler node whose steps are reported to `callback` alone."""
+
+    def __init__(self, guider: Any, callback: Callable) -> None:
+        self.guider, self.callback = guider, callback
+
+    @property
+    def model_patcher(self) -> Any:
+        return self.guider.model_patcher
+
+    def sample(self, *args: Any, **kwargs: Any) -> Any:
+        return self.guider.sample(*args, **kwargs | {"callback": self.callback})
+
+
+@dataclass(frozen=True)
+class RunCost:
+    """What a sampling run has cost, as `SampleResult` says it."""
+
+    count: CallCount
+    steps: int
+    warnings: tuple[str, ...]
+
+    @property
+    def branches_per_step(self) -> float:
+        return self.count.rows / self.steps
+
+    @property
+    def forwards_per_step(self) -> float:
+        return self.count.calls / self.steps
