@@ -24,7 +24,7 @@ class DuetShowComparison(io.ComfyNode):
             description="Shows the compared clips side by side with labels, with their audio at the same loudness.",
             search_aliases=["duet", "grid", "side by side"],
             inputs=[
-                ComparisonSocket.Input("comparison", tooltip="From Compare Guidances."),
+                ComparisonSocket.Input("comparison", tooltip="From Compare Guidances or Compare Guiders."),
                 io.DynamicCombo.Input(
                     "sound",
                     options=[io.DynamicCombo.Option(ALL_CELLS, []), io.DynamicCombo.Option(ONE_CELL, [cell])],

@@ -8,6 +8,7 @@ import pytest
 
 from duet_av.tests.comfyui.graphs import node
 from duet_av.tests.comfyui.server import is_named, named_by_environment
+from duet_av.tests.comfyui.test_compare_guiders import STEPS, compared, facts, with_cell
 from duet_av.tests.comfyui.test_native import PACK, guidance, sampled, told
 
 FILES = ("nodes_registry.py", "stg.py", "guiders/__init__.py", "guiders/parameters.py", "guiders/multimodal_guider.py")
@@ -49,3 +50,23 @@ def test_modality_guidance_with_a_skipped_block_is_theirs(both, rescale, audio_r
     graph["guider0"]["inputs"]["guidance"] = ["rescaled", 0]
     video, audio, *spread = told(both, graph)
     assert max(video, audio) < 1e-5 and min(spread) > 0.1
+
+
+def test_their_guider_is_compared_with_ours(both):
+    """Each cell costs what a hook counts, and is the clip that its guider alone makes."""
+    graph = compared("ltx2", 2)
+    scales = {"cfg": 3.0, "stg": 0.0, "rescale": 0.0, "modality_scale": 3.0}
+    scales |= {"perturb_attn": True, "skip_step": 0, "cross_attn": True}
+    graph["video"] = node("GuiderParameters", modality="VIDEO", **scales)
+    graph["audio"] = node("GuiderParameters", modality="AUDIO", parameters=["video", 0], **scales)
+    prompts = {"positive": ["yes", 0], "negative": ["no", 0]}
+    graph["guider1"] = node("MultimodalGuider", model=["watched1", 0], **prompts, parameters=["audio", 0], skip_blocks="")
+    graph["after"] = node("LatentAfter", latent=["model", 1], comparison=["compare", 0])
+    graph["told"] = node("TellCalls", model=["watched1", 0], after=["after", 0])
+    run = both.run(graph)
+    cell = facts(run)["cells"][1]
+    assert cell["label"] == "MultimodalGuider" and cell["branches_per_step"] == 3
+    counted = [int(number) / STEPS for number in run.texts["told"][3:]]
+    assert [cell["branches_per_step"], cell["forwards_per_step"]] == counted
+    run = both.run(with_cell(graph, 1))
+    assert max(float(each) for each in run.texts["same1"][:2]) == 0

@@ -15,7 +15,7 @@ from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras.nodes_custom_sampler import Noise_RandomNoise
 from comfy_extras.nodes_torch_compile import skip_torch_compile_dict
 
-from . import naive, prompts, scenes
+from . import comparisons, naive, prompts, scenes
 from .vaes import TinyAudioVAE, TinyVAE
 
 LTX = {
@@ -244,9 +244,9 @@ class Watched:
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"model": ("MODEL",)}}
+        return {"required": {"model": ("MODEL",)}, "optional": {"copy": ("INT", {"default": 0})}}  # counts apart
 
-    def make(self, model):
+    def make(self, model, copy=0):
         watched, seen, calls = model.clone(), {True: set(), False: set()}, []
 
         def remember(run, *args, **kwargs):
@@ -279,24 +279,8 @@ class TellCalls:
         return {"ui": {"text": [str(number) for number in numbers]}}
 
 
-class SameAsCell:
-    """The largest difference of a cell of a comparison from frames and audio, and the spread of the frames."""
-
-    RETURN_TYPES, FUNCTION, CATEGORY, OUTPUT_NODE = (), "tell", "tests", True
-
-    @classmethod
-    def INPUT_TYPES(cls):
-        of = {"comparison": ("DUET_COMPARISON",), "cell": ("INT",), "images": ("IMAGE",), "audio": ("AUDIO",)}
-        return {"required": of}
-
-    def tell(self, comparison, cell, images, audio):
-        made = comparison.variants[cell]
-        apart = [(made.frames - images).abs().max(), (made.waveform - audio["waveform"][0]).abs().max()]
-        return {"ui": {"text": [repr(float(each)) for each in (*apart, images.std())]}}
-
-
 NODES = (
     TinyModel, TinyPrompt, Patched, Compiled, PredictsAgain, CopiedGuiders, SoundSpeed, OneStream, ShapedLatent, HowFarApart,
-    Watched, TellCalls, TinyVAE, TinyAudioVAE, *scenes.NODES, *naive.NODES, *prompts.NODES, SameAsCell,
+    Watched, TellCalls, TinyVAE, TinyAudioVAE, *scenes.NODES, *naive.NODES, *prompts.NODES, *comparisons.NODES,
 )  # fmt: skip
 NODE_CLASS_MAPPINGS = {each.__name__: each for each in NODES}
