@@ -54,7 +54,10 @@ class DuetCompareGuiders(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, guiders: dict, noise: Any, fps: float = 0.0, seeds: int = 1, **inputs: Any) -> io.NodeOutput:
+    def execute(  # noqa: PLR0913
+        cls, guiders: dict, noise: Any, sampler: Any, sigmas: Any, latent: dict, vae: Any, audio_vae: Any, fps: float = 0.0,
+        seeds: int = 1,
+    ) -> io.NodeOutput:  # fmt: skip
         require_comfyui("Compare Guiders")
         from ..av_models.compare_guidances import Variant
         from .native.frame_rate import shared_frame_rate
@@ -64,7 +67,8 @@ class DuetCompareGuiders(io.ComfyNode):
         from .native.raised_seeds import raise_seeds
 
         connected = list(guiders.values())
-        given = GuiderInputs(connected, raise_seeds(noise, seeds), fps=shared_frame_rate(connected, fps), **inputs)
+        noises, rate = raise_seeds(noise, seeds), shared_frame_rate(connected, fps)
+        given = GuiderInputs(connected, noises, sampler, sigmas, latent, vae, audio_vae, rate)
         given.check()
         keys, labels = given.keys(), label_guiders(connected)
         kept = keep_needed(connected[0].model_patcher.model, cls.hidden.unique_id, keys)
@@ -72,6 +76,6 @@ class DuetCompareGuiders(io.ComfyNode):
         sample_missing(GuiderCells(given, cls.hidden.unique_id), kept, keys)
         variants = [Variant(label, tuple(kept[key] for key in own)) for label, own in zip(labels, keys)]
 
-        own_rate = [] if fps > 0 else [f"{float(given.fps):g} frames per second, the model's own"]
+        own_rate = [] if fps > 0 else [f"{float(rate):g} frames per second, the model's own"]
         notes = [*differences(connected), *own_rate, *means_note(seeds), *reused]
-        return show_comparison(Comparison(variants, given.fps, variants[0].sample_rate), notes, [], steps=given.steps)
+        return show_comparison(Comparison(variants, rate, variants[0].sample_rate), notes, [], steps=given.steps)
