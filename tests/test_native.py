@@ -117,12 +117,6 @@ def test_a_clip_taken_out_of_a_batch_keeps_its_noise():
     assert one.video.equal(whole.video[2:]) and one.audio.equal(whole.audio[2:])
 
 
-@pytest.mark.parametrize("samples", [torch.zeros(1, 4, 3, 2, 2), NestedTensor((torch.zeros(1, 4, 3, 2, 2),))])
-def test_a_latent_of_one_stream_is_refused(samples):
-    with pytest.raises(ValueError, match="does not hold both video and audio"):
-        TwoSeedNoise(1, 2).generate_noise({"samples": samples})
-
-
 def test_a_seed_out_of_range_is_refused():
     with pytest.raises(ValueError, match="audio_seed is -1; use a whole number"):
         DuetJointNoise.execute(video_seed=0, audio_seed=-1)

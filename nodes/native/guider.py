@@ -32,6 +32,7 @@ from .passes import (
     plan_steps,
     predict_branches,
 )
+from .step_noise import shuffle_apart, with_two_streams
 
 TEXTS: tuple[PromptKind, ...] = (
     "positive",
@@ -118,6 +119,8 @@ class JointGuider(comfy.samplers.CFGGuider):
         bad = self.model_patcher.get_additional_models_with_key(BAD_MODEL_KEY)
         if bad:
             self.prepare_bad_model(noise, latent_image, device, sigmas, denoise_mask, seed)
+        self.model_options = shuffle_apart(self.model_options, seed, latent_shapes)
+        sampler = with_two_streams(sampler, seed, latent_shapes)
         inputs = (noise, latent_image, device, sampler, sigmas, denoise_mask, callback, disable_pbar, seed)
         try:
             return super().inner_sample(*inputs, latent_shapes=latent_shapes)

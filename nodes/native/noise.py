@@ -2,50 +2,96 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from ...av_models.noise import audio_noise, check_seed, video_noise
+from ...av_models.noise import MAX_SEED, audio_noise, check_seed, video_noise
 from ..host import NestedTensor
-from ..latents import split_streams
 
-LATENT_ERROR = ("the latent", "connect LTXV Concat AV Latent")  # name and remedy for `split_streams`
-STEREO = (32, 2)  # latent channels and stereo channels of MiniMax-H3's sound [B, 32, 2, T]; LTX-2's sound is [B, 8, T, 16]
+STEREO = (32, 2)  # latent channels and stereo channels of MiniMax-H3's audio [B, 32, 2, T]; LTX-2's audio is [B, 8, T, 16]
 
 
-@dataclass(frozen=True)
-class TwoSeedNoise:
-    """A NOISE for ComfyUI's samplers: each stream has its own seed, and each latent frame is drawn separately.
+class SeedPair(int):
+    """The seed of the video, as ComfyUI passes one on, together with the seed of the audio.
 
-    `seed` is used by samplers that draw more noise while they run.
+    rows: the rows of a larger batch that the latents are.
     """
+
+    audio: int
+    rows: tuple[int, ...]
+
+    def __new__(cls, video: int, audio: int, rows: Sequence[int] = ()) -> SeedPair:
+        made = super().__new__(cls, video)
+        made.audio, made.rows = audio, tuple(rows)
+        return made
+
+    def __getnewargs__(self) -> tuple[int, int, tuple[int, ...]]:  # type: ignore[override]
+        return int(self), self.audio, self.rows
+
+    def __add__(self, offset: int) -> SeedPair:
+        """Samplers that work in tiles add the number of the tile to the seed."""
+        video, audio = ((seed + offset) % (MAX_SEED + 1) for seed in (int(self), self.audio))
+        return SeedPair(video, audio, self.rows)
+
+
+@dataclass
+class TwoSeedNoise:
+    """A NOISE for ComfyUI's samplers: each stream has its own seed, and each latent frame is drawn separately."""
 
     video_seed: int
     audio_seed: int
+    rows: tuple[int, ...] = field(default=(), init=False, repr=False)  # of the noise that was made last
 
     def __post_init__(self) -> None:
         check_seed(self.video_seed, "video_seed")
         check_seed(self.audio_seed, "audio_seed")
 
     @property
-    def seed(self) -> int:
-        return self.video_seed
+    def seed(self) -> SeedPair:
+        """The seeds for noise that samplers draw while they run. Other packs set it."""
+        return SeedPair(self.video_seed, self.audio_seed, self.rows)
 
-    def generate_noise(self, input_latent: dict[str, Any]) -> NestedTensor:
-        """Draws noise of the shape of a LATENT's two streams. Raises ValueError if it does not hold both."""
-        latent = split_streams(input_latent["samples"], *LATENT_ERROR)
-        rows = input_latent.get("batch_index") or list(range(latent.rows))  # the rows of a larger batch that these were
-        batch = max(rows) + 1
-        video = video_noise((batch, *latent.video.shape[1:]), self.video_seed)
-        audio = _audio_noise((batch, *latent.audio.shape[1:]), self.audio_seed)
-        return NestedTensor((video[rows], audio[rows]))
+    @seed.setter
+    def seed(self, seed: int) -> None:
+        self.video_seed, self.audio_seed = int(seed), getattr(seed, "audio", self.audio_seed)
+
+    def generate_noise(self, input_latent: dict[str, Any]) -> NestedTensor | Tensor:
+        """Draws noise of the shape of a LATENT of video, with audio or without. Raises ValueError for another one."""
+        samples = input_latent["samples"]
+        streams = samples.unbind() if getattr(samples, "is_nested", False) else (samples,)
+        _check_streams(streams)
+        torch.manual_seed(self.video_seed)  # as ComfyUI's noise does, for samplers that draw from torch's generator
+        self.rows = tuple(input_latent.get("batch_index") or range(len(streams[0])))
+        made = draw_streams([each.shape for each in streams], self.seed, 0, self.rows)
+        return NestedTensor(tuple(made)) if getattr(samples, "is_nested", False) else made[0]
 
 
-def _audio_noise(shape: tuple[int, ...], seed: int) -> Tensor:
-    """Noise of `shape`, drawn along the time axis: the last one for MiniMax-H3's stereo audio, else the third."""
-    if shape[1:3] != STEREO or len(shape) != 4:
-        return audio_noise(shape, seed)
+def draw_streams(shapes: Sequence[Sequence[int]], seeds: SeedPair, draw: int, rows: Sequence[int]) -> list[Tensor]:
+    """Draws noise for latents of `shapes`, the video first. draw: 0 for the initial noise. rows: of a larger batch."""
+    batch = max(rows) + 1
+    sources = ((video_noise, int(seeds)), (_audio_noise, seeds.audio))
+    return [fill((batch, *shape[1:]), seed, draw)[list(rows)] for shape, (fill, seed) in zip(shapes, sources)]
+
+
+def time_axis(shape: Sequence[int]) -> int:
+    """Returns the axis of the latent frames: the last one for MiniMax-H3's stereo audio, else the third."""
+    return 3 if len(shape) == 4 and tuple(shape[1:3]) == STEREO else 2
+
+
+def _audio_noise(shape: tuple[int, ...], seed: int, draw: int) -> Tensor:
+    axis = time_axis(shape)
+    if axis == 2:
+        return audio_noise(shape, seed, draw)
     batch, channels, stereo, frames = shape
-    return audio_noise((batch, channels, frames, stereo), seed).movedim(2, 3).contiguous()
+    return audio_noise((batch, channels, frames, stereo), seed, draw).movedim(2, axis).contiguous()
+
+
+def _check_streams(streams: Sequence[Tensor]) -> None:
+    dims = [each.ndim for each in streams]
+    if dims not in ([5], [5, 3], [5, 4]) or not all(len(each) for each in streams):
+        sizes = " and ".join("×".join(map(str, each.shape)) for each in streams)
+        raise ValueError(f"the latent is {sizes}, which is neither video nor video and audio; connect LTXV Concat AV Latent")

@@ -318,7 +318,7 @@ def test_the_block_that_is_skipped_is_the_models_own(native):
 
 
 def test_a_latent_of_one_stream_is_refused(native):
-    graph = sampled("ltx", {"latent": ["one", 0]}) | {"one": node("OneStream", latent=["model", 1])}
+    graph = sampled("h3", {"latent": ["one", 0]}) | {"one": node("OneStream", latent=["model", 1])}
     assert "the latent does not hold both video and audio" in refused(native, graph)
 
 
