@@ -1,6 +1,7 @@
 """Noise that ComfyUI's samplers draw while they run, without ComfyUI: samplers that only draw."""
 
 import copy
+import functools
 import math
 import pickle
 
@@ -19,10 +20,8 @@ SIGMAS = torch.tensor([1.0, 0.6, 0.3, 0.0])
 class Sampler:
     """As much of ComfyUI's KSAMPLER as is used."""
 
-    def __init__(self, function, extra_options=None, inpaint_options=None):
+    def __init__(self, function, extra_options=None):
         self.sampler_function, self.extra_options = function, extra_options or {}
-        self.inpaint_options = inpaint_options or {}
-        self.noise = None  # in place of that of the model that ComfyUI makes for a run
 
     def draw(self, shapes, sigmas=SIGMAS, rows=1):
         """What the sampler drew: for each step the video and the audio."""
@@ -36,7 +35,7 @@ def draws(model, x, sigmas, extra_args=None, noise_sampler=None):
 
 
 def plain(model, x, sigmas, extra_args=None):
-    return [] if model.noise is None else [model.noise]
+    return []
 
 
 def drawn(seed: SeedPair, shapes=LTX, rows=1, **others):
@@ -110,25 +109,14 @@ def test_other_samplers_and_other_noise_are_left_alone(sampler, seed):
     assert with_two_streams(sampler, seed, LTX) is sampler
 
 
-def test_a_sampler_of_core_that_passes_its_options_on_draws_too():
-    def dpm_adaptive_function(model, x, sigmas, extra_args, **options):
-        return draws(model, x, sigmas, extra_args, **options)
-
-    (first, *_), (again, *_) = (
-        drawn(SeedPair(1, 2)),
-        with_two_streams(Sampler(dpm_adaptive_function), SeedPair(1, 2), LTX).draw(LTX),
-    )
-    assert first[0].equal(again[0])
+def dpm_adaptive_function(model, x, sigmas, extra_args, **options):
+    return draws(model, x, sigmas, extra_args, **options)
 
 
-def test_masked_parts_of_ddim_have_noise_of_two_streams():
-    """ComfyUI draws the noise that it lays over what a mask keeps anew, from one seed."""
-    masked = [
-        with_two_streams(Sampler(plain, None, {"random": True}), SeedPair(*seeds), LTX).draw(LTX)
-        for seeds in ((1, 2), (1, 5), (7, 2))
-    ]
-    assert same(masked[0], masked[1], 0) == same(masked[0], masked[2], 1) == [True]
-    assert same(masked[0], masked[1], 1) == same(masked[0], masked[2], 0) == [False]
+@pytest.mark.parametrize("function", [dpm_adaptive_function, functools.partial(draws, extra_args=None)])
+def test_functions_in_other_functions_draw_too(function):
+    made = with_two_streams(Sampler(function), SeedPair(1, 2), LTX).draw(LTX)
+    assert all(same(made, drawn(SeedPair(1, 2)), 0))
 
 
 def test_a_run_without_steps_draws_nothing():

@@ -34,20 +34,13 @@ def with_two_streams(sampler: Any, seed: int | None, shapes: Shapes) -> Any:
     shapes: of the latents that the sampler gets as one, the video first.
     """
     function, options = getattr(sampler, "sampler_function", None), getattr(sampler, "extra_options", {})
-    if not isinstance(seed, SeedPair) or function is None or options.get("noise_sampler") is not None:
-        return sampler
-    draws, masks = _takes_noise(function), getattr(sampler, "inpaint_options", {}).get("random", False)
-    if not draws and not masks:
+    if not isinstance(seed, SeedPair) or not _takes_noise(function) or options.get("noise_sampler") is not None:
         return sampler
 
     @functools.wraps(function)
     def sample(model: Any, x: Tensor, sigmas: Tensor, *args: Any, **others: Any) -> Tensor:
         if len(sigmas) > 1:
-            noise_sampler = _noise_sampler(_name(function), x, sigmas, seed, shapes)
-            if masks:  # ddim keeps the masked parts with noise of their own
-                model.noise = noise_sampler(sigmas[0], sigmas[-1])
-            if draws:
-                others["noise_sampler"] = noise_sampler
+            others["noise_sampler"] = _noise_sampler(_name(function), x, sigmas, seed, shapes)
         return function(model, x, sigmas, *args, **others)
 
     changed = copy.copy(sampler)
@@ -71,12 +64,12 @@ def shuffle_apart(options: dict[str, Any], seed: int | None, shapes: Shapes) -> 
     return options | {"context_handler": changed}
 
 
-def _takes_noise(function: Callable) -> bool:
-    return _name(function) == PASSES_ON or "noise_sampler" in inspect.signature(function).parameters
+def _takes_noise(function: Any) -> bool:
+    return callable(function) and (_name(function) == PASSES_ON or "noise_sampler" in inspect.signature(function).parameters)
 
 
-def _name(function: Callable) -> str:
-    return getattr(function, "__name__", "")
+def _name(function: Any) -> str:
+    return getattr(getattr(function, "func", function), "__name__", "")  # a partial function has none
 
 
 def _noise_sampler(name: str, x: Tensor, sigmas: Tensor, seed: SeedPair, shapes: Shapes) -> NoiseSampler:

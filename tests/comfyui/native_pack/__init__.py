@@ -15,7 +15,7 @@ from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras.nodes_custom_sampler import Noise_RandomNoise
 from comfy_extras.nodes_torch_compile import skip_torch_compile_dict
 
-from . import comparisons, naive, prompts, scenes
+from . import comparisons, naive, prompts, scenes, step_noise
 from .vaes import TinyAudioVAE, TinyVAE
 
 LTX = {
@@ -282,5 +282,6 @@ class TellCalls:
 NODES = (
     TinyModel, TinyPrompt, Patched, Compiled, PredictsAgain, CopiedGuiders, SoundSpeed, OneStream, ShapedLatent, HowFarApart,
     Watched, TellCalls, TinyVAE, TinyAudioVAE, *scenes.NODES, *naive.NODES, *prompts.NODES, *comparisons.NODES,
+    *step_noise.NODES,
 )  # fmt: skip
 NODE_CLASS_MAPPINGS = {each.__name__: each for each in NODES}
