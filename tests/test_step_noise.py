@@ -4,6 +4,8 @@ import copy
 import functools
 import math
 import pickle
+import sys
+from types import ModuleType
 
 import pytest
 import torch
@@ -117,6 +119,36 @@ def dpm_adaptive_function(model, x, sigmas, extra_args, **options):
 def test_functions_in_other_functions_draw_too(function):
     made = with_two_streams(Sampler(function), SeedPair(1, 2), LTX).draw(LTX)
     assert all(same(made, drawn(SeedPair(1, 2)), 0))
+
+
+@pytest.mark.parametrize("name, on_cpu", [("sample_dpmpp_sde", True), ("sample_dpmpp_2m_sde_heun_gpu", False)])
+def test_brownian_noise_has_a_tree_for_each_stream_and_row(monkeypatch, name, on_cpu):
+    made = []
+
+    class Tree:
+        def __init__(self, x, low, high, seed, cpu):
+            made.append((tuple(x.shape), float(low), float(high), seed, cpu))
+            self.x = x
+
+        def __call__(self, sigma, sigma_next):
+            return torch.zeros_like(self.x)
+
+    module = ModuleType("comfy.k_diffusion.sampling")
+    module.BrownianTreeNoiseSampler = Tree
+    for each in ("comfy", "comfy.k_diffusion"):
+        monkeypatch.setitem(sys.modules, each, ModuleType(each))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+
+    def named(model, x, sigmas, extra_args=None, noise_sampler=None):
+        return draws(model, x, sigmas, extra_args, noise_sampler)
+
+    named.__name__ = name
+    for seed, rows in ((SeedPair(5, 5), 2), (SeedPair(5, 6, (1,)), 1)):
+        with_two_streams(Sampler(named), seed, H3).draw(H3, rows=rows)
+    assert [each[0] for each in made] == [(2, 2, 24, 4, 4), (2, 5, 32, 2), (1, 2, 24, 4, 4), (1, 5, 32, 2)]
+    assert {each[1:3] + each[4:] for each in made} == {(float(SIGMAS[2]), 1.0, on_cpu)}
+    (video, audio, row, other) = (each[3] for each in made)
+    assert len({*video, *audio, *other}) == 5 and row == video[1:]
 
 
 def test_a_run_without_steps_draws_nothing():

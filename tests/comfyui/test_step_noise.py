@@ -105,6 +105,18 @@ def test_the_samplers_of_brownian_noise_are_those_of_the_host(native):
 
 
 @KINDS
+def test_brownian_noise_is_a_brownian_motion_of_each_stream(native, kind):
+    graph = cut(kind)
+    graph["noise0"]["inputs"] |= {"video_seed": 3, "audio_seed": 3}
+    graph["told"] = node("BrownianNoise", guider=["guider0", 0], noise=["noise0", 0], latent=["model", 1])
+    run = native.run(graph)
+    assert run.succeeded, run.error
+    found = json.loads(run.texts["told"][0])
+    assert max(found["sum"]) < 1e-4 and found["longer"] == [0, 0]
+    assert abs(found["alike"]) < 0.2 and found["spread"] == pytest.approx([1, 1], abs=0.15)
+
+
+@KINDS
 @pytest.mark.parametrize("sampler", ["ddim", "euler_ancestral"])
 def test_streams_are_independent_where_a_mask_keeps_a_part(native, kind, sampler):
     graph = cut(kind, latent=["kept", 0], sampler=["sampler", 0]) | {"kept": node("HalfKept", latent=["model", 1])}

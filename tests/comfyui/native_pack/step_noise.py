@@ -2,9 +2,11 @@
 
 import inspect
 import json
+import math
 import sys
 
 import comfy.samplers
+import comfy.utils
 import torch
 from comfy.k_diffusion import sampling
 from comfy.nested_tensor import NestedTensor
@@ -72,6 +74,48 @@ class Brownian:
         return {"ui": {"text": [" ".join(sorted(theirs)), " ".join(sorted(ours))]}}
 
 
+class BrownianNoise:
+    """Properties of the noise of a Brownian sampler, of a latent and of one of three times its length: JSON of numbers.
+
+    `sum`: how far the noise of two steps is from that of the one that they make. `longer`: how far the longer one's is from it.
+    `alike`: the correlation of the streams under one seed. `spread`: standard deviations.
+    """
+
+    RETURN_TYPES, FUNCTION, CATEGORY, OUTPUT_NODE = (), "tell", "tests", True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"guider": ("GUIDER",), "noise": ("NOISE",), "latent": ("LATENT",)}}
+
+    def tell(self, guider, noise, latent):
+        with_two_streams = sys.modules[type(guider).__module__].with_two_streams
+
+        def sample_dpmpp_sde(model, x, sigmas, noise_sampler):
+            return [noise_sampler(*map(torch.tensor, step)) for step in ((0.9, 0.6), (0.6, 0.2), (0.9, 0.2))]
+
+        def drawn(shapes):
+            x, sigmas = torch.zeros(1, 1, sum(map(math.prod, shapes))), torch.tensor([0.9, 0.6, 0.2, 0.0])
+            made = with_two_streams(comfy.samplers.KSAMPLER(sample_dpmpp_sde), noise.seed, shapes)
+            return [comfy.utils.unpack_latents(each, shapes) for each in made.sampler_function(None, x, sigmas)]
+
+        shapes = [tuple(each.shape) for each in latent["samples"].unbind()]
+        axes = [2, 3 if shapes[1][2] == 2 else 2]
+        long = drawn([tuple(3 * n if i == axis else n for i, n in enumerate(shape)) for shape, axis in zip(shapes, axes)])
+        first, second, both = drawn(shapes)
+        sums = [(0.3**0.5 * a + 0.4**0.5 * b) / 0.7**0.5 for a, b in zip(first, second)]
+        start = [each.narrow(axis, 0, shape[axis]) for each, axis, shape in zip(long[2], axes, shapes)]
+        count = min(each.numel() for each in long[2])
+        found = {
+            "sum": StepNoise.far(NestedTensor(sums), NestedTensor(both)),
+            "longer": StepNoise.far(NestedTensor(start), NestedTensor(both)),
+            "alike": torch.stack([each.movedim(axis, 1).flatten()[:count] for each, axis in zip(long[2], axes)])
+            .corrcoef()[0, 1]
+            .item(),
+            "spread": [each.std().item() for each in long[2]],
+        }
+        return {"ui": {"text": [json.dumps(found)]}}
+
+
 class PredictsZero:
     """The model, with zero in place of what it predicts: what is left is noise."""
 
@@ -130,4 +174,4 @@ class HalfKept:
         return (latent | {"noise_mask": NestedTensor(masks)},)
 
 
-NODES = (StepNoise, Brownian, PredictsZero, Rows, OneRow, HalfKept)
+NODES = (StepNoise, Brownian, BrownianNoise, PredictsZero, Rows, OneRow, HalfKept)
