@@ -317,11 +317,6 @@ def test_the_block_that_is_skipped_is_the_models_own(native):
     assert "skip_block is 28; use a block of this model, 0 to 2" in refused(native, graph)
 
 
-def test_a_latent_of_one_stream_is_refused(native):
-    graph = sampled("h3", {"latent": ["one", 0]}) | {"one": node("OneStream", latent=["model", 1])}
-    assert "the latent does not hold both video and audio" in refused(native, graph)
-
-
 def shaped(kind: str, name: str, *sizes: tuple) -> dict:
     """A run with a latent of these sizes, and noise that fits any."""
     graph = sampled(kind, {"guidance": guidance(name), "latent": ["shaped", 0]})
