@@ -1,17 +1,15 @@
 """Our guidance equals that of ComfyUI-LTXVideo's Multimodal Guider. LTXVIDEO_PATH names a checkout of it, which is not changed."""
 
 import os
-import shutil
-from pathlib import Path
 
 import pytest
 
 from duet_av.tests.comfyui.graphs import node
+from duet_av.tests.comfyui.ltxvideo import link_guider
 from duet_av.tests.comfyui.server import is_named, named_by_environment
 from duet_av.tests.comfyui.test_compare_guiders import STEPS, compared, facts, with_cell
 from duet_av.tests.comfyui.test_native import PACK, guidance, sampled, told
 
-FILES = ("nodes_registry.py", "stg.py", "guiders/__init__.py", "guiders/parameters.py", "guiders/multimodal_guider.py")
 NODES = """
 from .ltxvideo.guiders.multimodal_guider import MultimodalGuiderNode
 from .ltxvideo.guiders.parameters import GuiderParametersNode
@@ -22,15 +20,11 @@ NODE_CLASS_MAPPINGS = {"MultimodalGuider": MultimodalGuiderNode, "GuiderParamete
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
-    """A ComfyUI with the small models and its guider. Its other nodes are left out: they need more packages."""
-    path = os.environ.get("LTXVIDEO_PATH")
-    if not path or not is_named():
+    """A ComfyUI with the small models and its guider."""
+    if not os.environ.get("LTXVIDEO_PATH") or not is_named():
         pytest.skip("LTXVIDEO_PATH or COMFYUI_PATH is not set; give the folders of ComfyUI-LTXVideo and ComfyUI")
     pack = tmp_path_factory.mktemp("packs") / "guider"
-    for name in FILES:
-        (pack / "ltxvideo" / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(Path(path) / name, pack / "ltxvideo" / name)
-    (pack / "ltxvideo" / "__init__.py").touch()
+    link_guider(pack / "ltxvideo")
     (pack / "__init__.py").write_text(NODES)
     with named_by_environment(tmp_path_factory.mktemp("ltxvideo"), packs=[PACK, pack]) as server:
         yield server
