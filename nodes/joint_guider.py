@@ -23,10 +23,13 @@ class DuetJointGuider(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DuetJointGuider",
-            display_name="Joint Guider",
+            display_name="Joint Guider (LTX-2, MiniMax-H3)",
             category="Duet/guidance",
             description="Uses any of Duet's guidance methods with LTX-2 or MiniMax-H3, in Sampler Custom Advanced.",
-            search_aliases=["duet", "guider", "ltx", "ltxv", "minimax", "joint cfg", "modality cfg", "audio video guider"],
+            search_aliases=[
+                "duet", "guider", "ltx", "ltx2", "ltxv", "lightricks", "minimax", "h3", "cfg", "joint cfg", "modality cfg",
+                "multimodal guider", "audio video guider",
+            ],  # fmt: skip
             inputs=[
                 io.Model.Input("model", tooltip=f"LTX-2 or MiniMax-H3, from ComfyUI's own loaders. {NOT_TRIED}"),
                 io.Conditioning.Input("positive", tooltip="The positive prompt."),
@@ -63,10 +66,12 @@ class DuetJointNoise(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DuetJointNoise",
-            display_name="Joint Noise",
+            display_name="Joint Noise (LTX-2, MiniMax-H3)",
             category="Duet/make",
             description="Noise with separate seeds for video and audio, for LTX-2 and MiniMax-H3.",
-            search_aliases=["duet", "random noise", "seed", "ltx", "ltxv", "minimax", "audio video noise"],
+            search_aliases=[
+                "duet", "random noise", "seed", "ltx", "ltx2", "ltxv", "lightricks", "minimax", "h3", "audio video noise",
+            ],  # fmt: skip
             inputs=[
                 seed_input("video_seed", "Random seed for the video. Changing it does not change the noise of the audio."),
                 seed_input("audio_seed", "Random seed for the audio. Changing it does not change the noise of the video."),
