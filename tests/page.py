@@ -11,6 +11,8 @@ from duet_av.nodes.headless.inputs import expand
 
 FOLDER = Path(__file__).parent.parent / "workflows"
 NOTE = "MarkdownNote"  # the page's own: no node of the graph
+PAGES_OWN = ("control_after_generate", "upload", "video-preview", "audioUI", "fixed")  # widgets that are no inputs
+NATIVE = tuple(sorted(path.stem for path in (FOLDER / "api").glob("*.json") if path.stem.startswith(("ltx", "minimax"))))  # in ComfyUI alone
 
 
 @cache
@@ -29,6 +31,21 @@ def to_api(graph: dict[str, Any], catalogue) -> dict[str, Any]:
         str(node["id"]): {
             "class_type": node["type"],
             "inputs": _inputs(node, links, catalogue[node["type"]].GET_NODE_INFO_V1()["input"]),
+            "_meta": {"title": node["title"]},
+        }
+        for node in graph["nodes"]
+        if node["type"] != NOTE
+    }
+
+
+def named_to_api(graph: dict[str, Any]) -> dict[str, Any]:
+    """The same by the names of widgets that the page saves, without a catalogue of nodes."""
+    links = {link[0]: [str(link[1]), link[2]] for link in graph["links"]}
+    return {
+        str(node["id"]): {
+            "class_type": node["type"],
+            "inputs": {name: value for name, value in node.get("widgets_values_named", {}).items() if name not in PAGES_OWN}
+            | {each["name"]: links[each["link"]] for each in node["inputs"] if each["link"] is not None},
             "_meta": {"title": node["title"]},
         }
         for node in graph["nodes"]

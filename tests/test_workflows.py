@@ -12,16 +12,22 @@ from PIL import Image, ImageChops
 from duet_av.bounce.measure.moving_sheet import CARD, LABEL
 from duet_av.nodes.headless import catalogue, load_workflow, run_workflow, validate
 from duet_av.nodes.stand_in import Folders, Session, session
-from duet_av.tests.page import FOLDER, NOTE, template, templates, to_api
+from duet_av.tests.page import FOLDER, NATIVE, NOTE, named_to_api, template, templates, to_api
 
 CATALOGUE = catalogue()
 TITLES = {"Model", "Prompts", "Latent", "Mux"}
 SAMPLED = {"Guidance", "Sampler", "Decode"}
 APIS = sorted(path.stem for path in (FOLDER / "api").glob("*.json"))
+HEADLESS = [name for name in APIS if name not in NATIVE]
+NATIVE_TITLES = {"Model", "Prompt", "Guidance", "Guider", "Noise", "Sampler", "Mux"}
 VERSION = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 TITLE_BAR = 30  # pixels, above a node's position
 MOST = 300_000  # bytes of a picture
 EXTERNAL = {"DuetLoadVideoExpert": "checkpoints", "DuetLoadAudioExpert": "diffusers"}
+CORE_FILES = {  # the widgets of ComfyUI's loaders, and the folders of their files
+    "ckpt_name": "checkpoints", "unet_name": "diffusion_models", "text_encoder": "text_encoders", "clip_name": "text_encoders",
+    "vae_name": "vae", "model_name": "latent_upscale_models",
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +69,7 @@ def test_every_workflow_has_both_forms():
 def test_templates_are_named_for_people_and_in_order():
     names = [path.stem for path in templates().values()]
     assert [name[:10] for name in names] == [f"Duet {i + 1:02} - " for i in range(len(names))]
-    assert all(re.fullmatch(r"[\w ,-]+", name, re.ASCII) for name in names)  # safe in addresses, archives and every file system
+    assert all(re.fullmatch(r"[\w ,.-]+", name, re.ASCII) for name in names)  # safe in addresses, archives and every file system
 
 
 @pytest.mark.parametrize("path", templates().values(), ids=templates())
@@ -82,7 +88,7 @@ def test_every_picture_belongs_to_a_template():
     assert sorted(path.stem for path in FOLDER.glob("*.jpg")) == sorted(path.stem for path in templates().values())
 
 
-@pytest.mark.parametrize("name", APIS)
+@pytest.mark.parametrize("name", HEADLESS)
 def test_workflow_fits_the_nodes(name):
     workflow = load_workflow(api_file(name))
     validate(workflow, CATALOGUE)
@@ -90,7 +96,16 @@ def test_workflow_fits_the_nodes(name):
     assert TITLES <= titles and ("Compare" in titles or SAMPLED <= titles)
 
 
-@pytest.mark.parametrize("name", APIS)
+@pytest.mark.parametrize("name", NATIVE)
+def test_a_workflow_for_comfyui_alone_says_so_here(name):
+    """tests/comfyui/test_native_templates.py runs them there."""
+    workflow = load_workflow(api_file(name))
+    assert NATIVE_TITLES <= {node.title for node in workflow.nodes.values()}
+    with pytest.raises(ValueError, match="unknown class_type .*run a workflow with ComfyUI's own nodes in ComfyUI"):
+        validate(workflow, CATALOGUE)
+
+
+@pytest.mark.parametrize("name", HEADLESS)
 def test_workflows_from_before_eta_still_fit(name, tmp_path):
     graph = json.loads(api_file(name).read_text())
     for node in graph.values():
@@ -109,9 +124,20 @@ def test_audio_for_a_video_is_saved_with_that_video(name):
     assert titled["Latent"]["inputs"]["keep"] == "the video"
 
 
-@pytest.mark.parametrize("name", APIS)
+@pytest.mark.parametrize("name", HEADLESS)
 def test_both_forms_say_the_same(name):
     assert to_api(template(name), CATALOGUE) == json.loads(api_file(name).read_text())
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_both_forms_say_the_same_of_nodes_of_comfyui(name):
+    assert named_to_api(template(name)) == json.loads(api_file(name).read_text())
+
+
+@pytest.mark.parametrize("name", APIS)
+def test_seeds_stay_as_they_are_after_a_run(name):
+    for node in template(name)["nodes"]:
+        assert not {"randomize", "increment", "decrement"} & {value for value in node["widgets_values"] if isinstance(value, str)}
 
 
 @pytest.mark.parametrize("name", APIS)
@@ -156,7 +182,20 @@ def test_each_node_says_which_pack_it_is_of(name):
             assert given["cnr_id"] == "comfy-core" and given["ver"]
 
 
-@pytest.mark.parametrize("name", APIS)
+@pytest.mark.parametrize("name", NATIVE)
+def test_files_for_the_nodes_of_comfyui_are_listed_with_their_addresses(name):
+    for node in template(name)["nodes"]:
+        values = node.get("widgets_values_named", {}).items()
+        mine = {(CORE_FILES[key], value) for key, value in values if str(value).endswith(".safetensors")}
+        models = node["properties"].get("models", [])
+        assert mine == {(model["directory"], model["name"]) for model in models}
+        assert all(re.fullmatch(r"https://huggingface\.co/\S+/resolve/main/\S+", model["url"]) for model in models)
+        assert all(model["url"].endswith("/" + model["name"]) for model in models)
+    note = next(node for node in template(name)["nodes"] if node["type"] == NOTE)["widgets_values"][0]
+    assert "ComfyUI offers the downloads" in note and "Not tried with published weights" in note and "CFG 1" in note
+
+
+@pytest.mark.parametrize("name", HEADLESS)
 def test_files_that_a_template_needs_are_listed_with_their_addresses(name):
     for node in template(name)["nodes"]:
         needed = node["type"] in EXTERNAL and node["widgets_values"][0]

@@ -15,6 +15,8 @@ from .inputs import DYNAMIC, InputSpec, default_of, expand, is_link, nearest, pa
 Catalogue = Mapping[str, type]
 MOST_BYTES, MOST_LEVELS = 32 * 2**20, 100  # of a workflow file: its size, and how deep its values are nested
 
+IN_COMFYUI = "duet run has few of ComfyUI's nodes; run a workflow with ComfyUI's own nodes in ComfyUI"
+
 
 @dataclass(frozen=True)
 class Node:
@@ -130,7 +132,8 @@ def set_inputs(workflow: Workflow, settings: Sequence[str], catalogue: Catalogue
 def known_class(node: Node, catalogue: Catalogue) -> type:
     if node.class_type not in catalogue:
         unknown = f"{node.title} (key {printable(node.key)}) has the unknown class_type {quoted(node.class_type)}"
-        raise ValueError(f"{unknown}; {nearest(node.class_type, catalogue)}")
+        remedy = nearest(node.class_type, catalogue) if node.class_type.startswith("Duet") else IN_COMFYUI
+        raise ValueError(f"{unknown}; {remedy}")
     return catalogue[node.class_type]
 
 
