@@ -29,7 +29,7 @@ class DuetJointGuider(io.ComfyNode):
             search_aliases=[
                 "duet", "guider", "ltx", "ltx2", "ltxv", "lightricks", "minimax", "h3", "cfg", "joint cfg", "modality cfg",
                 "multimodal guider", "audio video guider",
-            ],  # fmt: skip
+            ],
             inputs=[
                 io.Model.Input("model", tooltip=f"LTX-2 or MiniMax-H3, from ComfyUI's own loaders. {NOT_TRIED}"),
                 io.Conditioning.Input("positive", tooltip="The positive prompt."),
@@ -39,7 +39,7 @@ class DuetJointGuider(io.ComfyNode):
                 ),
             ],
             outputs=[io.Guider.Output(display_name="guider", tooltip="Connect to Sampler Custom Advanced.")],
-        )
+        )  # fmt: skip
 
     @classmethod
     def execute(cls, model: Any, positive: list, guidance: GuidanceInput, negative: list | None = None) -> io.NodeOutput:
@@ -71,13 +71,13 @@ class DuetJointNoise(io.ComfyNode):
             description="Noise with separate seeds for video and audio, for LTX-2 and MiniMax-H3.",
             search_aliases=[
                 "duet", "random noise", "seed", "ltx", "ltx2", "ltxv", "lightricks", "minimax", "h3", "audio video noise",
-            ],  # fmt: skip
+            ],
             inputs=[
                 seed_input("video_seed", "Random seed for the video. Changing it does not change the noise of the audio."),
                 seed_input("audio_seed", "Random seed for the audio. Changing it does not change the noise of the video."),
             ],
             outputs=[io.Noise.Output(display_name="noise", tooltip="Connect to Sampler Custom Advanced.")],
-        )
+        )  # fmt: skip
 
     @classmethod
     def execute(cls, video_seed: int, audio_seed: int) -> io.NodeOutput:

@@ -12,7 +12,9 @@ from duet_av.nodes.headless.inputs import expand
 FOLDER = Path(__file__).parent.parent / "workflows"
 NOTE = "MarkdownNote"  # the page's own: no node of the graph
 PAGES_OWN = ("control_after_generate", "upload", "video-preview", "audioUI", "fixed")  # widgets that are no inputs
-NATIVE = tuple(sorted(path.stem for path in (FOLDER / "api").glob("*.json") if path.stem.startswith(("ltx", "minimax"))))  # in ComfyUI alone
+NATIVE = tuple(
+    sorted(path.stem for path in (FOLDER / "api").glob("*.json") if path.stem.startswith(("ltx", "minimax")))
+)  # in ComfyUI alone
 
 
 @cache
