@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ..av_models.media import CONTAINERS, POLICIES, AudioReport, MuxReport, MuxS
 from ..av_models.media.settings import validate_fps
 from .clip_inputs import split_clips
 from .dropdowns import require_choice
+from .found_fps import find_fps
 from .host import InputImpl, Types, check_interrupt, io, report_progress
 from .reports import report
 from .saving import check_prefix, destination, prefix_input, save_output_input, workflow_metadata
@@ -34,8 +36,9 @@ class DuetMux(io.ComfyNode):
             inputs=[
                 io.Image.Input("images", tooltip="The frames. For a batch, one clip after another."),
                 io.Float.Input(
-                    "fps", default=16.0, min=0.01, max=1000.0, step=0.01,
-                    tooltip="Frame rate in frames per second. Connect it to the node that the frames come from.",
+                    "fps", default=0.0, min=0.0, max=1000.0, step=0.01,
+                    tooltip="Frame rate in frames per second. Connect it to the node that the frames come from. 0: found from the "
+                    "lengths of frames and audio.",
                 ),
                 io.Audio.Input("audio", optional=True, tooltip="The audio. For a batch, each clip is saved as its own file."),
                 prefix_input(),
@@ -85,6 +88,7 @@ class DuetMux(io.ComfyNode):
             container["container"], crf=None if crf < 0 else crf, audio_bitrate=1000 * audio_kbps, policy=audio_fit, **codecs
         )
         clips = split_clips(images, audio)
+        fps, found = find_fps(fps, *clips[0])
         metadata = workflow_metadata(cls.hidden)
         target = destination(save_output)
         written = []
@@ -93,13 +97,16 @@ class DuetMux(io.ComfyNode):
             written.append(_write(path, frames, fps, sound, settings, metadata))
         files = [_facts(each) | {"path": target.lasting_path(each.path)} for each in written]
         warnings = [line for each in written for line in each.warnings()]
-        shown = report(*(each.summary() for each in written), *target.notes(), warnings=warnings, files=files, saved=save_output)
+        lines = [*(each.summary() for each in written), *found, *target.notes()]
+        shown = report(*lines, warnings=warnings, files=files, saved=save_output)
         frames, sound = clips[0]
         video = InputImpl.VideoFromComponents(Types.VideoComponents(images=frames, audio=sound, frame_rate=validate_fps(fps)))
         return io.NodeOutput(video, "\n".join(shown["text"]), ui=target.shown([each.path for each in written]) | shown)
 
 
-def _write(path: Path, frames: Tensor, fps: float, sound: dict[str, Any] | None, settings: MuxSettings, metadata: dict[str, str]):
+def _write(
+    path: Path, frames: Tensor, fps: float | Fraction, sound: dict[str, Any] | None, settings: MuxSettings, metadata: dict[str, str]
+) -> MuxReport | AudioReport:
     """Writes one clip. Returns its report."""
     audio, rate = (None, None) if sound is None else (sound["waveform"][0], sound["sample_rate"])
     options: dict[str, Any] = {"settings": settings, "metadata": metadata, "check_interrupt": check_interrupt}

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from .clip_inputs import read_clip, split_clips, unused_inputs, video_file
+from .found_fps import find_fps
 from .host import check_interrupt, io, preview_images, report_progress
 from .reports import report
 
@@ -35,7 +36,8 @@ class DuetSyncReport(io.ComfyNode):
                 io.Image.Input("images", optional=True, tooltip="The frames. For a batch, one clip after another."),
                 io.Audio.Input("audio", optional=True, tooltip="The audio. For a batch, each clip is measured."),
                 io.Float.Input(
-                    "fps", default=16.0, min=0.01, max=1000.0, step=0.01, tooltip="Frame rate of the images, in frames per second."
+                    "fps", default=0.0, min=0.0, max=1000.0, step=0.01,
+                    tooltip="Frame rate of the images, in frames per second. 0: found from the lengths of images and audio.",
                 ),
                 io.Video.Input("video", optional=True, tooltip="A video. If connected, images, audio and fps are ignored."),
             ],
@@ -54,27 +56,27 @@ class DuetSyncReport(io.ComfyNode):
                 ),
             ],
             is_output_node=True,
-        )
+        )  # fmt: skip
 
     @classmethod
     def execute(cls, fps: float, images=None, audio=None, video=None) -> io.NodeOutput:
         from ..av_models.metrics.timeline import draw_timeline
 
-        scores, unused = _measure(images, audio, fps, video)
+        scores, unused, notes = _measure(images, audio, fps, video)
         facts = [score.facts() for score in scores]
         measured, warnings = (_number_lines(lines) for lines in zip(*((s.measurements(), s.warnings()) for s in scores)))
         timelines = torch.from_numpy(np.stack([draw_timeline(score) for score in scores])).float() / 255
         return io.NodeOutput(
-            "\n".join(_number_lines([score.lines() for score in scores])),
+            "\n".join([*_number_lines([score.lines() for score in scores]), *notes]),
             timelines,
             _average(np.mean, [each["sync"]["f1"] for each in facts]),
             _average(np.median, [each["sync"]["offset_ms"] for each in facts]),
-            ui=report(*measured, warnings=[*unused, *warnings], clips=facts) | preview_images(timelines, cls),
+            ui=report(*measured, *notes, warnings=[*unused, *warnings], clips=facts) | preview_images(timelines, cls),
         )
 
 
-def _measure(images, audio, fps: float, video) -> tuple[list[Score], tuple[str, ...]]:
-    """Returns the scores of the clips, and warnings. A video file is read frame by frame, with its time stamps."""
+def _measure(images, audio, fps: float, video) -> tuple[list[Score], tuple[str, ...], list[str]]:
+    """Returns the scores of the clips, warnings and notes. A video file is read frame by frame, with its time stamps."""
     from ..av_models.media.read import estimate_frames
     from ..av_models.metrics.score import score_clip, score_file
 
@@ -82,11 +84,12 @@ def _measure(images, audio, fps: float, video) -> tuple[list[Score], tuple[str, 
         raise ValueError("neither images nor video is connected; connect one of them")
     file = video_file(video)
     if file is not None:
-        return [score_file(file[0], _Progress(estimate_frames(*file)), file[1])], unused_inputs(images, audio)
+        return [score_file(file[0], _Progress(estimate_frames(*file)), file[1])], unused_inputs(images, audio), []
     clip = read_clip(images, audio, fps, video)
     on_frame = _Progress(len(clip.images))
     clips = split_clips(clip.images, clip.audio)
-    return [score_clip(frames, clip.fps, *_waveform(sound), on_frame) for frames, sound in clips], clip.warnings
+    rate, notes = find_fps(clip.fps, *clips[0])
+    return [score_clip(frames, rate, *_waveform(sound), on_frame) for frames, sound in clips], clip.warnings, notes
 
 
 class _Progress:
