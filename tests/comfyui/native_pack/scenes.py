@@ -1,5 +1,6 @@
 """What users put around a joint model: latents with masks, encoders, hooks, negatives by attention. Small, with random values."""
 
+from copy import copy as shallow_copy
 from types import SimpleNamespace
 
 import comfy.hooks
@@ -28,9 +29,10 @@ class AVLatent:
     def INPUT_TYPES(cls):
         of = {"kind": (list(SIZES),), "video_seed": ("INT", {"min": -1}), "audio_seed": ("INT", {"min": -1})}
         masks = {"video_mask": (["", "space", "time", "all"],), "audio_mask": (["", "time", "all"],)}
-        return {"required": of | masks | {"batch": ("INT",), "frames": ("INT",), "audio_frames": ("INT",)}}
+        sizes = {"batch": ("INT",), "frames": ("INT",), "audio_frames": ("INT",)}
+        return {"required": of | masks | sizes, "optional": {"copy": ("INT",)}}  # made anew
 
-    def make(self, kind, video_seed, audio_seed, video_mask, audio_mask, batch, frames, audio_frames):
+    def make(self, kind, video_seed, audio_seed, video_mask, audio_mask, batch, frames, audio_frames, copy=0):
         sizes, axis = [list(size) for size in SIZES[kind]], TIME[kind]
         sizes[0][1], sizes[1][axis] = frames or sizes[0][1], audio_frames or sizes[1][axis]
         samples = [
@@ -194,6 +196,36 @@ class AnswersWithNegative:
         return (patched,)
 
 
+class KeepsPrompts:
+    """A guider of core's made anew, with the prompts where LTXVideo's samplers look for them, and change them."""
+
+    RETURN_TYPES, FUNCTION, CATEGORY = ("GUIDER",), "make", "tests"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        of = {"guider": ("GUIDER",), "positive": ("CONDITIONING",), "negative": ("CONDITIONING",), "copy": ("INT",)}
+        return {"required": of}
+
+    def make(self, guider, positive, negative, copy):
+        anew = shallow_copy(guider)
+        anew.original_conds, anew.raw_conds = dict(guider.original_conds), (positive, negative)
+        return (anew,)
+
+
+class ClipLength:
+    """How many images there are, and how many seconds of audio."""
+
+    RETURN_TYPES, FUNCTION, CATEGORY, OUTPUT_NODE = (), "tell", "tests", True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"images": ("IMAGE",), "audio": ("AUDIO",)}}
+
+    def tell(self, images, audio):
+        return {"ui": {"text": [str(len(images)), str(audio["waveform"].shape[-1] / audio["sample_rate"])]}}
+
+
 NODES = (
-    AVLatent, TinyEncoder, TinyTextEncoder, TinyHook, TinyUpsampler, NegativeByAttention, AnswersWithNegative,
+    AVLatent, ClipLength, KeepsPrompts, TinyEncoder, TinyTextEncoder, TinyHook, TinyUpsampler, NegativeByAttention,
+    AnswersWithNegative,
 )  # fmt: skip
