@@ -16,6 +16,7 @@ from ..kept_clips import Key, streams_of
 from ..latents import split_streams
 from .input_checks import REMEDY, check_latent
 from .models import native_model
+from .noise import TwoSeedNoise
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,19 @@ class GuiderInputs:
         """Returns what each clip depends on, per guider and noise.
 
         ComfyUI hands out the same object as long as nothing above it in the graph has changed. So guiders, samplers and VAEs count
-        by identity, and numbers and tensors by their content.
+        by identity, and seeds, numbers and tensors by their content.
         """
         latent = {name: streams_of(each) for name, each in self.latent.items()}
         shared = fingerprint(latent, self.sigmas, self.fps), *map(_identity, (self.sampler, self.vae, self.audio_vae))
-        noises = [(_identity(self.noises[0]), number) for number in range(len(self.noises))]
+        noises = [(_noise_key(self.noises[0]), number) for number in range(len(self.noises))]
         return [[(shared, guider, noise) for noise in noises] for guider in map(_identity, self.guiders)]
+
+
+def _noise_key(noise: Any) -> Any:
+    """Returns the seeds of our NOISE. Another one counts by identity too."""
+    if isinstance(noise, TwoSeedNoise):
+        return noise.video_seed, noise.audio_seed
+    return _identity(noise), noise.seed
 
 
 def _identity(value: Any) -> Any:

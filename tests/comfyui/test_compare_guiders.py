@@ -157,15 +157,17 @@ def test_further_clips_raise_every_seed_of_the_noise(native, noise):
 REUSED = "cells are from the last run, with the seconds measured then: "
 
 
-def test_cells_whose_inputs_are_the_same_objects_are_kept(native):
-    graph = compared("ltx2")
-    graph["noise"]["inputs"]["video_seed"] = 77
+@pytest.mark.parametrize("noise, seed", [
+    (node("DuetJointNoise", video_seed=77, audio_seed=2), "audio_seed"), (node("RandomNoise", noise_seed=77), "noise_seed"),
+])  # fmt: skip
+def test_cells_whose_inputs_are_the_same_objects_are_kept(native, noise, seed):
+    graph = compared("ltx2") | {"noise": node(noise["class_type"], **noise["inputs"])}
     assert not any(REUSED in line for line in native.run(graph).texts["compare"])
     graph["guidance1"]["inputs"]["guidance.video_scale"] = 4.0
     run = native.run(with_cell(graph, 1))
     assert any(f"4 of 5 {REUSED}none, joint_cfg, modality_cfg, CFGGuider cfg 3" in line for line in run.texts["compare"])
     assert max(float(each) for each in run.texts["same1"][:2]) == 0
-    graph["noise"]["inputs"]["video_seed"] = 78
+    graph["noise"]["inputs"][seed] = 78
     run = native.run(with_cell(graph, 0))
     assert not any(REUSED in line for line in run.texts["compare"])
     assert max(float(each) for each in run.texts["same0"][:2]) == 0
