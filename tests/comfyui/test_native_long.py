@@ -95,6 +95,21 @@ def test_the_looping_sampler_runs_every_guidance_of_video_alone(long):
         assert 0.1 < spread < 100 and (apart > 1e-3) == (name != "none"), (name, apart, spread)
 
 
+@pytest.mark.parametrize("sampler", ["euler", "euler_ancestral"])
+def test_the_looping_sampler_draws_each_chunk_from_the_seed_of_the_video(long, sampler):
+    """It gives the noise another seed for each chunk."""
+    scene = Looping()
+    scene.sampler = scene.add("KSamplerSelect", sampler_name=sampler)
+    one, other, heard = (scene.add("DuetJointNoise", video_seed=v, audio_seed=a) for v, a in ((1, 2), (3, 2), (1, 4)))
+    guider = scene.ours("cfg")
+    looped = {name: scene.looped(guider, noise=noise) for name, noise in (("same", heard), ("other", other), ("again", one))}
+    first = scene.looped(guider, noise=one)
+    for name, each in looped.items():
+        scene.compare(name, first, each)
+    found = scene.told(long)
+    assert found["same"][0] == found["again"][0] == 0 and found["other"][0] > 1e-3, found
+
+
 def test_the_looping_sampler_has_no_audio(long):
     """LTXVideo's own limit, and what our guidance says of a video without audio."""
     scene = Looping()
