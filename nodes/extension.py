@@ -15,7 +15,7 @@ from .guidance_modifiers import DuetGuidanceModifiers
 from .host import ComfyExtension, io
 from .join_conditioning import DuetJoinConditioning
 from .join_experts import DuetJoinExperts
-from .joint_guider import DuetJointGuider, DuetJointNoise
+from .joint_guider import DuetJointGuider, DuetJointNoise, DuetModelGuidance
 from .joint_sampler import DuetJointSampler
 from .load_expert import DuetLoadAudioExpert, DuetLoadVideoExpert
 from .load_joint_model import DuetLoadJointModel
@@ -45,6 +45,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     DuetSyncReport,
     DuetJoinConditioning,
     DuetJointGuider,
+    DuetModelGuidance,
     DuetJointNoise,
     DuetCompareGuiders,
 )

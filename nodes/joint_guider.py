@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from .host import io
@@ -45,18 +46,62 @@ class DuetJointGuider(io.ComfyNode):
     def execute(cls, model: Any, positive: list, guidance: GuidanceInput, negative: list | None = None) -> io.NodeOutput:
         from .native.guider import JointGuider
 
-        if guidance.bad_model is not None and guidance.has_duet_bad_model:
-            raise ValueError("the guidance's bad_model is a Duet model; connect a MODEL, a weaker version of this one")
-        strategy = guidance.strategy
-        defaults = [name for name in strategy.scales if name in guidance.open_scales]
-        lines = [f"Duet's defaults: {scales_in_words(strategy, defaults)}"] if defaults else []
-        made = JointGuider(model, strategy, positive, negative, guidance.bad_model)
-        branches, calls = made.cost()
-        warnings = [NO_EFFECT] if any(patch in model.model_options for patch in CFG_PATCHES) else []
-        cost = f"{strategy.name}: {cost_in_words(branches, calls)}"
-        facts = {"branches_per_step": max(branches), "forwards_per_step": max(calls)}
-        shown = report(cost, *lines, warnings=warnings, guidance=strategy.name, scales=strategy.scales, **facts)
-        return io.NodeOutput(made, ui=shown)
+        check_bad_model(guidance)
+        made = JointGuider(model, guidance.strategy, positive, negative, guidance.bad_model)
+        return io.NodeOutput(made, ui=_report(model, guidance, made.original_conds))
+
+
+class DuetModelGuidance(io.ComfyNode):
+    """Adds guidance to a MODEL, for graphs with KSampler."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DuetModelGuidance",
+            display_name="Joint Guidance for KSampler (LTX-2, MiniMax-H3)",
+            category="Duet/guidance",
+            description="Adds any of Duet's guidance methods to LTX-2 or MiniMax-H3, for graphs without Sampler Custom Advanced. "
+            "The sampler's own cfg then has no effect.",
+            search_aliases=["duet", "ksampler", "ltx", "ltxv", "minimax", "joint cfg", "cfg patch", "model patch", "ic-lora"],
+            inputs=[
+                io.Model.Input("model", tooltip=f"LTX-2 or MiniMax-H3, from ComfyUI's own loaders. {NOT_TRIED}"),
+                GuidanceSocket.Input("guidance", tooltip="From Guidance or Guidance Modifiers."),
+            ],
+            outputs=[io.Model.Output(display_name="model", tooltip="Connect to KSampler, or to any other sampler or guider.")],
+        )
+
+    @classmethod
+    def execute(cls, model: Any, guidance: GuidanceInput) -> io.NodeOutput:
+        from .native.guide_model import guide_model
+
+        check_bad_model(guidance)
+        made = guide_model(model, guidance.strategy, guidance.bad_model)
+        one_each = {"positive": [{}], "negative": [{}]}
+        return io.NodeOutput(made, ui=_report(model, guidance, one_each, "the sampler's cfg has no effect"))
+
+
+def check_bad_model(guidance: GuidanceInput) -> None:
+    """Checks that the bad model is one of ComfyUI's."""
+    if guidance.bad_model is not None and guidance.has_duet_bad_model:
+        raise ValueError("the guidance's bad_model is a Duet model; connect a MODEL, a weaker version of this one")
+
+
+def _report(model: Any, guidance: GuidanceInput, prompts: Mapping[str, list], *notes: str) -> dict[str, list]:
+    """Returns the report of what a step costs. prompts: the entries of each conditioning."""
+    from .native.cost import count_rows_and_calls
+    from .native.models import native_model
+
+    strategy = guidance.strategy
+    branches, calls = count_rows_and_calls(model, strategy, prompts)
+    defaults = [name for name in strategy.scales if name in guidance.open_scales]
+    lines = [f"Duet's defaults: {scales_in_words(strategy, defaults)}"] if defaults else []
+    apart = native_model(model).separate_calls(model.model_options)
+    if apart and max(calls) > 1:
+        lines.append(f"several network calls, because {apart}")
+    warnings = [NO_EFFECT] if any(patch in model.model_options for patch in CFG_PATCHES) else []
+    facts = {"branches_per_step": max(branches), "forwards_per_step": max(calls), "scales": strategy.scales}
+    cost = f"{strategy.name}: {cost_in_words(branches, calls)}"
+    return report(cost, *lines, *notes, warnings=warnings, guidance=strategy.name, **facts)
 
 
 class DuetJointNoise(io.ComfyNode):

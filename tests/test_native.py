@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from duet_av.av_models.contract import CUT, FULL, AVLatent, Coupling, CouplingKind
+from duet_av.av_models.contract import CUT, FULL, REMOVED, AVLatent, Coupling, CouplingKind
 from duet_av.av_models.guidance import Branch, make_guidance
 from duet_av.nodes.host import NestedTensor
 from duet_av.nodes.joint_guider import DuetJointGuider, DuetJointNoise
 from duet_av.nodes.native.isolated_attention import attend_separately, duplicate_text_rows
 from duet_av.nodes.native.noise import TwoSeedNoise
-from duet_av.nodes.native.passes import Pass, collect_passes, convert_streams, find_step, plan_steps, predict_branches
+from duet_av.nodes.native.rows import convert_streams, find_step, group_rows, place_rows, plan_steps, predict_branches, rows_of
 from duet_av.nodes.sockets import GuidanceInput
 
 SIGMAS = [1.0, 0.75, 0.5, 0.25, 0.0]
@@ -22,40 +22,55 @@ def latent(video: float, audio: float) -> AVLatent:
     return AVLatent(torch.full((1, 2, 3, 2, 2), video), torch.full((1, 2, 5), audio))
 
 
-def test_prompts_under_one_coupling_run_together():
-    step = plan_steps(SIGMAS, lambda t: t, 1.0)[0]
-    asked = collect_passes(make_guidance("modality_cfg", video_skip_scale=2.0, skip_block=7).branches(step))
-    assert asked == {
-        Pass(): ["positive", "negative"],
-        Pass(kind=CouplingKind.CUT): ["positive"],
-        Pass(skip_block=7): ["positive"],
-    }
+ONE_CALL, ONE_ROW = SimpleNamespace(one_call=True), SimpleNamespace(one_call=False)
+POSITIVE, NEGATIVE, HALF = Branch(), Branch("negative", "negative"), Coupling(CouplingKind.FULL, a_to_v=0.5, v_to_a=1.0)
 
 
-def test_half_a_coupling_is_mixed_of_two_passes():
-    values = {CouplingKind.FULL: latent(4.0, 8.0), CouplingKind.CUT: latent(2.0, 2.0)}
-    branch = Branch(coupling=Coupling(CouplingKind.FULL, a_to_v=0.5, v_to_a=1.0))
-    (made,) = predict_branches([branch], lambda one, texts: [values[one.kind] for _ in texts]).values()
+def test_rows_share_a_call_unless_they_must_be_apart():
+    strategy = make_guidance("modality_cfg", video_skip_scale=2.0, skip_block=7)
+    branches = strategy.branches(plan_steps(SIGMAS, lambda t: t, 1.0)[0])
+    cut, skipped = Branch(coupling=CUT), Branch(skip_block=7)
+    assert group_rows(branches, {"main": ONE_CALL}) == [[POSITIVE, NEGATIVE, cut, skipped]]
+    assert group_rows(branches, {"main": ONE_CALL}, apart=["main"]) == [[POSITIVE, NEGATIVE], [cut], [skipped]]
+
+
+def test_a_branch_without_joint_layers_is_a_cut_row_where_both_are_the_same():
+    removed = Branch(coupling=REMOVED)
+    assert rows_of(removed, ONE_CALL) == [Branch(coupling=CUT)] and rows_of(removed, ONE_ROW) == [removed]
+
+
+@pytest.mark.parametrize("rows, placed", [
+    ([POSITIVE, NEGATIVE], [POSITIVE, NEGATIVE]), ([NEGATIVE, POSITIVE], [POSITIVE, NEGATIVE]), ([POSITIVE], [POSITIVE, None]),
+    ([NEGATIVE], [None, NEGATIVE]), ([POSITIVE, Branch(coupling=CUT)], [POSITIVE, None, Branch(coupling=CUT)]),
+])  # fmt: skip
+def test_rows_are_in_the_hosts_order(rows, placed):
+    assert place_rows(rows) == placed
+
+
+def test_half_a_coupling_is_one_row_where_a_row_can_have_it():
+    branch = Branch(coupling=HALF)
+    assert group_rows([branch], {"main": ONE_CALL}) == [[branch]]
+
+
+def test_half_a_coupling_is_mixed_of_two_rows():
+    values = {FULL: latent(4.0, 8.0), CUT: latent(2.0, 2.0)}
+    models, apart = {"main": ONE_ROW}, ["main"]
+    (made,) = predict_branches(
+        [Branch(coupling=HALF)], models, lambda rows: {row: values[row.coupling] for row in rows}, apart
+    ).values()
     assert made.video.unique().tolist() == [3.0] and made.audio.unique().tolist() == [8.0]
 
 
 def test_each_branch_gets_its_own_prediction():
-    branches = [Branch("negative", "negative", coupling=CUT), Branch(), Branch("negative", "negative"), Branch(model="bad")]
-    names: list[tuple] = []
+    branches = [Branch("negative", "negative", coupling=CUT), POSITIVE, NEGATIVE, Branch(model="bad")]
+    names: list[Branch] = []
 
-    def run(one, texts):
-        names.extend((one.model, one.kind, text) for text in texts)
-        return [latent(float(len(names) - len(texts) + i), 0.0) for i in range(len(texts))]
+    def run(rows):
+        names.extend(rows)
+        return {row: latent(float(names.index(row)), 0.0) for row in rows}
 
-    made = predict_branches(branches, run)
-    found = [names[int(made[branch].video.flatten()[0])] for branch in branches]
-    assert found == [("main", CUT.kind, "negative"), ("main", FULL.kind, "positive"), ("main", FULL.kind, "negative"),
-                     ("bad", FULL.kind, "positive")]  # fmt: skip
-
-
-def test_prompts_of_their_own_for_each_stream_are_refused():
-    with pytest.raises(ValueError, match="uses different prompts for video and audio, which a native model cannot do"):
-        predict_branches([Branch("positive", "negative")], lambda one, texts: [])
+    made = predict_branches(branches, {"main": ONE_ROW, "bad": ONE_ROW}, run, ["main", "bad"])
+    assert [names[int(made[branch].video.flatten()[0])] for branch in branches] == branches
 
 
 @pytest.mark.parametrize("sigma, index", [(1.0, 0), (0.9, 0), (0.75, 1), (0.3, 2), (0.25, 3), (0.1, 3), (1.2, 0)])

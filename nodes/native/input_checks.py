@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from torch import Tensor
-
 from ...av_models.contract import CouplingKind
-from ...av_models.guidance import Branch
-from .models import LTXAV, MiniMaxH3
+from ...av_models.guidance import Branch, Guidance
+from .adapters import NativeModel
 
 ENCODE = "encode the prompt with the text encoder of this model"
 WEAKER = "use a weaker version of the same model"
 REMEDY = "connect LTXV Concat AV Latent"
 
 
-def check_latent(latent: Any, model: LTXAV | MiniMaxH3, branches: Collection[Branch]) -> None:
-    """Checks that the latent has the streams that the model and the guidance need. latent: nested for two streams."""
-    streams = latent.unbind() if getattr(latent, "is_nested", False) else (latent,)
+def check_negative(strategy: Guidance, branches: Collection[Branch], prompts: Mapping[str, Any]) -> None:
+    """Checks that there is a negative prompt, if one of the branches needs it."""
+    if "negative" not in prompts and any("negative" in (each.video, each.audio) for each in branches):
+        raise ValueError(f"negative is not connected, and {strategy.name} or the sampler needs it; connect a negative prompt")
+
+
+def check_latent(streams: Sequence[Sequence[int]], model: NativeModel, branches: Collection[Branch]) -> None:
+    """Checks that the latent has the streams that the model and the guidance need. streams: the shape of each."""
     if len(streams) > 2 or (len(streams) < 2 and not model.runs_without_audio):
         raise ValueError(f"the latent does not hold both video and audio; {REMEDY}")
     if len(streams) < 2 and any(branch.coupling.kinds != (CouplingKind.FULL,) for branch in branches):
@@ -30,9 +33,9 @@ def check_latent(latent: Any, model: LTXAV | MiniMaxH3, branches: Collection[Bra
         _check_stream(stream, name, wanted, model.name)
 
 
-def _check_stream(stream: Tensor, name: str, wanted: Sequence[int | None], model: str) -> None:
+def _check_stream(shape: Sequence[int], name: str, wanted: Sequence[int | None], model: str) -> None:
     """wanted: the sizes of a latent without its batch; None: any size but 0."""
-    sizes = tuple(stream.shape[1:])
+    sizes = tuple(shape[1:])
     if len(sizes) != len(wanted) or any(size != want for size, want in zip(sizes, wanted) if want is not None):
         found, needed = _sizes(sizes), _sizes(wanted)
         raise ValueError(f"the latent's {name} is {found}, and {model} needs {needed}; make the latent for this model")
@@ -44,7 +47,7 @@ def _sizes(sizes: Sequence[int | None]) -> str:
     return "×".join("any" if size is None else str(size) for size in sizes)
 
 
-def check_same_widths(model: LTXAV | MiniMaxH3, bad: LTXAV | MiniMaxH3) -> None:
+def check_same_widths(model: NativeModel, bad: NativeModel) -> None:
     """Checks that the bad model can take the latents and the prompts of the model."""
     if bad.stream_sizes != model.stream_sizes:
         raise ValueError(
@@ -54,7 +57,7 @@ def check_same_widths(model: LTXAV | MiniMaxH3, bad: LTXAV | MiniMaxH3) -> None:
         raise ValueError(f"bad_model reads prompts of width {max(bad.text_widths)} and model of {max(model.text_widths)}; {WEAKER}")
 
 
-def explain_failure(conds: Mapping[str, Sequence[Mapping[str, Any]]], models: Mapping[str, LTXAV | MiniMaxH3]) -> str | None:
+def explain_failure(conds: Mapping[str, Sequence[Mapping[str, Any]]], models: Mapping[str, NativeModel]) -> str | None:
     """Returns why the network failed, if a prompt has another width than it reads."""
     for input_name, model in models.items():
         for text, entries in conds.items():

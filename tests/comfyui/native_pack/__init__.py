@@ -163,8 +163,10 @@ class SoundSpeed:
                 given.append([each.audio.clone() for each in predictions.values()])
                 return super().combine(predictions, step, state)
 
-        guider.strategy = Spy(**{field.name: getattr(strategy, field.name) for field in fields(strategy)})
-        guider.model_patcher.add_wrapper(WrappersMP.DIFFUSION_MODEL, watch)
+        spy = Spy(**{field.name: getattr(strategy, field.name) for field in fields(strategy)})
+        patcher = guider.model_patcher.clone()
+        patcher.add_wrapper(WrappersMP.DIFFUSION_MODEL, watch)
+        guider = type(guider)(patcher, spy, *guider.raw_conds)
         euler = comfy.samplers.sampler_object("euler")
         guider.sample(noise.generate_noise(latent), latent["samples"], euler, sigmas, seed=1, disable_pbar=True)
         calls = len(own) // len(given)
@@ -252,7 +254,12 @@ class Watched:
 
         def remember(run, *args, **kwargs):
             options = next(each for each in (*args, *kwargs.values()) if isinstance(each, dict) and "uuids" in each)
-            seen[options.get("a2v_cross_attn", True)].update(options["uuids"])
+            gates = getattr(options.get("duet_rows"), "a_to_v", None)
+            coupled = [options.get("a2v_cross_attn", True)] * len(options["uuids"])
+            if gates is not None:
+                coupled = gates.flatten().bool().tolist()
+            for row, uuid in zip(coupled, options["uuids"]):
+                seen[row].add(uuid)
             calls.append(len(options["uuids"]))
             return run(*args, **kwargs)
 

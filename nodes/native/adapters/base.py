@@ -1,0 +1,68 @@
+"""What the guidance must know of a joint model that ComfyUI runs."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, ClassVar
+
+from ....av_models.contract import CouplingKind
+from ....av_models.guidance import Branch
+
+Entry = Mapping[str, Any]  # an entry of a conditioning
+
+
+class NativeModel(ABC):
+    """The adapter of one of ComfyUI's joint models.
+
+    name: for messages. kinds: the supported couplings. own_skip_block: the block that skip guidance skips by default.
+    skippable: the number of blocks. runs_without_audio: whether it takes a latent of video alone.
+    stream_sizes: the sizes of the video's and the audio's latent, without the batch; None: any.
+    text_widths: the widths of the tokens of a prompt that it takes.
+    one_call: whether one network call can hold rows of different coupling or skipped blocks. Its rows then also have
+        directional coupling strengths; for other models, the predictions of a full and a cut row are mixed.
+    """
+
+    name: ClassVar[str]
+    kinds: ClassVar[frozenset[CouplingKind]]
+    own_skip_block: ClassVar[int] = 3
+    runs_without_audio: ClassVar[bool] = False
+    one_call: ClassVar[bool] = False
+    skippable: int
+    stream_sizes: tuple[Sequence[int | None], Sequence[int | None]]
+    text_widths: Collection[int]
+
+    @abstractmethod
+    def __init__(self, model: Any) -> None:
+        """model: ComfyUI's `BaseModel`."""
+
+    @abstractmethod
+    def count_calls(self, entries: Sequence[Entry]) -> int:
+        """Returns the number of network calls for rows with these entries, if memory is not short."""
+
+    @abstractmethod
+    def set_rows(self, options: dict[str, Any], rows: Sequence[Branch | None]) -> None:
+        """Changes model options so that the network runs a call's rows with their couplings and skipped blocks.
+
+        rows: one for each conditioning of the call, in that order (None: the call has no such conditioning), or a single one for
+            all of them. Only models with `one_call` get rows that differ.
+        """
+
+    def audio_time(self, sigma: float, transformer_options: Mapping[str, Any]) -> float:
+        """Returns the audio's σ at the video's `sigma`."""
+        return sigma
+
+    def audio_scale(self) -> float:
+        """Returns the factor by which ComfyUI carries the audio's clean estimate."""
+        return 1.0
+
+    def separate_calls(self, options: Mapping[str, Any]) -> str | None:
+        """Returns why rows that differ must have calls of their own under these model options, or None."""
+        return None if self.one_call else f"{self.name} runs one row at a time"
+
+    def join_prompts(self, video: Sequence[Entry], audio: Sequence[Entry]) -> list[dict[str, Any]]:
+        """Returns a processed conditioning with the video's prompt of one and the audio's of another.
+
+        Raises ValueError if the model has one prompt for both.
+        """
+        raise ValueError(f"this guidance has different prompts for video and audio, and {self.name} only takes one; choose another")

@@ -1,0 +1,54 @@
+"""LTX-2.x: two streams with gated cross-attention in every block."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ....av_models.contract import CouplingKind
+from ....av_models.guidance import Branch, resolve_block
+from .base import Entry, NativeModel
+from .ltx_rows import RowSettings, mix_rows, needs_gate, off_flags
+
+
+class LTX2(NativeModel):
+    """Its cross-modal layers are gated residuals: coupling `cut` and `removed` are the same, and each row can have its own."""
+
+    name = "LTX-2"
+    kinds = frozenset(CouplingKind)
+    own_skip_block = 28  # Lightricks' presets for LTX-2.3
+    runs_without_audio = one_call = True
+
+    def __init__(self, model: Any) -> None:
+        self.network = network = model.diffusion_model
+        self.skippable = len(network.transformer_blocks)
+        channels = network.patchify_proj.in_features
+        self.stream_sizes = (channels, None, None, None), (network.num_audio_channels, None, network.audio_frequency_bins)
+        both = network.cross_attention_dim + network.audio_cross_attention_dim
+        self.text_widths = {network.caption_channels, 2 * network.caption_channels, both}
+
+    def count_calls(self, entries: Sequence[Entry]) -> int:
+        """Texts of one length share a call."""
+        return len({(getattr(each.get("cross_attn"), "shape", None), each.get("hooks")) for each in entries})
+
+    def separate_calls(self, options: Mapping[str, Any]) -> str | None:
+        if "model_function_wrapper" in options:
+            return "the model has a patch that wraps every network call (model_function_wrapper)"
+        return None
+
+    def set_rows(self, options: dict[str, Any], rows: Sequence[Branch | None]) -> None:
+        """Turns layers off that no row needs. Where the rows differ, see `ltx_rows.mix_rows`."""
+        wanted = [None if row is None else self._settings(row) for row in rows]
+        transformer, run = options["transformer_options"], [each for each in wanted if each is not None]
+        couplings = [each.a_to_v for each in run], [each.v_to_a for each in run]
+        transformer |= off_flags(*couplings)
+        skipped = {each.skip_block for each in run}
+        if len(skipped) == 1 and None not in skipped:  # its values pass through the self-attention, as Lightricks and ComfyUI do it
+            transformer["stg_self_attn_blocks"] = frozenset(transformer.get("stg_self_attn_blocks", ())) | skipped
+        if len(rows) > 2 or len(skipped) > 1 or any(map(needs_gate, couplings)):
+            mix_rows(options, wanted, [None if row is None else row.video for row in rows], self.network.transformer_blocks)
+
+    def _settings(self, row: Branch) -> RowSettings:
+        coupling = row.coupling
+        strengths = (coupling.a_to_v, coupling.v_to_a) if coupling.kind is CouplingKind.FULL else (0.0, 0.0)
+        return RowSettings(*strengths, resolve_block(row.skip_block, self))

@@ -1,0 +1,38 @@
+"""What a step costs on a native model, before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from comfy.model_patcher import ModelPatcher
+
+from ...av_models.guidance import Branch, Guidance, Step
+from .input_checks import check_negative
+from .models import native_model
+from .rows import group_rows, rows_of
+
+
+def count_rows_and_calls(
+    model: ModelPatcher, strategy: Guidance, prompts: Mapping[str, Sequence[Mapping[str, Any]]], steps: int = 1000
+) -> tuple[set[int], set[int]]:
+    """Returns the numbers of network rows and of calls that the steps of a whole run have, if memory is not short.
+
+    prompts: the entries of the conditionings "positive" and "negative".
+    Raises ValueError if the strategy needs a negative and there is none.
+    """
+    adapter, options = native_model(model), model.model_options["transformer_options"]
+    models = {"main": adapter, "bad": adapter}
+    apart = list(models) if adapter.separate_calls(model.model_options) else []
+    times = [(steps - i) / steps for i in range(steps)]
+    planned = {tuple(strategy.branches(Step(i, steps, t, adapter.audio_time(t, options)))) for i, t in enumerate(times)}
+    check_negative(strategy, {branch for each in planned for branch in each}, prompts)
+
+    def rows(branches: Sequence[Branch]) -> int:
+        return sum(len(rows_of(branch, adapter)) for branch in branches)
+
+    def calls(branches: Sequence[Branch]) -> int:
+        groups = group_rows(branches, models, apart)
+        return sum(adapter.count_calls([entry for row in group for entry in prompts.get(row.video, ())]) for group in groups)
+
+    return {rows(each) for each in planned}, {calls(each) for each in planned}

@@ -1,0 +1,107 @@
+"""The rows of network calls that make the branches of a guidance strategy, and the steps of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from math import ceil
+from typing import TYPE_CHECKING
+
+from ...av_models.contract import CUT, AVLatent, Coupling, CouplingKind, Prediction, combine_couplings
+from ...av_models.guidance import Branch, Guidance, PromptKind, Step
+from ...av_models.guidance.base import NEGATIVE, POSITIVE
+from ...av_models.parameterization import convert
+
+if TYPE_CHECKING:
+    from .adapters import NativeModel
+
+MIN_SIGMA = 1e-6  # the smallest σ for which a velocity is defined
+TEXTS: tuple[PromptKind, ...] = ("positive", "negative")  # in ComfyUI's order: other nodes tell the prompts apart by their places
+
+
+def rows_of(branch: Branch, model: NativeModel) -> list[Branch]:
+    """Returns the network rows whose predictions make that of a branch, as branches that need one row each.
+
+    A model with `one_call` scales its cross-modal layers in one row. For others a fractional coupling is mixed of two rows.
+    """
+    if not model.one_call:
+        return [replace(branch, coupling=Coupling(kind)) for kind in branch.coupling.kinds]
+    return [branch if CouplingKind.FULL in branch.coupling.kinds else replace(branch, coupling=CUT)]
+
+
+def group_rows(branches: Iterable[Branch], models: Mapping[str, NativeModel], apart: Collection[str] = ()) -> list[list[Branch]]:
+    """Returns the rows that `branches` need, each once, in one group for each network call.
+
+    apart: the names of the models ("main", "bad") whose rows of different coupling or skipped block need calls of their own.
+    """
+    groups: dict[tuple, list[Branch]] = {}
+    for branch in branches:
+        for row in rows_of(branch, models[branch.model]):
+            key = (row.model, row.coupling, row.skip_block) if row.model in apart else (row.model,)
+            group = groups.setdefault(key, [])
+            if row not in group:
+                group.append(row)
+    return list(groups.values())
+
+
+def place_rows(rows: Sequence[Branch]) -> list[Branch | None]:
+    """Returns the rows of a call in ComfyUI's order: one with the positive prompt, one with the negative (or None), the others."""
+    firsts = [next((row for row in rows if row.video == text), None) for text in TEXTS]
+    return [*firsts, *(row for row in rows if row not in firsts)]
+
+
+def predict_branches(
+    branches: Sequence[Branch],
+    models: Mapping[str, NativeModel],
+    run: Callable[[Sequence[Branch]], Mapping[Branch, AVLatent]],
+    apart: Collection[str] = (),
+) -> dict[Branch, AVLatent]:
+    """Returns the prediction of every branch. run: returns the prediction of each row of a network call."""
+    found: dict[Branch, AVLatent] = {}
+    for group in group_rows(branches, models, apart):
+        found |= run(group)
+
+    def predictions(branch: Branch) -> list[AVLatent]:
+        return [found[row] for row in rows_of(branch, models[branch.model])]
+
+    return {
+        branch: combine_couplings(predictions(branch), branch.coupling)
+        for branch in branches
+    }  # fmt: skip
+
+
+def own_negative(strategy: Guidance, step: Step) -> Branch:
+    """Returns the branch that a strategy guides away from, also where its scales are 1: the negative of CFG++ samplers."""
+    guided = replace(strategy.at_step(step), **dict.fromkeys(strategy.scales, 2.0))
+    prompt = guided.apply_coupling(POSITIVE)
+    others = [branch for branch in guided.formula_branches(step) if branch != prompt]
+    return others[0] if others else guided.apply_coupling(NEGATIVE)
+
+
+def plan_steps(sigmas: Sequence[float], audio_time: Callable[[float], float], highest: float) -> list[Step]:
+    """Returns the steps of a run over `sigmas`; the last σ is the end of the run.
+
+    audio_time: converts the video's σ to the audio's.
+    A run that does not start at `highest` or end at 0 is part of a longer run. Its steps are numbered as part of that run, whose
+    other steps are assumed to have the same size.
+    """
+    times = list(sigmas[:-1])
+    if not times:
+        return []
+    first, last = sigmas[0], sigmas[-1]
+    step_size = abs(first - last) / len(times) or 1.0
+    before, after = (ceil(max(0.0, rest) / step_size - 0.01) for rest in (highest - first, last))
+    count = before + len(times) + after
+    return [Step(before + i, count, max(t, MIN_SIGMA), audio_time(max(t, MIN_SIGMA))) for i, t in enumerate(times)]
+
+
+def find_step(sigma: float, plan: Sequence[Step], audio_time: Callable[[float], float]) -> Step:
+    """Returns the step that contains `sigma`, at this `sigma`: samplers of higher order also evaluate between two steps."""
+    started = sum(step.t_video >= sigma - 1e-6 for step in plan)
+    return replace(plan[max(0, started - 1)], t_video=sigma, t_audio=audio_time(sigma))
+
+
+def convert_streams(latent: AVLatent, x: AVLatent, sigmas: tuple[float, float], source: Prediction, target: Prediction) -> AVLatent:
+    """Converts predictions at the noisy latents `x` from kind `source` to kind `target`. sigmas: of the video and the audio."""
+    parts = zip((latent.video, latent.audio), (x.video, x.audio), sigmas)
+    return AVLatent(*(convert(part, state, 1 - sigma, sigma, source, target) for part, state, sigma in parts))
