@@ -7,6 +7,8 @@ from typing import Any
 
 from ....av_models.contract import CouplingKind
 from ....av_models.guidance import Branch, resolve_block
+from ..join_text import join_processed
+from ..ltx_text import LTXText
 from .base import Entry, NativeModel
 from .ltx_rows import RowSettings, mix_rows, needs_gate, off_flags
 
@@ -21,6 +23,7 @@ class LTX2(NativeModel):
 
     def __init__(self, model: Any) -> None:
         self.network = network = model.diffusion_model
+        self.text = LTXText(network)
         self.skippable = len(network.transformer_blocks)
         channels = network.patchify_proj.in_features
         self.stream_sizes = (channels, None, None, None), (network.num_audio_channels, None, network.audio_frequency_bins)
@@ -28,8 +31,9 @@ class LTX2(NativeModel):
         self.text_widths = {network.caption_channels, 2 * network.caption_channels, both}
 
     def count_calls(self, entries: Sequence[Entry]) -> int:
-        """Texts of one length share a call."""
-        return len({(getattr(each.get("cross_attn"), "shape", None), each.get("hooks")) for each in entries})
+        """Prompts of one length after the connectors, and with the same hooks, share a call."""
+        lengths = (None if each.get("cross_attn") is None else self.text.length(each) for each in entries)
+        return len(set(zip(lengths, (each.get("hooks") for each in entries))))
 
     def separate_calls(self, options: Mapping[str, Any]) -> str | None:
         if "model_function_wrapper" in options:
@@ -47,6 +51,9 @@ class LTX2(NativeModel):
             transformer["stg_self_attn_blocks"] = frozenset(transformer.get("stg_self_attn_blocks", ())) | skipped
         if len(rows) > 2 or len(skipped) > 1 or any(map(needs_gate, couplings)):
             mix_rows(options, wanted, [None if row is None else row.video for row in rows], self.network.transformer_blocks)
+
+    def join_prompts(self, video: Sequence[Entry], audio: Sequence[Entry]) -> list[dict[str, Any]]:
+        return join_processed(video, audio, self.network)
 
     def _settings(self, row: Branch) -> RowSettings:
         coupling = row.coupling
