@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from duet_av.tests.browser.canvas import Canvas
+from duet_av.tests.browser.canvas import SHOW, Canvas
 
 _PROBLEMS = """() => {
   const edges = ([x, y, width, height]) => ({ left: x, top: y, right: x + width, bottom: y + height })
@@ -37,16 +37,30 @@ _PROBLEMS = """() => {
       if (box.node.id !== link.origin_id && box.node.id !== link.target_id && paths.some(path => path && crosses(box, path)))
         found.push(`the wire to ${app.graph.getNodeById(link.target_id).title} is behind ${box.name}`)
   }
-
-  const text = document.querySelector('.comfy-markdown .tiptap, .comfy-markdown-content')
-  if (!text || text.scrollHeight > text.clientHeight + 1) found.push('the note does not fit')
   return found
+}"""
+
+_SHOW_NOTE = """() => {
+  const note = app.graph.nodes.find(node => node.type === 'MarkdownNote')
+  app.canvas.ds.scale = 1
+  app.canvas.ds.offset = [300 - note.pos[0], 200 - note.pos[1]]
+  app.canvas.setDirty(true, true)
+}"""
+_NOTE = """() => {
+  const text = document.querySelector('.comfy-markdown .tiptap, .comfy-markdown-content')
+  return text && text.clientHeight ? [text.scrollHeight, text.clientHeight] : null
 }"""
 
 
 def problems(canvas: Canvas) -> list[str]:
     """Nodes or groups that cover another, nodes outside their group, wires behind nodes, a note that does not fit."""
-    return canvas.page.evaluate(_PROBLEMS)
+    return canvas.page.evaluate(_PROBLEMS) + _note_problems(canvas)
+
+
+def _note_problems(canvas: Canvas) -> list[str]:
+    canvas.page.evaluate(_SHOW_NOTE)  # far away it is not drawn
+    needed, given = canvas.page.wait_for_function(_NOTE, timeout=SHOW).json_value()
+    return ["the note does not fit"] if needed > given + 1 else []
 
 
 def fit(canvas: Canvas) -> None:

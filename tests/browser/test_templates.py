@@ -1,5 +1,7 @@
 """Templates in the page: their layout before and after a run, the template browser, and a video of the user's."""
 
+import json
+
 import pytest
 from PIL import Image
 
@@ -7,12 +9,18 @@ from duet_av.tests.browser.canvas import SHOW, Canvas, close, shipped
 from duet_av.tests.browser.layout import fit, problems
 from duet_av.tests.comfyui.server import NAME
 from duet_av.tests.comfyui.test_new_audio import packets, write
-from duet_av.tests.page import templates
+from duet_av.tests.page import FOLDER, NATIVE, templates
 
 QUICK = ["bounce_t2av", "bounce_v2a", "bounce_compare"]
 SEARCHES = {
     "foley": "bounce_v2a", "v2a": "bounce_v2a", "t2v": "bounce_t2av", "i2v": "bounce_i2av", "extend": "bounce_extend",
     "guidance": "bounce_compare", "jointdit": "bounce_jointdit", "audioldm2": "svd_audioldm2",
+    "ltx": "ltx23_t2av", "ltx-2.5": "ltx25_t2av", "minimax": "minimax_h3_t2av", "other audio": "ltx23_reroll_audio",
+    "separate prompts": "ltx23_separate_words",
+}  # fmt: skip
+DOWNLOADS = {
+    "svd_audioldm2": "svd_xt.safetensors", "ltx23_t2av": "ltx-2.3-22b-dev-fp8.safetensors",
+    "minimax_h3_t2av": "minimax_h3_audio_vae_fp32.safetensors",
 }  # fmt: skip
 _REPLACE = """() => {
   const old = app.graph.nodes.find(node => node.type === 'DuetBounceClip')
@@ -40,9 +48,20 @@ def browser(canvas):
 @pytest.mark.parametrize("name", templates())
 def test_nothing_covers_anything_and_notes_fit(canvas, comfyui, name):
     Image.new("RGB", (64, 48)).save(comfyui.base / "input" / "example.png")  # it comes with ComfyUI
+    write(comfyui.base / "input" / "video.mp4")
     canvas.open(shipped(name))
     fit(canvas)
     assert problems(canvas) == [] == canvas.errors
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_the_page_runs_what_the_other_form_says(canvas, name):
+    canvas.open(shipped(name))
+    graph = canvas.page.evaluate("async () => (await app.graphToPrompt()).output")
+    for node in graph.values():
+        node["inputs"].pop("video-preview", None)  # the page's own
+    assert graph == json.loads((FOLDER / "api" / f"{name}.json").read_text(encoding="utf-8"))
+    assert canvas.unknown_nodes() == []
 
 
 def test_what_is_wrong_with_a_layout_would_be_seen(canvas):
@@ -50,9 +69,11 @@ def test_what_is_wrong_with_a_layout_would_be_seen(canvas):
     moved = {node["title"]: node for node in graph["nodes"]}
     moved["Decode"]["pos"] = moved["Mux"]["pos"]
     moved["Latent"]["pos"][0] += 200
+    moved["Note"]["widgets_values"] = ["a line\n\n" * 60]
     canvas.open(graph)
     fit(canvas)
-    assert {"Decode covers Mux", "Latent is partly in What", "the wire to Sampler is behind Latent"} <= set(problems(canvas))
+    found = {"Decode covers Mux", "Latent is partly in What", "the wire to Sampler is behind Latent", "the note does not fit"}
+    assert found <= set(problems(canvas))
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -95,12 +116,13 @@ def test_load_video_in_place_of_the_clip_keeps_its_packets(canvas, comfyui):
     assert packets(saved) == packets(source) and canvas.errors == []
 
 
-def test_a_model_that_is_missing_can_be_downloaded(comfyui, chromium):
+@pytest.mark.parametrize("name, file", DOWNLOADS.items())
+def test_a_model_that_is_missing_can_be_downloaded(comfyui, chromium, name, file):
     page = chromium.new_page(viewport={"width": 1800, "height": 1150})  # of its own: the model's address cannot be reached here
     try:
-        Canvas(page, comfyui.url).open(shipped("svd_audioldm2"))
+        Canvas(page, comfyui.url).open(shipped(name))
         page.get_by_text("View details").first.click(timeout=SHOW)
-        page.get_by_text("svd_xt.safetensors").first.wait_for(timeout=SHOW)
+        page.get_by_text(file).first.wait_for(timeout=SHOW)
         page.get_by_text("Download", exact=True).first.wait_for(timeout=SHOW)
     finally:
         page.close()
