@@ -64,7 +64,7 @@ def test_the_page_runs_what_the_other_form_says(canvas, name):
     assert canvas.unknown_nodes() == []
 
 
-def test_what_is_wrong_with_a_layout_would_be_seen(canvas):
+def test_what_is_wrong_with_a_layout_would_be_seen(canvas, renderer):
     graph = shipped("bounce_t2av")
     moved = {node["title"]: node for node in graph["nodes"]}
     moved["Decode"]["pos"] = moved["Mux"]["pos"]
@@ -72,8 +72,10 @@ def test_what_is_wrong_with_a_layout_would_be_seen(canvas):
     moved["Note"]["widgets_values"] = ["a line\n\n" * 60]
     canvas.open(graph)
     fit(canvas)
-    found = {"Decode covers Mux", "Latent is partly in What", "the wire to Sampler is behind Latent", "the note does not fit"}
-    assert found <= set(problems(canvas))
+    wrong = {"Decode covers Mux", "Latent is partly in What", "the wire to Sampler is behind Latent"}
+    if not renderer:  # Vue makes the note larger
+        wrong.add("the note does not fit")
+    assert wrong <= set(problems(canvas))
 
 
 @pytest.mark.parametrize("name", QUICK)
