@@ -168,7 +168,7 @@ def test_combined_prompts_keep_their_strengths(native):
 
 
 def test_a_prompt_hook_on_either_prompt_acts_on_both_streams(native):
-    graph = prompts("ltx") | {"hook": node("WeightHook", model=["model", 0], seed=5)}
+    graph = prompts("ltx") | {"hook": node("TinyHook", model=["model", 0], strength=1.0)}
     for name in ("video", "audio"):
         graph[f"hooked_{name}"] = node("ConditioningSetProperties", cond_NEW=[name, 0], strength=1.0, set_cond_area="default")
         graph[f"hooked_{name}"]["inputs"]["hooks"] = ["hook", 0]
@@ -183,8 +183,9 @@ def test_a_prompt_hook_on_either_prompt_acts_on_both_streams(native):
 
 
 def test_hooks_of_both_prompts_act_together(native):
-    graph = prompts("ltx") | {"hook": node("WeightHook", model=["model", 0], seed=5), "one": join("hooked_video", "hooked_audio")}
-    graph |= {"other": node("WeightHook", model=["model", 0], seed=6)}
+    graph = prompts("ltx") | {"one": join("hooked_video", "hooked_audio")}
+    graph["hook"] = node("TinyHook", model=["model", 0], strength=1.0)
+    graph |= {"other": node("TinyHook", model=["model", 0], strength=-0.5)}
     graph["all"] = node("CombineHooks2", hooks_A=["hook", 0], hooks_B=["other", 0])
     for name, prompt, hook in (("hooked_video", "video", "hook"), ("hooked_audio", "audio", "other"), ("twice", "video", "all")):
         graph[name] = node("ConditioningSetProperties", cond_NEW=[prompt, 0], strength=1.0, set_cond_area="default")
@@ -267,3 +268,72 @@ def test_masks_that_differ_are_refused(native):
     graph = prompts("ltx")
     graph["audio"]["inputs"]["masked"] = True
     assert "video and audio have different attention masks" in refused(native, graph)
+
+
+@KINDS
+@FORMS
+def test_a_guidance_can_prompt_the_streams_apart(native, kind, form):
+    """As with prompts that were joined before, bit for bit."""
+    graph = prompts(kind, form) | {"mixed": join("video", "no_audio")}
+    add_run(graph, "split", "none", "video", "no_audio")
+    add_run(graph, "joined", "none", "mixed", "no_audio")
+    add_run(graph, "plain", "none", "video", "no_audio")
+    graph["apart"] = node("SplitPrompts", guidance=["split_guidance", 0])
+    graph["split_guider"]["inputs"]["guidance"] = ["apart", 0]
+    same, (_, other) = differences(native, graph, ("split", "joined"), ("split", "plain"))
+    assert same == [0.0, 0.0] and other > 1e-4
+
+
+@KINDS
+def test_a_guidance_can_prompt_the_streams_apart_in_every_branch(native, kind):
+    """Timed prompts too, and beside core's CFG."""
+    graph = timed_video(prompts(kind)) | {"yes": join("two", "no_audio"), "no": join("no_audio", "two")}
+    add_run(graph, "split", "cfg", "two", "no_audio")
+    add_run(graph, "joined", "CFGGuider", "yes", "no")
+    graph["apart"] = node("SplitPrompts", guidance=["split_guidance", 0])
+    graph["split_guider"]["inputs"]["guidance"] = ["apart", 0]
+    (same,) = differences(native, graph, ("split", "joined"))
+    assert max(same) < 1e-5
+
+
+def test_minimax_h3_refuses_a_guidance_that_prompts_the_streams_apart(native):
+    graph = prompts("h3", "TinyPrompt")
+    add_run(graph, "split", "none", "video", "no_video")
+    graph["apart"] = node("SplitPrompts", guidance=["split_guidance", 0])
+    graph["split_guider"]["inputs"]["guidance"] = ["apart", 0]
+    run = native.run(graph | {"told": node("HowFarApart", a=["split", 0], b=["split", 0])})
+    assert (
+        not run.succeeded and "different prompts for video and audio, and MiniMax-H3 only takes one" in run.error
+    )
+
+
+def counted(server, graph: dict, guider: str, positive: str, negative: str) -> tuple[int, int]:
+    """The calls of a step that the guider says, and the most of one that a hook counts."""
+    graph = graph | {"watched": node("Watched", model=["model", 0])}
+    add_run(graph, "out", guider, positive, negative)
+    graph["out_guider"]["inputs"]["model"] = ["watched", 0]
+    run = server.run(graph | {"calls": node("TellCalls", model=["watched", 0], after=["out", 0])})
+    assert run.succeeded, run.error
+    (said,) = run.outputs["out_guider"]["duet"]
+    return said["forwards_per_step"] * STEPS, int(run.texts["calls"][4])
+
+
+@KINDS
+@pytest.mark.parametrize("words", [(6, 9), (6, 1100), (1100, 1100)])
+def test_the_guider_says_the_calls_that_prompts_of_an_encoder_take(native, kind, words):
+    said, found = counted(native, prompts(kind, words=words), "cfg", "video", "no_audio")
+    assert said == found == (2 if words == (6, 1100) else 1) * STEPS
+
+
+@pytest.mark.parametrize("kind", ["ltx", "h3"])
+def test_the_guider_says_the_calls_that_timed_prompts_take(native, kind):
+    """Two prompts of other lengths, at other times."""
+    graph = prompts(kind, "TinyPrompt") | {"early": timed("video", 0.0, 0.6), "late": timed("audio", 0.6, 1.0)}
+    said, found = counted(native, graph | {"two": combined("early", "late")}, "none", "two", "no_video")
+    assert said == found == STEPS
+
+
+def test_the_guider_says_the_calls_that_prompts_with_other_values_take(native):
+    graph = prompts("ltx") | {"spoken": node("ReferenceAudio", prompt=["video", 0], seed=3)}
+    said, found = counted(native, graph, "cfg", "spoken", "no_video")
+    assert said == found == 2 * STEPS

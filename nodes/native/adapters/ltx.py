@@ -9,6 +9,7 @@ from ....av_models.contract import CouplingKind
 from ....av_models.guidance import Branch, resolve_block
 from ..join_text import join_processed
 from ..ltx_text import LTXText
+from ..shared_calls import count_shared_calls
 from .base import Entry, NativeModel
 from .ltx_rows import RowSettings, mix_rows, needs_gate, off_flags
 
@@ -31,9 +32,8 @@ class LTX2(NativeModel):
         self.text_widths = {network.caption_channels, 2 * network.caption_channels, both}
 
     def count_calls(self, entries: Sequence[Entry]) -> int:
-        """Prompts of one length after the connectors, and with the same hooks, share a call."""
-        lengths = (None if each.get("cross_attn") is None else self.text.length(each) for each in entries)
-        return len(set(zip(lengths, (each.get("hooks") for each in entries))))
+        """Prompts of one length after the connectors, and with the same hooks and other values, share a call."""
+        return count_shared_calls(entries, self.text)
 
     def separate_calls(self, options: Mapping[str, Any]) -> str | None:
         if "model_function_wrapper" in options:

@@ -13,6 +13,7 @@ from ....av_models.contract import CouplingKind
 from ....av_models.guidance import Branch, resolve_block
 from ..compiled import run_uncompiled
 from ..isolated_attention import attend_separately, duplicate_text_rows
+from ..shared_calls import active_together
 from .base import Entry, NativeModel
 
 
@@ -44,7 +45,7 @@ class MiniMaxH3(NativeModel):
 
     def count_calls(self, entries: Sequence[Entry]) -> int:
         """ComfyUI runs MiniMax-H3 with batch 1."""
-        return len(entries)
+        return max((len(each) for each in active_together(entries)), default=0)
 
     def set_rows(self, options: dict[str, Any], rows: Sequence[Branch | None]) -> None:
         """Isolates the attention of `cut` rows, and skips whole blocks. All rows are alike."""

@@ -1,8 +1,8 @@
 """Nodes that make and change prompts of the small models."""
 
 import json
+from dataclasses import fields, replace
 
-import comfy.hooks
 import torch
 from comfy.nested_tensor import NestedTensor
 
@@ -52,23 +52,24 @@ class ReferenceAudio:
         return ([[tokens, others | {"ref_audio": heard}] for tokens, others in prompt],)
 
 
-class WeightHook:
-    """A hook that changes the model's weights while a prompt is run, as a LoRA on a prompt does."""
+class SplitPrompts:
+    """A guidance whose branches have the other prompt for the audio than for the video."""
 
-    RETURN_TYPES, FUNCTION, CATEGORY = ("HOOKS",), "make", "tests"
+    RETURN_TYPES, FUNCTION, CATEGORY = ("DUET_GUIDANCE",), "make", "tests"
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"model": ("MODEL",), "seed": ("INT", {"default": 0})}}
+        return {"required": {"guidance": ("DUET_GUIDANCE",)}}
 
-    def make(self, model, seed):
-        chance = torch.Generator().manual_seed(seed)
-        weights = {name: w for name, w in model.model.state_dict().items() if "transformer_blocks" in name and w.ndim == 2}
-        hooks = comfy.hooks.create_hook_lora({}, 1.0, 1.0)
-        (hook,) = hooks.hooks
-        hook.weights = {name: ("diff", (0.1 * torch.randn(w.shape, generator=chance),)) for name, w in weights.items()}
-        hook.need_weight_init = False
-        return (hooks,)
+    def make(self, guidance):
+        strategy, other = guidance.strategy, {"positive": "negative", "negative": "positive"}
+
+        class Split(type(strategy)):
+            def weights(self):
+                return [(replace(branch, audio=other[branch.audio]), weight) for branch, weight in super().weights()]
+
+        split = Split(**{field.name: getattr(strategy, field.name) for field in fields(strategy)})
+        return (replace(guidance, strategy=split),)
 
 
 class Repeated:
@@ -85,4 +86,4 @@ class Repeated:
         return ({"samples": NestedTensor([each.repeat(batch, *[1] * (each.ndim - 1)) for each in streams])},)
 
 
-NODES = (RawPrompt, WithValues, ReferenceAudio, WeightHook, Repeated)
+NODES = (RawPrompt, WithValues, ReferenceAudio, SplitPrompts, Repeated)
