@@ -7,9 +7,10 @@ import pytest
 from duet_av.tests.browser.canvas import SHOW
 
 GUIDER, NOISE = "Joint Guider (LTX-2, MiniMax-H3)", "Joint Noise (LTX-2, MiniMax-H3)"
+PATCH = "Joint Guidance for KSampler (LTX-2, MiniMax-H3)"
 FOUND = {  # by a word: one of ComfyUI's nodes, and ours
-    "ltx": ("LTXVConditioning", GUIDER, NOISE), "minimax": ("MiniMax H3 Image to Video", GUIDER, NOISE),
-    "guider": ("CFG Guider", GUIDER), "noise": ("RandomNoise", NOISE),
+    "ltx": ("LTXVConditioning", GUIDER, NOISE, PATCH), "minimax": ("MiniMax H3 Image to Video", GUIDER, NOISE, PATCH),
+    "guider": ("CFG Guider", GUIDER), "noise": ("RandomNoise", NOISE), "ksampler": ("KSampler", PATCH),
 }  # fmt: skip
 
 
