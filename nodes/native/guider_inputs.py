@@ -44,8 +44,9 @@ class GuiderInputs:
             raise ValueError(f"latent holds {streams.rows} clips; use a batch of 1")
         if self.steps < 1:
             raise ValueError("sigmas has no steps; connect a scheduler")
+        shapes = streams.video.shape, streams.audio.shape
         for number, guider in enumerate(self.guiders):
-            check_latent(self.latent["samples"], native_model(guider.model_patcher, f"the model of guider{number}"), ())
+            check_latent(shapes, native_model(guider.model_patcher, f"the model of guider{number}"), ())
         _check_vae("vae", self.vae, "video", streams.video)
         _check_vae("audio_vae", self.audio_vae, "audio", streams.audio)
 
