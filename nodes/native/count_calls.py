@@ -11,6 +11,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 
 from .compiled import COMPILED
+from .guidance_of import guidance_of
 
 KEY = "duet_count"
 
@@ -37,7 +38,7 @@ class CallCount:
 def counted_calls(guider: Any) -> Iterator[CallCount]:
     """Counts the calls of all networks of a guider. Those that a cache of another node answers do not count."""
     count = CallCount()
-    placed = [(each, _place(each)) for each in vars(guider).values() if isinstance(each, ModelPatcher)]
+    placed = [(each, _place(each)) for each in _models(guider)]
     for patcher, place in placed:
         patcher.add_wrapper_with_key(place, KEY, count)
     try:
@@ -45,6 +46,14 @@ def counted_calls(guider: Any) -> Iterator[CallCount]:
     finally:
         for patcher, place in placed:
             patcher.remove_wrappers_with_key(place, KEY)
+
+
+def _models(guider: Any) -> list[ModelPatcher]:
+    """Returns the models of a guider, each once: its own, and the bad model of our guidance."""
+    own = [each for each in vars(guider).values() if isinstance(each, ModelPatcher)]
+    guidances = [guidance_of(each) for each in own]
+    bad = [each.bad_patcher for each in guidances if each is not None and each.bad_patcher is not None]
+    return list({id(each): each for each in (*own, *bad)}.values())
 
 
 def is_compiled(guider: Any) -> bool:

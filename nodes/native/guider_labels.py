@@ -6,20 +6,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...av_models.compare_guidances import describe_differences, label_guidances, number_duplicates
-from .guider import JointGuider
+from .guidance_of import guidance_of
 
 
 def label_guiders(guiders: Sequence[Any]) -> list[str]:
     """Returns a unique label per guider: the name and settings of our guidance, or the class and scales of another guider."""
-    ours = [each.strategy for each in guiders if isinstance(each, JointGuider)]
-    named = iter(label_guidances(ours))
-    return number_duplicates([next(named) if isinstance(each, JointGuider) else _label_other(each) for each in guiders])
+    guidances = [guidance_of(each.model_patcher) for each in guiders]
+    named = iter(label_guidances([each.strategy for each in guidances if each is not None]))
+    return number_duplicates([_label_other(each) if ours is None else next(named) for each, ours in zip(guiders, guidances)])
 
 
 def differences(guiders: Sequence[Any]) -> list[str]:
     """Returns lines that say in which settings our guidances differ, or none if another guider is among them."""
-    ours = [each.strategy for each in guiders if isinstance(each, JointGuider)]
-    return describe_differences(ours) if len(ours) == len(guiders) else []
+    guidances = [guidance_of(each.model_patcher) for each in guiders]
+    return [] if None in guidances else describe_differences([each.strategy for each in guidances])
 
 
 def _label_other(guider: Any) -> str:

@@ -18,6 +18,7 @@ METHODS = {
     "modality_cfg": {"scale": 3.0, "cross_scale": 3.0, "skip_scale": 1.0},
 }  # fmt: skip
 SHARED = {"noise": ["noise", 0], "sampler": ["sampler", 0], "sigmas": ["sigmas", 0]}
+PROMPTS = {"positive": ["yes", 0], "negative": ["no", 0]}
 DECODED = {"latent": ["model", 1], "vae": ["vae", 0], "audio_vae": ["audio_vae", 0]}
 KINDS = pytest.mark.parametrize("kind", ["ltx2", "h3"])
 
@@ -33,14 +34,13 @@ def guiders(kind: str) -> dict:
     """Our four and ComfyUI's own, each on a model of its own that counts its calls."""
     graph = {f"watched{i}": node("Watched", model=["model", 0], copy=i) for i in range(len(METHODS) + 1)}
     graph["model"] = node("TinyModel", kind=kind, seed=1)
-    prompts = {"positive": ["yes", 0], "negative": ["no", 0]}
     for i, (name, scales) in enumerate(METHODS.items()):
         own = {f"guidance.{modality}_{key}": value for key, value in scales.items() for modality in ("video", "audio")}
         others = {"guidance.skip_block": 1} if name == "modality_cfg" else {}
         graph[f"guidance{i}"] = node("DuetGuidance", guidance=name, **own, **others, a_to_v=1.0, v_to_a=1.0)
-        graph[f"guider{i}"] = node("DuetJointGuider", model=[f"watched{i}", 0], guidance=[f"guidance{i}", 0], **prompts)
+        graph[f"guider{i}"] = node("DuetJointGuider", model=[f"watched{i}", 0], guidance=[f"guidance{i}", 0], **PROMPTS)
     last = len(METHODS)
-    graph[f"guider{last}"] = node("CFGGuider", model=[f"watched{last}", 0], **prompts, cfg=3.0)
+    graph[f"guider{last}"] = node("CFGGuider", model=[f"watched{last}", 0], **PROMPTS, cfg=3.0)
     return graph
 
 
@@ -110,16 +110,21 @@ def test_a_compiled_model_is_counted_and_sampled_as_it_is(native):
     assert max(float(each) for each in run.texts["same1"][:2]) == 0
 
 
-@pytest.mark.parametrize("guider", [
-    node("DuetJointGuider", model=["watched0", 0], positive=["yes", 0], guidance=["auto", 0]),
-    node("DualModelGuider", model=["watched0", 0], model_negative=["watched1", 0], positive=["yes", 0], negative=["no", 0], cfg=2),
+@pytest.mark.parametrize("guider, label", [
+    (node("DuetJointGuider", model=["watched0", 0], positive=["yes", 0], guidance=["auto", 0]), "autoguidance"),
+    (node("BasicGuider", model=["guided", 0], conditioning=["yes", 0]), "autoguidance"),
+    (
+        node("DualModelGuider", model=["watched0", 0], model_negative=["watched1", 0], **PROMPTS, cfg=2), "DualModel cfg 2",
+    ),
 ])  # fmt: skip
-def test_calls_of_a_second_model_count(native, guider):
+def test_calls_of_a_second_model_count(native, guider, label):
     graph = compared("ltx2", 2) | {"bad": node("TinyModel", kind="ltx2", seed=2), "guider1": guider}
     graph["watched1"]["inputs"]["model"] = ["bad", 0]
     scales = {"guidance.video_scale": 2.0, "guidance.audio_scale": 2.0, "guidance.bad_model": ["watched1", 0]}
     graph["auto"] = node("DuetGuidance", guidance="autoguidance", **scales, a_to_v=1.0, v_to_a=1.0)
+    graph["guided"] = node("DuetModelGuidance", model=["watched0", 0], guidance=["auto", 0])
     cell = facts(native.run(graph))["cells"][1]
+    assert cell["label"] == label
     assert (cell["branches_per_step"], cell["forwards_per_step"]) == (2, 2)
 
 
