@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..av_models.guidance import Guidance, Step, estimate_cost
+from ..av_models.guidance import Guidance, Step, count_rows
 
 GUIDED = 2.0  # a scale with which a guidance uses all of its branches
 
@@ -21,15 +21,14 @@ def report(*lines: str, warnings: Sequence[str] = (), table: Mapping[str, Any] |
 
 
 def guidance_report(strategy: Guidance, open_scales: Collection[str] = ()) -> dict[str, list]:
-    """Returns the report of a guidance: the cost of one step, when the number of steps is not known yet.
+    """Returns the report of a guidance: the branches of one step, when neither the steps nor the model are known yet.
 
-    open_scales: the scales that the sampled model decides. Some may turn branches off, so the cost is the highest possible.
+    open_scales: the scales that the sampled model decides. Some may turn branches off, so the number is the highest possible.
     """
     strategy = replace(strategy, **dict.fromkeys(open_scales, GUIDED)) if open_scales else strategy
     sampled_steps = [Step(i, 1000, 1 - i / 1000, 1 - i / 1000) for i in range(1000)]
-    costs = [estimate_cost(strategy, [step], batched=True) for step in sampled_steps]
-    branches, calls = ({getattr(cost, name) for cost in costs} for name in ("branches", "forwards"))
-    line = f"{strategy.name}: {'up to ' if open_scales else ''}{cost_in_words(branches, calls)}"
+    branches = {count_rows(strategy.branches(step)) for step in sampled_steps}
+    line = f"{strategy.name}: {'up to ' if open_scales else ''}{_range(branches, 'branch', 'branches')} per step"
     line += "; scales as the model recommends" if open_scales else ""
     return report(line, guidance=strategy.name, branches_per_step=max(branches))
 

@@ -335,7 +335,7 @@ def test_modifiers_change_nothing_as_they_come_and_go_with_any_strategy():
     curve = Curve(((0.0, 1.0), (1.0, 0.0)), "monotone_cubic")
     expected = make_guidance("joint_cfg", video_scale=3.0, audio_scale=3.0, scale_curve=curve, interval_low=0.25, rescale=0.5)
     assert output.args[0] == GuidanceInput(expected)
-    assert output.shown["text"] == ["joint_cfg: 1 to 2 branches per step in 1 network call"]
+    assert output.shown["text"] == ["joint_cfg: 1 to 2 branches per step"]
 
 
 def test_the_audio_can_be_rescaled_by_its_own_share():
