@@ -28,6 +28,7 @@ from duet_av.av_models.metrics.grid import (
 )
 from duet_av.av_models.metrics.loudness import measure_loudness
 from duet_av.nodes.compare import DuetCompare
+from duet_av.nodes.compare_guiders import DuetCompareGuiders
 from duet_av.nodes.comparison import row_of
 from duet_av.nodes.headless.execute import _saved_files
 from duet_av.nodes.joint_sampler import DuetJointSampler
@@ -161,6 +162,12 @@ def test_what_went_wrong_in_a_cell_is_said():
     wild = GuidanceInput(make_guidance("cfg", video_scale=1e38, audio_scale=1.0))
     notes = compared([THREE[0], wild]).args[1].split("\n")
     assert "cfg: the video came out with NaN or infinite values; lower the guidance scale" in notes
+
+
+def test_comparing_guiders_needs_comfyui():
+    inputs = dict.fromkeys(("noise", "sampler", "sigmas", "latent", "vae", "audio_vae"))
+    with pytest.raises(ValueError, match="^Compare Guiders needs ComfyUI's models and samplers; run this workflow in ComfyUI$"):
+        DuetCompareGuiders.execute(guiders={}, **inputs)
 
 
 def test_bad_models_are_named():
