@@ -167,7 +167,8 @@ class Coupling:
     """The interaction of a row's modalities.
 
     a_to_v, v_to_a: directional strengths s of FULL coupling, from audio to video and from video to audio. The prediction of
-        the receiving modality is cut + s·(full − cut); it is exactly cut at 0 and exactly full at 1.
+        the receiving modality is cut + s·(full − cut); it is exactly cut at 0 and exactly full at 1. Models whose cross-modal
+        layers are residuals can instead scale these by s, in one row.
     """
 
     kind: CouplingKind = CouplingKind.FULL
