@@ -28,11 +28,6 @@ def separate_graphs(options: dict[str, Any]) -> None:
         add_wrapper_with_key(WrappersMP.APPLY_MODEL, PASS_KEY, _run_with_own_classes, transformer)
 
 
-def run_uncompiled(transformer_options: dict[str, Any]) -> None:
-    """Runs the passes with these options without torch.compile."""
-    transformer_options.get("wrappers", {}).get(WrappersMP.APPLY_MODEL, {}).pop(COMPILED, None)
-
-
 def _run_with_own_classes(apply: Any, *args: Any, **kwargs: Any) -> Any:
     options = next(each for each in (*args, *kwargs.values()) if isinstance(each, dict) and "cond_or_uncond" in each)
     kind = _kind_of_pass(options)

@@ -204,6 +204,23 @@ def test_a_compiled_model_gives_the_same(native, kind, name):
 
 
 @KINDS
+def test_a_compiled_model_follows_the_size_of_the_clip(native, kind):
+    """The same compiled model for two clips: their sizes decide which tokens attend to which."""
+    used, longer = guidance("joint_cfg"), {"ltx": ((1, 8, 4, 2, 2), (1, 8, 7, 16)), "h3": ((1, 24, 3, 4, 4), (1, 32, 2, 7))}[kind]
+    graph = sampled(kind, *[{"guidance": used, "latent": each} for each in (["longer", 0], ["model", 1]) for _ in range(2)])
+    graph |= {"longer": node("ShapedLatent", sizes=json.dumps(longer)), "compiled": node("Compiled", model=["model", 0])}
+    for index in (0, 2):
+        graph[f"guider{index}"]["inputs"]["model"] = ["compiled", 0]
+    graph |= {f"told{i}": node("HowFarApart", a=[f"out{i}", 0], b=[f"out{i + 1}", 0]) for i in (0, 2)}
+    del graph["told"]
+    run = native.run(graph)
+    assert run.succeeded, run.error
+    for name in ("told0", "told2"):
+        video, audio, *spread = map(float, run.texts[name])
+        assert max(video, audio) < 1e-5 and min(spread) > 0.1
+
+
+@KINDS
 @pytest.mark.parametrize("a_to_v, v_to_a", [(0.0, 0.0), (0.5, 0.5), (0.0, 1.0), (1.0, 1.0)])
 def test_a_post_cfg_function_predicts_as_the_pass_that_it_changes(native, kind, a_to_v, v_to_a):
     used = node("DuetGuidance", guidance="none", a_to_v=a_to_v, v_to_a=v_to_a)

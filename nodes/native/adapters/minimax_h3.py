@@ -11,7 +11,6 @@ from comfy.patcher_extension import WrappersMP, add_wrapper
 
 from ....av_models.contract import CouplingKind
 from ....av_models.guidance import Branch, resolve_block
-from ..compiled import run_uncompiled
 from ..isolated_attention import attend_separately, duplicate_text_rows
 from ..shared_calls import active_together
 from .base import Entry, NativeModel
@@ -51,7 +50,6 @@ class MiniMaxH3(NativeModel):
         """Isolates the attention of `cut` rows, and skips whole blocks. All rows are alike."""
         row = next(each for each in rows if each is not None)
         if row.coupling.kind is not CouplingKind.FULL:
-            run_uncompiled(options["transformer_options"])  # the groups depend on the sizes of the run
             add_wrapper(WrappersMP.DIFFUSION_MODEL, self.run_separately, options["transformer_options"])
         block = resolve_block(row.skip_block, self)
         if block is not None:
