@@ -144,7 +144,7 @@ class Guidance(ABC):
     def at_step(self, step: Step) -> Self:
         """Return this strategy with the scales and directional strengths that apply at `step`."""
         changes: dict[str, Any] = {**scales_at_step(self, step), **strengths_at_step(self, step)}
-        return replace(self, **changes)
+        return replace(self, **changes) if changes else self
 
     @property
     def scales(self) -> dict[str, float]:
@@ -155,7 +155,7 @@ class Guidance(ABC):
         """Return `branch` with the coupling that `removed`, `a_to_v` and `v_to_a` give it."""
         if self.removed:
             return replace(branch, coupling=REMOVED)
-        if branch.coupling.kind is not CouplingKind.FULL:
+        if branch.coupling.kind is not CouplingKind.FULL or self.a_to_v == self.v_to_a == 1:
             return branch
         directional = Coupling(CouplingKind.FULL, self.a_to_v, self.v_to_a)
         return replace(branch, coupling=CUT if directional.kinds == CUT.kinds else directional)
