@@ -68,6 +68,7 @@ SIZES = {
     "small": "Much of the time is Python's, as with short clips on a fast GPU: each call counts.",
     "large": "Nearly all of the time is arithmetic, as with long clips: each row counts.",
 }
+STEPS = {"small": 4, "large": 2, "h3": 1}  # of a run
 
 
 class Row(NamedTuple):
@@ -193,7 +194,7 @@ def main() -> None:
     checkouts = {"commit": PACK, "comfyui": Path(os.environ["COMFYUI_PATH"]), "ltxvideo": ltxvideo_path()}
     facts = {name: commit(folder) for name, folder in checkouts.items()}
     facts |= {"runs": args.runs, "machine": f"{os.cpu_count()} cores", "clock": "wall" if args.wall else "CPU"}
-    found = {size: measure(size, args.runs, steps=1 if size == "h3" else 4) for size in args.sizes}
+    found = {size: measure(size, args.runs, STEPS[size]) for size in args.sizes}
     text = section(found, "wall" if args.wall else "cpu", facts)
     if not args.output:
         sys.stdout.write(text)

@@ -74,7 +74,7 @@ def h3(layers: int, width: int, video: tuple[int, int, int], audio: int, tokens:
 
 
 SIZES = {
-    "large": ltx(layers=8, video_width=256, video=(5, 10, 12), audio=60, tokens=128),
+    "large": ltx(layers=6, video_width=256, video=(6, 12, 15), audio=60, tokens=128),
     "small": ltx(layers=8, video_width=128, video=(3, 4, 6), audio=24, tokens=32),
     "h3": h3(layers=1, width=256, video=(40, 32, 48), audio=227, tokens=300),
 }
