@@ -43,6 +43,7 @@ class Scene:
         self.latent = self.add("AVLatent", kind=kind, **empty | latent)
         self.sampler = self.add("KSamplerSelect", sampler_name="euler")
         self.sigmas = self.add("BasicScheduler", model=self.plain, scheduler="simple", steps=steps, denoise=1.0)
+        self.before = self.model, self.yes, self.no
         self.finish: Callable[[Link], Link] = lambda latent: latent
 
     def add(self, class_type: str, **inputs: Any) -> Link:
@@ -54,12 +55,15 @@ class Scene:
     def prompts(self) -> dict[str, Link]:
         return {"positive": self.yes, "negative": self.no}
 
-    def ours(self, name: str, coupling: float = 1.0, **changes: Any) -> Link:
+    def guidance(self, name: str, coupling: float = 1.0, **changes: Any) -> Link:
         """changes: inputs of Guidance, such as video_scale."""
         used = guidance(name, coupling)
         used["inputs"] |= {key if key in ("a_to_v", "v_to_a") else f"guidance.{key}": value for key, value in changes.items()}
-        key = self.add("DuetGuidance", **used["inputs"])
-        return self.add("DuetJointGuider", model=self.model, **self.prompts, guidance=key)
+        return self.add("DuetGuidance", **used["inputs"])
+
+    def ours(self, name: str, coupling: float = 1.0, **changes: Any) -> Link:
+        used = self.guidance(name, coupling, **changes)
+        return self.add("DuetJointGuider", model=self.model, **self.prompts, guidance=used)
 
     def naive(self, guider: Link) -> Link:
         return self.add("NaiveGuider", guider=guider, model=self.model)
@@ -99,10 +103,12 @@ def compare_with_cores_modality(scene: Scene) -> None:
     scene.compare("modality", scene.sampled(scene.ours("modality_cfg")), scene.sampled(theirs))
 
 
-def compare_with_naive(scene: Scene) -> None:
-    """Each branch alone, combined by the equations."""
-    for name in ("joint_cfg", "dual_cfg", "modality_cfg", "stg"):
-        guider = scene.ours(name)
+def compare_with_naive(scene: Scene, weaker: bool = True) -> None:
+    """Each branch alone, combined by the equations. weaker: with fractional coupling too."""
+    guiders = {name: scene.ours(name) for name in ("joint_cfg", "dual_cfg", "modality_cfg", "stg")}
+    if weaker:
+        guiders |= {"half": scene.ours("none", a_to_v=0.5, v_to_a=0.3), "more": scene.ours("modality_cfg", a_to_v=1.2, v_to_a=0.4)}
+    for name, guider in guiders.items():
         scene.compare(f"naive {name}", scene.sampled(guider), scene.sampled(scene.naive(guider)))
 
 
@@ -116,6 +122,28 @@ def compare_cut(scene: Scene) -> None:
     scene.compare("negative, other audio", scene.sampled(guider), scene.sampled(guider, audio_seed=5))
     guider = scene.ours("joint_cfg", video_scale=3.0, audio_scale=0.0)
     scene.compare("negative, other video", scene.sampled(guider), scene.sampled(guider, video_seed=7))
+    guider = scene.ours("modality_cfg", video_scale=1.0, video_cross_scale=0.0, video_skip_scale=1.0)
+    scene.compare("cut row among four, other audio", scene.sampled(guider), scene.sampled(guider, audio_seed=5))
+    guider = scene.ours("joint_cfg", a_to_v=0.0)
+    scene.compare("one way, other audio", scene.sampled(guider), scene.sampled(guider, audio_seed=5))
+    guider = scene.ours("joint_cfg", v_to_a=0.0)
+    scene.compare("other way, other video", scene.sampled(guider), scene.sampled(guider, video_seed=7))
+
+
+def compare_guided_model(scene: Scene) -> None:
+    """Guidance on the MODEL, before and after what the scene does to it, sampled with core's guider."""
+    first = scene.sampled(scene.ours("joint_cfg"))
+    guided = scene.add("DuetModelGuidance", model=scene.model, guidance=scene.guidance("joint_cfg"))
+    scene.compare("guided model", first, scene.sampled(scene.add("CFGGuider", model=guided, **scene.prompts, cfg=7.0)))
+
+
+def compare_effect(scene: Scene) -> None:
+    """That what the scene does to the model and the prompts is of consequence."""
+    now, guider = (scene.model, scene.yes, scene.no), scene.ours("cfg")
+    scene.model, scene.yes, scene.no = scene.before
+    plain = scene.ours("cfg")
+    scene.model, scene.yes, scene.no = now
+    scene.compare("effect", scene.sampled(guider), scene.sampled(plain))
 
 
 def check(found: dict[str, Apart], tolerance: float = 1e-5, naive: float = 1e-4, moves: float = 1e-3, kept: str = "") -> None:
@@ -127,6 +155,8 @@ def check(found: dict[str, Apart], tolerance: float = 1e-5, naive: float = 1e-4,
             same, changed = (apart.video, apart.audio) if other == "audio" else (apart.audio, apart.video)
             wrong += [f"{name}: {same} in the stream that stays"] * (same != 0)
             wrong += [f"{name}: nothing changes"] * (changed < moves and other != kept)
+        elif name == "effect":
+            wrong += [f"{name}: {apart.largest}"] * (apart.largest < 1e-3)
         elif not apart.largest < (naive if name.startswith("naive") else tolerance):
             wrong.append(f"{name}: video {apart.video}, audio {apart.audio}")
         spreads = apart.spread

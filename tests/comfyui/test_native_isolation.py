@@ -6,6 +6,8 @@ from duet_av.tests.comfyui.scenes import (
     Scene,
     check,
     compare_cut,
+    compare_effect,
+    compare_guided_model,
     compare_with_core,
     compare_with_cores_modality,
     compare_with_naive,
@@ -23,7 +25,11 @@ def native(tmp_path_factory):
         yield server
 
 
-def check_all(native, scene: Scene, **limits) -> None:
+def check_all(native, scene: Scene, effect: bool = True, **limits) -> None:
+    """effect: whether what the scene does to the model and the prompts changes the result."""
+    if effect and (scene.model, scene.yes, scene.no) != scene.before:
+        compare_effect(scene)
+    compare_guided_model(scene)
     compare_with_core(scene)
     if scene.kind != "h3":
         compare_with_cores_modality(scene)
@@ -115,7 +121,8 @@ def test_reference_audio_of_ltx(native, scale):
     )  # fmt: skip
     scene.model, scene.yes, scene.no = given, second(given), third(given)
     compare_with_core(scene)
-    compare_with_naive(scene)
+    compare_effect(scene)
+    compare_with_naive(scene, weaker=scale == 0)  # whose node would predict with full coupling here
     if scale == 0:  # the node guides by the coupled prompt, which all strategies but a cut one have
         compare_cut(scene)
     else:
@@ -199,9 +206,10 @@ def test_cores_node_of_negatives_by_attention(native, kind):
     """It changes nothing in these models, and asks for the negative always."""
     scene = Scene(kind)
     scene.model = scene.add("NAGuidance", model=scene.model, nag_scale=5.0, nag_alpha=0.5, nag_tau=1.5)
-    check_all(native, scene)
+    check_all(native, scene, effect=False)
 
 
+@pytest.mark.long
 @KINDS
 def test_compiled(native, kind):
     """The plain passes by the uncompiled model; the cut ones only by isolation, because ours alone compiles them apart."""
@@ -257,6 +265,7 @@ def test_prompts_together(native, kind):
     check_all(native, scene)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("schedule", ["standard_static", "standard_uniform"])
 def test_context_windows(native, schedule):
     """Core's windows do not take MiniMax-H3."""
@@ -290,3 +299,43 @@ def test_two_stages_with_the_audio_of_the_first(native):
     kept = found.pop("kept")
     assert kept.audio < 1e-5 and kept.video > 0.1
     check(found, kept="audio")
+
+
+@KINDS
+@pytest.mark.parametrize("what", ["call", "block", "attention"])
+def test_patches_of_other_packs(native, kind, what):
+    scene = Scene(kind)
+    scene.model = scene.add("Around", model=scene.model, what=what)
+    check_all(native, scene)
+
+
+def test_prompts_that_cannot_share_a_call(native):
+    """The frame rate of one prompt alone."""
+    scene = Scene("ltx")
+    scene.yes = scene.add("LTXVConditioning", **scene.prompts, frame_rate=40.0)
+    check_all(native, scene)
+
+
+@pytest.mark.long
+@KINDS
+@pytest.mark.parametrize("then", ["Patched", "PredictsAgain", "EasyCache", "NegativeByAttention", "Compiled", "LTXVContextWindows"])
+def test_guidance_on_a_model_that_is_changed_afterwards(native, kind, then):
+    """As with the guidance added last."""
+    scene = Scene(kind, steps=6) if then != "LTXVContextWindows" else Scene(kind, frames=9, audio_frames=12)
+    if kind == "h3" and then in ("NegativeByAttention", "LTXVContextWindows"):
+        pytest.skip("not for MiniMax-H3")
+    settings = {
+        "EasyCache": {"reuse_threshold": 3.0, "start_percent": 0.1, "end_percent": 0.9, "verbose": False},
+        "LTXVContextWindows": {
+            "context_length": 25, "context_overlap": 8, "context_schedule": "standard_static", "fuse_method": "pyramid",
+            "freenoise": False, "context_stride": 1, "closed_loop": False, "retain_first_frame": False,
+            "split_conds_to_windows": False,
+        },
+    }.get(then, {})  # fmt: skip
+    for name in ("joint_cfg", "modality_cfg"):
+        guided = scene.add("DuetModelGuidance", model=scene.plain, guidance=scene.guidance(name))
+        guided = scene.add(then, model=guided, **settings)
+        guider = scene.add("CFGGuider", model=guided, **scene.prompts, cfg=7.0)
+        scene.model = scene.add(then, model=scene.plain, **settings)
+        scene.compare(name, scene.sampled(guider), scene.sampled(scene.ours(name)))
+    check(scene.run(native), tolerance=1e-6)

@@ -31,6 +31,7 @@ def sampled_by(scene: Scene, name: str, guider: list, **changes: Any) -> list:
     return scene.sampled(guider, sampler=scene.add("KSamplerSelect", sampler_name=name), sigmas=sigmas, **changes)
 
 
+@pytest.mark.long
 @KINDS
 def test_every_sampler(native, kind):
     scene, names = Scene(kind, steps=STEPS), samplers(native)

@@ -1,5 +1,8 @@
 """A guider that runs every branch of a strategy alone, by the shortest way that ComfyUI has: the reference of our guider."""
 
+from contextlib import contextmanager
+from functools import partial
+
 import comfy.model_patcher
 import comfy.samplers
 import comfy.utils
@@ -8,6 +11,25 @@ from comfy.ldm.minimax.model import PackedLayout
 from comfy.patcher_extension import WrappersMP, add_wrapper
 
 SHOWN = {"video": ("text", "cond", "ref_img", "video"), "audio": ("text", "cond_audio", "ref_audio", "audio")}
+
+
+def cut_of(branch):
+    kind = type(branch.coupling.kind)
+    return type(branch.coupling)(kind("cut"))
+
+
+@contextmanager
+def weaker(network, a_to_v, v_to_a):
+    """An LTX network whose cross-modal layers answer with a part of what they would."""
+    for block in network.transformer_blocks:
+        for name, share in (("audio_to_video_attn", a_to_v), ("video_to_audio_attn", v_to_a)):
+            layer = getattr(block, name)
+            layer.forward = partial(lambda run, share, *args, **kwargs: share * run(*args, **kwargs), layer.forward, share)
+    try:
+        yield
+    finally:
+        for block in network.transformer_blocks:
+            del block.audio_to_video_attn.forward, block.video_to_audio_attn.forward
 
 
 class Naive(comfy.samplers.CFGGuider):
@@ -54,14 +76,25 @@ class Naive(comfy.samplers.CFGGuider):
     def run(self, branch, x, sigma, options):
         """The clean estimate of one branch, in a call of its own, or two where MiniMax-H3 is cut."""
         options = comfy.model_patcher.create_model_options_clone(options)
+        coupling = branch.coupling.a_to_v, branch.coupling.v_to_a
         h3 = isinstance(self.inner_model.diffusion_model, comfy.ldm.minimax.model.MiniMaxH3Model)
         if branch.skip_block is not None and h3:
             skip = lambda args, _: {"img": args["img"]}  # noqa: E731
             comfy.model_patcher.set_model_options_patch_replace(options, skip, "dit", "double_block", branch.skip_block)
         elif branch.skip_block is not None:
             options["transformer_options"]["stg_self_attn_blocks"] = {branch.skip_block}
+        if branch.coupling.kind.value == "full" and h3:
+            full = self.call(branch, x, sigma, options)
+            if coupling == (1.0, 1.0):
+                return full
+            cut = self.run(
+                type(branch)(branch.video, branch.audio, cut_of(branch), skip_block=branch.skip_block), x, sigma, options
+            )
+            mixed = (a + share * (b - a) for a, b, share in zip(vars(cut).values(), vars(full).values(), coupling))
+            return self.latent_of(*mixed)
         if branch.coupling.kind.value == "full":
-            return self.call(branch, x, sigma, options)
+            with weaker(self.inner_model.diffusion_model, *coupling):
+                return self.call(branch, x, sigma, options)
         if not h3:
             options["transformer_options"] |= {"a2v_cross_attn": False, "v2a_cross_attn": False}
             return self.call(branch, x, sigma, options)

@@ -1,6 +1,7 @@
 """What users put around a joint model: latents with masks, encoders, hooks, negatives by attention. Small, with random values."""
 
 from copy import copy as shallow_copy
+from functools import partial
 from types import SimpleNamespace
 
 import comfy.hooks
@@ -169,7 +170,7 @@ class NegativeByAttention:
 
     @staticmethod
     def guided(layer, tokens):
-        plain = layer.forward
+        plain = partial(type(layer).forward, layer)  # not what another patch has put in its place
 
         def forward(x, context=None, mask=None, **kwargs):
             wanted = plain(x, context=context, mask=mask, **kwargs)
@@ -225,7 +226,38 @@ class ClipLength:
         return {"ui": {"text": [str(len(images)), str(audio["waveform"].shape[-1] / audio["sample_rate"])]}}
 
 
+class Around:
+    """The model with a patch that other packs set: around every network call, in every block, or in every attention."""
+
+    RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL",), "make", "tests"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("MODEL",), "what": (["call", "block", "attention"],)}}
+
+    def make(self, model, what):
+        patched = model.clone()
+        if what == "call":
+            patched.set_model_unet_function_wrapper(lambda run, given: run(given["input"], given["timestep"], **given["c"]) * 0.9)
+        elif what == "attention":
+            transformer = patched.model_options["transformer_options"] = dict(patched.model_options["transformer_options"])
+            transformer["optimized_attention_override"] = lambda func, q, *args, **options: func(q * 0.1, *args, **options)
+        else:
+            network = model.model.diffusion_model
+            for i in range(len(getattr(network, "transformer_blocks", ()) or network.blocks)):
+                patched.set_model_patch_replace(self.weaker, "dit", "double_block", i)
+        return (patched,)
+
+    @staticmethod
+    def weaker(args, extra):
+        before = [each.clone() for each in args["img"]] if isinstance(args["img"], tuple) else args["img"].clone()
+        after = extra["original_block"](args)["img"]
+        if isinstance(after, tuple):
+            return {"img": tuple(torch.lerp(a, b, 0.9) for a, b in zip(before, after))}
+        return {"img": torch.lerp(before, after, 0.9)}
+
+
 NODES = (
-    AVLatent, ClipLength, KeepsPrompts, TinyEncoder, TinyTextEncoder, TinyHook, TinyUpsampler, NegativeByAttention,
-    AnswersWithNegative,
+    AVLatent, Around, ClipLength, KeepsPrompts, TinyEncoder, TinyTextEncoder, TinyHook, TinyUpsampler,
+    NegativeByAttention, AnswersWithNegative,
 )  # fmt: skip
