@@ -309,6 +309,13 @@ def test_patches_of_other_packs(native, kind, what):
     check_all(native, scene)
 
 
+@pytest.mark.parametrize("rows, batch", [(1, 1), (2, 1), (3, 1), (2, 2)])
+def test_memory_for_some_rows(native, rows, batch):
+    scene = Scene("ltx", batch=batch)
+    scene.model = scene.add("Cramped", model=scene.model, rows=rows)
+    check_all(native, scene, effect=False)
+
+
 def test_prompts_that_cannot_share_a_call(native):
     """The frame rate of one prompt alone."""
     scene = Scene("ltx")

@@ -257,7 +257,22 @@ class Around:
         return {"img": torch.lerp(before, after, 0.9)}
 
 
+class Cramped:
+    """The model on a device whose memory holds no more than some rows at a time."""
+
+    RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL",), "make", "tests"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("MODEL",), "rows": ("INT",)}}
+
+    def make(self, model, rows):
+        patched = model.clone()
+        patched.add_object_patch("memory_required", lambda shape, *_, **__: 0.0 if shape[0] <= rows else 1e30)
+        return (patched,)
+
+
 NODES = (
-    AVLatent, Around, ClipLength, KeepsPrompts, TinyEncoder, TinyTextEncoder, TinyHook, TinyUpsampler,
+    AVLatent, Around, Cramped, ClipLength, KeepsPrompts, TinyEncoder, TinyTextEncoder, TinyHook, TinyUpsampler,
     NegativeByAttention, AnswersWithNegative,
 )  # fmt: skip
