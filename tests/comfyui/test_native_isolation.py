@@ -43,6 +43,11 @@ def test_as_it_is(native, kind):
     check_all(native, Scene(kind))
 
 
+def test_a_long_clip(native):
+    """Its cut rows run apart."""
+    check_all(native, Scene("ltx", frames=257, steps=2))
+
+
 @KINDS
 @pytest.mark.parametrize("video_mask, audio_mask", [("space", ""), ("time", ""), ("", "time"), ("space", "time"), ("time", "time")])
 def test_masks(native, kind, video_mask, audio_mask):

@@ -3,6 +3,9 @@
 The output of a cross-modal layer is multiplied by a gate, `table + timestep`: a table of the block and an embedding of the row's
 timestep. A row's embedding is changed so that its gate becomes `strength` times what it was. At strength 0 the gate is exactly 0,
 because table + (−table) is, so nothing of the other modality reaches the row.
+
+In long clips the arithmetic of a row takes the time, not the number of kernels. There a block runs cut rows apart from the others,
+without their cross-modal layers. The result is the same.
 """
 
 from __future__ import annotations
@@ -16,10 +19,11 @@ from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 from torch import Tensor, nn
 
 from ....av_models.guidance import PromptKind
-from ..compiled import PASS_KEY
+from ..compiled import COMPILED, PASS_KEY
 from ..rows import TEXTS
 
 ROWS_KEY = "duet_rows"  # in `transformer_options` during a call: a `_RowsOfCall`
+LONG = 1024  # video tokens of a row from which cut rows run apart
 
 
 class RowSettings(NamedTuple):
@@ -31,11 +35,16 @@ class RowSettings(NamedTuple):
 
 
 class _RowsOfCall(NamedTuple):
-    """For the rows of a network call: the strengths [B, 1, 1] of each direction, or None, and the rows that skip a block."""
+    """For the rows of a network call: the strengths [B, 1, 1] of each direction, or None, and the rows that skip a block.
+
+    cut: the rows that can run apart, without cross-modal layers. places: the conditioning of each row.
+    """
 
     a_to_v: Tensor | None
     v_to_a: Tensor | None
     skips: Mapping[int, Sequence[int]]
+    cut: Sequence[int]
+    places: Sequence[int]
 
 
 def needs_gate(strengths: Sequence[float]) -> bool:
@@ -72,17 +81,31 @@ class _RowsWrapper:
     def __call__(self, apply: Callable, x: Tensor, t: Tensor, concat: Any, context: Any, control: Any, options: Any, **kwargs: Any):
         places = options["cond_or_uncond"]
         one_for_all = len(self.wanted) == 1
-        rows = [self.wanted[0 if one_for_all else place] for place in places for _ in range(len(x) // len(places))]
+        each_place = [index for index in range(len(places)) for _ in range(len(x) // len(places))]
+        rows = [self.wanted[0 if one_for_all else places[index]] for index in each_place]
         couplings = [row.a_to_v for row in rows], [row.v_to_a for row in rows]
         gates = [
             torch.tensor(strengths, device=x.device).view(-1, 1, 1) if needs_gate(strengths) else None for strengths in couplings
         ]
-        made = _RowsOfCall(*gates, _skips(rows))
-        layout = (made.a_to_v is None, made.v_to_a is None, tuple(made.skips.items()))
+        made = _RowsOfCall(*gates, _skips(rows), _cut(rows, options), each_place)
+        layout = (made.a_to_v is None, made.v_to_a is None, tuple(made.skips.items()), made.cut)
         options = {**options, ROWS_KEY: made, PASS_KEY: layout, **off_flags(*couplings)}
         if not one_for_all:  # patches of other nodes tell the prompts apart by these numbers
             options["cond_or_uncond"] = [TEXTS.index(self.texts[place]) for place in places]
         return apply(x, t, concat, context, control, options, **kwargs)
+
+
+def _cut(rows: Sequence[RowSettings], options: Mapping[str, Any]) -> tuple[int, ...]:
+    """Returns the rows without coupling, if other rows have some.
+
+    None with a patch of another node that may need all rows together, or with torch.compile, for which options must not change in
+    a call.
+    """
+    compiled = COMPILED in options.get("wrappers", {}).get(WrappersMP.APPLY_MODEL, {})
+    if compiled or options.get("patches") or options.get("optimized_attention_override"):
+        return ()
+    cut = tuple(i for i, row in enumerate(rows) if row.a_to_v == row.v_to_a == 0)
+    return () if len(cut) == len(rows) else cut
 
 
 def _skips(rows: Sequence[RowSettings]) -> dict[int, tuple[int, ...]]:
@@ -102,9 +125,18 @@ def _block_patch(block: nn.Module, index: int, previous: Callable | None) -> Cal
         if rows.v_to_a is not None:
             audio_gate = _scale_gate(audio_gate, block.scale_shift_table_a2v_ca_audio[4:, :], rows.v_to_a)
         args = {**args, "v_cross_gate_timestep": video_gate, "a_cross_gate_timestep": audio_gate}
-        return _run_with_skips(call, args, rows.skips[index]) if index in rows.skips else call(args)
+        return _run_apart(call, args, _groups(rows, index, args["img"][0]))
 
     return run
+
+
+def _groups(rows: _RowsOfCall, index: int, video: Tensor) -> dict[tuple[bool, bool], list[int]]:
+    """Returns the rows that a block runs together, by whether they skip its self-attention and its cross-modal layers."""
+    groups: dict[tuple[bool, bool], list[int]] = {}
+    for i in range(len(video)):
+        kind = i in rows.skips.get(index, ()), video.shape[1] >= LONG and i in rows.cut
+        groups.setdefault(kind, []).append(i)
+    return groups
 
 
 def _scale_gate(timestep: Tensor | CompressedTimestep, table: Tensor, strength: Tensor) -> Tensor | CompressedTimestep:
@@ -117,21 +149,29 @@ def _scale_gate(timestep: Tensor | CompressedTimestep, table: Tensor, strength: 
     return torch.where(strength == 1, timestep, scaled.to(timestep.dtype))
 
 
-def _run_with_skips(call: Callable, args: dict[str, Any], skipping: Sequence[int]) -> dict[str, Any]:
-    """Runs a block on the rows that skip its self-attention and on the others. Returns both in the order of the rows."""
+def _run_apart(call: Callable, args: dict[str, Any], groups: Mapping[tuple[bool, bool], list[int]]) -> dict[str, Any]:
+    """Runs a block on each group of rows. Returns all in the order of the rows."""
+    options = args["transformer_options"]
+    if len(groups) == 1:
+        ((kind, _),) = groups.items()
+        return call(args if not any(kind) else {**args, "transformer_options": options | _options(*kind)})
     count = len(args["img"][0])
-    groups = list(skipping), [i for i in range(count) if i not in skipping]
     video, audio = (torch.empty_like(stream) for stream in args["img"])
-    for rows, skips in zip(groups, (True, False)):
-        if not rows:
-            continue
-        part = {name: _take(value, rows, count) for name, value in args.items()}
-        part["transformer_options"] = args["transformer_options"] | ({"stg_skip_self_attn": True} if skips else {})
-        video[rows], audio[rows] = call(part)["img"]
+    for kind, rows in groups.items():
+        where = slice(rows[0], rows[-1] + 1) if rows == [*range(rows[0], rows[-1] + 1)] else rows  # a slice copies nothing
+        part = {name: _take(value, where, count) for name, value in args.items()}
+        places = sorted({options[ROWS_KEY].places[row] for row in rows})
+        own = {name: [options[name][place] for place in places] for name in ("cond_or_uncond", "uuids") if name in options}
+        part["transformer_options"] = options | own | _options(*kind)
+        video[where], audio[where] = call(part)["img"]
     return {"img": (video, audio)}
 
 
-def _take(value: Any, rows: Sequence[int], count: int) -> Any:
+def _options(skips: bool, cut: bool) -> dict[str, bool]:
+    return ({"stg_skip_self_attn": True} if skips else {}) | ({"a2v_cross_attn": False, "v2a_cross_attn": False} if cut else {})
+
+
+def _take(value: Any, rows: slice | list[int], count: int) -> Any:
     """Returns these rows of a block's input. count: the rows of the batch; inputs with fewer serve all of them."""
     if isinstance(value, CompressedTimestep):
         return CompressedTimestep(value.data[rows], value.patches_per_frame, per_frame=True)
