@@ -11,7 +11,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 
 from .compiled import COMPILED
-from .guidance_of import guidance_of
+from .guide_model import guidance_of
 
 KEY = "duet_count"
 

@@ -29,14 +29,20 @@ def guide_model(model: ModelPatcher, strategy: Guidance, bad_model: ModelPatcher
             raise ValueError("bad_model has another architecture than model; use a weaker version of the same model")
         check_same_widths(native_model(model), native_model(bad_model))
         bad_model = separate_weights(bad_model, model)
-    guided, guidance = model.clone(), _GuidedSampling(strategy, bad_model)
+    guided, guidance = model.clone(), GuidedSampling(strategy, bad_model)
     for wrapper_type, wrapper in ((WrappersMP.OUTER_SAMPLE, guidance.outer_sample), (WrappersMP.SAMPLER_SAMPLE, guidance.sample)):
         guided.remove_wrappers_with_key(wrapper_type, GUIDANCE_KEY)
         guided.add_wrapper_with_key(wrapper_type, GUIDANCE_KEY, wrapper)
     return guided
 
 
-class _GuidedSampling:
+def guidance_of(patcher: ModelPatcher) -> GuidedSampling | None:
+    """Returns the guidance that a MODEL carries, from Joint Guider or Joint Guidance for KSampler; None for another MODEL."""
+    wrappers = patcher.get_wrappers(WrappersMP.OUTER_SAMPLE, GUIDANCE_KEY)
+    return wrappers[0].__self__ if wrappers else None
+
+
+class GuidedSampling:
     """The wrappers of a guided MODEL. Copies of the MODEL share them, so a run's state is kept by the guider that samples."""
 
     def __init__(self, strategy: Guidance, bad_patcher: ModelPatcher | None) -> None:

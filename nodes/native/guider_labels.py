@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...av_models.compare_guidances import describe_differences, label_guidances, number_duplicates
-from .guidance_of import guidance_of
+from .guide_model import guidance_of
 
 
 def label_guiders(guiders: Sequence[Any]) -> list[str]:

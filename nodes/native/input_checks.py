@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...av_models.contract import CouplingKind
 from ...av_models.guidance import Branch, Guidance
-from .adapters import NativeModel
+
+if TYPE_CHECKING:
+    from .adapters import NativeModel
 
 ENCODE = "encode the prompt with the text encoder of this model"
 WEAKER = "use a weaker version of the same model"

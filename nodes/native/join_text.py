@@ -15,11 +15,11 @@ from comfy.hooks import HookGroup
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from .ltx_text import RAW, Entry, LTXText
-from .pair_prompts import Pair, check_same_times, pair_entries, percents, sigma_times
+from .input_checks import ENCODE
+from .ltx_text import RAW, LTXText
+from .pair_prompts import Entry, Pair, check_same_times, pair_entries, percents, sigma_times
 
 AUDIO_KEYS = ("ref_audio",)  # what belongs to the audio's stream alone
-ENCODE = "encode the prompt with the text encoder of this model"
 
 
 def join_conditionings(model: ModelPatcher, video: Sequence, audio: Sequence) -> list:

@@ -7,13 +7,12 @@ connectors. They also append registers, so that short texts have one length. Som
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-Entry = Mapping[str, Any]  # of a conditioning
+from .pair_prompts import Entry
+
 RAW = "unprocessed_ltxav_embeds"  # ComfyUI's key of a prompt that has not been through the connectors
 LEAST_LENGTH = 1024  # of a context made by the connectors
 

@@ -6,11 +6,10 @@ one is paired with every entry of the other, and strengths are multiplied, each 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from .ltx_text import Entry
-
+Entry = Mapping[str, Any]  # an entry of a conditioning
 Times = tuple[float, float]
 SHORTEST_GAP = 1e-3  # nodes that split times leave smaller gaps
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from comfy.conds import is_equal
 
-from .ltx_text import Entry, LTXText
-from .pair_prompts import percents
+from .ltx_text import LTXText
+from .pair_prompts import Entry, percents
 
 SAME_VALUE = ("guide_attention_entries", "ref_audio", "generated_keyframes", "area")
 SAME_SIZE = ("keyframe_idxs", "attention_mask")

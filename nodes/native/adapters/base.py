@@ -8,8 +8,7 @@ from typing import Any, ClassVar
 
 from ....av_models.contract import CouplingKind
 from ....av_models.guidance import Branch
-
-Entry = Mapping[str, Any]  # an entry of a conditioning
+from ..pair_prompts import Entry
 
 
 class NativeModel(ABC):

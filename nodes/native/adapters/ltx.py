@@ -9,8 +9,9 @@ from ....av_models.contract import CouplingKind
 from ....av_models.guidance import Branch, resolve_block
 from ..join_text import join_processed
 from ..ltx_text import LTXText
+from ..pair_prompts import Entry
 from ..shared_calls import count_shared_calls
-from .base import Entry, NativeModel
+from .base import NativeModel
 from .ltx_rows import RowSettings, mix_rows, needs_gate, off_flags
 
 

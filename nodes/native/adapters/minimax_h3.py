@@ -12,8 +12,9 @@ from comfy.patcher_extension import WrappersMP, add_wrapper
 from ....av_models.contract import CouplingKind
 from ....av_models.guidance import Branch, resolve_block
 from ..isolated_attention import attend_separately, duplicate_text_rows
+from ..pair_prompts import Entry
 from ..shared_calls import active_together
-from .base import Entry, NativeModel
+from .base import NativeModel
 
 
 class MiniMaxH3(NativeModel):
