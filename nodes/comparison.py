@@ -42,11 +42,18 @@ class Comparison:
         return [variant.label for variant in self.variants]
 
     def sound(self, cells: Sequence[int]) -> Tensor:
-        """Returns the sounds [C, samples] of `cells` one after another, at the loudness that all cells can reach."""
+        """Returns the sounds [C, samples] of `cells` one after another, at the loudness that all cells can reach.
+
+        Several are cut or padded to the length of the video, so that each starts with the frames of its cell.
+        """
+        from ..av_models.media import fit_audio
         from ..av_models.metrics.grid import match_loudness
 
         waves = match_loudness([variant.waveform for variant in self.variants], self.sample_rate)
-        return torch.cat([waves[cell] for cell in cells], -1)
+        if len(cells) == 1:
+            return waves[cells[0]]
+        samples = round(len(self.clips[0]) * self.sample_rate / self.fps)
+        return torch.cat([fit_audio(waves[cell], samples, "pad") for cell in cells], -1)
 
 
 def comparison_outputs() -> list:

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -87,6 +88,18 @@ def test_one_after_another_plays_the_grid_once_for_each_cell_and_marks_it():
     cell = 16 * (MIN_WIDTH // 16)
     assert not torch.equal(first[:LABEL_HEIGHT, :cell], second[:LABEL_HEIGHT, :cell])  # the mark has moved on
     assert torch.equal(first[LABEL_HEIGHT : LABEL_HEIGHT + cell], second[LABEL_HEIGHT : LABEL_HEIGHT + cell])
+
+
+@pytest.mark.parametrize("seconds", [0.45, 0.55])
+def test_the_audio_of_each_cell_starts_with_its_frames(seconds):
+    """Joint models of ComfyUI make audio that is a little shorter or longer than their video."""
+    made = compared().args[0]
+    lasting = torch.full((1, round(seconds * made.sample_rate)), 0.5)
+    variants = [replace(each, clips=(replace(each.clips[0], waveform=lasting),)) for each in made.variants]
+    uneven = replace(made, variants=variants)
+    assert uneven.sound([1]).shape == lasting.shape
+    cells = uneven.sound([0, 1, 2]).view(3, 4000)
+    assert torch.equal(cells[0], cells[2]) and float(cells[:, 0].min()) > 0
 
 
 def test_the_table_says_what_each_cell_cost_and_what_differs():
