@@ -3,8 +3,8 @@
 import pytest
 
 from duet_av.tests.browser.canvas import SHOW, Canvas
-from duet_av.tests.comfyui.server import named_by_environment
-from duet_av.tests.comfyui.test_compare_guiders import METHODS, PACK, compared
+from duet_av.tests.comfyui.server import NATIVE_PACK, named_by_environment
+from duet_av.tests.comfyui.test_compare_guiders import METHODS, compared
 
 COMPARE = "DuetCompareGuiders"
 
@@ -12,7 +12,7 @@ COMPARE = "DuetCompareGuiders"
 @pytest.fixture(scope="module")
 def native(tmp_path_factory, chromium, renderer):
     """A page of a ComfyUI with the small models."""
-    with named_by_environment(tmp_path_factory.mktemp("native"), packs=[PACK]) as server:
+    with named_by_environment(tmp_path_factory.mktemp("native"), packs=[NATIVE_PACK]) as server:
         server.post("/settings", {"Comfy.TutorialCompleted": True, "Comfy.VueNodes.Enabled": renderer})
         page = chromium.new_page(viewport={"width": 1800, "height": 1150})
         yield Canvas(page, server.url)

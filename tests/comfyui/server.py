@@ -16,6 +16,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 PACK = Path(__file__).parent.parent.parent
+NATIVE_PACK = Path(__file__).parent / "native_pack"  # small models of ComfyUI's own classes
 NAME = "duet-av"
 UNNAMED = "COMFYUI_PATH is not set; give the folder of a ComfyUI checkout"
 START, RUN = 300, 300  # seconds

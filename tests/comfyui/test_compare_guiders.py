@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 
 from duet_av.tests.comfyui.graphs import node
-from duet_av.tests.comfyui.server import named_by_environment
 
-PACK = Path(__file__).parent / "native_pack"
 STEPS = 3
 METHODS = {
     "none": {}, "cfg": {"scale": 3.0}, "joint_cfg": {"scale": 2.5},
@@ -21,13 +19,6 @@ SHARED = {"noise": ["noise", 0], "sampler": ["sampler", 0], "sigmas": ["sigmas",
 PROMPTS = {"positive": ["yes", 0], "negative": ["no", 0]}
 DECODED = {"latent": ["model", 1], "vae": ["vae", 0], "audio_vae": ["audio_vae", 0]}
 KINDS = pytest.mark.parametrize("kind", ["ltx2", "h3"])
-
-
-@pytest.fixture(scope="module")
-def native(tmp_path_factory):
-    """A ComfyUI with the small models beside our pack."""
-    with named_by_environment(tmp_path_factory.mktemp("native"), packs=[PACK]) as server:
-        yield server
 
 
 def guiders(kind: str) -> dict:

@@ -1,25 +1,14 @@
 """Separate prompts for video and audio, on small LTX-2 models: each stream is as with its own prompt alone."""
 
-from pathlib import Path
-
 import pytest
 
 from duet_av.tests.comfyui.graphs import node
-from duet_av.tests.comfyui.server import named_by_environment
 from duet_av.tests.comfyui.test_native import SETTINGS, guidance
 
-PACK = Path(__file__).parent / "native_pack"
 STEPS = 4
 KINDS = pytest.mark.parametrize("kind", ["ltx", "ltx23"])
 FORMS = pytest.mark.parametrize("form", ["RawPrompt", "TinyPrompt"])
 HOSTS = ("CFGGuider", "LTXVDualCFGGuider", "KSampler")
-
-
-@pytest.fixture(scope="module")
-def native(tmp_path_factory):
-    """A ComfyUI with the small models beside our pack."""
-    with named_by_environment(tmp_path_factory.mktemp("native"), packs=[PACK]) as server:
-        yield server
 
 
 def prompts(kind: str, form: str = "RawPrompt", words: tuple[int, ...] = (6, 9), **others) -> dict:
@@ -302,9 +291,7 @@ def test_minimax_h3_refuses_a_guidance_that_prompts_the_streams_apart(native):
     graph["apart"] = node("SplitPrompts", guidance=["split_guidance", 0])
     graph["split_guider"]["inputs"]["guidance"] = ["apart", 0]
     run = native.run(graph | {"told": node("HowFarApart", a=["split", 0], b=["split", 0])})
-    assert (
-        not run.succeeded and "different prompts for video and audio, and MiniMax-H3 only takes one" in run.error
-    )
+    assert not run.succeeded and "different prompts for video and audio, and MiniMax-H3 only takes one" in run.error
 
 
 def counted(server, graph: dict, guider: str, positive: str, negative: str) -> tuple[int, int]:

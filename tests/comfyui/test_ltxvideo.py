@@ -6,9 +6,9 @@ import pytest
 
 from duet_av.tests.comfyui.graphs import node
 from duet_av.tests.comfyui.ltxvideo import link_guider
-from duet_av.tests.comfyui.server import is_named, named_by_environment
+from duet_av.tests.comfyui.server import NATIVE_PACK, is_named, named_by_environment
 from duet_av.tests.comfyui.test_compare_guiders import STEPS, compared, facts, with_cell
-from duet_av.tests.comfyui.test_native import PACK, guidance, sampled, told
+from duet_av.tests.comfyui.test_native import guidance, sampled, told
 
 NODES = """
 from .ltxvideo.guiders.multimodal_guider import MultimodalGuiderNode
@@ -26,7 +26,7 @@ def both(tmp_path_factory):
     pack = tmp_path_factory.mktemp("packs") / "guider"
     link_guider(pack / "ltxvideo")
     (pack / "__init__.py").write_text(NODES)
-    with named_by_environment(tmp_path_factory.mktemp("ltxvideo"), packs=[PACK, pack]) as server:
+    with named_by_environment(tmp_path_factory.mktemp("ltxvideo"), packs=[NATIVE_PACK, pack]) as server:
         yield server
 
 

@@ -3,17 +3,9 @@
 import pytest
 
 from duet_av.tests.comfyui.graphs import node
-from duet_av.tests.comfyui.server import named_by_environment
-from duet_av.tests.comfyui.test_native import KINDS, PACK, SETTINGS, STEPS, guidance, sampled, told
+from duet_av.tests.comfyui.test_native import KINDS, SETTINGS, STEPS, guidance, sampled, told
 
 STRATEGIES = [(kind, name) for kind in ("ltx", "h3") for name in SETTINGS if (kind, name) != ("h3", "joint_cfg_star")]
-
-
-@pytest.fixture(scope="module")
-def native(tmp_path_factory):
-    """A ComfyUI with the small models beside our pack."""
-    with named_by_environment(tmp_path_factory.mktemp("native"), packs=[PACK]) as server:
-        yield server
 
 
 def ksampled(kind: str, name: str, cfg: float = 4.0) -> dict:

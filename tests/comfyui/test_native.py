@@ -1,15 +1,12 @@
 """Our guidance on ComfyUI's own joint models: small ones of its classes, with random weights, sampled by its own nodes."""
 
 import json
-from pathlib import Path
 
 import pytest
 
 from duet_av.tests.comfyui.graphs import node, prompt, short
-from duet_av.tests.comfyui.server import named_by_environment
 from duet_av.tests.conftest import WORKFLOW
 
-PACK = Path(__file__).parent / "native_pack"
 STEPS = 4
 KINDS = pytest.mark.parametrize("kind", ["ltx", "h3"])
 SETTINGS = {  # of every strategy
@@ -22,13 +19,6 @@ OTHERS = {
     "modality_cfg": {"skip_block": 1}, "stg": {"skip_block": 1}, "cfg_zero_star": {"zero_steps": 1},
     "apg": {"eta": 0.0, "momentum": -0.5, "norm_threshold": 0.0}, "autoguidance": {"bad_model": ["bad", 0]},
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def native(tmp_path_factory):
-    """A ComfyUI with the small models beside our pack."""
-    with named_by_environment(tmp_path_factory.mktemp("native"), packs=[PACK]) as server:
-        yield server
 
 
 def guidance(name: str, coupling: float = 1.0) -> dict:

@@ -14,15 +14,7 @@ from duet_av.tests.comfyui.scenes import (
     second,
     third,
 )
-from duet_av.tests.comfyui.server import named_by_environment
-from duet_av.tests.comfyui.test_native import KINDS, PACK
-
-
-@pytest.fixture(scope="module")
-def native(tmp_path_factory):
-    """A ComfyUI with the small models beside our pack."""
-    with named_by_environment(tmp_path_factory.mktemp("isolation"), packs=[PACK]) as server:
-        yield server
+from duet_av.tests.comfyui.test_native import KINDS
 
 
 def check_all(native, scene: Scene, effect: bool = True, **limits) -> None:

@@ -6,8 +6,8 @@ import pytest
 
 from duet_av.tests.comfyui.ltxvideo import LOOPING, link
 from duet_av.tests.comfyui.scenes import Scene, check, second
-from duet_av.tests.comfyui.server import is_named, named_by_environment
-from duet_av.tests.comfyui.test_native import PACK, SETTINGS
+from duet_av.tests.comfyui.server import NATIVE_PACK, is_named, named_by_environment
+from duet_av.tests.comfyui.test_native import SETTINGS
 
 SEPARATING = ("joint_cfg", "joint_cfg_star", "dual_cfg", "modality_cfg")
 
@@ -26,7 +26,7 @@ def long(tmp_path_factory):
     pack = tmp_path_factory.mktemp("packs") / "looping"
     link(LOOPING, pack / "ltxvideo")
     (pack / "__init__.py").write_text(NODES)
-    with named_by_environment(tmp_path_factory.mktemp("long"), packs=[PACK, pack]) as server:
+    with named_by_environment(tmp_path_factory.mktemp("long"), packs=[NATIVE_PACK, pack]) as server:
         yield server
 
 

@@ -1,24 +1,14 @@
 """Our nodes on what ComfyUI's own nodes make of LTX-2 and MiniMax-H3: small models and VAEs of its classes, with random weights."""
 
 from fractions import Fraction
-from pathlib import Path
 
 import av
 import pytest
 
 from duet_av.tests.comfyui.graphs import node, saved
-from duet_av.tests.comfyui.server import named_by_environment
 
-PACK = Path(__file__).parent / "native_pack"
 RATES = {"ltx2": (25, 48000), "h3": (24, 32000)}  # of the video and the audio
 KINDS = pytest.mark.parametrize("kind", list(RATES))
-
-
-@pytest.fixture(scope="module")
-def native(tmp_path_factory):
-    """A ComfyUI with the small models beside our pack."""
-    with named_by_environment(tmp_path_factory.mktemp("native"), packs=[PACK]) as server:
-        yield server
 
 
 def decoded(kind: str, frames: int, batch: int = 1, audio_frames: int | None = None) -> dict:

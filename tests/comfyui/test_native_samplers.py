@@ -6,18 +6,10 @@ from typing import Any
 import pytest
 
 from duet_av.tests.comfyui.scenes import Scene, check
-from duet_av.tests.comfyui.server import named_by_environment
-from duet_av.tests.comfyui.test_native import KINDS, PACK
+from duet_av.tests.comfyui.test_native import KINDS
 
 WHOLE = {"dpm_adaptive"}  # chooses its steps by the error of both streams together
 STEPS = 3
-
-
-@pytest.fixture(scope="module")
-def native(tmp_path_factory):
-    """A ComfyUI with the small models beside our pack."""
-    with named_by_environment(tmp_path_factory.mktemp("samplers"), packs=[PACK]) as server:
-        yield server
 
 
 def samplers(server) -> list[str]:

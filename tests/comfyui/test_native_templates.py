@@ -14,24 +14,16 @@ from PIL import Image, ImageColor
 
 from duet_av.av_models.media import write_video
 from duet_av.tests.comfyui.graphs import node
-from duet_av.tests.comfyui.server import Run, Server, named_by_environment
+from duet_av.tests.comfyui.server import Run, Server
 from duet_av.tests.comfyui.test_new_audio import packets
 from duet_av.tests.page import FOLDER, NATIVE
 
-PACK = Path(__file__).parent / "native_pack"
 FILES = {  # the widgets of the loaders, which name files that the user downloads or has
     "ckpt_name", "text_encoder", "unet_name", "clip_name", "vae_name", "model_name", "image", "file",
 }  # fmt: skip
 SMALL = {"width": 96, "height": 64}
 FRAMES, STEPS = 9, 2
 KEPT = 2e-7  # of a stream that a mask keeps: the samplers scale it, and back
-
-
-@pytest.fixture(scope="module")
-def native(tmp_path_factory):
-    """A ComfyUI with the small models beside our pack."""
-    with named_by_environment(tmp_path_factory.mktemp("native"), packs=[PACK]) as server:
-        yield server
 
 
 def shipped(name: str) -> dict[str, Any]:

@@ -3,18 +3,10 @@
 import pytest
 
 from duet_av.tests.comfyui.graphs import node
-from duet_av.tests.comfyui.server import named_by_environment
-from duet_av.tests.comfyui.test_native import PACK, SETTINGS, STEPS, guidance, sampled, told
+from duet_av.tests.comfyui.test_native import SETTINGS, STEPS, guidance, sampled, told
 
 COUPLINGS = {"full": (1.0, 1.0), "half": (0.5, 0.5), "one way": (1.0, 0.0), "other way": (0.0, 0.7)}
 NAMES = [name for name in SETTINGS if name != "none"]
-
-
-@pytest.fixture(scope="module")
-def native(tmp_path_factory):
-    """A ComfyUI with the small models beside our pack."""
-    with named_by_environment(tmp_path_factory.mktemp("native"), packs=[PACK]) as server:
-        yield server
 
 
 def coupled(name: str, coupling: str) -> dict:

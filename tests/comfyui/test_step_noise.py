@@ -5,8 +5,7 @@ import json
 import pytest
 
 from duet_av.tests.comfyui.graphs import node
-from duet_av.tests.comfyui.server import named_by_environment
-from duet_av.tests.comfyui.test_native import KINDS, PACK, guidance, sampled
+from duet_av.tests.comfyui.test_native import KINDS, guidance, sampled
 
 DRAWS = {
     "euler_ancestral", "euler_ancestral_cfg_pp", "exp_heun_2_x0_sde", "dpm_2_ancestral", "dpmpp_2s_ancestral",
@@ -32,12 +31,6 @@ NODES = {  # core's nodes of samplers that draw
         "accept_safety": 0.81,
     },
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def native(tmp_path_factory):
-    with named_by_environment(tmp_path_factory.mktemp("step_noise"), packs=[PACK]) as server:
-        yield server
 
 
 def cut(kind: str, **changes: list) -> dict:
