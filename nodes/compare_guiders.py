@@ -11,7 +11,7 @@ from .kept_clips import keep_needed
 
 
 class DuetCompareGuiders(io.ComfyNode):
-    """Samples every cell with the same noise, sampler and sigmas, as ComfyUI's Sampler Custom Advanced does."""
+    """Samples every cell with the same noise, sampler and sigmas, as ComfyUI's SamplerCustomAdvanced does."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -36,7 +36,7 @@ class DuetCompareGuiders(io.ComfyNode):
                 io.Noise.Input("noise", tooltip="From Joint Noise or RandomNoise. All cells use it."),
                 io.Sampler.Input("sampler", tooltip="From KSamplerSelect."),
                 io.Sigmas.Input("sigmas", tooltip="From a scheduler."),
-                io.Latent.Input("latent", tooltip="A latent of video and audio, from LTXV Concat AV Latent, with one clip."),
+                io.Latent.Input("latent", tooltip="A latent of video and audio, from LTXVConcatAVLatent, with one clip."),
                 io.Vae.Input("vae", tooltip="The VAE of the video."),
                 io.Vae.Input("audio_vae", tooltip="The VAE of the audio."),
                 io.Float.Input(

@@ -18,7 +18,7 @@ NO_EFFECT = "the model has a patch that replaces or changes CFG, such as Rescale
 
 
 class DuetJointGuider(io.ComfyNode):
-    """Creates a GUIDER for ComfyUI's Sampler Custom Advanced."""
+    """Creates a GUIDER for ComfyUI's SamplerCustomAdvanced."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -26,7 +26,7 @@ class DuetJointGuider(io.ComfyNode):
             node_id="DuetJointGuider",
             display_name="Joint Guider (LTX-2, MiniMax-H3)",
             category="Duet/guidance",
-            description="Uses any of Duet's guidance methods with LTX-2 or MiniMax-H3, in Sampler Custom Advanced.",
+            description="Uses any of Duet's guidance methods with LTX-2 or MiniMax-H3, in SamplerCustomAdvanced.",
             search_aliases=[
                 "duet", "guider", "ltx", "ltx2", "ltxv", "lightricks", "minimax", "h3", "cfg", "joint cfg", "modality cfg",
                 "multimodal guider", "audio video guider",
@@ -39,7 +39,7 @@ class DuetJointGuider(io.ComfyNode):
                     "negative", optional=True, tooltip="The negative prompt. Not needed if the guidance has none."
                 ),
             ],
-            outputs=[io.Guider.Output(display_name="guider", tooltip="Connect to Sampler Custom Advanced.")],
+            outputs=[io.Guider.Output(display_name="guider", tooltip="Connect to SamplerCustomAdvanced.")],
         )  # fmt: skip
 
     @classmethod
@@ -60,7 +60,7 @@ class DuetModelGuidance(io.ComfyNode):
             node_id="DuetModelGuidance",
             display_name="Joint Guidance for KSampler (LTX-2, MiniMax-H3)",
             category="Duet/guidance",
-            description="Adds any of Duet's guidance methods to LTX-2 or MiniMax-H3, for graphs without Sampler Custom Advanced. "
+            description="Adds any of Duet's guidance methods to LTX-2 or MiniMax-H3, for graphs without SamplerCustomAdvanced. "
             "The sampler's own cfg then has no effect.",
             search_aliases=["duet", "ksampler", "ltx", "ltxv", "minimax", "joint cfg", "cfg patch", "model patch", "ic-lora"],
             inputs=[
@@ -105,7 +105,7 @@ def _report(model: Any, guidance: GuidanceInput, prompts: Mapping[str, list], *n
 
 
 class DuetJointNoise(io.ComfyNode):
-    """Creates a NOISE for ComfyUI's Sampler Custom Advanced."""
+    """Creates a NOISE for ComfyUI's SamplerCustomAdvanced."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -121,7 +121,7 @@ class DuetJointNoise(io.ComfyNode):
                 seed_input("video_seed", "Random seed for the video. Changing it does not change the noise of the audio."),
                 seed_input("audio_seed", "Random seed for the audio. Changing it does not change the noise of the video."),
             ],
-            outputs=[io.Noise.Output(display_name="noise", tooltip="Connect to Sampler Custom Advanced.")],
+            outputs=[io.Noise.Output(display_name="noise", tooltip="Connect to SamplerCustomAdvanced.")],
         )  # fmt: skip
 
     @classmethod

@@ -235,7 +235,7 @@ def test_video_alone_is_drawn_by_its_own_seed_in_each_step():
 def test_a_latent_of_something_else_is_refused(samples, sizes):
     with pytest.raises(ValueError) as refused:
         TwoSeedNoise(1, 2).generate_noise({"samples": samples})
-    assert str(refused.value) == f"the latent is {sizes}, which is neither video nor video and audio; connect LTXV Concat AV Latent"
+    assert str(refused.value) == f"the latent is {sizes}, which is neither video nor video and audio; connect LTXVConcatAVLatent"
 
 
 def test_samplers_that_draw_from_torch_give_the_same_again():

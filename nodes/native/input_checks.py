@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 ENCODE = "encode the prompt with the text encoder of this model"
 WEAKER = "use a weaker version of the same model"
-REMEDY = "connect LTXV Concat AV Latent"
+REMEDY = "connect LTXVConcatAVLatent"
 
 
 def check_negative(strategy: Guidance, branches: Collection[Branch], prompts: Mapping[str, Any]) -> None:

@@ -94,4 +94,4 @@ def _check_streams(streams: Sequence[Tensor]) -> None:
     dims = [each.ndim for each in streams]
     if dims not in ([5], [5, 3], [5, 4]) or not all(len(each) for each in streams):
         sizes = " and ".join("×".join(map(str, each.shape)) for each in streams)
-        raise ValueError(f"the latent is {sizes}, which is neither video nor video and audio; connect LTXV Concat AV Latent")
+        raise ValueError(f"the latent is {sizes}, which is neither video nor video and audio; connect LTXVConcatAVLatent")

@@ -221,7 +221,7 @@ def refused(server, graph: dict) -> str:
 @pytest.mark.parametrize("changes, message", [
     ({"vae": ["audio_vae", 0]}, "vae reads latents of 8 channels, and the latent's video has 128; connect the video VAE"),
     ({"audio_vae": ["vae", 0]}, "audio_vae reads latents of 128 channels, and the latent's audio has 8; connect the audio VAE"),
-    ({"latent": ["one", 0]}, "latent does not hold both video and audio; connect LTXV Concat AV Latent"),
+    ({"latent": ["one", 0]}, "latent does not hold both video and audio; connect LTXVConcatAVLatent"),
     ({"latent": ["two", 0]}, "latent holds 2 clips; use a batch of 1"),
     ({"latent": ["h3", 1]}, "the latent's video is 24×2×4×4, and LTX-2 needs 128×any×any×any; make the latent for this model"),
     ({"sigmas": ["none", 0]}, "sigmas has no steps; connect a scheduler"),

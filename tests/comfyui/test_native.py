@@ -338,7 +338,7 @@ PICTURE, SOUND = (1, 8, 3, 2, 2), (1, 8, 5, 16)  # of LTX-2
     ("ltx", (PICTURE, (1, 8, 0, 16)), "the latent's audio has length 0; make a longer latent"),
     ("ltx", ((1, 24, 2, 4, 4), (1, 32, 2, 5)), "the latent's video is 24×2×4×4, and LTX-2 needs 8×any×any×any; make the latent"),
     ("h3", ((1, 24, 2, 4, 4), SOUND), "the latent's audio is 8×5×16, and MiniMax-H3 needs 32×2×any; make the latent for"),
-    ("h3", ((1, 24, 2, 4, 4),), "the latent does not hold both video and audio; connect LTXV Concat AV Latent"),
+    ("h3", ((1, 24, 2, 4, 4),), "the latent does not hold both video and audio; connect LTXVConcatAVLatent"),
 ])  # fmt: skip
 def test_a_latent_of_another_model_is_refused(native, kind, sizes, message):
     assert message in refused(native, shaped(kind, "cfg", *sizes))

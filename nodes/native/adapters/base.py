@@ -57,7 +57,7 @@ class NativeModel(ABC):
 
     def separate_calls(self, options: Mapping[str, Any]) -> str | None:
         """Returns why rows that differ must have calls of their own under these model options, or None."""
-        return None if self.one_call else f"{self.name} runs one row at a time"
+        return None if self.one_call else f"{self.name} runs one branch at a time"
 
     def join_prompts(self, video: Sequence[Entry], audio: Sequence[Entry]) -> list[dict[str, Any]]:
         """Returns a processed conditioning with the video's prompt of one and the audio's of another.
