@@ -83,7 +83,7 @@ def test_a_sampler_that_looks_at_the_negative_gets_the_hosts(native, kind):
 
 
 @KINDS
-def test_a_step_that_stands_still_does_so_under_such_a_sampler(native, kind):
+def test_a_skipped_step_is_skipped_under_such_a_sampler(native, kind):
     graph = sampled(kind, {"guidance": guidance("cfg_zero_star"), "sampler": "pp"}, {"guidance": guidance("cfg"), "sampler": "pp"})
     video, *_ = told(native, graph | {"pp": node("KSamplerSelect", sampler_name="euler_cfg_pp")})
     assert video > 1e-3
@@ -100,7 +100,7 @@ def test_a_guider_gives_the_same_twice(native, kind):
 
 
 @pytest.mark.parametrize("shifts", [None, (6.0, 3.0), (12.0, 1.0)])
-def test_a_strategy_is_given_the_velocity_of_the_sounds_own_world(native, shifts):
+def test_a_strategy_is_given_the_velocity_of_the_audios_own_schedule(native, shifts):
     """MiniMax-H3 has its sound on a schedule of its own, which a node can change."""
     graph = sampled("h3", {"guidance": guidance("cfg_zero_star")})
     graph["guidance0"]["inputs"]["guidance.zero_steps"] = 0
@@ -115,7 +115,7 @@ def test_a_strategy_is_given_the_velocity_of_the_sounds_own_world(native, shifts
 
 
 @KINDS
-def test_a_worse_model_of_the_same_loader_has_weights_of_its_own(native, kind):
+def test_a_bad_model_of_the_same_loader_has_its_own_weights(native, kind):
     """The model with a LoRA, guided away from itself without: as two files loaded apart."""
     graph = sampled(kind, {"guidance": guidance("autoguidance")}, {"guidance": guidance("autoguidance")})
     graph["bad"]["inputs"] |= {"seed": 1, "copy": 1}  # loaded apart
@@ -143,7 +143,7 @@ def test_every_strategy_samples(native, kind, name):
 
 
 @KINDS
-def test_streams_that_are_cut_know_nothing_of_each_other(native, kind):
+def test_cut_streams_do_not_affect_each_other(native, kind):
     cut, coupled = guidance("none", coupling=0.0), guidance("none")
     video, audio, *_ = told(native, sampled(kind, {"guidance": cut}, {"guidance": cut, "audio_seed": 5}))
     assert video == 0 and audio > 0.1
@@ -170,7 +170,7 @@ def test_a_sampler_of_second_order_runs(native, kind):
     assert video > 1e-4 and all(0.1 < each < 10 for each in spread)
 
 
-def test_each_pass_has_a_name_of_its_own_that_stays(native):
+def test_each_kind_of_row_has_its_own_uuids_in_every_step(native):
     """What caches a model's answers, as core's EasyCache does, goes by what ComfyUI calls a prompt: cut, it is another."""
     graph = sampled("ltx", {"guidance": guidance("modality_cfg")})
     graph["watched"] = node("Watched", model=["model", 0])
@@ -314,7 +314,7 @@ def refused(server, graph: dict) -> str:
     return run.error
 
 
-def test_a_model_of_pictures_alone_is_refused(native):
+def test_a_model_of_video_alone_is_refused(native):
     assert "model is a LTXV, which is not a joint audio-video model" in refused(native, sampled("silent", {}))
 
 
@@ -379,30 +379,30 @@ def test_patches_without_effect_are_said(native):
     assert run.succeeded and "such as RescaleCFG; it has no effect" in run.texts["guider0"][-1]
 
 
-def test_a_worse_model_of_another_kind_is_refused(native):
+def test_a_bad_model_of_another_kind_is_refused(native):
     graph = sampled("ltx", {"guidance": guidance("autoguidance")})
     graph["bad"]["inputs"]["kind"] = "h3"
     assert "bad_model has another architecture than model" in refused(native, graph)
 
 
-def test_a_worse_model_of_another_width_is_refused(native):
+def test_a_bad_model_of_another_width_is_refused(native):
     graph = sampled("ltx", {"guidance": guidance("autoguidance")})
     graph["bad"]["inputs"]["kind"] = "wide"
     assert "bad_model reads prompts of width 72 and model of 64; use a weaker version" in refused(native, graph)
 
 
-def test_a_worse_model_of_ours_is_refused(native):
+def test_a_bad_model_of_ours_is_refused(native):
     graph = sampled("ltx", {"guidance": guidance("autoguidance")}) | {"bad": node("DuetLoadJointModel", model="Bounce")}
     assert "bad_model is a Duet model; connect a MODEL" in refused(native, graph)
 
 
-def test_a_model_that_is_no_worse_than_itself_is_refused(native):
+def test_a_bad_model_that_is_the_model_is_refused(native):
     graph = sampled("ltx", {"guidance": guidance("autoguidance")})
     graph["guidance0"]["inputs"]["guidance.bad_model"] = ["model", 0]
     assert "bad_model is the same as model" in refused(native, graph)
 
 
-def test_comparing_refuses_a_worse_model_of_the_hosts(native):
+def test_comparing_refuses_a_bad_model_of_comfyui(native):
     graph = prompt(WORKFLOW.parent / "bounce_compare.json")
     (key,) = [key for key, each in graph.items() if each["class_type"] == "DuetCompare"]
     graph |= {"bad": node("TinyModel", kind="ltx", seed=2), "auto": guidance("autoguidance")}
@@ -410,6 +410,6 @@ def test_comparing_refuses_a_worse_model_of_the_hosts(native):
     assert "bad_model is a ComfyUI MODEL; connect a Duet model" in refused(native, graph)
 
 
-def test_our_sampler_refuses_a_worse_model_of_the_hosts(native):
+def test_our_sampler_refuses_a_bad_model_of_comfyui(native):
     graph = short() | {"bad": node("TinyModel", kind="ltx", seed=2), "4": guidance("autoguidance")}
     assert "bad_model is a ComfyUI MODEL; connect a Duet model" in refused(native, graph)
