@@ -14,6 +14,8 @@ import { fadeReport, hasReport, restoreReports, showReport, tellInside } from '.
 import { addStyle } from './duet/style.js'
 
 const SAVE_NODES = ['DuetMux', 'DuetReplaceSound']
+const COMPARE_NODES = ['DuetCompare', 'DuetCompareGuiders']
+const TABLE_WIDTH = 460 // of a new node, so that all columns of its table are seen
 
 app.registerExtension({
   name: 'Duet',
@@ -34,6 +36,7 @@ app.registerExtension({
     markNode(node)
     hideAdvanced(app, node)
     mendNewNode(node)
+    if (COMPARE_NODES.includes(node.comfyClass)) node.setSize([Math.max(TABLE_WIDTH, node.size[0]), node.size[1]])
     const prefix = SAVE_NODES.includes(node.comfyClass) && node.widgets?.find(({ name }) => name === 'filename_prefix')
     if (prefix) prefix.serializeValue = () => replaceTokens(everyNode(app.rootGraph), prefix.value)
   },

@@ -29,8 +29,10 @@ def test_the_node_shows_its_table_and_plays_its_grid(native):
     assert events[-1][0] == "execution_success" and any(name == "duet.preview" for name, _ in events)
     node = f"app.graph.nodes.find(node => node.type === '{COMPARE}')"
     native.page.evaluate(f"app.canvas.ds.scale = 1, app.canvas.centerOnNode({node})")
-    rows = native.panel(COMPARE, "duet_report").eval_on_selector_all("tr", "rows => rows.map(row => row.cells[0].innerText)")
+    panel = native.panel(COMPARE, "duet_report")
+    rows = panel.eval_on_selector_all("tr", "rows => rows.map(row => row.cells[0].innerText)")
     assert rows == ["guidance", *METHODS, "CFGGuider cfg 3"]
+    assert panel.evaluate("panel => panel.scrollWidth <= panel.clientWidth")
     videos = f"""(LiteGraph.vueNodesMode ? document.querySelector(`[data-node-id="${{{node}.id}}"]`) : {node}.videoContainer)
       ?.querySelector('video')?.videoWidth > 700"""
     native.page.wait_for_function(videos, timeout=SHOW)
