@@ -16,7 +16,7 @@ SEARCHES = {
     "foley": "bounce_v2a", "v2a": "bounce_v2a", "t2v": "bounce_t2av", "i2v": "bounce_i2av", "extend": "bounce_extend",
     "guidance": "bounce_compare", "jointdit": "bounce_jointdit", "audioldm2": "svd_audioldm2",
     "ltx": "ltx23_t2av", "ltx-2.5": "ltx25_t2av", "minimax": "minimax_h3_t2av", "other audio": "ltx23_reroll_audio",
-    "separate prompts": "ltx23_separate_words",
+    "separate prompts": "ltx23_separate_words", "compare guidances": "ltx23_compare",
 }  # fmt: skip
 DOWNLOADS = {
     "svd_audioldm2": "svd_xt.safetensors", "ltx23_t2av": "ltx-2.3-22b-dev-fp8.safetensors",

@@ -202,7 +202,9 @@ def test_negatives_by_attention(native, kind):
 def test_cores_node_of_negatives_by_attention(native, kind):
     """It changes nothing in these models, and asks for the negative always."""
     scene = Scene(kind)
+    plain = scene.sampled(scene.ours("cfg"))
     scene.model = scene.add("NAGuidance", model=scene.model, nag_scale=5.0, nag_alpha=0.5, nag_tau=1.5)
+    scene.compare("unpatched", plain, scene.sampled(scene.ours("cfg")))
     check_all(native, scene, effect=False)
 
 

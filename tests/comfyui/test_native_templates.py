@@ -23,6 +23,7 @@ FILES = {  # the widgets of the loaders, which name files that the user download
 }  # fmt: skip
 SMALL = {"width": 96, "height": 64}
 FRAMES, STEPS = 9, 2
+FOUR = {"none": 1, "cfg": 2, "joint_cfg": 2, "modality_cfg": 4}  # the compared guidances, and the rows of a step
 KEPT = 2e-7  # of a stream that a mask keeps: the samplers scale it, and back
 
 
@@ -90,6 +91,10 @@ class Small:
         self._put(key, "TinyPrompt", kind=self.kind, seed=int(key), words=6)
         self.graph["latent"] = node("EmptyMiniMaxH3LatentAV", **SMALL, length=22)
         self._move([key, 1], ["latent", 0])
+
+    def DuetGuidance(self, key: str, inputs: dict[str, Any]) -> None:
+        if "guidance.skip_block" in inputs:
+            inputs["guidance.skip_block"] = 1  # the small models have no block 28
 
     def ManualSigmas(self, key: str, inputs: dict[str, Any]) -> None:
         first, *_, last = inputs["sigmas"].split(",")
@@ -206,3 +211,24 @@ def test_other_audio_follows_its_seed_alone(native):
     }
     video, audio, *_ = apart(native, small.graph, second, ["again", 0])
     assert max(video, audio) < KEPT
+
+
+def test_four_guidances_are_compared_by_the_prompts_and_seeds_of_one_clip(native):
+    """Each cell is what ComfyUI's sampler makes of its guider, and each is another clip."""
+    small = Small("ltx23_compare", native.base / "input")
+    compared = small["Compare"]
+    shared = {name: compared[name] for name in ("noise", "sampler", "sigmas")} | {"latent_image": compared["latent"]}
+    for cell in range(4):
+        theirs = {"images": [f"images{cell}", 0], "audio": [f"audio{cell}", 0]}
+        small.graph |= {
+            f"latent{cell}": node("SamplerCustomAdvanced", guider=compared[f"guiders.guider{cell}"], **shared),
+            f"images{cell}": node("VAEDecode", samples=[f"latent{cell}", 0], vae=compared["vae"]),
+            f"audio{cell}": node("VAEDecodeAudio", samples=[f"latent{cell}", 0], vae=compared["audio_vae"]),
+            f"same{cell}": node("SameAsCell", comparison=[small.key("Compare"), 0], cell=cell, **theirs),
+        }
+    made = run(native, small.graph)
+    (told,) = made.outputs[small.key("Compare")]["duet"]
+    assert [(each["label"], each["branches_per_step"]) for each in told["cells"]] == [*FOUR.items()]
+    assert all([float(each) for each in made.texts[f"same{cell}"][:2]] == [0, 0] for cell in range(4))
+    apart_from_first = [apart(native, small.graph, ["latent0", 0], [f"latent{cell}", 0]) for cell in (1, 2, 3)]
+    assert all(min(video, audio) > 1e-3 for video, audio, *_ in apart_from_first)

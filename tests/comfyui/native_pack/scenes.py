@@ -13,8 +13,9 @@ from comfy.nested_tensor import NestedTensor
 
 CPU = torch.device("cpu")
 SIZES = {"ltx": ((8, 3, 2, 2), (8, 5, 16)), "ltx2": ((128, 3, 2, 2), (8, 5, 16)), "h3": ((24, 2, 4, 4), (32, 2, 5))}
-TEXT = {"ltx": 48, "ltx2": 48, "h3": 40}
-TIME = {"ltx": 1, "ltx2": 1, "h3": 2}  # the time axis of an audio latent without its batch
+SIZES["ltx23"] = SIZES["ltx"]
+TEXT = {"ltx": 48, "ltx2": 48, "h3": 40, "ltx23": 48}
+TIME = {"ltx": 1, "ltx2": 1, "h3": 2, "ltx23": 1}  # the time axis of an audio latent without its batch
 
 
 def chance(seed):
@@ -151,7 +152,7 @@ class TinyUpsampler:
 
 
 class NegativeByAttention:
-    """Normalised attention guidance as nodes for LTX do it: each text attention runs a second time, with the negative's tokens."""
+    """Normalised attention guidance of every row: each text attention runs a second time, with the negative's tokens."""
 
     RETURN_TYPES, FUNCTION, CATEGORY = ("MODEL",), "make", "tests"
 
