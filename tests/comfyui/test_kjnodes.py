@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from duet_av.tests.comfyui.scenes import Scene, check, compare_with_core
-from duet_av.tests.comfyui.server import is_named, named_by_environment
-from duet_av.tests.comfyui.test_native import PACK
+from duet_av.tests.comfyui.server import NATIVE_PACK, is_named, named_by_environment
 
 FILE = "nodes/ltxv_nodes.py"
 NODES = "from .theirs import LTX2_NAG\n\nNODE_CLASS_MAPPINGS = {'LTX2_NAG': LTX2_NAG}\n"
@@ -24,7 +23,7 @@ def native(tmp_path_factory):
     pack.mkdir()
     (pack / "theirs.py").symlink_to(Path(path).resolve() / FILE)
     (pack / "__init__.py").write_text(NODES)
-    with named_by_environment(tmp_path_factory.mktemp("nag"), packs=[PACK, pack]) as server:
+    with named_by_environment(tmp_path_factory.mktemp("nag"), packs=[NATIVE_PACK, pack]) as server:
         yield server
 
 
