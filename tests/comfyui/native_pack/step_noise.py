@@ -56,6 +56,11 @@ class StepNoise:
         return [(x - y).abs().max().item() for x, y in zip(a, b)]
 
 
+def our_step_noise(guider):
+    """The module of the pack whose guider it is."""
+    return sys.modules[type(guider).__module__.removesuffix("guider") + "step_noise"]
+
+
 class Brownian:
     """The names of core's sampler functions that draw from a Brownian tree themselves or by another one, and those that we name."""
 
@@ -66,7 +71,7 @@ class Brownian:
         return {"required": {"guider": ("GUIDER",)}}
 
     def tell(self, guider):
-        ours = sys.modules[type(guider).__module__].with_two_streams.__globals__["BROWNIAN"]
+        ours = our_step_noise(guider).BROWNIAN
         sources = {name: inspect.getsource(each) for name, each in vars(sampling).items() if name.startswith("sample_")}
         theirs = {name for name, text in sources.items() if "BrownianTreeNoiseSampler(" in text}
         while more := {n for n, text in sources.items() if any(f"return {each}(" in text for each in theirs)} - theirs:
@@ -88,7 +93,7 @@ class BrownianNoise:
         return {"required": {"guider": ("GUIDER",), "noise": ("NOISE",), "latent": ("LATENT",)}}
 
     def tell(self, guider, noise, latent):
-        with_two_streams = sys.modules[type(guider).__module__].with_two_streams
+        with_two_streams = our_step_noise(guider).with_two_streams
 
         def sample_dpmpp_sde(model, x, sigmas, noise_sampler):
             return [noise_sampler(*map(torch.tensor, step)) for step in ((0.9, 0.6), (0.6, 0.2), (0.9, 0.2))]
