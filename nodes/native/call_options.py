@@ -17,11 +17,14 @@ from .adapters import NativeModel
 from .compiled import PASS_KEY, separate_graphs
 from .rows import rows_of
 
+STEP_CACHE = "easycache"  # ComfyUI's key of its wrappers
+
 
 def call_options(model: NativeModel, rows: Sequence[Branch | None], options: Mapping[str, Any], is_first: bool) -> dict[str, Any]:
     """Returns a copy of ComfyUI's model options, changed for a call with these rows.
 
-    rows: one for each conditioning, in ComfyUI's order, or a single one for all. is_first: whether it is the first call of a step.
+    rows: one for each conditioning, in ComfyUI's order, or a single one for all.
+    is_first: whether it is the model's first call of a step.
     """
     changed = comfy.model_patcher.create_model_options_clone(options)
     transformer = changed.setdefault("transformer_options", {})
@@ -29,12 +32,18 @@ def call_options(model: NativeModel, rows: Sequence[Branch | None], options: Map
     if run[0].model == "bad":
         changed.pop("multigpu_clones", None)
     if not is_first:  # ComfyUI's EasyCache decides at every call whether to skip the step; it must do so once a step
-        transformer.get("wrappers", {}).get(WrappersMP.CALC_COND_BATCH, {}).pop("easycache", None)
+        transformer.get("wrappers", {}).get(WrappersMP.CALC_COND_BATCH, {}).pop(STEP_CACHE, None)
     if not all(map(is_plain, run)):
         transformer[PASS_KEY] = tuple((row.coupling, row.skip_block) for row in run)
         model.set_rows(changed, rows)
     separate_graphs(changed)
     return changed
+
+
+def remove_step_cache(options: dict[str, Any]) -> None:
+    """Takes ComfyUI's EasyCache out of model options: it only works where a guider has prepared it, and else keeps what it gets."""
+    for wrappers in options["transformer_options"].get("wrappers", {}).values():
+        wrappers.pop(STEP_CACHE, None)
 
 
 def is_plain(row: Branch) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import count
 from typing import Any
 
 import comfy.model_patcher
@@ -16,10 +16,10 @@ from comfy.model_patcher import ModelPatcher
 from comfy.samplers import CFGGuider
 from torch import Tensor
 
-from ...av_models.contract import AVLatent
+from ...av_models.contract import AVLatent, Coupling
 from ...av_models.guidance import Branch, Guidance, Step, check_supported
 from ...av_models.guidance.base import POSITIVE
-from .call_options import branch_options, call_options, is_plain, rename
+from .call_options import branch_options, call_options, is_plain, remove_step_cache, rename
 from .input_checks import check_latent, check_negative
 from .models import native_model
 from .rows import MIN_SIGMA, TEXTS, convert_streams, find_step, own_negative, place_rows, plan_steps, predict_branches, rows_of
@@ -80,6 +80,7 @@ class GuidedRun:
         )
         self.bad_options = comfy.model_patcher.create_model_options_clone(self.bad_patcher.model_options)
         comfy.sampler_helpers.prepare_model_patcher(self.bad_patcher, {}, self.bad_options)  # adds the wrappers of the bad model
+        remove_step_cache(self.bad_options)
         self.bad_options["transformer_options"]["sample_sigmas"] = sigmas
         self.bad_patcher.pre_run()
 
@@ -95,10 +96,13 @@ class GuidedRun:
         always = self.prompt_and_negative(step) if model_options.get("disable_cfg1_optimization") else ()
         needed = [*branches, *(branch for branch in always if branch not in branches)]
         check_negative(self.strategy, needed, self.guider.original_conds)
-        calls = count()
-        found = predict_branches(
-            needed, self.models, lambda rows: self.run_call(rows, x, timestep, model_options, next(calls) == 0), self.apart
-        )
+        calls: Counter[str] = Counter()
+
+        def run(rows: Sequence[Branch]) -> dict[Branch, AVLatent]:
+            calls[rows[0].model] += 1
+            return self.run_call(rows, x, timestep, model_options, calls[rows[0].model] == 1)
+
+        found = predict_branches(needed, self.models, run, self.apart)
         if not branches:  # the step is skipped: with velocity zero, the clean estimate is the latent itself
             guided = latent
         else:
@@ -127,7 +131,11 @@ class GuidedRun:
         return {row: self.unpack(each, 1 / model.audio_scale()) for row, each in zip(placed, made) if row is not None}
 
     def conditioning(self, row: Branch) -> list[dict[str, Any]] | None:
-        """Returns the prompts of a row. Each kind of row has its own UUIDs, because caches of model outputs use them as keys."""
+        """Returns the prompts of a row. Each kind of row has its own UUIDs, because caches of model outputs use them as keys.
+
+        They stay the same while a curve changes the strengths of the coupling.
+        """
+        row = replace(row, coupling=Coupling(row.coupling.kinds[0]))
         conds = self.bad_conds if row.model == "bad" and self.bad_conds is not None else self.guider.conds
         if is_plain(row) or row.video not in conds:
             return conds.get(row.video)

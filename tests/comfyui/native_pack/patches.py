@@ -2,6 +2,7 @@
 
 import math
 
+import comfy.samplers
 from comfy.patcher_extension import WrappersMP
 
 
@@ -78,4 +79,40 @@ class PatchesABlock(Changed):
             model.set_model_patch_replace(larger, "dit", "double_block", block)
 
 
-NODES = (WrapsCalls, ShortOfMemory, NotesPrompts, TellPrompts, PatchesABlock)
+class SkipsABlock(Changed):
+    """The self-attention of a block of LTX-2 is skipped, named by a set, which has no hash."""
+
+    def change(self, model):
+        model.model_options["transformer_options"]["stg_self_attn_blocks"] = {0}
+
+
+class TellCache:
+    """How many latents ComfyUI's EasyCache of a model keeps."""
+
+    RETURN_TYPES, FUNCTION, CATEGORY, OUTPUT_NODE = (), "tell", "tests", True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("MODEL",), "after": ("LATENT",)}}
+
+    def tell(self, model, after):
+        return {"ui": {"text": [str(len(model.model_options["transformer_options"]["easycache"].uuid_cache_diffs))]}}
+
+
+class OwnPrediction:
+    """Another pack's `predict_noise` of a guider: whether the guider still has it after a run."""
+
+    RETURN_TYPES, FUNCTION, CATEGORY, OUTPUT_NODE = (), "tell", "tests", True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"guider": ("GUIDER",), "latent": ("LATENT",), "noise": ("NOISE",), "sigmas": ("SIGMAS",)}}
+
+    def tell(self, guider, latent, noise, sigmas):
+        guider.predict_noise = own = guider.predict_noise
+        euler = comfy.samplers.sampler_object("euler")
+        guider.sample(noise.generate_noise(latent), latent["samples"], euler, sigmas, seed=1, disable_pbar=True)
+        return {"ui": {"text": [str(vars(guider).get("predict_noise") is own)]}}
+
+
+NODES = (WrapsCalls, ShortOfMemory, NotesPrompts, TellPrompts, PatchesABlock, SkipsABlock, TellCache, OwnPrediction)
