@@ -60,6 +60,7 @@ class GuidedSampling:
         guider.model_patcher.set_additional_models(GUIDANCE_KEY, used)  # loaded together
         guider.model_options = shuffle_apart(guider.model_options, seed, latent_shapes)
         sampler = with_two_streams(sampler, seed, latent_shapes)
+        patched = {name: each for name, each in vars(guider).items() if name == "predict_noise"}  # by another pack
         self.runs[id(guider)], guider.predict_noise = run, run.predict
         try:
             return sample(noise, latent, sampler, sigmas, mask, callback, disable_pbar, seed, latent_shapes=latent_shapes)
@@ -68,7 +69,9 @@ class GuidedSampling:
                 raise
             raise ValueError(reason) from error
         finally:
-            del self.runs[id(guider)], guider.predict_noise
+            self.runs.pop(id(guider), None)
+            del guider.predict_noise
+            vars(guider).update(patched)
 
     def sample(  # noqa: PLR0913
         self, sample: Callable, guider: Any, sigmas: Tensor, extra_args: dict, callback: Any, noise: Tensor, latent: Any, mask: Any,

@@ -70,3 +70,11 @@ def test_the_node_says_what_a_step_costs(native, kind):
     calls = {"ltx": "1 network call", "h3": "2 network calls"}[kind]
     assert run.succeeded and run.texts["guided"][0] == f"joint_cfg: 2 branches per step in {calls}"
     assert "the sampler's cfg has no effect" in run.texts["guided"]
+
+
+def test_what_another_pack_has_set_on_a_guider_is_there_after_a_run(native):
+    graph = sampled("ltx", {"guidance": guidance("cfg")})
+    del graph["out0"], graph["told"]
+    inputs = {"guider": ["guider0", 0], "latent": ["model", 1], "noise": ["noise0", 0], "sigmas": ["sigmas", 0]}
+    run = native.run(graph | {"own": node("OwnPrediction", **inputs)})
+    assert run.succeeded and run.texts["own"] == ["True"], run.error
