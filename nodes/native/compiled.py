@@ -39,7 +39,7 @@ def _run_with_own_classes(apply: Any, *args: Any, **kwargs: Any) -> Any:
 
 def _kind_of_pass(options: Mapping[str, Any]) -> Hashable | None:
     """Returns the options that the network reads, or None for ComfyUI's usual ones."""
-    flags = tuple(options.get(name, usual) for name, usual in FLAGS.items())
+    flags = tuple(type(usual)(options.get(name, usual)) for name, usual in FLAGS.items())
     own = options.get(PASS_KEY)
     return None if own is None and flags == tuple(FLAGS.values()) else (own, flags)
 

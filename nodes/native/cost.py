@@ -10,7 +10,7 @@ from comfy.model_patcher import ModelPatcher
 from ...av_models.guidance import Branch, Guidance, Step
 from .input_checks import check_negative
 from .models import native_model
-from .rows import group_rows, rows_of
+from .rows import group_rows
 
 
 def count_rows_and_calls(
@@ -28,11 +28,9 @@ def count_rows_and_calls(
     planned = {tuple(strategy.branches(Step(i, steps, t, adapter.audio_time(t, options)))) for i, t in enumerate(times)}
     check_negative(strategy, {branch for each in planned for branch in each}, prompts)
 
-    def rows(branches: Sequence[Branch]) -> int:
-        return sum(len(rows_of(branch, adapter)) for branch in branches)
+    groups = [group_rows(branches, models, apart) for branches in planned]
 
-    def calls(branches: Sequence[Branch]) -> int:
-        groups = group_rows(branches, models, apart)
-        return sum(adapter.count_calls([entry for row in group for entry in prompts.get(row.video, ())]) for group in groups)
+    def calls(group: Sequence[Branch]) -> int:
+        return adapter.count_calls([entry for row in group for entry in prompts.get(row.video, ())])
 
-    return {rows(each) for each in planned}, {calls(each) for each in planned}
+    return {sum(map(len, each)) for each in groups}, {sum(map(calls, each)) for each in groups}

@@ -193,6 +193,13 @@ def test_a_compiled_model_gives_the_same(native, kind, name):
     assert max(video, audio) < 1e-4 and min(spread) > 0.1
 
 
+def test_a_compiled_model_takes_blocks_that_another_node_skips(native):
+    graph = sampled("ltx", {"guidance": guidance("joint_cfg")}, words=6)
+    graph |= {"skips": node("SkipsABlock", model=["model", 0]), "compiled": node("Compiled", model=["skips", 0])}
+    graph["guider0"]["inputs"]["model"] = ["compiled", 0]
+    assert min(told(native, graph)[2:]) > 0.1
+
+
 @KINDS
 def test_a_compiled_model_follows_the_size_of_the_clip(native, kind):
     """The same compiled model for two clips: their sizes decide which tokens attend to which."""
@@ -285,6 +292,17 @@ def test_the_guider_says_what_a_step_costs(native, kind, name, words):
     steps = STEPS - (name == "cfg_zero_star")
     (said,) = run.outputs["guider0"]["duet"]
     assert (said["branches_per_step"] * steps, said["forwards_per_step"] * steps) == (rows, calls)
+
+
+def test_a_row_that_serves_two_branches_is_said_once(native):
+    """Half a coupling is mixed of a coupled and a cut row on MiniMax-H3, and the guidance has a cut row already."""
+    graph = sampled("h3", {"guidance": guidance("modality_cfg", coupling=0.5)}) | {"watched": node("Watched", model=["model", 0])}
+    graph["guider0"]["inputs"]["model"] = ["watched", 0]
+    graph["calls"] = node("TellCalls", model=["watched", 0], after=["out0", 0])
+    run = native.run(graph)
+    assert run.succeeded, run.error
+    *_, rows, _ = map(int, run.texts["calls"])
+    assert run.outputs["guider0"]["duet"][0]["branches_per_step"] * STEPS == rows
 
 
 def hosts_skip(model: str) -> dict:
