@@ -51,6 +51,7 @@ def test_the_cache_of_a_weaker_model_keeps_nothing(native):
 def test_steps_are_skipped_while_a_curve_changes_the_coupling(native):
     graph = cached("ltx", guidance("joint_cfg"))
     changes = {"interval_low": 0.0, "interval_high": 1.0, "rescale": 0.0, "scale_curve": FLAT, "v_to_a_curve": FLAT}
+    graph["watched0"]["inputs"]["copy"] = 1  # counts this run alone
     graph["curved"] = node("DuetGuidanceModifiers", guidance=["guidance0", 0], a_to_v_curve=FALLING, **changes)
     graph["guider0"]["inputs"]["guidance"] = ["curved", 0]
     graph["calls"] = node("TellCalls", model=["watched0", 0], after=["out0", 0])
