@@ -3,7 +3,7 @@
 COMFYUI_PATH=… COMFYUI_PYTHON=… LTXVIDEO_PATH=… python -m duet_av.benchmarks.native [--runs N] [--output docs/native_models.md]
 
 Small LTX-2 and MiniMax-H3 models of ComfyUI's own classes with random weights are sampled by euler in one process, on one thread.
-Guiders of equal settings are checked to give the same. All run in turn, in another order each round; the first round is dropped.
+Guiders of equal settings are checked to give the same. All run in turn, in a random order; the first round is dropped.
 Network calls and rows are counted at the network. Times are the CPU time of whole runs, with --wall the wall time. Ratios are
 medians of the ratios of a round, with a 95 % bootstrap interval.
 --output: replaces the section at the end of a page.
@@ -43,7 +43,7 @@ Measured at commit {commit}, with ComfyUI {comfyui} and ComfyUI-LTXVideo {ltxvid
     {command}
 
 The models are of ComfyUI's own classes, with random weights, in float32 on one thread of {machine}, with torch's attention. Each
-guider runs {runs} times in turn with the others. A cell is the median ratio of {clock} time, with a 95 % interval. Calls of the
+guider runs {runs} times, in a random order with the others. A cell is the median ratio of {clock} time, with a 95 % interval. Calls of the
 network and rows are per step, counted at the network. Guiders with equal settings give the same result, which is checked first.
 """
 LTX = """

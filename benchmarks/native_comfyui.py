@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import random
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -133,15 +134,15 @@ def count(bench: Bench, case: Case) -> tuple[float, float]:
 
 
 def measure(bench: Bench, cases: Mapping[str, Case], runs: int, label: str) -> dict[str, dict[str, Any]]:
-    """Runs all cases in turn, each round in another order, after one that warms up. Returns counts and seconds by case."""
+    """Runs all cases in turn, each round in a random order, after one that warms up. Returns counts and seconds by case."""
     found: dict[str, dict[str, Any]] = {}
     for name, case in cases.items():
         calls, rows = count(bench, case)
         found[name] = {"calls": calls, "rows": rows, "cpu": [], "wall": []}
-    names = list(cases)
+    names, chance = list(cases), random.Random(1)
     for index in tqdm(range(runs + 1), desc=label):
-        first = index % len(names)
-        for name in names[first:] + names[:first]:
+        chance.shuffle(names)  # what a case costs depends on what ran before it
+        for name in names:
             began = time.process_time(), time.perf_counter()
             bench.sample(cases[name])
             took = time.process_time() - began[0], time.perf_counter() - began[1]
