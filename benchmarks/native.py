@@ -43,8 +43,8 @@ Measured at commit {commit}, with ComfyUI {comfyui} and ComfyUI-LTXVideo {ltxvid
     {command}
 
 The models are of ComfyUI's own classes, with random weights, in float32 on one thread of {machine}, with torch's attention. Each
-guider runs {runs} times, in a random order with the others. A cell is the median ratio of {clock} time, with a 95 % interval. Calls of the
-network and rows are per step, counted at the network. Guiders with equal settings give the same result, which is checked first.
+guider runs {runs} times, in a random order with the others. A cell is the median ratio of {clock} time, with a 95 % interval. Calls
+of the network and rows are per step, counted at the network. Guiders with equal settings give the same, which is checked first.
 """
 LTX = """
 ### LTX-2, {layers} layers, widths {video_width} and {audio_width}, {video} video and {audio} audio tokens
