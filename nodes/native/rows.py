@@ -45,9 +45,13 @@ def group_rows(branches: Iterable[Branch], models: Mapping[str, NativeModel], ap
 
 
 def place_rows(rows: Sequence[Branch]) -> list[Branch | None]:
-    """Returns the rows of a call in ComfyUI's order: one with the positive prompt, one with the negative (or None), the others."""
+    """Returns the rows of a call in ComfyUI's order: one with the positive prompt, one with the negative (or None), the others.
+
+    Cut rows come last: rows that stand together need not be copied where cut ones run apart.
+    """
     firsts = [next((row for row in rows if row.video == text), None) for text in TEXTS]
-    return [*firsts, *(row for row in rows if row not in firsts)]
+    others = (row for row in rows if row not in firsts)
+    return [*firsts, *sorted(others, key=lambda row: row.coupling.kind is not CouplingKind.FULL)]
 
 
 def predict_branches(
