@@ -95,9 +95,9 @@ def _report(model: Any, guidance: GuidanceInput, prompts: Mapping[str, list], *n
     branches, calls = count_rows_and_calls(model, strategy, prompts)
     defaults = [name for name in strategy.scales if name in guidance.open_scales]
     lines = [f"Duet's defaults: {scales_in_words(strategy, defaults)}"] if defaults else []
-    apart = native_model(model).separate_calls(model.model_options)
-    if apart and max(calls) > 1:
-        lines.append(f"several network calls, because {apart}")
+    fields, reason = native_model(model).apart_by(model.model_options)
+    if max(calls) > 1 and ("coupling" in fields or ("skip_block" in fields and hasattr(strategy, "skip_block"))):
+        lines.append(f"several network calls, because {reason}")
     warnings = [NO_EFFECT] if any(patch in model.model_options for patch in CFG_PATCHES) else []
     facts = {"branches_per_step": max(branches), "forwards_per_step": max(calls), "scales": strategy.scales}
     cost = f"{strategy.name}: {cost_in_words(branches, calls)}"

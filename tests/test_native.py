@@ -31,7 +31,9 @@ def test_rows_share_a_call_unless_they_must_be_apart():
     branches = strategy.branches(plan_steps(SIGMAS, lambda t: t, 1.0)[0])
     cut, skipped = Branch(coupling=CUT), Branch(skip_block=7)
     assert group_rows(branches, {"main": ONE_CALL}) == [[POSITIVE, NEGATIVE, cut, skipped]]
-    assert group_rows(branches, {"main": ONE_CALL}, apart=["main"]) == [[POSITIVE, NEGATIVE], [cut], [skipped]]
+    apart = {"main": ("coupling", "skip_block")}
+    assert group_rows(branches, {"main": ONE_CALL}, apart) == [[POSITIVE, NEGATIVE], [cut], [skipped]]
+    assert group_rows(branches, {"main": ONE_CALL}, {"main": ("skip_block",)}) == [[POSITIVE, NEGATIVE, cut], [skipped]]
 
 
 def test_a_branch_without_joint_layers_is_a_cut_row_where_both_are_the_same():
@@ -54,7 +56,7 @@ def test_half_a_coupling_is_one_row_where_a_row_can_have_it():
 
 def test_half_a_coupling_is_mixed_of_two_rows():
     values = {FULL: latent(4.0, 8.0), CUT: latent(2.0, 2.0)}
-    models, apart = {"main": ONE_ROW}, ["main"]
+    models, apart = {"main": ONE_ROW}, {"main": ("coupling",)}
     (made,) = predict_branches(
         [Branch(coupling=HALF)], models, lambda rows: {row: values[row.coupling] for row in rows}, apart
     ).values()
@@ -69,7 +71,7 @@ def test_each_branch_gets_its_own_prediction():
         names.extend(rows)
         return {row: latent(float(names.index(row)), 0.0) for row in rows}
 
-    made = predict_branches(branches, {"main": ONE_ROW, "bad": ONE_ROW}, run, ["main", "bad"])
+    made = predict_branches(branches, {"main": ONE_ROW, "bad": ONE_ROW}, run, dict.fromkeys(["main", "bad"], ("coupling",)))
     assert [names[int(made[branch].video.flatten()[0])] for branch in branches] == branches
 
 

@@ -7,7 +7,7 @@ of pass therefore runs with classes of its own, which are subclasses without any
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -20,11 +20,16 @@ PASS_KEY = "duet_pass"  # in `transformer_options`: what else a pass does
 FLAGS = {"a2v_cross_attn": True, "v2a_cross_attn": True, "run_vx": True, "run_ax": True, "stg_self_attn_blocks": frozenset()}
 
 
+def is_compiled(options: Mapping[str, Any]) -> bool:
+    """Returns whether the model is compiled by ComfyUI's node. options: model options."""
+    return COMPILED in options.get("transformer_options", {}).get("wrappers", {}).get(WrappersMP.APPLY_MODEL, {})
+
+
 def separate_graphs(options: dict[str, Any]) -> None:
     """Gives passes with other options graphs of their own, if the model is compiled. options: model options, which are changed."""
     transformer = options["transformer_options"]
     wrappers = transformer.get("wrappers", {}).get(WrappersMP.APPLY_MODEL, {})
-    if COMPILED in wrappers and PASS_KEY not in wrappers:
+    if is_compiled(options) and PASS_KEY not in wrappers:
         add_wrapper_with_key(WrappersMP.APPLY_MODEL, PASS_KEY, _run_with_own_classes, transformer)
 
 
@@ -33,7 +38,7 @@ def _run_with_own_classes(apply: Any, *args: Any, **kwargs: Any) -> Any:
     kind = _kind_of_pass(options)
     if kind is None:
         return apply(*args, **kwargs)
-    with _own_classes(apply.class_obj.diffusion_model, kind):
+    with _own_classes(apply.class_obj.diffusion_model, kind, options.get("stg_self_attn_blocks", ())):
         return apply(*args, **kwargs)
 
 
@@ -45,11 +50,14 @@ def _kind_of_pass(options: Mapping[str, Any]) -> Hashable | None:
 
 
 @contextmanager
-def _own_classes(network: nn.Module, kind: Hashable) -> Iterator[None]:
+def _own_classes(network: nn.Module, kind: Hashable, skipped: Collection[int]) -> Iterator[None]:
+    """skipped: LTX-2's blocks whose self-attention is skipped. ComfyUI tells them so by an option of their own, too."""
+    blocks = [block for index, block in enumerate(getattr(network, "transformer_blocks", ())) if index in skipped]
+    skipping = {module for block in blocks for module in block.modules()}
     changed = [(each, type(each)) for each in network.modules() if any(each.children()) and not _is_of_torch(each)]
     try:
         for module, usual in changed:
-            _set_class(module, _own_class(usual, kind))
+            _set_class(module, _own_class(usual, (kind, module in skipping)))
         yield
     finally:
         for module, usual in changed:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import ceil
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .adapters import NativeModel
 
 MIN_SIGMA = 1e-6  # the smallest σ for which a velocity is defined
+Apart = Mapping[str, Sequence[str]]
 TEXTS: tuple[PromptKind, ...] = ("positive", "negative")  # in ComfyUI's order: other nodes tell the prompts apart by their places
 
 
@@ -29,15 +30,15 @@ def rows_of(branch: Branch, model: NativeModel) -> list[Branch]:
     return [branch if CouplingKind.FULL in branch.coupling.kinds else replace(branch, coupling=CUT)]
 
 
-def group_rows(branches: Iterable[Branch], models: Mapping[str, NativeModel], apart: Collection[str] = ()) -> list[list[Branch]]:
+def group_rows(branches: Iterable[Branch], models: Mapping[str, NativeModel], apart: Apart = {}) -> list[list[Branch]]:
     """Returns the rows that `branches` need, each once, in one group for each network call.
 
-    apart: the names of the models ("main", "bad") whose rows of different coupling or skipped block need calls of their own.
+    apart: for each model ("main", "bad"), the fields of `Branch` in which the rows of one call must agree.
     """
     groups: dict[tuple, list[Branch]] = {}
     for branch in branches:
         for row in rows_of(branch, models[branch.model]):
-            key = (row.model, row.coupling, row.skip_block) if row.model in apart else (row.model,)
+            key = (row.model, *(getattr(row, field) for field in apart.get(row.model, ())))
             group = groups.setdefault(key, [])
             if row not in group:
                 group.append(row)
@@ -58,7 +59,7 @@ def predict_branches(
     branches: Sequence[Branch],
     models: Mapping[str, NativeModel],
     run: Callable[[Sequence[Branch]], Mapping[Branch, AVLatent]],
-    apart: Collection[str] = (),
+    apart: Apart = {},
 ) -> dict[Branch, AVLatent]:
     """Returns the prediction of every branch. run: returns the prediction of each row of a network call."""
     found: dict[Branch, AVLatent] = {}

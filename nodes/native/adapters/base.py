@@ -10,6 +10,8 @@ from ....av_models.contract import CouplingKind
 from ....av_models.guidance import Branch
 from ..pair_prompts import Entry
 
+ROW_FIELDS = ("coupling", "skip_block")  # in which rows can differ, besides their prompts
+
 
 class NativeModel(ABC):
     """The adapter of one of ComfyUI's joint models.
@@ -55,9 +57,9 @@ class NativeModel(ABC):
         """Returns the factor by which ComfyUI carries the audio's clean estimate."""
         return 1.0
 
-    def separate_calls(self, options: Mapping[str, Any]) -> str | None:
-        """Returns why rows that differ must have calls of their own under these model options, or None."""
-        return None if self.one_call else f"{self.name} runs one branch at a time"
+    def apart_by(self, options: Mapping[str, Any]) -> tuple[Sequence[str], str]:
+        """Returns the fields of `Branch` in which the rows of one call must agree under these model options, and why."""
+        return ((), "") if self.one_call else (ROW_FIELDS, f"{self.name} runs one branch at a time")
 
     def join_prompts(self, video: Sequence[Entry], audio: Sequence[Entry]) -> list[dict[str, Any]]:
         """Returns a processed conditioning with the video's prompt of one and the audio's of another.

@@ -7,11 +7,12 @@ from typing import Any
 
 from ....av_models.contract import CouplingKind
 from ....av_models.guidance import Branch, resolve_block
+from ..compiled import is_compiled
 from ..join_text import join_processed
 from ..ltx_text import LTXText
 from ..pair_prompts import Entry
 from ..shared_calls import count_shared_calls
-from .base import NativeModel
+from .base import ROW_FIELDS, NativeModel
 from .ltx_rows import RowSettings, mix_rows, needs_gate, off_flags
 
 
@@ -36,10 +37,10 @@ class LTX2(NativeModel):
         """Prompts of one length after the connectors, and with the same hooks and other values, share a call."""
         return count_shared_calls(entries, self.text)
 
-    def separate_calls(self, options: Mapping[str, Any]) -> str | None:
+    def apart_by(self, options: Mapping[str, Any]) -> tuple[Sequence[str], str]:
         if "model_function_wrapper" in options:
-            return "the model has a patch that wraps every network call (model_function_wrapper)"
-        return None
+            return ROW_FIELDS, "the model has a patch that wraps every network call (model_function_wrapper)"
+        return (("skip_block",), "a skipped block is compiled separately") if is_compiled(options) else ((), "")
 
     def set_rows(self, options: dict[str, Any], rows: Sequence[Branch | None]) -> None:
         """Turns layers off that no row needs. Where the rows differ, see `ltx_rows.mix_rows`."""

@@ -19,7 +19,7 @@ from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 from torch import Tensor, nn
 
 from ....av_models.guidance import PromptKind
-from ..compiled import COMPILED, PASS_KEY
+from ..compiled import PASS_KEY, is_compiled
 from ..rows import TEXTS
 
 ROWS_KEY = "duet_rows"  # in `transformer_options` during a call: a `_RowsOfCall`
@@ -101,8 +101,7 @@ def _cut(rows: Sequence[RowSettings], options: Mapping[str, Any]) -> tuple[int, 
     None with a patch of another node that may need all rows together, or with torch.compile, for which options must not change in
     a call.
     """
-    compiled = COMPILED in options.get("wrappers", {}).get(WrappersMP.APPLY_MODEL, {})
-    if compiled or options.get("patches") or options.get("optimized_attention_override"):
+    if is_compiled({"transformer_options": options}) or options.get("patches") or options.get("optimized_attention_override"):
         return ()
     cut = tuple(i for i, row in enumerate(rows) if row.a_to_v == row.v_to_a == 0)
     return () if len(cut) == len(rows) else cut

@@ -113,9 +113,11 @@ class Compiled:
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"model": ("MODEL",)}}
+        return {"required": {"model": ("MODEL",)}, "optional": {"fresh": ("BOOLEAN", {"default": False})}}
 
-    def make(self, model):
+    def make(self, model, fresh=False):
+        if fresh:
+            torch._dynamo.reset()  # no graph of another test answers
         compiled = model.clone(disable_dynamic=True)
         set_torch_compile_wrapper(model=compiled, backend="eager", options={"guard_filter_fn": skip_torch_compile_dict})
         return (compiled,)
