@@ -35,7 +35,7 @@ class RowSettings(NamedTuple):
 
 
 class _RowsOfCall(NamedTuple):
-    """For the rows of a network call: the strengths [B, 1, 1] of each direction, or None, and the rows that skip a block.
+    """For the rows of a network call: the gate of each direction (see `_gate`) or None, and the rows that skip a block.
 
     cut: the rows that can run apart, without cross-modal layers. places: the conditioning of each row.
     """
@@ -84,15 +84,19 @@ class _RowsWrapper:
         each_place = [index for index in range(len(places)) for _ in range(len(x) // len(places))]
         rows = [self.wanted[0 if one_for_all else places[index]] for index in each_place]
         couplings = [row.a_to_v for row in rows], [row.v_to_a for row in rows]
-        gates = [
-            torch.tensor(strengths, device=x.device).view(-1, 1, 1) if needs_gate(strengths) else None for strengths in couplings
-        ]
+        gates = [_gate(strengths, x.device) if needs_gate(strengths) else None for strengths in couplings]
         made = _RowsOfCall(*gates, _skips(rows), _cut(rows, options), each_place)
-        layout = (made.a_to_v is None, made.v_to_a is None, tuple(made.skips.items()), made.cut)
+        layout = (*(None if gate is None else gate.dtype for gate in gates), tuple(made.skips.items()), made.cut)
         options = {**options, ROWS_KEY: made, PASS_KEY: layout, **off_flags(*couplings)}
         if not one_for_all:  # patches of other nodes tell the prompts apart by these numbers
             options["cond_or_uncond"] = [TEXTS.index(self.texts[place]) for place in places]
         return apply(x, t, concat, context, control, options, **kwargs)
+
+
+def _gate(strengths: Sequence[float], device: torch.device) -> Tensor:
+    """Returns the strengths [B, 1, 1], as bool if each is 0 or 1."""
+    gate = torch.tensor(strengths, device=device).view(-1, 1, 1)
+    return gate.bool() if set(strengths) <= {0.0, 1.0} else gate
 
 
 def _cut(rows: Sequence[RowSettings], options: Mapping[str, Any]) -> tuple[int, ...]:
@@ -143,8 +147,10 @@ def _scale_gate(timestep: Tensor | CompressedTimestep, table: Tensor, strength: 
     if isinstance(timestep, CompressedTimestep):
         scaled = _scale_gate(timestep.data, table, strength)
         return CompressedTimestep(scaled, timestep.patches_per_frame, per_frame=True)
-    table = table.to(device=timestep.device, dtype=timestep.dtype).float()
-    scaled = strength * (table + timestep.float()) - table
+    table = table.to(device=timestep.device, dtype=timestep.dtype)
+    if strength.dtype == torch.bool:
+        return torch.where(strength, timestep, -table)
+    scaled = strength * (table.float() + timestep.float()) - table.float()
     return torch.where(strength == 1, timestep, scaled.to(timestep.dtype))
 
 
