@@ -1,20 +1,10 @@
 """ComfyUI's EasyCache on a joint model with our guidance: it decides once a step, and keeps nothing after a run."""
 
-import pytest
-
 from duet_av.tests.comfyui.graphs import node
-from duet_av.tests.comfyui.server import named_by_environment
-from duet_av.tests.comfyui.test_native import KINDS, PACK, guidance, sampled, told
+from duet_av.tests.comfyui.test_native import KINDS, guidance, sampled, told
 
 STEPS = 12
 FLAT, FALLING = {"points": [[0, 1], [1, 1]]}, {"points": [[0, 1], [1, 0.5]], "interpolation": "linear"}
-
-
-@pytest.fixture(scope="module")
-def native(tmp_path_factory):
-    """A ComfyUI with the small models beside our pack."""
-    with named_by_environment(tmp_path_factory.mktemp("native"), packs=[PACK]) as server:
-        yield server
 
 
 def cached(kind: str, *used: dict) -> dict:
