@@ -14,8 +14,9 @@ import { fadeReport, hasReport, restoreReports, showReport, tellInside } from '.
 import { addStyle } from './duet/style.js'
 
 const SAVE_NODES = ['DuetMux', 'DuetReplaceSound']
-const COMPARE_NODES = ['DuetCompare', 'DuetCompareGuiders']
-const TABLE_WIDTH = 460 // of a new node, so that all columns of its table are seen
+const WIDTHS = { // of new nodes, so that all columns of a table or the whole title are seen
+  DuetCompare: 460, DuetCompareGuiders: 460, DuetJointGuider: 300, DuetJointNoise: 300, DuetModelGuidance: 410
+}
 
 app.registerExtension({
   name: 'Duet',
@@ -36,7 +37,8 @@ app.registerExtension({
     markNode(node)
     hideAdvanced(app, node)
     mendNewNode(node)
-    if (COMPARE_NODES.includes(node.comfyClass)) node.setSize([Math.max(TABLE_WIDTH, node.size[0]), node.size[1]])
+    const width = WIDTHS[node.comfyClass]
+    if (width) node.setSize([Math.max(width, node.size[0]), node.size[1]])
     const prefix = SAVE_NODES.includes(node.comfyClass) && node.widgets?.find(({ name }) => name === 'filename_prefix')
     if (prefix) prefix.serializeValue = () => replaceTokens(everyNode(app.rootGraph), prefix.value)
   },

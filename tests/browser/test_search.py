@@ -50,3 +50,16 @@ def test_the_node_library_lists_ours(canvas, library, word):
     library.fill(word)
     for name in FOUND[word][1:]:
         canvas.page.get_by_text(name, exact=True).first.wait_for(state="attached", timeout=SHOW)
+
+
+TITLE = """type => {
+  const node = LiteGraph.createNode(type), draw = document.createElement('canvas').getContext('2d')
+  draw.font = `${LiteGraph.NODE_TEXT_SIZE}px ${LiteGraph.NODE_FONT}`
+  return [draw.measureText(node.title).width + LiteGraph.NODE_TITLE_HEIGHT, node.size[0]]
+}"""
+
+
+@pytest.mark.parametrize("node_type", ["DuetJointGuider", "DuetJointNoise", "DuetModelGuidance"])
+def test_a_new_node_is_as_wide_as_its_title(canvas, node_type):
+    needed, width = canvas.page.evaluate(TITLE, node_type)
+    assert needed < width < needed + 90
