@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from ...av_models.contract import CouplingKind
 from ...av_models.guidance import Branch, Guidance
+from .ltx_text import ENCODE
 
 if TYPE_CHECKING:
-    from .adapters import NativeModel
+    from .adapters.base import NativeModel
 
-ENCODE = "encode the prompt with the text encoder of this model"
 WEAKER = "use a weaker version of the same model"
 REMEDY = "connect LTXVConcatAVLatent"
 

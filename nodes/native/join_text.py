@@ -15,8 +15,7 @@ from comfy.hooks import HookGroup
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from .input_checks import ENCODE
-from .ltx_text import RAW, LTXText
+from .ltx_text import ENCODE, RAW, LTXText
 from .pair_prompts import Entry, Pair, check_same_times, pair_entries, percents, sigma_times
 
 AUDIO_KEYS = ("ref_audio",)  # what belongs to the audio's stream alone

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .pair_prompts import Entry
 
+ENCODE = "encode the prompt with the text encoder of this model"
 RAW = "unprocessed_ltxav_embeds"  # ComfyUI's key of a prompt that has not been through the connectors
 LEAST_LENGTH = 1024  # of a context made by the connectors
 

@@ -13,7 +13,7 @@ from ...av_models.guidance.base import NEGATIVE, POSITIVE
 from ...av_models.parameterization import convert
 
 if TYPE_CHECKING:
-    from .adapters import NativeModel
+    from .adapters.base import NativeModel
 
 MIN_SIGMA = 1e-6  # the smallest σ for which a velocity is defined
 Apart = Mapping[str, Sequence[str]]
