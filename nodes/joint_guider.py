@@ -95,7 +95,7 @@ def _report(model: Any, guidance: GuidanceInput, prompts: Mapping[str, list], *n
     branches, calls = count_rows_and_calls(model, strategy, prompts)
     defaults = [name for name in strategy.scales if name in guidance.open_scales]
     lines = [f"Duet's defaults: {scales_in_words(strategy, defaults)}"] if defaults else []
-    fields, reason = native_model(model).apart_by(model.model_options)
+    fields, reason = native_model(model).apart_by(model)
     if max(calls) > 1 and ("coupling" in fields or ("skip_block" in fields and hasattr(strategy, "skip_block"))):
         lines.append(f"several network calls, because {reason}")
     warnings = [NO_EFFECT] if any(patch in model.model_options for patch in CFG_PATCHES) else []

@@ -20,16 +20,16 @@ PASS_KEY = "duet_pass"  # in `transformer_options`: what else a pass does
 FLAGS = {"a2v_cross_attn": True, "v2a_cross_attn": True, "run_vx": True, "run_ax": True, "stg_self_attn_blocks": frozenset()}
 
 
-def is_compiled(options: Mapping[str, Any]) -> bool:
-    """Returns whether the model is compiled by ComfyUI's node. options: model options."""
-    return COMPILED in options.get("transformer_options", {}).get("wrappers", {}).get(WrappersMP.APPLY_MODEL, {})
+def is_compiled(wrappers: Mapping[str, Mapping]) -> bool:
+    """Returns whether ComfyUI compiles the model with these wrappers: those of a MODEL, or of the options of a call."""
+    return COMPILED in wrappers.get(WrappersMP.APPLY_MODEL, {})
 
 
 def separate_graphs(options: dict[str, Any]) -> None:
     """Gives passes with other options graphs of their own, if the model is compiled. options: model options, which are changed."""
     transformer = options["transformer_options"]
-    wrappers = transformer.get("wrappers", {}).get(WrappersMP.APPLY_MODEL, {})
-    if is_compiled(options) and PASS_KEY not in wrappers:
+    wrappers = transformer.get("wrappers", {})
+    if is_compiled(wrappers) and PASS_KEY not in wrappers[WrappersMP.APPLY_MODEL]:
         add_wrapper_with_key(WrappersMP.APPLY_MODEL, PASS_KEY, _run_with_own_classes, transformer)
 
 

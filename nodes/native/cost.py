@@ -23,7 +23,7 @@ def count_rows_and_calls(
     """
     adapter, options = native_model(model), model.model_options["transformer_options"]
     models = {"main": adapter, "bad": adapter}
-    apart = dict.fromkeys(models, adapter.apart_by(model.model_options)[0])
+    apart = dict.fromkeys(models, adapter.apart_by(model)[0])
     times = [(steps - i) / steps for i in range(steps)]
     planned = {tuple(strategy.branches(Step(i, steps, t, adapter.audio_time(t, options)))) for i, t in enumerate(times)}
     check_negative(strategy, {branch for each in planned for branch in each}, prompts)

@@ -10,7 +10,7 @@ from typing import Any
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 
-from .compiled import COMPILED
+from .compiled import is_compiled
 from .guide_model import guidance_of
 
 KEY = "duet_count"
@@ -56,11 +56,6 @@ def _models(guider: Any) -> list[ModelPatcher]:
     return list({id(each): each for each in (*own, *bad)}.values())
 
 
-def is_compiled(guider: Any) -> bool:
-    """Whether ComfyUI compiles the model of a guider."""
-    return COMPILED in guider.model_patcher.wrappers.get(WrappersMP.APPLY_MODEL, {})
-
-
 def _place(patcher: ModelPatcher) -> str:
     """Returns the kind of the wrapper: next to the network, or outside of what is compiled."""
-    return WrappersMP.APPLY_MODEL if COMPILED in patcher.wrappers.get(WrappersMP.APPLY_MODEL, {}) else WrappersMP.DIFFUSION_MODEL
+    return WrappersMP.APPLY_MODEL if is_compiled(patcher.wrappers) else WrappersMP.DIFFUSION_MODEL

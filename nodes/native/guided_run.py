@@ -42,10 +42,10 @@ class GuidedRun:
     ) -> None:
         self.guider, self.strategy, self.bad_patcher, self.shapes = guider, strategy, bad_patcher, shapes
         self.models = {"main": native_model(guider.model_patcher)}
-        self.apart = {"main": self.models["main"].apart_by(guider.model_options)[0]}
+        self.apart = {"main": self.models["main"].apart_by(guider.model_patcher)[0]}
         if bad_patcher is not None:
             self.models["bad"] = native_model(bad_patcher)
-            self.apart["bad"] = self.models["bad"].apart_by(bad_patcher.model_options)[0]
+            self.apart["bad"] = self.models["bad"].apart_by(bad_patcher)[0]
         highest = float(guider.model_patcher.get_model_object("model_sampling").sigma_max)
         self.plan = plan_steps(sigmas.tolist(), self.audio_time, highest)
         self.branches = {branch for step in self.plan for branch in strategy.branches(step)}

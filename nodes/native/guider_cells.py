@@ -16,7 +16,8 @@ from ...av_models.contract import AVLatent
 from ...av_models.sampling import broken_streams
 from ..compare_cells import WarmedUpError
 from ..host import check_interrupt
-from .count_calls import CallCount, counted_calls, is_compiled
+from .compiled import is_compiled
+from .count_calls import CallCount, counted_calls
 from .guider_inputs import GuiderInputs
 from .guider_steps import step_reporter
 
@@ -31,7 +32,7 @@ class GuiderCells:
     def warm_up(self, cell: int, is_first: bool) -> None:
         """Begins a clip, and stops after the first step that calls the network: the first time, and with a compiled model."""
         guider = self.inputs.guiders[cell]
-        if not is_first and not is_compiled(guider):
+        if not is_first and not is_compiled(guider.model_patcher.wrappers):
             return
         with suppress(WarmedUpError), counted_calls(guider) as count:
 

@@ -68,6 +68,13 @@ def test_the_node_says_why_rows_run_apart(native):
     assert "several network calls, because the model has a patch that wraps every network call" in run.texts["guider0"][-1]
 
 
+def test_the_node_counts_the_calls_of_a_compiled_model(native):
+    run = native.run(with_model(sampled("ltx", {"guidance": guidance("stg")}, words=6), 0, "Compiled"))
+    assert run.succeeded, run.error
+    assert run.texts["guider0"][0] == "stg: 2 branches per step in 2 network calls"
+    assert "because a skipped block is compiled separately" in run.texts["guider0"][-1]
+
+
 def test_one_way_coupling_isolates_the_stream_that_gives(native):
     """The audio does not follow the video; the video follows the audio."""
     used = coupled("joint_cfg", "one way")

@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
 
+from comfy.model_patcher import ModelPatcher
+
 from ....av_models.contract import CouplingKind
 from ....av_models.guidance import Branch
 from ..pair_prompts import Entry
@@ -57,8 +59,8 @@ class NativeModel(ABC):
         """Returns the factor by which ComfyUI carries the audio's clean estimate."""
         return 1.0
 
-    def apart_by(self, options: Mapping[str, Any]) -> tuple[Sequence[str], str]:
-        """Returns the fields of `Branch` in which the rows of one call must agree under these model options, and why."""
+    def apart_by(self, patcher: ModelPatcher) -> tuple[Sequence[str], str]:
+        """Returns the fields of `Branch` in which the rows of one call must agree with the patches of a MODEL, and why."""
         return ((), "") if self.one_call else (ROW_FIELDS, f"{self.name} runs one branch at a time")
 
     def join_prompts(self, video: Sequence[Entry], audio: Sequence[Entry]) -> list[dict[str, Any]]:

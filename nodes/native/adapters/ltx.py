@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
+
+from comfy.model_patcher import ModelPatcher
 
 from ....av_models.contract import CouplingKind
 from ....av_models.guidance import Branch, resolve_block
@@ -37,10 +39,10 @@ class LTX2(NativeModel):
         """Prompts of one length after the connectors, and with the same hooks and other values, share a call."""
         return count_shared_calls(entries, self.text)
 
-    def apart_by(self, options: Mapping[str, Any]) -> tuple[Sequence[str], str]:
-        if "model_function_wrapper" in options:
+    def apart_by(self, patcher: ModelPatcher) -> tuple[Sequence[str], str]:
+        if "model_function_wrapper" in patcher.model_options:
             return ROW_FIELDS, "the model has a patch that wraps every network call (model_function_wrapper)"
-        return (("skip_block",), "a skipped block is compiled separately") if is_compiled(options) else ((), "")
+        return (("skip_block",), "a skipped block is compiled separately") if is_compiled(patcher.wrappers) else ((), "")
 
     def set_rows(self, options: dict[str, Any], rows: Sequence[Branch | None]) -> None:
         """Turns layers off that no row needs. Where the rows differ, see `ltx_rows.mix_rows`."""

@@ -105,7 +105,7 @@ def _cut(rows: Sequence[RowSettings], options: Mapping[str, Any]) -> tuple[int, 
     None with a patch of another node that may need all rows together, or with torch.compile, for which options must not change in
     a call.
     """
-    if is_compiled({"transformer_options": options}) or options.get("patches") or options.get("optimized_attention_override"):
+    if is_compiled(options.get("wrappers", {})) or options.get("patches") or options.get("optimized_attention_override"):
         return ()
     cut = tuple(i for i, row in enumerate(rows) if row.a_to_v == row.v_to_a == 0)
     return () if len(cut) == len(rows) else cut
