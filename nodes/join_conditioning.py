@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .host import io
+from .host import io, require_comfyui
 
 
 class DuetJoinConditioning(io.ComfyNode):
@@ -36,6 +36,7 @@ class DuetJoinConditioning(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: Any, video: list, audio: list) -> io.NodeOutput:
+        require_comfyui("Join Video + Audio Prompts")
         from .native.join_text import join_conditionings
 
         return io.NodeOutput(join_conditionings(model, video, audio))

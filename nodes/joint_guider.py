@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .host import io
+from .host import io, require_comfyui
 from .load_expert import NOT_TRIED
 from .native.noise import TwoSeedNoise
 from .own_settings import scales_in_words
@@ -44,6 +44,7 @@ class DuetJointGuider(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: Any, positive: list, guidance: GuidanceInput, negative: list | None = None) -> io.NodeOutput:
+        require_comfyui("Joint Guider")
         from .native.guider import JointGuider
 
         check_bad_model(guidance)
@@ -72,6 +73,7 @@ class DuetModelGuidance(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: Any, guidance: GuidanceInput) -> io.NodeOutput:
+        require_comfyui("Joint Guidance for KSampler")
         from .native.guide_model import guide_model
 
         check_bad_model(guidance)

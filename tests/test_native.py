@@ -9,7 +9,8 @@ from torch.nn import functional as F
 from duet_av.av_models.contract import CUT, FULL, REMOVED, AVLatent, Coupling, CouplingKind
 from duet_av.av_models.guidance import Branch, make_guidance
 from duet_av.nodes.host import NestedTensor
-from duet_av.nodes.joint_guider import DuetJointGuider, DuetJointNoise
+from duet_av.nodes.join_conditioning import DuetJoinConditioning
+from duet_av.nodes.joint_guider import DuetJointGuider, DuetJointNoise, DuetModelGuidance
 from duet_av.nodes.native.isolated_attention import attend_separately, duplicate_text_rows
 from duet_av.nodes.native.noise import TwoSeedNoise
 from duet_av.nodes.native.rows import convert_streams, find_step, group_rows, place_rows, plan_steps, predict_branches, rows_of
@@ -217,3 +218,14 @@ def test_a_worse_model_of_the_host_is_refused_by_our_sampler():
 def test_the_guider_goes_where_the_host_takes_one():
     info = DuetJointGuider.GET_NODE_INFO_V1()
     assert info["output"] == ["GUIDER"] and DuetJointNoise.GET_NODE_INFO_V1()["output"] == ["NOISE"]
+
+
+def test_nodes_that_need_comfyui_say_so():
+    used = GuidanceInput(make_guidance("cfg"))
+    runs = [
+        lambda: DuetJointGuider.execute(OfTheHost(), [], used), lambda: DuetModelGuidance.execute(OfTheHost(), used),
+        lambda: DuetJoinConditioning.execute(OfTheHost(), [], []),
+    ]  # fmt: skip
+    for run in runs:
+        with pytest.raises(ValueError, match="needs ComfyUI's models and samplers; run this workflow in ComfyUI"):
+            run()
