@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from comfy.model_patcher import ModelPatcher
@@ -58,6 +58,10 @@ class NativeModel(ABC):
     def audio_scale(self) -> float:
         """Returns the factor by which ComfyUI carries the audio's clean estimate."""
         return 1.0
+
+    @abstractmethod
+    def frame_rate(self, entries: Iterable[Entry]) -> float:
+        """Returns the frames per second of a clip with prompts of these entries."""
 
     def apart_by(self, patcher: ModelPatcher) -> tuple[Sequence[str], str]:
         """Returns the fields of `Branch` in which the rows of one call must agree with the patches of a MODEL, and why."""

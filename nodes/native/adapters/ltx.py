@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from comfy.model_patcher import ModelPatcher
@@ -16,6 +16,8 @@ from ..pair_prompts import Entry
 from ..shared_calls import count_shared_calls
 from .base import ROW_FIELDS, NativeModel
 from .ltx_rows import RowSettings, mix_rows, needs_gate, off_flags
+
+USUAL_FPS = 25  # of ComfyUI's LTX-2, if the conditioning has none
 
 
 class LTX2(NativeModel):
@@ -38,6 +40,9 @@ class LTX2(NativeModel):
     def count_calls(self, entries: Sequence[Entry]) -> int:
         """Prompts of one length after the connectors, and with the same hooks and other values, share a call."""
         return count_shared_calls(entries, self.text)
+
+    def frame_rate(self, entries: Iterable[Entry]) -> float:
+        return next((each["frame_rate"] for each in entries if each.get("frame_rate")), USUAL_FPS)
 
     def apart_by(self, patcher: ModelPatcher) -> tuple[Sequence[str], str]:
         if "model_function_wrapper" in patcher.model_options:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import comfy.model_patcher
 from comfy.ldm.minimax.model import PackedLayout, time_shift_sigma
 from comfy.patcher_extension import WrappersMP, add_wrapper
+from comfy_extras.nodes_minimax_h3 import FPS
 
 from ....av_models.contract import CouplingKind
 from ....av_models.guidance import Branch, resolve_block
@@ -46,6 +47,9 @@ class MiniMaxH3(NativeModel):
     def count_calls(self, entries: Sequence[Entry]) -> int:
         """ComfyUI runs MiniMax-H3 with batch 1."""
         return max((len(each) for each in active_together(entries)), default=0)
+
+    def frame_rate(self, entries: Iterable[Entry]) -> float:
+        return FPS
 
     def set_rows(self, options: dict[str, Any], rows: Sequence[Branch | None]) -> None:
         """Isolates the attention of `cut` rows, and skips whole blocks. All rows are alike."""
