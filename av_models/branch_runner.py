@@ -56,7 +56,8 @@ class BranchRunner:
                 return self._run_batched(branches, latent, t)
             except torch.OutOfMemoryError:
                 self.batched = False
-            self.warnings.append(f"out of memory with {count_rows(branches) * self.rows} network rows at once: from step "
+            rows = sum(count_rows((branch,), self.models[branch.model].denoiser) for branch in branches) * self.rows
+            self.warnings.append(f"out of memory with {rows} network rows at once: from step "
                                  f"{step.index + 1} of {step.count} on, branches ran one by one")  # fmt: skip
         predictions: dict[Branch, AVLatent] = {}
         for branch in branches:
@@ -84,7 +85,7 @@ class BranchRunner:
         model = self.models[branches[0].model].denoiser
         skip = [resolve_block(branch.skip_block, model) for branch in branches for _ in range(self.rows)]
         out = denoise(model, x, times, self._condition(branches), coupling, skip if any(s is not None for s in skip) else None)
-        self.branches += count_rows(branches)
+        self.branches += count_rows(branches, model)
         self.forwards += 1
         out = AVLatent(out.video.to(latent.video.dtype), out.audio.to(latent.audio.dtype))
         return {branch: out[i * self.rows : (i + 1) * self.rows] for i, branch in enumerate(branches)}

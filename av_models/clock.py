@@ -48,6 +48,16 @@ def time_grid(steps: int, shift: float = 1.0, name: str = "shift") -> list[float
     return [shift * t / (1 + (shift - 1) * t) for t in uniform]
 
 
+def check_times(times: Sequence[float]) -> None:
+    """Raise ValueError unless `times` are 1 to MOST_STEPS numbers in (0, 1], each below the one before."""
+    if not 1 <= len(times) <= MOST_STEPS:
+        raise ValueError(f"times has {len(times)} values; give 1 to {MOST_STEPS}")
+    if not all(0 < t <= 1 for t in times) or any(later >= t for t, later in zip(times, times[1:])):
+        raise ValueError(
+            f"times go from {times[0]:g} to {times[-1]:g}; give numbers above 0 and at most 1, each below the one before"
+        )
+
+
 def make_clock(path: Path, scheduler: Any, modality: int, seed: Seed) -> Clock:
     """Return the clock of one modality with noise schedule `path`. scheduler: it is copied; None: an Euler scheduler that fits."""
     kinds: dict[type, Callable[..., Clock]] = {Flow: FlowClock, EDM: EDMClock, DDPM: DDPMClock}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeGuard
 
 import torch
 from torch import Tensor
@@ -59,7 +59,10 @@ class LatentShape:
 
 @dataclass(frozen=True)
 class AVTime:
-    """The network's timestep of each row, [B] for video and audio; for flow matching, 0 is clean and 1 is noise."""
+    """The network's timestep of each row, [B] for video and audio; for flow matching, 0 is clean and 1 is noise.
+
+    [B, T], one for each latent frame or latent step, for models that take known frames clean (`KnownMode` "frames").
+    """
 
     video: Tensor
     audio: Tensor
@@ -168,7 +171,7 @@ class Coupling:
 
     a_to_v, v_to_a: directional strengths s of FULL coupling, from audio to video and from video to audio. The prediction of
         the receiving modality is cut + s·(full − cut); it is exactly cut at 0 and exactly full at 1. Models whose cross-modal
-        layers are residuals can instead scale these by s, in one row.
+        layers are residuals scale these by s instead, in one row (`ResidualTowers`).
     """
 
     kind: CouplingKind = CouplingKind.FULL
@@ -201,6 +204,10 @@ class JointDenoiser(Protocol):
     prediction: the prediction type, or one for each modality.
     kinds: the supported couplings.
     skippable: number of blocks that a row can choose to skip one of; 0 if the model does not support skipping.
+
+    Some models have more: `own_skip_block`, the block that they skip by default; `refuses_guidance`, why they take no guidance;
+    `takes_first_frame` (see `first_frame.py`); `predict_coupled` (see `ResidualTowers`), which scales directional strengths in
+    one row.
     """
 
     @property
@@ -238,6 +245,21 @@ def prediction_types(model: JointDenoiser) -> tuple[Prediction, Prediction]:
     return (model.prediction,) * 2 if isinstance(model.prediction, str) else model.prediction
 
 
+class OneRowDenoiser(JointDenoiser, Protocol):
+    """A joint model that scales its cross-modal layers by the directional strengths, in one network row."""
+
+    def predict_coupled(
+        self, latent: AVLatent, t: AVTime, cond: AVCondition, coupling: Sequence[Coupling], skip: Skip | None = None
+    ) -> AVLatent:
+        """Predict all rows in one network call, each with its coupling."""
+        ...
+
+
+def scales_in_one_row(model: JointDenoiser | None) -> TypeGuard[OneRowDenoiser]:
+    """Return whether the model needs one network row for every coupling."""
+    return hasattr(model, "predict_coupled")
+
+
 def denoise(
     model: JointDenoiser,
     latent: AVLatent,
@@ -249,8 +271,10 @@ def denoise(
     """Predict each row with its own coupling, in one network call.
 
     Unless its directional strengths are both 1 or both 0, a row needs two network rows, full and cut, which are combined:
-    v̂ = cut_v + a_to_v (full_v − cut_v), â = cut_a + v_to_a (full_a − cut_a).
+    v̂ = cut_v + a_to_v (full_v − cut_v), â = cut_a + v_to_a (full_a − cut_a). Models with `predict_coupled` need one.
     """
+    if scales_in_one_row(model):
+        return model.predict_coupled(latent, t, cond, coupling, skip)
     source = [row for row, c in enumerate(coupling) for _ in c.kinds]
     kinds = [kind for c in coupling for kind in c.kinds]
     skips: dict[str, Any] = {} if skip is None else {"skip": [skip[row] for row in source]}

@@ -19,8 +19,9 @@ PLAIN = (str, bytes, int, float, bool, type(None), Fraction, Enum)  # their text
 def fingerprint(*values: Any) -> str:
     """Return a hash that is equal for equal content: numbers, text, tensors, and dataclasses, mappings and sequences of them.
 
-    Of a network, the plain attributes of its modules count, and for weights and buffers their shapes and how often they were
-    changed in place. Their values are not read, which would take seconds for a large model: compare networks by identity too.
+    Fields of dataclasses that do not compare are left out. Of a network, the plain attributes of its modules count, and for
+    weights and buffers their shapes and how often they were changed in place. Their values are not read, which would take
+    seconds for a large model: compare networks by identity too.
     A value of any other kind never equals another, not even itself.
     """
     digest = sha256()
@@ -38,7 +39,7 @@ def _parts(value: Any) -> Iterator[Any]:
         modules = [(name, _kind(module), _plain_attributes(module)) for name, module in value.named_modules()]
         yield from _parts((modules, [(name, *_state(x)) for name, x in (*value.named_parameters(), *value.named_buffers())]))
     elif is_dataclass(value) and not isinstance(value, type):
-        yield from _parts((_kind(value), {field.name: getattr(value, field.name) for field in fields(value)}))
+        yield from _parts((_kind(value), {field.name: getattr(value, field.name) for field in fields(value) if field.compare}))
     elif isinstance(value, Mapping):
         yield from _parts((_kind(value), list(value.items())))
     elif isinstance(value, list | tuple):

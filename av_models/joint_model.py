@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,9 @@ from .limits import LatentLimits
 from .media.fit import FramesFit, fit_frames, plan_frames
 from .recommended import Recommended, parse_sampling
 from .shapes import AVShape, VideoShape, VideoStride
+
+if TYPE_CHECKING:
+    from .schedule import SamplingSchedule
 
 
 class Conditioner(Protocol):
@@ -44,6 +48,8 @@ class JointModel:
     card: the model card.
     denoiser, video_codec, audio_codec, conditioner: the networks, in evaluation mode.
     clip: size, length and frame rate of the clips that the model was trained on.
+    own_times(steps, latents): the times of the model's own pipeline for latents of this shape; None: from the shift.
+    own_scheduler: the diffusers scheduler of its own pipeline, for these times; None: Euler.
     """
 
     card: dict[str, Any]
@@ -52,6 +58,8 @@ class JointModel:
     audio_codec: AudioCodec
     conditioner: Conditioner
     clip: VideoShape
+    own_times: Callable[[int, LatentShape], Sequence[float]] | None = field(default=None, compare=False)
+    own_scheduler: Any = field(default=None, compare=False)
 
     @property
     def name(self) -> str:
@@ -71,8 +79,12 @@ class JointModel:
     @cached_property
     def networks(self) -> nn.ModuleDict:
         """All networks in one module, for moving them between devices."""
-        parts = {name: getattr(self, name) for name in ("denoiser", "video_codec", "audio_codec", "conditioner")}
-        return nn.ModuleDict(parts)
+        return nn.ModuleDict(self.parts)
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """The networks by name."""
+        return {name: getattr(self, name) for name in ("denoiser", "video_codec", "audio_codec", "conditioner")}
 
     @property
     def device(self) -> torch.device:
@@ -81,8 +93,13 @@ class JointModel:
 
     @property
     def known_mode(self) -> KnownMode:
-        """How known parts are given to the network: "clean" if it was trained with clean known parts, else "renoised"."""
+        """How known parts of the video are given to the network: as in its training, else "renoised" (see `KnownParts`)."""
         return self.card.get("given", "renoised")
+
+    @property
+    def known_modes(self) -> tuple[KnownMode, KnownMode]:
+        """How known parts of the video and of the audio are given to the network."""
+        return self.known_mode, self.card.get("given_audio", self.known_mode)
 
     @cached_property
     def limits(self) -> LatentLimits:
@@ -124,6 +141,25 @@ class JointModel:
         video = self.video_stride.latent_shape(shape.video)
         audio = self.audio_codec.stride.latent_shape(shape.audio)
         return LatentShape(video=(batch, *video), audio=(batch, *audio))
+
+    def make_schedule(
+        self, latents: LatentShape, steps: int | None = None, eta: float | None = None, shift: float | None = None
+    ) -> SamplingSchedule:
+        """Return the schedule for `latents`. None: as the model recommends, which for `shift` are its own times if it has some."""
+        from .schedule import SamplingSchedule  # imports diffusers
+
+        advice = self.recommended
+        steps, eta = advice.steps if steps is None else steps, advice.eta if eta is None else eta
+        if shift is not None or self.own_times is None:
+            return SamplingSchedule(steps, advice.shift if shift is None else shift, eta=eta)
+        scheduler = None if eta else self.own_scheduler
+        times = tuple(self.own_times(steps, latents))
+        return SamplingSchedule(steps, eta=eta, video_scheduler=scheduler, audio_scheduler=scheduler, times=times)
+
+    def negative_words(self, video_prompt: str, audio_prompt: str) -> tuple[str, str]:
+        """Return the negative prompts, with the model's own for each that is empty."""
+        own = getattr(self.conditioner, "default_negatives", ("", ""))
+        return video_prompt if video_prompt.strip() else own[0], audio_prompt if audio_prompt.strip() else own[1]
 
     def adapt_guidance(self, guidance: Guidance, bad_model: JointModel | None = None) -> Guidance:
         """Return `guidance`, changed so that untrained joint parameters are removed: they would generate only noise.

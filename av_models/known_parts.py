@@ -1,7 +1,8 @@
 """Known parts of a clip, which the sampler keeps: a first frame, the video, the audio, the start, all but a segment.
 
-A model that was trained with clean known parts gets them without noise, and t = 0 for a modality that is known completely. Any
-other model gets them at the current noise level, as in RePaint (arXiv 2201.09865, eq. 8, without its resampling).
+A model that was trained with clean known parts gets them without noise, and t = 0 for a modality that is known completely. A
+model with a timestep for each frame gets whole known frames without noise, each with t = 0. Any other model gets known parts at
+the current noise level, as in RePaint (arXiv 2201.09865, eq. 8, without its resampling).
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .contract import AVLatent, AVTime
+from .contract import AVLatent, AVTime, StreamName
 from .parameterization import add_noise
 from .path import FLOW, Path
 
-KnownMode = Literal["clean", "renoised"]
+KnownMode = Literal["clean", "renoised", "frames"]
+MODES = ("clean", "renoised", "frames")
+STREAMS: tuple[StreamName, StreamName] = ("video", "audio")
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,10 @@ class KnownParts:
 
     latent: the clip; only its values where `known` is True are used.
     known: bool masks, broadcastable to the latents.
-    mode: the noise of the known parts in the network's input: "clean" (none) or "renoised" (the current level). Use
+    mode: the noise of the known parts in the network's input: "clean" (none), "renoised" (the current level) or "frames" (none
+        in latent frames or steps that are known as a whole, which get the timestep 0; else the current level). Use
         `JointModel.known_mode`.
+    audio_mode: the mode of the audio; None: as `mode`. Use `JointModel.known_modes`.
 
     Raises ValueError, with one line, if nothing is left to sample, sizes do not fit, or known values are not finite.
     """
@@ -35,10 +40,12 @@ class KnownParts:
     latent: AVLatent
     known: AVLatent
     mode: KnownMode
+    audio_mode: KnownMode | None = None
 
     def __post_init__(self) -> None:
-        if self.mode not in ("clean", "renoised"):
-            raise ValueError(f"mode is {self.mode!r}; use 'clean' or 'renoised'")
+        for name, mode in (("mode", self.mode), ("audio_mode", self.audio_mode or self.mode)):
+            if mode not in MODES:
+                raise ValueError(f"{name} is {mode!r}; use 'clean', 'renoised' or 'frames'")
         for name, x, known in self._streams():
             if known.dtype != torch.bool or not _fits(known, x):
                 raise ValueError(f"the {name}'s mask is {_size(known)} of {known.dtype}; use booleans that fit {_size(x)}")
@@ -66,9 +73,9 @@ class KnownParts:
 
     def insert_noisy(self, x: AVLatent, noise: AVLatent, video: tuple[float, float], audio: tuple[float, float]) -> AVLatent:
         """Return `x` with the known parts at the noise level (α, σ) of `video` and `audio`: α x_0 + σ ε. Clean ones get none."""
-        if self.mode == "clean":
+        if self.mode == "clean" == (self.audio_mode or self.mode):
             return self.restore(x)
-        return self._put_into(x, add_noise(self.latent, noise, video, audio))
+        return self._put(self.latent, self.clean, self._put_into(x, add_noise(self.latent, noise, video, audio)))
 
     def restore(self, x: AVLatent) -> AVLatent:
         """Return `x` with the known parts as they were given, without noise."""
@@ -76,22 +83,53 @@ class KnownParts:
 
     def zero_known(self, prediction: AVLatent) -> AVLatent:
         """Return `prediction` with zeros at clean known parts, which the network is not trained to predict."""
-        return self._put_into(prediction, prediction.each(torch.zeros_like)) if self.has_clean_parts else prediction
+        return self._put(prediction.each(torch.zeros_like), self.clean, prediction) if self.has_clean_parts else prediction
 
     @cached_property
     def has_clean_parts(self) -> bool:
         """Whether any part of the network's input is clean."""
-        return self.mode == "clean" and bool(self.known.video.any() | self.known.audio.any())
+        return bool(self.clean.video.any() | self.clean.audio.any())
+
+    @cached_property
+    def clean(self) -> AVLatent:
+        """Bool masks of the known parts that the network gets without noise, broadcastable to the latents."""
+        return AVLatent(*(self._clean(stream) for stream in STREAMS))
+
+    def known_frames(self, stream: StreamName) -> Tensor:
+        """Return which latent frames (or steps) of each row are known as a whole, bool [B, T]."""
+        known, x = getattr(self.known, stream), getattr(self.latent, stream)
+        return known.expand(len(x), *known.shape[1:2], *x.shape[2:]).movedim(2, 1).flatten(2).all(2)
 
     def times(self, t: AVTime) -> AVTime:
-        """Return the network's timesteps of each row: 0 for a modality that is completely known and clean, else those in `t`."""
-        if self.mode == "renoised":
-            return t
-        return AVTime(t.video * ~_whole(self.known.video, t.video), t.audio * ~_whole(self.known.audio, t.audio))
+        """Return the network's timesteps: those in `t`, but 0 for a modality that is completely known and clean.
+
+        A modality of mode "frames" with a clean frame gets a timestep for each frame, [B, T], 0 at clean ones.
+        """
+        return AVTime(*(self._times(stream, getattr(t, stream)) for stream in STREAMS))
+
+    def _mode(self, stream: StreamName) -> KnownMode:
+        return (stream == "audio" and self.audio_mode) or self.mode
+
+    def _clean(self, stream: StreamName) -> Tensor:
+        mode, known = self._mode(stream), getattr(self.known, stream)
+        if mode == "frames":
+            frames = self.known_frames(stream)
+            return frames.view(len(frames), 1, -1, *[1] * (known.ndim - 3))
+        return known if mode == "clean" else torch.zeros_like(known)
+
+    def _times(self, stream: StreamName, t: Tensor) -> Tensor:
+        mode = self._mode(stream)
+        if mode == "frames" and bool((frames := self.known_frames(stream)).any()):
+            return t[:, None] * ~frames
+        return t * ~_whole(getattr(self.known, stream), t) if mode == "clean" else t
 
     def _put_into(self, x: AVLatent, known: AVLatent) -> AVLatent:
-        video = torch.where(self.known.video, known.video.to(x.video.dtype), x.video)
-        return AVLatent(video, torch.where(self.known.audio, known.audio.to(x.audio.dtype), x.audio))
+        return self._put(known, self.known, x)
+
+    @staticmethod
+    def _put(values: AVLatent, where: AVLatent, x: AVLatent) -> AVLatent:
+        video = torch.where(where.video, values.video.to(x.video.dtype), x.video)
+        return AVLatent(video, torch.where(where.audio, values.audio.to(x.audio.dtype), x.audio))
 
 
 def _whole(known: Tensor, rows: Tensor) -> Tensor:

@@ -15,6 +15,8 @@ from .contract import StreamName
 from .joint.avfulldit import AVFullDiT
 from .joint_model import JointModel
 from .load_parts import build_audio_expert, build_audioldm2, build_svd, build_video_expert, expect, load_codec
+from .published.folder import DiffusersFolder, is_diffusers_folder
+from .published.joint import FAMILIES, LoadOptions, find_family, load_family
 from .shapes import AudioStride, VideoShape, VideoStride
 from .text import WordEncoder
 
@@ -22,14 +24,19 @@ if TYPE_CHECKING:
     from .joint.jointdit import JointDiT
 
 
-def load_joint_model(source: str | Path) -> JointModel:
+def load_joint_model(source: str | Path, options: LoadOptions = LoadOptions()) -> JointModel:
     """Load a joint model from a safetensors file, and the codecs that its model card names from the same folder.
 
+    A published joint model (`published.joint.FAMILIES`) is loaded from its folder or file, with `options`.
     All networks are frozen and in evaluation mode, on the CPU.
     Raises FileNotFoundError or ValueError, with one line, for a file that is missing, truncated, of another kind or
     architecture, or that does not fit its codecs.
     """
     path = Path(source)
+    if find_family(path):
+        return load_family(path, options)
+    if is_diffusers_folder(path):
+        raise ValueError(f"{path} holds {DiffusersFolder(path).pipeline_class}; use a folder of {', '.join(FAMILIES)}")
     card = read_card(path)
     expect(card, "kind", ("joint",), path)
     architecture = expect(card, "architecture", BUILDERS, path)

@@ -9,8 +9,9 @@ import torch
 
 from .aligned_steps import AlignedSteps, Alignment, extra_steps
 from .branch_runner import BranchRunner, PromptedModel
-from .contract import AVLatent
+from .contract import AVLatent, JointDenoiser
 from .denoising import Denoising
+from .first_frame import show_first_frame
 from .guidance import Cost, Guidance, check_supported, estimate_cost
 from .joint.single_stream import skip_known_streams
 from .known_parts import KnownParts
@@ -61,11 +62,15 @@ def sampling_cost(
     *,
     batch_branches: bool = True,
     alignment: Alignment | None = None,
+    model: JointDenoiser | None = None,
 ) -> Cost:
-    """Compute the cost of `sample` with these settings without running it, for schedulers with one evaluation per step."""
+    """Compute the cost of `sample` with these settings without running it, for schedulers with one evaluation per step.
+
+    model: the denoiser, whose rows are counted; None: one that mixes full and cut rows for directional strengths.
+    """
     plan = schedule.plan()
     extra = extra_steps(plan, alignment) if alignment else ()
-    return replace(estimate_cost(_apply_parity(guidance, schedule), [*plan, *extra], batch_branches), steps=len(plan))
+    return replace(estimate_cost(_apply_parity(guidance, schedule), [*plan, *extra], batch_branches, model), steps=len(plan))
 
 
 @torch.no_grad()
@@ -102,11 +107,12 @@ def sample(
     initial = noise.initial(model.positive.video.tokens.device)
     known = known or KnownParts.nothing(initial)
     known.require_fits(initial, model.denoiser.paths)
+    models, known = show_first_frame(models, known)
     if guidance.removed:
         models = {name: replace(each, denoiser=skip_known_streams(each.denoiser, known)) for name, each in models.items()}
     network = BranchRunner(models, initial.rows, options.batch_branches, options.check_interrupt)
     denoising = Denoising(guidance, network, video, audio, known, initial, noise, schedule.eta)
-    aligned = alignment and AlignedSteps(alignment, denoising, plan, model.positive.expand(initial.rows))
+    aligned = alignment and AlignedSteps(alignment, denoising, plan, models["main"].positive.expand(initial.rows))
 
     latent, guidance_state = denoising.start(), None
     for step in plan:

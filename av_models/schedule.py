@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from .clock import Clock, make_clock, time_grid
+from .clock import Clock, check_times, make_clock, time_grid
 from .guidance import Step
 from .noise import AUDIO, VIDEO, NoiseSource
 from .path import Path
@@ -29,6 +29,8 @@ class SamplingSchedule:
         does not round its timesteps, else within 1e-5. (A trained JointDiT keeps its feed-forwards.)
     video_scheduler, audio_scheduler: diffusers schedulers that fit the model's noise schedules; they are copied. None: an
         Euler scheduler for flow matching, EDM or DDPM.
+    times: the time of every step, from at most 1 towards 0, for both modalities; they replace `steps` and `shift`. None: from
+        these. `JointModel.make_schedule` has the times of a model's own pipeline.
     """
 
     steps: int = 20
@@ -38,9 +40,13 @@ class SamplingSchedule:
     parity: bool = False
     video_scheduler: Any = None
     audio_scheduler: Any = None
+    times: tuple[float, ...] | None = None
 
     def grids(self) -> tuple[list[float], list[float]]:
         """Return the times of video and audio in (0, 1], without a scheduler. Raises ValueError for invalid steps or shifts."""
+        if self.times is not None:
+            check_times(self.times)
+            return list(self.times), list(self.times)
         video = time_grid(self.steps, self.shift)
         return video, video if self.audio_shift is None else time_grid(self.steps, self.audio_shift, "audio_shift")
 
@@ -70,6 +76,8 @@ class SamplingSchedule:
         return video, audio
 
     def _check(self) -> None:
+        if self.times is not None and (self.parity or self.audio_shift is not None):
+            raise ValueError("times are given; leave parity off and audio_shift at None")
         for name, value in (("shift", self.shift), ("audio_shift", self.audio_shift)):
             if self.parity and value not in (None, 1):
                 raise ValueError(f"{name} is {value}; in parity mode leave it at 1 and set the scheduler's own shift")

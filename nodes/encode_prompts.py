@@ -54,7 +54,7 @@ class DuetEncodePrompts(io.ComfyNode):
             for name, part, text in (("video_prompt", "video", video_prompt), ("audio_prompt", "audio", audio_prompt))
             if not text.strip()
         ]
-        prompts = Prompts(words, encoded=tuple(model.encode(*pair) for pair in words), encoder=ref(model))
+        prompts = Prompts(words, encoded=_encode_pairs(model, *words), encoder=ref(model))
         return io.NodeOutput(prompts, ui=report(*empty, warnings=ignored, unknown_words=ignored, empty=empty))
 
 
@@ -63,7 +63,12 @@ def empty_prompts(model) -> Prompts:
     if model.takes_image:
         raise ValueError(f"prompts is not connected, but {model.name} takes an image; connect Prompts for Video and Audio")
     on_device(model)
-    return Prompts((("", ""), ("", "")), encoded=(model.encode("", ""), model.encode("", "")), encoder=ref(model))
+    words = ("", ""), ("", "")
+    return Prompts(words, encoded=_encode_pairs(model, *words), encoder=ref(model))
+
+
+def _encode_pairs(model, positive: tuple[str, str], negative: tuple[str, str]) -> tuple:
+    return model.encode(*positive), model.encode(*model.negative_words(*negative))
 
 
 def _image_prompts(prompts: Prompts, model, ignored: list[str]) -> io.NodeOutput:

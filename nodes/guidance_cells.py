@@ -34,7 +34,9 @@ class GuidanceCells:
         if not is_first:
             return
         guidance, settings = self.guidances[cell], self.settings[0]
-        called = (step.index + 1 for step in settings.schedule.plan() if guidance.strategy.branches(step))
+        latents = self.model.latent_shape(clip_shape(self.latent, self.model))
+        plan = settings.make_schedule(self.model, latents).plan()
+        called = (step.index + 1 for step in plan if guidance.strategy.branches(step))
         last = next(called, 1)
 
         def stop(step: int, steps: int, x0: AVLatent) -> None:

@@ -27,8 +27,14 @@ def resolve_settings(
     advice = model.recommended
     taken = [name for name, mark in AS_RECOMMENDED.items() if getattr(settings, name) == mark]
     values = {name: getattr(advice, name) for name in taken}
-    words: dict[bool, list[str]] = {True: [], False: []}  # by whether the model's card has the value
+    own_times = "shift" in taken and model.own_times is not None and not settings.audio_shift
+    words: dict[bool, list[str]] = {
+        True: ["the times of its own scheduler"] if own_times else [],
+        False: [],
+    }  # by whether on the card
     for name, value in values.items():
+        if own_times and name == "shift":
+            continue
         words[name in advice.given].append(f"{value} steps" if name == "steps" else f"{name} {value:g}")
     complete = []
     for each in guidances:
@@ -38,7 +44,7 @@ def resolve_settings(
         words[False] += by_default
     heads = {True: f"as {model.name} recommends", False: "Duet's defaults"}
     lines = [f"{heads[given]}: {', '.join(dict.fromkeys(found))}" for given, found in words.items() if found]
-    return replace(settings, **values), complete, lines
+    return replace(settings, **values, own_times=own_times), complete, lines
 
 
 def check_marked(name: str, value: float, mark: float, highest: float) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..av_models.binders.ensemble import list_binders
-from ..av_models.contract import AVCondition, AVLatent
+from ..av_models.contract import AVCondition, AVLatent, LatentShape
 from ..av_models.shapes import AVShape
 from .host import check_interrupt, io, on_device, report_text
 from .latents import clip_shape, known_parts, unpack_latent
@@ -64,6 +64,7 @@ class Settings:
     """The values of `settings_inputs`. audio_shift: 0 means the same as `shift`.
 
     steps, shift, eta: may be `AS_RECOMMENDED` until `own_settings.resolve_settings`.
+    own_times: use the times of the model's own pipeline instead of `shift`.
     """
 
     video_seed: int
@@ -73,12 +74,14 @@ class Settings:
     batch_branches: bool
     eta: float = 0.0  # graphs from before this input
     audio_shift: float = 0.0
+    own_times: bool = False
 
-    @property
-    def schedule(self) -> SamplingSchedule:
-        """The steps and their times."""
+    def make_schedule(self, model, latents: LatentShape) -> SamplingSchedule:
+        """Returns the steps and their times, for latents of this shape."""
         from ..av_models.schedule import SamplingSchedule  # imports diffusers: only when the node runs
 
+        if self.own_times:
+            return model.make_schedule(latents, self.steps, self.eta)
         return SamplingSchedule(self.steps, self.shift, self.audio_shift or None, self.eta)
 
 
@@ -117,15 +120,17 @@ def sample_latent(
     binders = list_binders(aligned.aligner.binder) if aligned else []
     on_device(model, *([] if bad is None else [bad]), *binders)
     alignment = aligned and _begin_alignment(aligned, model, shape, prompts, streams.to(model.device), known)
-    cost = sampling_cost(strategy, settings.schedule, batch_branches=settings.batch_branches, alignment=alignment)
+    latents = model.latent_shape(shape, streams.rows)
+    schedule = settings.make_schedule(model, latents)
+    cost = sampling_cost(strategy, schedule, batch_branches=settings.batch_branches, alignment=alignment, model=model.denoiser)
     report_text(cost_line(cost), node_id)
     return sample(
         PromptedModel(model.denoiser, *_encoded_prompts(prompts, model, shape)),
-        NoiseSource(model.latent_shape(shape, streams.rows), settings.video_seed, settings.audio_seed),
+        NoiseSource(latents, settings.video_seed, settings.audio_seed),
         strategy,
-        settings.schedule,
+        schedule,
         bad_model=None if bad is None else PromptedModel(bad.denoiser, *_encoded_prompts(prompts, bad, shape)),
-        known=None if known is None else KnownParts(streams.to(model.device), known.to(model.device), model.known_mode),
+        known=None if known is None else KnownParts(streams.to(model.device), known.to(model.device), *model.known_modes),
         alignment=alignment,
         options=RunOptions(settings.batch_branches, callback, check_interrupt),
     )

@@ -50,7 +50,8 @@ class Prompts:
             raise ValueError(f"prompts were encoded for a different model than {model.name}; connect the same model to both nodes")
         if self.encoded and self.encoder and self.encoder() is model:
             return list(self.encoded)
-        return [model.encode(*words, image, shape) for words, image in zip(self.words, (self.picture, None))]
+        positive, negative = self.words[0], model.negative_words(*self.words[1])
+        return [model.encode(*positive, self.picture, shape), model.encode(*negative, None, shape)]
 
     def image_change(self, model: JointModel, shape: AVShape | None = None) -> list[str]:
         """Returns a line that says in numbers how the image is scaled and cropped for a clip of `shape`, or none if it is not.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..contract import CouplingKind, JointDenoiser
+from ..contract import CouplingKind, JointDenoiser, scales_in_one_row
 from .base import OWN_BLOCK, Branch, Guidance
 from .modifiers import in_interval
 from .step import Step
@@ -41,20 +41,21 @@ def _mean(total: int, count: int) -> float:
     return total // count if total % count == 0 else total / count
 
 
-def estimate_cost(guidance: Guidance, steps: Sequence[Step], batched: bool) -> Cost:
+def estimate_cost(guidance: Guidance, steps: Sequence[Step], batched: bool, model: JointDenoiser | None = None) -> Cost:
     """Compute the cost of `guidance` over `steps` without running a network.
 
     batched: all branches of one model share one network call per step; if False, each branch has its own call.
+    model: the model that will run; None: one that mixes full and cut rows.
     """
     per_step = [guidance.branches(step) for step in steps]
-    rows = sum(count_rows(branches) for branches in per_step)
+    rows = sum(count_rows(branches, model) for branches in per_step)
     calls = sum(len({b.model for b in branches}) if batched else len(branches) for branches in per_step)
     return Cost(len(per_step), rows, calls)
 
 
-def count_rows(branches: Iterable[Branch]) -> int:
-    """Count the network rows per sample: one per branch, two if its directional coupling mixes full and cut rows."""
-    return sum(len(branch.coupling.kinds) for branch in branches)
+def count_rows(branches: Iterable[Branch], model: JointDenoiser | None = None) -> int:
+    """Count the network rows per sample: one per branch, two if its directional coupling mixes full and cut rows of `model`."""
+    return sum(1 if scales_in_one_row(model) else len(branch.coupling.kinds) for branch in branches)
 
 
 def check_supported(guidance: Guidance, steps: Sequence[Step], models: Mapping[str, JointDenoiser]) -> None:
@@ -63,9 +64,11 @@ def check_supported(guidance: Guidance, steps: Sequence[Step], models: Mapping[s
     Raises ValueError if a second model is missing, if a model does not support a coupling or a skipped block, or if no
     step lies in the guidance interval.
     """
-    branches = {branch for step in steps for branch in guidance.branches(step)}
+    per_step = [guidance.branches(step) for step in steps]
+    branches = {branch for each in per_step for branch in each}
     if any(branch.model not in models for branch in branches):
         raise ValueError(f"guidance {guidance.name} needs a second, weaker model; pass one as bad_model")
+    _check_refusal(guidance, per_step, models["main"])
     for name, model in models.items():
         own = [branch for branch in branches if branch.model == name]
         _check_coupling(guidance, {kind for branch in own for kind in branch.coupling.kinds}, model)
@@ -76,6 +79,12 @@ def check_supported(guidance: Guidance, steps: Sequence[Step], models: Mapping[s
 def resolve_block(block: int | None, model: JointDenoiser) -> int | None:
     """Return the block to skip: `block`, or the model's `own_skip_block` (3 if it has none) for OWN_BLOCK."""
     return getattr(model, "own_skip_block", USUAL_BLOCK) if block == OWN_BLOCK else block
+
+
+def _check_refusal(guidance: Guidance, per_step: Iterable[Sequence[Branch]], model: JointDenoiser) -> None:
+    reason = getattr(model, "refuses_guidance", "")
+    if reason and any(len(branches) > 1 or "negative" in (b.video, b.audio) for branches in per_step for b in branches):
+        raise ValueError(f"guidance is {guidance.name}, but {reason}; choose none, or scales of 1")
 
 
 def _check_coupling(guidance: Guidance, needed: set[CouplingKind], model: JointDenoiser) -> None:

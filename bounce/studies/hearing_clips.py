@@ -142,7 +142,7 @@ def generate_frames(model: JointModel, arm: Arm, worlds: Worlds, first: int) -> 
 
     def known_audio(start: int, stop: int) -> KnownParts:
         clips = AVLatent.cat([encode_clip(model, shape, None, None)] * (stop - start))
-        return KnownParts(clips, make_known_masks(model, shape, nothing, everything).to(model.device), model.known_mode)
+        return KnownParts(clips, make_known_masks(model, shape, nothing, everything).to(model.device), *model.known_modes)
 
     schedule, inputs = SamplingSchedule(STEPS, SHIFT), SampleInputs(known=None if arm.hears else known_audio)
     for latent in sample_latents(model, prompts[first:], guidance, schedule, seed=1_000_000 + first, inputs=inputs):
