@@ -47,6 +47,9 @@ class ToyTowers(ResidualTowers):
         self.seen: list[tuple[AVLatent, AVTime, AVCondition]] = []
         self.requires_grad_(False)
 
+    def run_block(self, block, *args) -> None:
+        raise NotImplementedError
+
     def predict_rows(self, latent, t, cond, strengths, skip) -> AVLatent:
         self.seen.append((latent, t, cond))
         h_v = self.video.hidden(latent.video, 1000 * _of_rows(t.video), cond.video)

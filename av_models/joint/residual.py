@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -78,6 +79,14 @@ class ResidualTowers(nn.Module, ABC):
     skippable: int
     refuses_guidance = ""
     takes_first_frame = False
+
+    @abstractmethod
+    def run_block(self, block: nn.Module, *args: Any) -> Any:
+        """Run one block of both towers."""
+
+    def compile_blocks(self, **options: Any) -> None:
+        """Compile `run_block`, which all blocks share, with these options of `torch.compile`."""
+        self.run_block = torch.compile(self.run_block, **options)  # type: ignore[method-assign]
 
     @abstractmethod
     def predict_rows(self, latent: AVLatent, t: AVTime, cond: AVCondition, strengths: Strengths, skip: Skip | None) -> AVLatent:
