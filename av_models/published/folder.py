@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import version
+from inspect import signature
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -41,15 +44,18 @@ class DiffusersFolder:
         """The name of the pipeline's class. Raises FileNotFoundError or ValueError if the index is missing or not JSON."""
         return printable(_json(self.path / INDEX).get("_class_name"))
 
-    def load(self, component: str, cls: type[Any]) -> Any:
+    def load(self, component: str, cls: type[Any], dtype: torch.dtype | None = None) -> Any:
         """Load a network of class `cls`, frozen and in evaluation mode, from the subfolder `component`.
 
+        dtype: of the weights; layers that the class keeps in float32 stay so. None: as `keep_dtype` says. Weights that are
+        stored in this dtype stay in their files until they are used, so that they are never in memory twice.
         Raises FileNotFoundError or ValueError, with one line, for files that are missing, incomplete, or of another class or
-        shape.
+        shape; for any component of the folder, before the first is loaded.
         """
+        self._complete  # noqa: B018 (raises)
         folder = self._folder(component)
         files = self.safetensors_files(component)
-        dtype = self._dtype(files[0])
+        dtype = dtype or self._dtype(files[0])
         variant = VARIANT if all(f".{VARIANT}" in file.name for file in files) else None
         config = _json(folder / "config.json")
         found = config.get("_class_name", cls.__name__)  # transformers' configs have no such entry
@@ -57,18 +63,18 @@ class DiffusersFolder:
             raise ValueError(f"{folder} holds {printable(found)}; use a folder with {cls.__name__}")
         check_settings(config, folder / "config.json")
         check_config(config, folder / "config.json")
-        _check_shards(folder)
+        _check_version(config, cls, folder / "config.json")
         try:
             check_size(cls, config, files)
             network, report = cls.from_pretrained(
-                folder, variant=variant, use_safetensors=True, local_files_only=True, output_loading_info=True
+                folder, variant=variant, use_safetensors=True, local_files_only=True, output_loading_info=True, torch_dtype=dtype
             )
         except Exception as error:  # of these libraries' own classes too
             raise ValueError(f"{folder} cannot be loaded as {cls.__name__} ({_first_line(error)}); download it again") from error
         if report["missing_keys"]:
             missing = sorted(report["missing_keys"])
             raise ValueError(f"{folder} lacks {len(missing)} tensors of {cls.__name__}, such as {missing[0]}; download it again")
-        return network.to(dtype).eval().requires_grad_(False)
+        return network.eval().requires_grad_(False)
 
     def load_processor(self, component: str, cls: type[Any]) -> Any:
         """Load a component without weights, such as a tokenizer, of class `cls`. Raises ValueError if it cannot be loaded."""
@@ -85,6 +91,13 @@ class DiffusersFolder:
     def files(self) -> list[Path]:
         """Return all files that the loaded networks depend on."""
         return sorted([self.path / INDEX, *self.path.glob("*/*.safetensors"), *self.path.glob("*/*.json")])
+
+    @cached_property
+    def _complete(self) -> bool:
+        """Whether all files of all components are complete. Raises FileNotFoundError or ValueError that names the file."""
+        for folder in sorted({file.parent for file in self.path.glob("*/*.safetensors*")}):
+            check_complete(folder)
+        return True
 
     def _folder(self, component: str) -> Path:
         folder = self.path / component
@@ -152,13 +165,42 @@ def check_size(cls: type[Any], config: dict[str, Any], files: Iterable[Path]) ->
         raise ValueError(f"it has {needed} parameters, but the files have {found}")
 
 
-def _check_shards(folder: Path) -> None:
-    """Raise ValueError if an index of several safetensors files names a file outside of the folder."""
-    for index in sorted(folder.glob("*.index.json")):
+def check_complete(folder: Path) -> None:
+    """Raise FileNotFoundError or ValueError if a safetensors file is cut short, or one of several is missing.
+
+    Only the files' headers are read. The index of a variant of which there is no file is left out.
+    """
+    for index in sorted(folder.glob("*.index*.json")):
         names = _json(index).get("weight_map", {})
-        for name in names.values() if isinstance(names, dict) else [names]:
+        named = set(names.values()) if isinstance(names, dict) else {names}
+        for name in named:
             if not is_file_name(name):
                 raise ValueError(f"{index} names the file {quoted(name)}, which is not in this folder; download it again")
+        missing = sorted(name for name in named if not (folder / name).is_file())
+        if missing and len(missing) < len(named):
+            raise FileNotFoundError(f"{folder / missing[0]} is missing, which {index.name} names; finish the download")
+    for file in sorted(folder.glob("*.safetensors")):
+        with open_tensors(file):
+            pass
+
+
+def _check_version(config: dict[str, Any], cls: type[Any], path: Path) -> None:
+    """Raise ValueError for settings that the installed diffusers lacks, if a newer one wrote them."""
+    written = str(config.get("_diffusers_version", ""))
+    installed = version("diffusers")
+    if _numbers(written) <= _numbers(installed):
+        return
+    known = signature(cls.__init__).parameters
+    unknown = sorted(name for name in config if not name.startswith("_") and name not in known)
+    if unknown:
+        raise ValueError(
+            f"{path} was written by diffusers {printable(written)} and has {printable(', '.join(unknown))}, which "
+            f"{cls.__name__} of diffusers {installed} lacks; update diffusers"
+        )
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", text)[:3]]
 
 
 def _json(path: Path) -> dict[str, Any]:
