@@ -7,13 +7,15 @@ from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .guidance import GUIDANCE, Guidance, make_guidance
+from .guidance.base import NO_BLOCK
 from .printable import printable, quoted
 
 if TYPE_CHECKING:
     from .schedule import SamplingSchedule
 
 G = TypeVar("G", bound=Guidance)
-RANGES = {"steps": (1, 1000), "shift": (0.01, 100.0), "eta": (0.0, 10.0)}
+RANGES = {"steps": (1, 1000), "shift": (0.01, 100.0), "eta": (0.0, 10.0), "negative_skip_block": (0, 1000)}
+WHOLE = ("steps", "negative_skip_block")
 SCALE_RANGE = (0.0, 30.0)
 FIELDS = (*RANGES, "guidance", "scales")
 NEEDS_ANOTHER_MODEL = "autoguidance"
@@ -25,6 +27,7 @@ class Recommended:
 
     steps, shift, eta: of `SamplingSchedule`.
     guidance: the name of the guidance strategy.
+    negative_skip_block: of `Guidance`.
     scales: guidance scales by strategy and name, such as {"cfg": {"video_scale": 3.0, "audio_scale": 3.5}}.
     given: the names of the fields above that the card has.
     """
@@ -33,6 +36,7 @@ class Recommended:
     shift: float = 1.0
     eta: float = 0.0
     guidance: str = "joint_cfg"
+    negative_skip_block: int = NO_BLOCK
     scales: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     given: frozenset[str] = frozenset()
 
@@ -49,26 +53,31 @@ class Recommended:
         settings: as for `guidance.make_guidance`; they replace recommended scales.
         """
         name = name or self.guidance
-        return make_guidance(name, **{**self.scales.get(name, {}), **settings})
+        return make_guidance(name, **{**self._open_settings(name), **settings})
 
     def fill_scales(self, guidance: G, names: frozenset[str]) -> G:
-        """Return `guidance` with the recommended values of the scales in `names`; others stay."""
-        own = self.scales.get(guidance.name, {})
-        changes: dict[str, Any] = {name: value for name, value in own.items() if name in names}
+        """Return `guidance` with the recommended values of the scales in `names`; others stay.
+
+        `names` can have "negative_skip_block" too.
+        """
+        changes: dict[str, Any] = {name: value for name, value in self._open_settings(guidance.name).items() if name in names}
         return replace(guidance, **changes) if changes else guidance
+
+    def _open_settings(self, name: str) -> dict[str, Any]:
+        return {**self.scales.get(name, {}), "negative_skip_block": self.negative_skip_block}
 
 
 def parse_sampling(sampling: Any, where: object, trained: bool = True) -> Recommended:
     """Read the `sampling` of a model card. where: the file or model that errors name. trained: whether as a pair.
 
-    It is a table of `steps`, `shift`, `eta`, `guidance` (a name) and `scales`, all optional. `scales` has an entry for each
+    It is a table of `steps`, `shift`, `eta`, `guidance` (a name), `negative_skip_block` and `scales`, all optional. `scales` has an entry for each
     strategy by name: its scale, or a table of `scale`, `cross_scale` and `skip_scale`. A scale is a number, or [video, audio].
     Raises ValueError, in one line, for anything else and for values out of range.
     """
     values = {} if sampling is None else _table(sampling, f"{where}: sampling", FIELDS)
     for name, limits in RANGES.items():
         if name in values:
-            _check_number(values[name], f"{where}: sampling.{name}", limits, whole=name == "steps")
+            _check_number(values[name], f"{where}: sampling.{name}", limits, whole=name in WHOLE)
     guidance = values.get("guidance", "joint_cfg" if trained else "cfg")
     usable = [name for name in GUIDANCE if name != NEEDS_ANOTHER_MODEL]
     if guidance not in usable:

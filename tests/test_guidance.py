@@ -1,5 +1,5 @@
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from types import SimpleNamespace
 
@@ -434,3 +434,27 @@ def test_each_modality_can_be_rescaled_by_its_own_share():
     assert apart.video.equal(high.video) and apart.audio.equal(low.audio) and not apart.audio.equal(high.audio)
     with pytest.raises(ValueError, match="audio_rescale is 1.5; use a number from 0"):
         make_guidance("cfg", audio_rescale=1.5)
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_branches_of_the_negative_prompt_skip_a_block_and_others_do_not(name):
+    plain, changed = (make_guidance(name, **settings_at(name, 2.0), negative_skip_block=block) for block in (-2, 4))
+    for before, after in zip(plain.branches(LATER), changed.branches(LATER), strict=True):
+        assert after == (replace(before, skip_block=4) if "negative" in (before.video, before.audio) else before)
+    predictions = predictions_for(changed.branches(LATER))
+    back = {replace(b, skip_block=None) if "negative" in (b.video, b.audio) else b: p for b, p in predictions.items()}
+    guided, expected = changed.combine(predictions, LATER)[0], plain.combine(back, LATER)[0]
+    assert torch.equal(guided.video, expected.video) and torch.equal(guided.audio, expected.audio)
+
+
+def test_a_skipped_block_of_the_negative_prompt_is_one_that_the_model_has():
+    check_supported(make_guidance("cfg", negative_skip_block=5), [STEP], {"main": Able()})
+    for block, able, line in (
+        (6, Able(), "negative_skip_block is 6; use a block of this model, 0 to 5"),
+        (1, Able(skippable=0), "negative_skip_block is 1, but this model cannot skip blocks; use -2 \\(off\\)"),
+    ):
+        with pytest.raises(ValueError, match=f"^{line}$"):
+            check_supported(make_guidance("cfg", negative_skip_block=block), [STEP], {"main": able})
+    for wrong in (-3, 1.5):
+        with pytest.raises(ValueError, match=f"negative_skip_block is {wrong}; use the number of a block"):
+            make_guidance("cfg", negative_skip_block=wrong)

@@ -88,12 +88,21 @@ def test_a_card_gives_what_it_has_and_the_library_the_rest():
     assert parse_sampling({"eta": 1}, "m", trained=False).make_guidance() == make_guidance("cfg")
 
 
+def test_a_card_gives_the_block_that_the_negative_prompt_skips():
+    found = parse_sampling({"guidance": "cfg", "negative_skip_block": 11}, "m")
+    assert found.make_guidance() == make_guidance("cfg", negative_skip_block=11)
+    plain = make_guidance("cfg")
+    assert found.fill_scales(plain, frozenset({"video_scale"})) == plain
+    assert found.fill_scales(plain, frozenset({"negative_skip_block"})) == make_guidance("cfg", negative_skip_block=11)
+
+
 @pytest.mark.parametrize("sampling, line", [
-    (5, "m: sampling is 5; give a table with steps, shift, eta, guidance, scales"),
-    ({"step": 5}, "m: sampling has no step; use steps, shift, eta, guidance, scales"),
+    (5, "m: sampling is 5; give a table with steps, shift, eta, negative_skip_block, guidance, scales"),
+    ({"step": 5}, "m: sampling has no step; use steps, shift, eta, negative_skip_block, guidance, scales"),
     ({"steps": 2.5}, "m: sampling.steps is 2.5; use a whole number from 1 to 1000"),
     ({"steps": 0}, "m: sampling.steps is 0; use a whole number from 1 to 1000"),
     ({"shift": "5"}, "m: sampling.shift is '5'; use a number from 0.01 to 100"),
+    ({"negative_skip_block": 1.5}, "m: sampling.negative_skip_block is 1.5; use a whole number from 0 to 1000"),
     ({"eta": float("nan")}, "m: sampling.eta is nan; use a number from 0 to 10"),
     ({"eta": True}, "m: sampling.eta is True; use a number from 0 to 10"),
     ({"scales": {"cgf": 2}}, f"m: sampling.scales has no cgf; use {', '.join(GUIDANCE)}"),

@@ -47,6 +47,8 @@ POSITIVE = Branch()
 NEGATIVE = Branch("negative", "negative")
 OWN_BLOCK = -1
 """As `skip_block`: the model's own choice, see `resolve_block`."""
+NO_BLOCK = -2
+"""As `negative_skip_block`: no block is skipped."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ class Guidance(ABC):
     audio_rescale: φ of the audio, where it differs from that of the video; -1: the same.
     frame_ramp: the part of the video's s − 1 that its first frame gets, from 0 to 1 (off). It rises linearly to all of
         s − 1 at the last frame. Stable Video Diffusion's pipeline has such a ramp, because its first frame is given.
+    negative_skip_block: the block that branches with a negative prompt skip, OWN_BLOCK, or NO_BLOCK (off). Ovi's pipeline has
+        it: a weaker negative prediction guides more.
 
     Raises ValueError if a setting is not a finite number (a curve, for the curves) or not in its range.
     """
@@ -98,6 +102,7 @@ class Guidance(ABC):
     rescale: float = 0.0
     frame_ramp: float = 1.0
     audio_rescale: float = -1.0
+    negative_skip_block: int = NO_BLOCK
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -116,6 +121,9 @@ class Guidance(ABC):
             raise ValueError(f"audio_rescale is {self.audio_rescale}; use a number from 0 (off) to 1, or -1 (the same as rescale)")
         if not 0 <= self.frame_ramp <= 1:
             raise ValueError(f"frame_ramp is {self.frame_ramp}; use a number from 0 (first frame unguided) to 1 (off)")
+        if not (isinstance(self.negative_skip_block, numbers.Integral) and self.negative_skip_block >= NO_BLOCK):
+            raise ValueError(f"negative_skip_block is {self.negative_skip_block}; use the number of a block, "
+                             f"{OWN_BLOCK} (the model's own) or {NO_BLOCK} (off)")  # fmt: skip
 
     @abstractmethod
     def formula_branches(self, step: Step) -> Sequence[Branch]:
@@ -152,7 +160,9 @@ class Guidance(ABC):
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name.endswith("_scale")}
 
     def apply_coupling(self, branch: Branch) -> Branch:
-        """Return `branch` with the coupling that `removed`, `a_to_v` and `v_to_a` give it."""
+        """Return `branch` with the coupling that `removed`, `a_to_v` and `v_to_a` give it, and `negative_skip_block`."""
+        if self.negative_skip_block != NO_BLOCK and branch.skip_block is None and "negative" in (branch.video, branch.audio):
+            branch = replace(branch, skip_block=self.negative_skip_block)
         if self.removed:
             return replace(branch, coupling=REMOVED)
         if branch.coupling.kind is not CouplingKind.FULL or self.a_to_v == self.v_to_a == 1:

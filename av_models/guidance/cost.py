@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..contract import CouplingKind, JointDenoiser, scales_in_one_row
-from .base import OWN_BLOCK, Branch, Guidance
+from .base import NO_BLOCK, OWN_BLOCK, Branch, Guidance
 from .modifiers import in_interval
 from .step import Step
 
@@ -97,11 +97,16 @@ def _check_coupling(guidance: Guidance, needed: set[CouplingKind], model: JointD
 
 
 def _check_skipped_blocks(guidance: Guidance, blocks: set[int], model: JointDenoiser) -> None:
-    for block in {resolve_block(each, model) for each in blocks}:
+    of_negative = guidance.negative_skip_block
+    for each in blocks:
+        block = resolve_block(each, model)
+        if not model.skippable and each == of_negative:
+            raise ValueError(f"negative_skip_block is {each}, but this model cannot skip blocks; use {NO_BLOCK} (off)")
         if not model.skippable:
             raise ValueError(f"guidance {guidance.name} skips a block, which this model does not support; choose another guidance")
         if block not in range(model.skippable):
-            raise ValueError(f"skip_block is {block}; use a block of this model, 0 to {model.skippable - 1}")
+            name = "negative_skip_block" if each == of_negative else "skip_block"
+            raise ValueError(f"{name} is {block}; use a block of this model, 0 to {model.skippable - 1}")
 
 
 def _check_interval(guidance: Guidance, steps: Sequence[Step]) -> None:
