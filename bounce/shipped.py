@@ -10,6 +10,7 @@ from ..av_models.paused_gc import paused_gc
 
 if TYPE_CHECKING:
     from ..av_models.joint_model import JointModel
+    from ..av_models.published.joint import LoadOptions
 
 BOUNCE, BOUNCE_JOINTDIT = "Bounce", "Bounce JointDiT"
 HEARING_T2AV, HEARING_T2V = "Hearing study T2AV", "Hearing study T2V"
@@ -28,12 +29,12 @@ def shipped(part: str) -> Path:
     return MODELS / f"{part}.safetensors"
 
 
-def load_joint_model(source: str | Path) -> JointModel:
-    """Loads a shipped joint model by name, or a joint model from a file (see `av_models.load_joint`)."""
+def load_joint_model(source: str | Path, *options: LoadOptions) -> JointModel:
+    """Loads a shipped joint model by name, or one of the user (see `av_models.load_joint`). options: one, of a published model."""
     with paused_gc():
         from ..av_models import load_joint  # diffusers: only when a model is needed
 
-    return load_joint.load_joint_model(shipped(JOINT_MODELS[source]) if source in JOINT_MODELS else source)
+    return load_joint.load_joint_model(shipped(JOINT_MODELS[source]) if source in JOINT_MODELS else source, *options)
 
 
 def load_untrained_bounce() -> JointModel:

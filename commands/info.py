@@ -1,4 +1,4 @@
-"""`duet info`: show the model card of a safetensors file."""
+"""`duet info`: show the model card of a safetensors file, or what a published joint model is."""
 
 from __future__ import annotations
 
@@ -18,25 +18,35 @@ LONGEST_LINE = 10_000
 
 def register(commands: Subparsers) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser("info", help="show the model card of a file", description=__doc__)
-    parser.add_argument("file", type=Path, metavar="FILE.safetensors", help="the model file")
+    parser = commands.add_parser("info", help="show the model card of a file or folder", description=__doc__)
+    parser.add_argument("file", type=Path, metavar="FILE", help="a safetensors file, or the folder of a published joint model")
     parser.add_argument("--json", action="store_true", help="print the model card as one line of JSON")
     parser.set_defaults(command=info)
 
 
 def info(args: argparse.Namespace) -> int:
     """Run `duet info`."""
-    from ..av_models.checkpoint import read_card
-
     file = find_file(args.file)
-    card = read_card(file)
+    card, lines = _read(file)
     if args.json:
         print(json.dumps(card))
         return 0
-    print(f"{file}: {_size(file.stat().st_size)}")
-    for line in _lines(card):
+    for line in lines:
         print(line)
     return 0
+
+
+def _read(file: Path) -> tuple[dict[str, Any], list[str]]:
+    """Return the card of a file or folder, and the lines that show it."""
+    from ..av_models.checkpoint import read_card
+    from ..av_models.published.description import description_lines, missing_lines, size_in_words
+    from ..av_models.published.joint import describe, find_family
+
+    if file.is_dir() or find_family(file):
+        card = describe(file)
+        return card, [*map(printable, description_lines(card)), *map(printable, missing_lines(card)), *_lines(card)]
+    card = read_card(file)
+    return card, [f"{file}: {size_in_words(file.stat().st_size)}", *_lines(card)]
 
 
 def _lines(value: dict[str, Any], indent: str = "") -> list[str]:
@@ -48,7 +58,3 @@ def _lines(value: dict[str, Any], indent: str = "") -> list[str]:
         else:
             lines.append(f"{start} {printable(', '.join(map(str, each)) if isinstance(each, list) else each, LONGEST_LINE)}")
     return lines
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"

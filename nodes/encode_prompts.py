@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from weakref import ref
 
+from ..av_models.printable import printable
 from .host import io, on_device
 from .reports import report
 from .sockets import JointModelSocket, Prompts, PromptsSocket
 
+SHOWN = 120  # characters of a negative prompt of the model
 MAX_ASPECT_RATIO = 5  # long side divided by short side
 
 
@@ -49,13 +51,10 @@ class DuetEncodePrompts(io.ComfyNode):
             raise ValueError(
                 f"picture is connected, but {model.name} takes text prompts; to start from an image, use Encode Video + Audio"
             )
-        empty = [
-            f"{name} is empty: the {part} can be anything"
-            for name, part, text in (("video_prompt", "video", video_prompt), ("audio_prompt", "audio", audio_prompt))
-            if not text.strip()
-        ]
+        empty = _empty_lines(words[0], shared=_shares_words(model))
         prompts = Prompts(words, encoded=_encode_pairs(model, *words), encoder=ref(model))
-        return io.NodeOutput(prompts, ui=report(*empty, warnings=ignored, unknown_words=ignored, empty=empty))
+        lines = *empty, *_negative_lines(model, *words[1]), *_help_lines(model)
+        return io.NodeOutput(prompts, ui=report(*lines, warnings=ignored, unknown_words=ignored, empty=empty))
 
 
 def empty_prompts(model) -> Prompts:
@@ -69,6 +68,36 @@ def empty_prompts(model) -> Prompts:
 
 def _encode_pairs(model, positive: tuple[str, str], negative: tuple[str, str]) -> tuple:
     return model.encode(*positive), model.encode(*model.negative_words(*negative))
+
+
+def _shares_words(model) -> bool:
+    """Whether an empty prompt of one modality takes the words of the other: the model was trained with one prompt for both."""
+    return getattr(model.conditioner, "shares_words", False)
+
+
+def _empty_lines(words: tuple[str, str], shared: bool) -> list[str]:
+    """Returns what each empty prompt means."""
+    empty = {part: not text.strip() for part, text in zip(("video", "audio"), words)}
+    lines = []
+    for part, other in (("video", "audio"), ("audio", "video")):
+        takes = f"it follows {other}_prompt" if shared and not empty[other] else f"the {part} can be anything"
+        lines += [f"{part}_prompt is empty: {takes}"] if empty[part] else []
+    return lines
+
+
+def _negative_lines(model, video: str, audio: str) -> list[str]:
+    """Returns the model's own negative prompts that replace empty ones."""
+    used = model.negative_words(video, audio)
+    names: dict[str, list[str]] = {}
+    for name, own, text in zip(("video_negative", "audio_negative"), (video, audio), used):
+        if text != own:
+            names.setdefault(text, []).append(name)
+    return [f"{' and '.join(each)}: the model's own, as left empty: {printable(text, SHOWN)}" for text, each in names.items()]
+
+
+def _help_lines(model) -> list[str]:
+    line = getattr(model.conditioner, "prompt_help", "")
+    return [line] if line else []
 
 
 def _image_prompts(prompts: Prompts, model, ignored: list[str]) -> io.NodeOutput:

@@ -6,6 +6,7 @@ from .aligner import DuetAligner
 from .bounce_clip import DuetBounceClip
 from .compare import DuetCompare
 from .compare_guiders import DuetCompareGuiders
+from .conditioning_prompts import DuetPromptsFromConditioning
 from .decode import DuetDecode
 from .empty_latent import DuetEmptyLatent
 from .encode import DuetEncode
@@ -48,6 +49,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     DuetModelGuidance,
     DuetJointNoise,
     DuetCompareGuiders,
+    DuetPromptsFromConditioning,
 )
 
 

@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..av_models.published.folder import files_outside, find_diffusers_folders
+from ..av_models.published.folder import files_outside, find_diffusers_folders, find_files
 
 MODELS = "duet"  # the folder of Duet's model files in ComfyUI's `models`
 DIFFUSERS, CHECKPOINTS = "diffusers", "checkpoints"  # folders shared with other nodes
-SUFFIX = ".safetensors"
+DIFFUSION_MODELS = "diffusion_models"  # where ComfyUI keeps the networks of models, also in the folder `unet`
+SUFFIX, GGUF = ".safetensors", ".gguf"
 MAX_ASKED, MAX_ID = 100, 200  # nodes whose audio is asked for, characters of a node id
 
 if "comfy_api" in sys.modules:  # ComfyUI imports it before any custom node
@@ -73,6 +74,10 @@ if "comfy_api" in sys.modules:  # ComfyUI imports it before any custom node
     def diffusers_folders() -> dict[str, Path]:
         """Returns the folders of diffusers pipelines by name."""
         return find_diffusers_folders(Path(root) for kind in (MODELS, DIFFUSERS) for root in folder_paths.get_folder_paths(kind))
+
+    def gguf_files() -> dict[str, Path]:
+        """Returns the GGUF files of networks by name. ComfyUI's own lists have none."""
+        return find_files((Path(root) for kind in (MODELS, DIFFUSION_MODELS) for root in folder_paths.get_folder_paths(kind)), GGUF)
 
     def checkpoints() -> dict[str, Path]:
         """Returns the single-file checkpoints by name."""
@@ -202,6 +207,9 @@ else:
     def diffusers_folders() -> dict[str, Path]:
         return find_diffusers_folders(session.get().folders.models / kind for kind in (MODELS, DIFFUSERS))
 
+    def gguf_files() -> dict[str, Path]:
+        return find_files((session.get().folders.models / kind for kind in (MODELS, DIFFUSION_MODELS, "unet")), GGUF)
+
     def checkpoints() -> dict[str, Path]:
         folders = session.get().folders
         root = folders.models / CHECKPOINTS
@@ -257,6 +265,7 @@ __all__ = [
     "checkpoints",
     "diffusers_folders",
     "find_model",
+    "gguf_files",
     "has_page",
     "io",
     "keeps_workflow",

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
+from ..av_models.published.description import description_lines, missing_lines
+from ..av_models.published.joint import LoadOptions, find_family
 from ..bounce.shipped import BOUNCE, BOUNCE_JOINTDIT, HEARING_T2AV
 from . import model_cache
-from .host import MODELS, io, model_files
+from .host import DIFFUSERS, MODELS, gguf_files, io, model_files, on_gpu
+from .joint_files import find_joint, joint_names
+from .model_cache import COMES_WITH_DUET, NONE
 from .reports import report
 from .sockets import JointModelSocket
 
+PRECISIONS = {
+    "as stored": {},
+    "bf16": {"dtype": "bfloat16"},
+    "fp16": {"dtype": "float16"},
+    "fp8": {"quantize": "fp8"},
+}
+AS_STORED = next(iter(PRECISIONS))
+
 
 class DuetLoadJointModel(io.ComfyNode):
-    """Loads a model that comes with the pack, or a file in models/duet."""
+    """Loads a model that comes with the pack, a file in models/duet, or the folder of a published joint model."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -19,30 +34,69 @@ class DuetLoadJointModel(io.ComfyNode):
             display_name="Load Joint Model",
             category="Duet/load",
             description="Loads a model that generates video and audio together.",
-            search_aliases=["duet", "audio video model", "sound", "bounce"],
+            search_aliases=["duet", "audio video model", "sound", "bounce", "kandinsky", "ltx", "ovi", "diffusers"],
             inputs=[
-                file_input(
-                    "model",
-                    f"Bounce comes with Duet and runs on any machine. Put other model files in models/{MODELS}.",
-                    BOUNCE_JOINTDIT,
-                    HEARING_T2AV,
-                )
+                io.Combo.Input(
+                    "model", options=[BOUNCE, BOUNCE_JOINTDIT, HEARING_T2AV, *joint_names()],
+                    tooltip="Bounce comes with Duet and runs on any machine. Put folders of Kandinsky 6 and LTX-2 in "
+                    f"models/{DIFFUSERS}, and Ovi and other model files in models/{MODELS}.",
+                ),
+                io.Combo.Input(
+                    "precision", advanced=True, options=list(PRECISIONS), default=AS_STORED, optional=True,
+                    tooltip="Precision of Kandinsky 6, LTX-2 and Ovi. fp8 takes half the memory of bf16, at some loss of quality.",
+                ),
+                io.Combo.Input(
+                    "gguf", advanced=True, options=[NONE, *gguf_files()], default=NONE, optional=True,
+                    tooltip="A GGUF file with the network of the model, in place of the one in its folder. Needs less memory.",
+                ),
             ],
             outputs=[JointModelSocket.Output(display_name="model", tooltip="Connect to prompts, latent, sampler and decoder.")],
-        )
+        )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, model: str) -> bool | str:
-        return model_cache.check_files(model)
+    def validate_inputs(cls, model: str | None = None, gguf: str | None = None) -> bool | str:
+        found = model_cache.check_files(model, find=find_joint)
+        return found if found is not True else model_cache.check_files(gguf, find=_find_gguf)
 
     @classmethod
-    def fingerprint_inputs(cls, model: str) -> tuple:
-        return model_cache.fingerprint(model)
+    def fingerprint_inputs(cls, model: str, precision: str = AS_STORED, gguf: str = NONE) -> tuple:
+        weights = () if gguf == NONE else model_cache.stamp(_find_gguf(gguf))
+        return (*model_cache.fingerprint(model), precision, weights)
 
     @classmethod
-    def execute(cls, model: str) -> io.NodeOutput:
-        joint = model_cache.load(model)
+    def execute(cls, model: str, precision: str = AS_STORED, gguf: str = NONE) -> io.NodeOutput:
+        options = _options(precision, gguf)
+        if not _is_published(model):
+            _require_as_stored(model, precision, gguf)
+        joint = model_cache.load(model, replace(options, keep_dtype=on_gpu()))
         return io.NodeOutput(joint, ui=model_report(joint))
+
+
+def _is_published(name: str) -> bool:
+    return name not in COMES_WITH_DUET and find_family(find_joint(name)) is not None
+
+
+def _options(precision: str, gguf: str) -> LoadOptions:
+    """Returns how to load. Raises ValueError for two ways at once."""
+    if gguf == NONE:
+        return LoadOptions(**PRECISIONS[precision])
+    if "quantize" in PRECISIONS[precision]:
+        raise ValueError(f"precision is {precision} and gguf is {gguf}, which has a precision of its own; use only one")
+    return LoadOptions(**PRECISIONS[precision], gguf=_find_gguf(gguf))
+
+
+def _require_as_stored(name: str, precision: str, gguf: str) -> None:
+    """Raises ValueError for options that Duet's own models do not have."""
+    for option, value, off in (("precision", precision, AS_STORED), ("gguf", gguf, NONE)):
+        if value != off:
+            raise ValueError(f"{option} is {value}, which {name} does not have; set {option} to {off}")
+
+
+def _find_gguf(name: str) -> Path:
+    files = gguf_files()
+    if name not in files:
+        raise FileNotFoundError(f"GGUF file {name!r} was not found; put it in models/diffusion_models, or set gguf to {NONE}")
+    return files[name]
 
 
 def file_input(name: str, tooltip: str, *shipped: str, advanced: bool | None = None):
@@ -52,5 +106,12 @@ def file_input(name: str, tooltip: str, *shipped: str, advanced: bool | None = N
 
 def model_report(joint) -> dict:
     """Returns the report of a node whose output is a joint model."""
+    if "capabilities" in joint.card:
+        return report(*description_lines(joint.card), warnings=missing_lines(joint.card), **_facts(joint.card))
     untrained = f"{joint.name} is untrained as a pair: video and audio are generated independently"
     return report(joint.name, warnings=[] if joint.trained else [untrained], model=joint.name, trained=joint.trained)
+
+
+def _facts(card: dict) -> dict:
+    kept = ("trained", "licence", "parameters", "bytes", "capabilities", "needs", "notes")
+    return {"model": card["name"], **{name: card[name] for name in kept}}

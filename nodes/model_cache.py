@@ -11,10 +11,12 @@ import torch
 from ..av_models.checkpoint import sidecar_file
 from ..av_models.load_parts import codec_files
 from ..av_models.paused_gc import paused_gc
+from ..av_models.published.joint import LoadOptions, family_files, find_family
 from ..av_models.published.load_published import published_files
 from ..bounce.shipped import BINDERS, BOUNCE, EXPERTS, JOINT_MODELS, shipped
 from .expert_files import find_expert, title
 from .host import clip_tokenizer, find_model, on_gpu
+from .joint_files import find_joint
 from .sockets import ExpertFile
 
 COMES_WITH_DUET = (*JOINT_MODELS, *BINDERS)
@@ -22,12 +24,17 @@ NONE = "none"  # the choice for no model
 _loaded: WeakValueDictionary = WeakValueDictionary()
 
 
-def load(name: str):
-    """Returns the joint model called `name`: one that comes with Duet, or a file of the user."""
+def load(name: str, options: LoadOptions = LoadOptions()):
+    """Returns the joint model called `name`: one that comes with Duet, or a file or folder of the user.
+
+    options: how a published model is loaded.
+    """
     from ..bounce.shipped import load_joint_model  # imports diffusers: only when a model is loaded
 
-    source = _source(name)
-    return _cached(fingerprint(name), lambda: load_joint_model(source))
+    source, key = _source(name, find_joint), fingerprint(name)
+    if isinstance(source, str) or not find_family(source):
+        return _cached(key, lambda: load_joint_model(source))
+    return _cached((*key, options), lambda: load_joint_model(source, options))
 
 
 def load_binder(name: str):
@@ -66,12 +73,12 @@ def part_file(name: str, part: str) -> Path:
 
 
 def check_files(*names: str | None, find: Callable[[str], Path] = find_model) -> bool | str:
-    """Returns True, or which file is missing, for `validate_inputs`. None (connected to a node) and NONE are accepted."""
+    """Returns True, or what is wrong with a file, for `validate_inputs`. None (connected to a node) and NONE are accepted."""
     try:
         for name in names:
             if name not in (None, NONE, *COMES_WITH_DUET):
                 find(name)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, ValueError) as error:
         return str(error)
     return True
 
@@ -84,12 +91,13 @@ def fingerprint(*names: str) -> tuple:
 def _fingerprint(name: str) -> tuple:
     if name in (NONE, *COMES_WITH_DUET):
         return (name,)
-    path = Path(find_model(name))
-    return tuple(each for file in (path, *codec_files(path)) for each in stamp(file))
+    path = find_joint(name)
+    files = family_files(path) if find_family(path) else (path, *codec_files(path))
+    return tuple(each for file in files for each in stamp(file))
 
 
-def _source(name: str) -> str | Path:
-    return name if name in COMES_WITH_DUET else find_model(name)
+def _source(name: str, find: Callable[[str], Path] = find_model) -> str | Path:
+    return name if name in COMES_WITH_DUET else find(name)
 
 
 def stamp(path: str | Path) -> tuple:

@@ -28,18 +28,32 @@ AlignerSocket = io.Custom("DUET_ALIGNER")
 
 
 @dataclass(frozen=True)
+class TextEmbedding:
+    """A prompt as a text encoder of ComfyUI has encoded it.
+
+    tokens: [1, L, D]. mask: bool [1, L], False at padding. pooled: [1, D] or None.
+    """
+
+    tokens: Tensor
+    mask: Tensor
+    pooled: Tensor | None
+
+
+@dataclass(frozen=True)
 class Prompts:
     """Positive and negative prompts for video and audio, or an image to start from.
 
     words: ((video, audio), (video, audio)), the positive pair first.
     picture: the image [H, W, C] for models that take one.
     encoded: both pairs as encoded by the model `encoder`; None if encoding needs the size of the clip.
+    embedded: both pairs as another text encoder has encoded them, instead of words.
     """
 
     words: tuple[tuple[str, str], tuple[str, str]]
     picture: Tensor | None = None
     encoded: tuple[AVCondition, AVCondition] | None = None
     encoder: ReferenceType[JointModel] | None = None
+    embedded: tuple[tuple[TextEmbedding, TextEmbedding], ...] = ()
 
     def conditions(self, model: JointModel, shape: AVShape) -> list[AVCondition]:
         """Returns the positive and the negative condition for `model`.
@@ -50,6 +64,11 @@ class Prompts:
             raise ValueError(f"prompts were encoded for a different model than {model.name}; connect the same model to both nodes")
         if self.encoded and self.encoder and self.encoder() is model:
             return list(self.encoded)
+        if self.embedded:
+            return [
+                AVCondition(encode_embedding(model, video).video, encode_embedding(model, audio).audio)
+                for video, audio in self.embedded
+            ]
         positive, negative = self.words[0], model.negative_words(*self.words[1])
         return [model.encode(*positive, self.picture, shape), model.encode(*negative, None, shape)]
 
@@ -61,6 +80,14 @@ class Prompts:
         from ..av_models.media.fit import change_line
 
         return [] if self.picture is None else change_line("image", model.fit_image(self.picture, shape))
+
+
+def encode_embedding(model: JointModel, embedding: TextEmbedding) -> AVCondition:
+    """Returns the condition of an embedding. Raises ValueError if the model takes none of other text encoders, or of this width."""
+    encode = getattr(model.conditioner, "from_embeddings", None)
+    if encode is None:
+        raise ValueError(f"{model.name} takes no CONDITIONING; connect Prompts for Video and Audio instead")
+    return encode(embedding.tokens, embedding.mask, embedding.pooled)
 
 
 @dataclass(frozen=True)

@@ -138,6 +138,15 @@ def find_diffusers_folders(roots: Iterable[Path]) -> dict[str, Path]:
     return {folder.relative_to(root).as_posix(): folder for folder, root in sorted(found, reverse=True)}
 
 
+def find_files(roots: Iterable[Path], suffix: str) -> dict[str, Path]:
+    """Find all files with `suffix` below `roots`. Returns their paths by their names relative to the root."""
+    walked = (
+        (Path(folder) / name, root) for root in roots for folder, _, names in os.walk(root, followlinks=True) for name in names
+    )
+    found = [(file, root) for file, root in walked if file.suffix.lower() == suffix]
+    return {file.relative_to(root).as_posix(): file for file, root in sorted(found, reverse=True)}
+
+
 def files_outside(files: Iterable[str], folders: Iterable[str]) -> list[str]:
     """Return the files that are not inside one of the folders; all names are relative to the same root."""
     all_folders = tuple(folders)

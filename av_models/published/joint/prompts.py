@@ -28,6 +28,7 @@ class JointPromptConditioner(nn.Module):
     """
 
     takes_image = False
+    shares_words = True  # an empty prompt takes the other's words
     device_marker: Tensor
 
     def __init__(

@@ -1,0 +1,33 @@
+"""Says in lines what a joint model is, what it can do and what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def description_lines(card: Mapping[str, Any]) -> list[str]:
+    """Return the lines for the card of a published joint model (see `published.joint.describe`)."""
+    size = f"{_count(card['parameters'])} parameters, {size_in_words(card['bytes'])} on disk"
+    return [f"{card['name']}: {size}, licence {card['licence']}", f"can: {', '.join(card['capabilities'])}", *card["notes"]]
+
+
+def missing_lines(card: Mapping[str, Any]) -> list[str]:
+    """Return a line that says which parts of a published joint model are missing, or none."""
+    needs = card["needs"]
+    return [f"missing: {', '.join(needs)}; without text encoders use Prompts from Conditioning"] if needs else []
+
+
+def size_in_words(count: int) -> str:
+    """Return a number of bytes such as "26.1 GB"."""
+    for unit, name in ((1e9, "GB"), (1e6, "MB")):
+        if count >= unit / 10:
+            return f"{count / unit:.1f} {name}"
+    return f"{count / 1e3:.1f} kB"
+
+
+def _count(parameters: int) -> str:
+    for unit, name in ((1e9, "billion"), (1e6, "million")):
+        if parameters >= unit:
+            return f"{parameters / unit:.1f} {name}"
+    return f"{parameters:,}"
