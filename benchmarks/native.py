@@ -18,15 +18,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..av_models.metrics.intervals import median_interval
 from ..tests.comfyui.ltxvideo import link_guider, ltxvideo_path
 from ..tests.comfyui.server import PACK, UNNAMED, is_named
+from .ratios import cell, commit, ratio_of, replace_section
 
-START, END = "<!-- benchmark -->", "<!-- end of benchmark -->"
 PAGE = "# LTX-2 and MiniMax-H3\n"
 COMMAND = (
     "COMFYUI_PATH=… COMFYUI_PYTHON=… LTXVIDEO_PATH=… python -m duet_av.benchmarks.native --runs {runs} "
@@ -94,20 +93,6 @@ ROWS = [
 ]  # fmt: skip
 
 
-def ratio_of(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float, float]:
-    """Returns the median of the ratios of paired times, and its interval."""
-    ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
-    return (statistics.median(ratios), *median_interval(ratios))
-
-
-def cell(ratio: tuple[float, float, float], aim: float | None = None) -> str:
-    """Writes a ratio with its interval, and what it should not exceed, if that is given."""
-    median, low, high = (f"{each:.2f}" for each in ratio)
-    if aim is None:
-        return f"{median} [{low}, {high}]"
-    return f"{median} [{low}, {high}], aim {aim:.2f}{' reached' if float(median) <= aim else ''}"
-
-
 def table(cases: Mapping[str, Any], clock: str) -> Iterator[str]:
     """Yields the lines of the table of guidances. cases: what `native_comfyui.measure` found."""
     yield f"| guidance | calls | rows | {' | '.join(f'× {name}' for name in REFERENCES.values())} |"
@@ -124,13 +109,6 @@ def _against(cases: Mapping[str, Any], row: Row, reference: str, clock: str) -> 
     if other == row.case or (row.references and reference != "basic" and reference not in row.references):
         return "–"
     return cell(ratio_of(cases[row.case][clock], cases[other][clock]), row.aims.get(reference))
-
-
-def replace_section(page: str, section: str) -> str:
-    """Returns a page with `section` in place of the one between the marks, or at its end."""
-    before, _, rest = page.partition(START)
-    _, _, after = rest.partition(END)
-    return f"{before.rstrip()}\n\n{START}\n{section.strip()}\n{END}\n{after.lstrip()}"
 
 
 def section(found: Mapping[str, Any], clock: str, facts: Mapping[str, Any]) -> str:
@@ -174,12 +152,6 @@ def measure(size: str, runs: int, steps: int) -> dict[str, Any]:
         if code := subprocess.run(command, env=os.environ | paths, cwd=folder).returncode:
             sys.exit(code)
         return json.loads(output.read_text(encoding="utf-8"))
-
-
-def commit(folder: Path) -> str:
-    """Returns the short name of a checkout's commit."""
-    command = ["git", "-C", str(folder), "rev-parse", "--short=8", "HEAD"]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def main() -> None:

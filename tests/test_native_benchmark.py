@@ -1,6 +1,7 @@
 """What the benchmark of ComfyUI's joint models writes."""
 
-from duet_av.benchmarks.native import END, PAGE, ROWS, START, cell, ratio_of, replace_section, section, table
+from duet_av.benchmarks.native import PAGE, ROWS, section, table
+from duet_av.benchmarks.ratios import END, START, cell, ratio_of, replace_section
 
 COSTS = {"basic": 1.0, "dual": 1.5, "modality": 2.0, "modality_stg": 3.0, "peer": 3.0, "peer_stg": 4.0, "dual_pp": 1.5}
 
