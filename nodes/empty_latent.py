@@ -6,6 +6,7 @@ import torch
 
 from ..av_models.contract import AVLatent
 from ..av_models.limits import check_memory
+from .clip_size import length_lines, size_lines
 from .dropdowns import require_choice
 from .host import io
 from .latents import latent_dict
@@ -57,7 +58,8 @@ class DuetEmptyLatent(io.ComfyNode):
         video, audio = shape.video, shape.audio
         line = f"{video.frames} frames of {video.width}×{video.height} at {float(video.fps):g} fps, {audio.samples} samples"
         warnings = _frame_rate_warnings(model, float(video.fps))
-        shown = report(line, warnings=warnings, frames=video.frames, samples=audio.samples)
+        lines = line, *size_lines(model, shape), *length_lines(model, shape)
+        shown = report(*lines, warnings=warnings, frames=video.frames, samples=audio.samples)
         return io.NodeOutput(latent_dict(latent, shape), ui=shown)
 
 

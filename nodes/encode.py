@@ -15,6 +15,7 @@ from ..av_models.media.select_frames import SelectedFrames
 from ..av_models.media.settings import validate_fps
 from ..av_models.shapes import AVShape, VideoShape
 from .clip_inputs import ClipInputs, read_clip, read_file_clip, unused_inputs, video_file
+from .clip_size import length_lines, size_lines
 from .dropdowns import require_choice
 from .host import io, on_device
 from .latents import STORAGE_DEVICE, latent_dict
@@ -91,7 +92,8 @@ class DuetEncode(io.ComfyNode):
         with torch.no_grad():
             on_device(model)
             latent = encode_clip(model, shape, frames, waveform).to(STORAGE_DEVICE)
-        return io.NodeOutput(latent_dict(latent, shape, known), ui=_report(known, shape, clip))
+        notes = [*size_lines(model, shape), *length_lines(model, shape)]
+        return io.NodeOutput(latent_dict(latent, shape, known), ui=_report(known, shape, clip, notes))
 
 
 def _time_input(name: str, default: float, tooltip: str):
@@ -186,7 +188,7 @@ def _checked_time(keep: dict, name: str, seconds: float, minimum: float = 1e-3) 
     return keep[name]
 
 
-def _report(known: AVLatent, shape: AVShape, clip: ClipInputs) -> dict[str, list]:
+def _report(known: AVLatent, shape: AVShape, clip: ClipInputs, notes: list[str]) -> dict[str, list]:
     """Returns what is kept, and how the input was changed to the model's size, frame rate and sample rate."""
     from ..av_models.media.fit import WaveformFit, change_line, plan_frames
 
@@ -200,6 +202,7 @@ def _report(known: AVLatent, shape: AVShape, clip: ClipInputs) -> dict[str, list
     everything = f"everything is kept, so there is nothing to generate; set keep to {VIDEO!r} or {AUDIO!r}"
     return report(
         *lines,
+        *notes,
         warnings=[*clip.warnings, *([everything] if bool(known.video.all() and known.audio.all()) else [])],
         seconds=shape.video.seconds,
         video_fit=frames and frames.facts(),

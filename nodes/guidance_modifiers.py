@@ -6,12 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 from ..av_models.guidance import Curve
+from ..av_models.guidance.base import NO_BLOCK
 from .host import io
 from .reports import guidance_report
 from .sockets import GuidanceInput, GuidanceSocket
 
 FLAT = [(0.0, 1.0), (1.0, 1.0)]
 DEFAULTS = {"interval_low": 0.0, "interval_high": 1.0, "rescale": 0.0, "frame_ramp": 1.0, "audio_rescale": -1.0}
+SKIP_AS_RECOMMENDED = -1
 NOISE_LEVEL = {"min": 0.0, "max": 1.0, "step": 0.01}
 
 
@@ -53,6 +55,11 @@ class DuetGuidanceModifiers(io.ComfyNode):
                     "audio_rescale", advanced=True, default=-1.0, min=-1.0, max=1.0, step=0.01, optional=True,
                     tooltip="rescale of the audio. -1: the same as rescale.",
                 ),
+                io.Int.Input(
+                    "negative_skip_block", advanced=True, default=SKIP_AS_RECOMMENDED, min=NO_BLOCK, max=200, optional=True,
+                    tooltip="The transformer block that is skipped for the negative prompt, counting from 0. This weakens the "
+                    "negative prediction, so that guidance acts more. -1: as the model recommends. -2: off.",
+                ),
             ],
             outputs=[GuidanceSocket.Output(display_name="guidance", tooltip="Connect to the sampler or to another modifier.")],
         )  # fmt: skip
@@ -69,12 +76,17 @@ class DuetGuidanceModifiers(io.ComfyNode):
         v_to_a_curve: Any,
         frame_ramp: float = 1.0,
         audio_rescale: float = -1.0,
+        negative_skip_block: int = SKIP_AS_RECOMMENDED,
     ) -> io.NodeOutput:
         curves = {"scale_curve": scale_curve, "a_to_v_curve": a_to_v_curve, "v_to_a_curve": v_to_a_curve}
         settings = {name: _parse_curve(name, drawn) for name, drawn in curves.items()}
         settings |= {"interval_low": interval_low, "interval_high": interval_high}
         settings |= {"rescale": rescale, "frame_ramp": frame_ramp, "audio_rescale": audio_rescale}
-        strategy = replace(guidance.strategy, **{name: value for name, value in settings.items() if value != DEFAULTS.get(name)})
+        changes = {name: value for name, value in settings.items() if value != DEFAULTS.get(name)}
+        if negative_skip_block != SKIP_AS_RECOMMENDED:
+            changes["negative_skip_block"] = negative_skip_block
+            guidance = replace(guidance, open_skip=False)
+        strategy = replace(guidance.strategy, **changes)
         return io.NodeOutput(replace(guidance, strategy=strategy), ui=guidance_report(strategy, guidance.open_scales))
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
 
 from ..av_models.load_parts import VIDEO_EXPERT
 from ..av_models.published.downloads import DOWNLOADS
@@ -14,12 +15,31 @@ from .host import diffusers_folders, find_model, model_files
 
 def joint_names() -> list[str]:
     """Returns the names of the user's files that may be joint models, and of the diffusers folders that are."""
-    return [*model_files(), *(name for name, folder in diffusers_folders().items() if _is_joint(folder))]
+    return [*_files(), *(name for name, folder in diffusers_folders().items() if _is_joint(folder))]
 
 
-def _is_joint(folder: Path) -> bool:
+def _files() -> list[str]:
+    """Returns the names of files, without those of the other parts of a published model in the same folder."""
+    files = model_files()
+    published = {name for name in files if _is_published(find_model(name))}
+    folders = {PurePosixPath(name).parent for name in published} - {PurePosixPath()}
+    return [name for name in files if name in published or not folders & set(PurePosixPath(name).parents)]
+
+
+def _is_published(file: Path) -> bool:
+    stat = file.stat()
+    return _read_is_published(file, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=1000)
+def _read_is_published(file: Path, *changed: int) -> bool:
+    """changed: when and how large the file is, for the cache."""
+    return _is_joint(file)
+
+
+def _is_joint(path: Path) -> bool:
     try:
-        return find_family(folder) is not None
+        return find_family(path) is not None
     except (ValueError, OSError):  # a damaged index
         return False
 
@@ -43,7 +63,7 @@ def _find_file(name: str) -> Path:
     except FileNotFoundError:
         if name not in DOWNLOADS:
             raise
-    raise FileNotFoundError(f"model {name!r} was not found in models/{DOWNLOADS[name].folder}; {DOWNLOADS[name]}")
+    raise FileNotFoundError(f"model {name!r} was not found in models/{DOWNLOADS[name].parts[0].folder}; {DOWNLOADS[name]}")
 
 
 def _other_pipeline(folder: Path) -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..av_models.joint_model import JointModel
 
 SCALE_AS_RECOMMENDED = -1.0
+NEGATIVE_SKIP = "negative_skip_block"
 
 
 def resolve_settings(
@@ -58,12 +59,14 @@ def _resolve_guidance(model: JointModel, given: GuidanceInput | None) -> tuple[G
     advice = model.recommended
     guidance = given or _recommended_guidance(model)
     strategy, own = guidance.strategy, advice.scales.get(guidance.strategy.name, {})
-    filled = advice.fill_scales(strategy, guidance.open_scales)
+    filled = advice.fill_scales(strategy, guidance.open_scales | ({NEGATIVE_SKIP} if guidance.open_skip else set()))
     from_card = [name for name in strategy.scales if name in guidance.open_scales and name in own]
     from_default = [name for name in strategy.scales if name in guidance.open_scales and name not in own]
     on_card, by_default = ([scales_in_words(filled, names)] if names else [] for names in (from_card, from_default))
     if given is None and not guidance.open_scales:
         (on_card if "guidance" in advice.given else by_default).append(f"guidance {strategy.name}")
+    if guidance.open_skip and NEGATIVE_SKIP in advice.given:
+        on_card.append(f"{NEGATIVE_SKIP} {filled.negative_skip_block}")
     return replace(guidance, strategy=filled, open_scales=frozenset()), on_card, by_default
 
 

@@ -95,11 +95,13 @@ class GuidanceInput:
     """A guidance strategy, and the bad model for autoguidance: a Duet model, or a ComfyUI MODEL for the native guider.
 
     open_scales: the names of the scales that the sampled model decides; until then they have the defaults of the method.
+    open_skip: whether the sampled model decides `negative_skip_block`.
     """
 
     strategy: Guidance
     bad_model: Any = None
     open_scales: frozenset[str] = frozenset()
+    open_skip: bool = True
 
     @property
     def has_duet_bad_model(self) -> bool:

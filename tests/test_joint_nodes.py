@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from duet_av.commands import main
 from duet_av.nodes.conditioning_prompts import DuetPromptsFromConditioning
@@ -49,6 +50,24 @@ def one_line(error: pytest.ExceptionInfo, *words: str) -> None:
 def test_folders_of_joint_models_are_offered_and_others_are_not(models):
     assert sorted(choices()) == sorted([*SHIPPED, "fake", "some/fake2"])
     assert DuetLoadJointModel.validate_inputs("fake", "none") is True
+
+
+def test_of_a_model_of_several_files_only_the_network_is_offered(models):
+    for name, tensors in {
+        "Ovi/model_960x960": ("video_model.a", "audio_model.a"), "Ovi/wan2.2_vae": ("encoder.a",), "Ovi/text_encoder/model": ("a",),
+        "own": ("a",), "ovi_too": ("video_model.a", "audio_model.a"),
+    }.items():  # fmt: skip
+        (models / "duet" / name).parent.mkdir(parents=True, exist_ok=True)
+        save_file({tensor: torch.zeros(1) for tensor in tensors}, models / "duet" / f"{name}.safetensors")
+    assert set(choices()) - {*SHIPPED, "fake", "some/fake2"} == {
+        "Ovi/model_960x960.safetensors", "own.safetensors", "ovi_too.safetensors"
+    }  # fmt: skip
+
+
+def test_a_damaged_folder_does_not_hide_the_others(models):
+    (models / "diffusers" / "broken").mkdir()
+    (models / "diffusers" / "broken" / "model_index.json").write_text("{")
+    assert "fake" in choices() and "broken" not in choices()
 
 
 def test_the_report_says_what_the_model_is(models):

@@ -28,7 +28,7 @@ from duet_av.nodes.headless.inputs import expand
 from duet_av.nodes.join_experts import DuetJoinExperts
 from duet_av.nodes.joint_sampler import DuetJointSampler
 from duet_av.nodes.load_expert import DuetLoadAudioExpert, DuetLoadVideoExpert
-from duet_av.nodes.own_settings import SCALE_AS_RECOMMENDED
+from duet_av.nodes.own_settings import SCALE_AS_RECOMMENDED, resolve_settings
 from duet_av.nodes.run_sampler import AS_RECOMMENDED, Settings
 from duet_av.nodes.stand_in import Folders
 from duet_av.tests.conftest import WORKFLOW
@@ -286,6 +286,24 @@ def test_modifiers_keep_what_is_left_to_the_model(model):
     changed = DuetGuidanceModifiers.execute(guided("cfg", **OPEN), flat, 0.0, 1.0, 0.5, flat, flat)
     assert changed.args[0].open_scales == set(OPEN) and "scales as the model recommends" in changed.shown["text"][0]
     assert sampled(model, changed.args[0]).shown["duet"][0]["scales"] == {"video_scale": 1.5, "audio_scale": 1.5}
+
+
+def modified(guidance, **settings):
+    flat = {"points": [[0.0, 1.0], [1.0, 1.0]]}
+    return DuetGuidanceModifiers.execute(guidance, flat, 0.0, 1.0, 0.0, flat, flat, **settings).args[0]
+
+
+def test_the_block_that_the_negative_prompt_skips_is_the_models_choice():
+    advice = advising(SAMPLING | {"negative_skip_block": 3})
+
+    def taken(given):
+        _, (guidance,), lines = resolve_settings(advice, Settings(0, 0, 1, 1.0, True), [given])
+        return guidance.strategy.negative_skip_block, any("negative_skip_block 3" in line for line in lines)
+
+    assert taken(None) == taken(guided("cfg", **OPEN)) == taken(modified(guided("cfg", **OPEN))) == (3, True)
+    assert taken(modified(guided("cfg", **OPEN), negative_skip_block=5)) == (5, False)
+    assert taken(modified(modified(guided("cfg", **OPEN), negative_skip_block=-2))) == (-2, False)
+    assert resolve_settings(advising(SAMPLING), Settings(0, 0, 1, 1.0, True), [None])[1][0].strategy.negative_skip_block == -2
 
 
 def test_without_a_model_of_ours_scales_are_the_methods_own():

@@ -112,6 +112,23 @@ def test_the_node_makes_a_size_between_two_patches(models):
     assert clip_shape({"samples": latent["samples"]}, model).video.width == 80  # what another node hands on without the size
 
 
+def test_the_nearest_sizes_are_named_where_a_clip_is_cropped(models):
+    model, custom = models("avfulldit"), {"size": "custom", "width": 72, "height": 64, "fps": 16.0}
+    lines = DuetEmptyLatent.execute(model, 0.2, 1, custom).shown["text"]
+    near = "because Small makes multiples of 16; nearest sizes: 64×64 and 80×64"
+    assert lines[1] == f"72×64 is cropped from 80×64, {near}"
+    for width in (64, 80):
+        assert len(DuetEmptyLatent.execute(model, 0.2, 1, custom | {"width": width}).shown["text"]) == 1
+    assert "nearest sizes: 16×64" in DuetEmptyLatent.execute(model, 0.2, 1, custom | {"width": 8}).shown["text"][1]
+
+
+def test_a_clip_longer_than_those_of_the_training_is_made_and_said(models):
+    model, size = models("tiny"), {"size": "as trained"}
+    assert len(DuetEmptyLatent.execute(model, 2.0, 1, size).shown["text"]) == 1
+    output = DuetEmptyLatent.execute(model, 2.5, 1, size)
+    assert output.shown["text"][1] == "2.5 s is longer than the 2 s of Tiny's training" and output.shown["duet"][0]["frames"] == 40
+
+
 def test_a_clip_of_a_size_between_two_patches_is_encoded_and_decoded_with_its_size(models):
     model = models("avfulldit")
     model = replace(model, clip=replace(model.clip, width=40, height=24))
