@@ -13,8 +13,8 @@ def size_lines(model, shape: AVShape) -> list[str]:
     patch = model.video_stride.space * model.video_stride.multiple
     near = dict.fromkeys((_nearest(video.width, patch, up), _nearest(video.height, patch, up)) for up in (False, True))
     return [
-        f"{video.width}×{video.height} is cropped from {full.width}×{full.height}, because {model.name} makes multiples of {patch}; "
-        f"nearest sizes: {' and '.join(f'{width}×{height}' for width, height in near)}"
+        f"{video.width}×{video.height} is cropped from {full.width}×{full.height}, because {model.name} makes multiples of {patch}"
+        f"; nearest sizes: {' and '.join(f'{width}×{height}' for width, height in near)}"
     ]
 
 
