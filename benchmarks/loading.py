@@ -1,6 +1,6 @@
 """Measures the memory that published networks need to load: random files are made, loaded in a new process, and deleted.
 
-python -m duet_av.benchmarks.loading [--only NAME] [--stored bfloat16] [--dtype float32]
+python -m duet_av.benchmarks.loading [--only NAME] [--stored bfloat16] [--dtype float32] [--quantize fp8]
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ import torch
 from torch import nn
 
 from ..av_models.published.folder import DiffusersFolder
+from ..av_models.published.joint import LoadOptions
+from ..av_models.published.load_network import QUANTIZED, load_network
 
 SHARD = 700_000_000  # bytes of tensors in a file, about
 COMPONENT = "network"
@@ -27,9 +29,9 @@ KANDINSKY6 = {
     "model_dim_a": 1024, "ff_dim_a": 4096, "time_dim_a": 256, "axes_dims_a": (64,),
 }  # fmt: skip
 AUDIOLDM2 = {
-    "in_channels": 8, "out_channels": 8, "block_out_channels": (384, 768, 1536, 1536), "cross_attention_dim": (None, 768, 1024),
+    "in_channels": 8, "out_channels": 8, "block_out_channels": (384, 768, 1536, 1536), "cross_attention_dim": ((None, 1024),) * 4,
 }  # fmt: skip
-T5 = {"d_model": 2048, "d_ff": 5120, "num_heads": 32, "num_layers": 20, "d_kv": 64}
+T5 = {"d_model": 2048, "d_ff": 5120, "num_heads": 32, "num_layers": 26, "d_kv": 64}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "svd": ("diffusers.UNetSpatioTemporalConditionModel", {}),
     "audioldm2": ("diffusers.AudioLDM2UNet2DConditionModel", AUDIOLDM2),
@@ -84,11 +86,11 @@ def _shards(network: nn.Module, stored: torch.dtype) -> Any:
         yield shard
 
 
-def measure(case: str, stored: torch.dtype, dtype: str) -> dict[str, Any]:
+def measure(case: str, stored: torch.dtype, options: list[str]) -> dict[str, Any]:
     """Writes a component, loads it in a new process, and returns what that process measured."""
     with tempfile.TemporaryDirectory() as root:
         size = write_component(Path(root) / COMPONENT, case, stored)
-        command = [sys.executable, "-m", "duet_av.benchmarks.loading", "--only", case, "--load", root, "--dtype", dtype]
+        command = [sys.executable, "-m", "duet_av.benchmarks.loading", "--only", case, "--load", root, *options]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise RuntimeError(done.stderr)
@@ -96,15 +98,15 @@ def measure(case: str, stored: torch.dtype, dtype: str) -> dict[str, Any]:
     return {"case": case, "files_gb": round(size / 1e9, 2), **measured, "peak/files": round(measured["peak_gb"] * 1e9 / size, 2)}
 
 
-def load(case: str, root: Path, dtype: str) -> dict[str, float]:
+def load(case: str, root: Path, options: LoadOptions) -> dict[str, float]:
     """Loads a component and reads every weight. Returns the memory that this took, beyond that of the process before."""
     cls = network_class(case)
     before, start = _memory("VmRSS"), time.perf_counter()
     _forget_peak()
-    network = DiffusersFolder(root, keep_dtype=dtype == "stored").load(COMPONENT, cls)
+    network = load_network(DiffusersFolder(root, options.keep_dtype), COMPONENT, cls, options)
     seconds = time.perf_counter() - start
     for tensor in network.parameters():
-        tensor.sum()
+        tensor.view(torch.uint8).view(-1)[::512].sum()
     parameters = sum(tensor.nbytes for tensor in network.parameters())
     return {
         "network_gb": round(parameters / 1e9, 2), "peak_gb": round((_memory("VmHWM") - before) / 1e9, 2),
@@ -127,13 +129,17 @@ def main() -> None:
     parser.add_argument("--only", choices=CASES, help="one network instead of all")
     parser.add_argument("--stored", default="bfloat16", choices=("bfloat16", "float32"), help="dtype of the files")
     parser.add_argument("--dtype", default="stored", choices=("stored", "float32"), help="dtype of the loaded network")
+    parser.add_argument("--quantize", choices=QUANTIZED)
     parser.add_argument("--load", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.load:
-        sys.stdout.write(json.dumps(load(args.only, args.load, args.dtype)))
+        dtype = None if args.dtype == "stored" else args.dtype
+        options = LoadOptions(keep_dtype=dtype is None, dtype=dtype, quantize=args.quantize)
+        sys.stdout.write(json.dumps(load(args.only, args.load, options)))
         return
+    chosen = ["--dtype", args.dtype, *(["--quantize", args.quantize] if args.quantize else [])]
     for case in [args.only] if args.only else CASES:
-        sys.stdout.write(json.dumps(measure(case, getattr(torch, args.stored), args.dtype)) + "\n")
+        sys.stdout.write(json.dumps(measure(case, getattr(torch, args.stored), chosen)) + "\n")
         sys.stdout.flush()
 
 

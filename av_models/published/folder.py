@@ -57,13 +57,7 @@ class DiffusersFolder:
         files = self.safetensors_files(component)
         dtype = dtype or self._dtype(files[0])
         variant = VARIANT if all(f".{VARIANT}" in file.name for file in files) else None
-        config = _json(folder / "config.json")
-        found = config.get("_class_name", cls.__name__)  # transformers' configs have no such entry
-        if found != cls.__name__:
-            raise ValueError(f"{folder} holds {printable(found)}; use a folder with {cls.__name__}")
-        check_settings(config, folder / "config.json")
-        check_config(config, folder / "config.json")
-        _check_version(config, cls, folder / "config.json")
+        config = self.read_config(component, cls)
         try:
             check_size(cls, config, files)
             network, report = cls.from_pretrained(
@@ -75,6 +69,18 @@ class DiffusersFolder:
             missing = sorted(report["missing_keys"])
             raise ValueError(f"{folder} lacks {len(missing)} tensors of {cls.__name__}, such as {missing[0]}; download it again")
         return network.eval().requires_grad_(False)
+
+    def read_config(self, component: str, cls: type[Any]) -> dict[str, Any]:
+        """Read the config of a component. Raises ValueError if it is of another class, unsafe, or of a newer diffusers."""
+        path = self._folder(component) / "config.json"
+        config = _json(path)
+        found = config.get("_class_name", cls.__name__)  # transformers' configs have no such entry
+        if found != cls.__name__:
+            raise ValueError(f"{path.parent} holds {printable(found)}; use a folder with {cls.__name__}")
+        check_settings(config, path)
+        check_config(config, path)
+        _check_version(config, cls, path)
+        return config
 
     def load_processor(self, component: str, cls: type[Any]) -> Any:
         """Load a component without weights, such as a tokenizer, of class `cls`. Raises ValueError if it cannot be loaded."""
