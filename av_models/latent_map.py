@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .codecs.base import VideoCodec
+from .codecs.base import VideoCodec, decode_in_place
 from .shapes import VideoStride
 
 WINDOW = 16  # cells; an exact decode covers at most WINDOW × WINDOW of a latent frame
@@ -39,7 +39,7 @@ class LatentMap:
         """Decode a part of a clip's latents [C, T, h, w], each time another one, and fit the map to all parts so far."""
         window = self._next_window(latent)
         part = latent[(slice(None), *window)]
-        frames = codec.decode(part[None])[0].float()
+        frames = decode_in_place(codec, part[None])[0].to(latent.device).float()
         x = cells(part.float())
         if self.causal:  # the first latent frame of a causal codec stands for one frame only
             x, frames = x[1:], frames[1:]

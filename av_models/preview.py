@@ -9,7 +9,7 @@ import wave
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .codecs.base import decode_in_place
 from .contract import AVLatent
 from .joint_model import JointModel
 from .latent_map import LatentMap
@@ -28,6 +29,8 @@ INTERVAL = 3  # steps between previews, at most, if the time allows
 SHEET_SHARE = 0.25  # of the budget, for pictures that come more often; the rest improves them
 MAX_FRAMES, MAX_SIZE, MAX_SECONDS = 32, 256, 10.0  # of a preview; MAX_SIZE: longer side of a frame in pixels
 QUALITY = 80  # of the JPEG picture
+SMALL = 20_000_000  # parameters of a codec that decodes the part for a preview at once
+SECONDS_ON_CPU, SECONDS_ON_GPU = 5e-8, 5e-10  # of the first decode, for each further parameter: a cautious guess
 T = TypeVar("T")
 
 
@@ -91,9 +94,18 @@ def find_painter(model: JointModel, shape: AVShape) -> Painter:
         *_, length, height, width = model.latent_shape(shape).video
         patch = min(codec.stride.space, max(1, MAX_SIZE // max(height, width)))
         painter = Painter(shape, LatentMap(codec.stride, length, patch))
+        painter.decode, painter.audio = Cost(_guess(codec, 0.006)), Cost(_guess(model.audio_codec, 0.25))
         _painters[codec] = painter  # type: ignore[index]
         make_sheet(torch.zeros(1, 1, 1, 3, dtype=torch.uint8), VideoShape(1, 1, 1, shape.video.fps), 1.0)  # PIL loads its plugins
     return painter
+
+
+def _guess(codec: Any, least: float) -> float:
+    """Return a guess of the seconds of a codec's first decode. Those of published models are large, and slow on a CPU."""
+    weights = list(codec.parameters())
+    on_cpu = bool(weights) and weights[0].device.type == "cpu"
+    large = max(0, sum(each.numel() for each in weights) - SMALL)
+    return max(least, large * (SECONDS_ON_CPU if on_cpu else SECONDS_ON_GPU))
 
 
 class Previewer:
@@ -176,7 +188,7 @@ class Previewer:
         rate = self.shape.audio.sample_rate
         samples = min(self.shape.audio.samples, int(MAX_SECONDS * rate))
         length = math.ceil(samples / self.model.audio_codec.stride.samples)
-        return wav(self.model.audio_codec.decode(latent[:, :, :length])[0, :, :samples], rate)
+        return wav(decode_in_place(self.model.audio_codec, latent[:, :, :length])[0, :, :samples], rate)
 
 
 def make_sheet(frames: Tensor, shape: VideoShape, scale: float) -> Preview:

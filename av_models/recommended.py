@@ -71,7 +71,8 @@ def parse_sampling(sampling: Any, where: object, trained: bool = True) -> Recomm
     """Read the `sampling` of a model card. where: the file or model that errors name. trained: whether as a pair.
 
     It is a table of `steps`, `shift`, `eta`, `guidance` (a name), `negative_skip_block` and `scales`, all optional. `scales` has an
-    entry for each strategy by name: its scale, or a table of `scale`, `cross_scale` and `skip_scale`. A scale is a number, or [video, audio].
+    entry for each strategy by name: its scale, or a table of `scale`, `cross_scale` and `skip_scale`. A scale is a number, or
+    [video, audio].
     Raises ValueError, in one line, for anything else and for values out of range.
     """
     values = {} if sampling is None else _table(sampling, f"{where}: sampling", FIELDS)

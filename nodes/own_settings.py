@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..av_models.guidance import Guidance
+from ..av_models.guidance import Guidance, make_guidance
 from .run_sampler import AS_RECOMMENDED, Settings
 from .sockets import GuidanceInput
 
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from ..av_models.joint_model import JointModel
 
 SCALE_AS_RECOMMENDED = -1.0
-NEGATIVE_SKIP = "negative_skip_block"
+NEGATIVE_SKIP, RESCALES = "negative_skip_block", ("rescale", "audio_rescale")
+MODIFIERS = (*RESCALES, NEGATIVE_SKIP)
 
 
 def resolve_settings(
@@ -59,19 +60,27 @@ def _resolve_guidance(model: JointModel, given: GuidanceInput | None) -> tuple[G
     advice = model.recommended
     guidance = given or _recommended_guidance(model)
     strategy, own = guidance.strategy, advice.scales.get(guidance.strategy.name, {})
-    filled = advice.fill_scales(strategy, guidance.open_scales | ({NEGATIVE_SKIP} if guidance.open_skip else set()))
+    filled = advice.fill_scales(strategy, guidance.open_scales | _open_modifiers(guidance))
     from_card = [name for name in strategy.scales if name in guidance.open_scales and name in own]
     from_default = [name for name in strategy.scales if name in guidance.open_scales and name not in own]
     on_card, by_default = ([scales_in_words(filled, names)] if names else [] for names in (from_card, from_default))
     if given is None and not guidance.open_scales:
         (on_card if "guidance" in advice.given else by_default).append(f"guidance {strategy.name}")
-    if guidance.open_skip and NEGATIVE_SKIP in advice.given:
-        on_card.append(f"{NEGATIVE_SKIP} {filled.negative_skip_block}")
+    on_card += [f"{name} {getattr(filled, name):g}" for name in MODIFIERS if getattr(filled, name) != getattr(strategy, name)]
     return replace(guidance, strategy=filled, open_scales=frozenset()), on_card, by_default
 
 
+def _open_modifiers(guidance: GuidanceInput) -> frozenset[str]:
+    """Returns the modifiers that the model decides. It decides the rescale only where it decides all scales."""
+    strategy, names = guidance.strategy, {NEGATIVE_SKIP} if guidance.open_skip else set()
+    untouched = (strategy.rescale, strategy.audio_rescale) == (0, -1)
+    if strategy.scales and untouched and guidance.open_scales == strategy.scales.keys():
+        names |= set(RESCALES)
+    return frozenset(names)
+
+
 def _recommended_guidance(model: JointModel) -> GuidanceInput:
-    strategy = model.recommended.make_guidance()
+    strategy = make_guidance(model.recommended.guidance)
     return GuidanceInput(strategy, open_scales=frozenset(strategy.scales))
 
 

@@ -83,10 +83,11 @@ def test_the_report_says_what_the_model_is(models):
 
 
 def test_what_is_missing_is_a_warning_and_the_model_is_loaded(models):
-    save_folder(models / "diffusers" / "bare", needs=["text_encoder", "tokenizer"])
+    save_folder(models / "diffusers" / "bare", needs=["text_encoder", "vae", "tokenizer"])
     output = load("bare")
     assert output.shown["duet"][0]["warnings"] == [
-        "missing: text_encoder, tokenizer; without text encoders use Prompts from Conditioning"
+        "missing: vae; download the whole model",
+        "missing: text_encoder, tokenizer; download them, or use Prompts from Conditioning",
     ]
     assert output.args[0].name == "Fake 1 Lite"
 

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from duet_av.av_models import latent_map, preview
+from duet_av.av_models.codecs.base import decode_in_place
 from duet_av.av_models.contract import AVLatent
 from duet_av.av_models.latent_map import WINDOW, LatentMap
 from duet_av.av_models.preview import INTERVAL, LISTEN_SHARE, MAX_FRAMES, MAX_SIZE, TIME_SHARE, Preview, Previewer, make_sheet, wav
@@ -163,6 +164,26 @@ def test_short_steps_have_fewer_previews_rather_than_slower_sampling(monkeypatch
         found, share = times.run(seconds, steps)
         assert share <= TIME_SHARE * 1.01
         assert bool(found) or steps * seconds * TIME_SHARE < 0.012
+
+
+def large_codec(times: Times) -> None:
+    """Makes the video codec as slow as one of 150 million parameters on a CPU, which nobody has measured yet."""
+    times.decode = 7.0
+    times.model.video_codec.register_parameter("weight", torch.nn.Parameter(torch.zeros(1).expand(170_000_000)))
+
+
+def test_a_large_codec_on_a_cpu_is_not_tried_in_a_run_that_is_too_short_for_it(monkeypatch):
+    times = Times(monkeypatch)
+    large_codec(times)
+    assert times.run(1.0, 50) == ({}, pytest.approx(0.0)) and times.decodes == 0
+    found, share = times.run(10.0, 50)
+    assert len(found) >= 15 and times.decodes <= 2 and share <= TIME_SHARE * 1.01
+
+
+def test_latents_are_decoded_where_the_codec_is():
+    codec = tiny_model().video_codec
+    codec.register_parameter("weight", torch.nn.Parameter(torch.empty(1, device="meta")))
+    assert decode_in_place(codec, torch.zeros(1, 4, 1, 2, 2)).device.type == "meta"
 
 
 def test_the_time_that_is_left_improves_the_map(monkeypatch):

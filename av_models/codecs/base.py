@@ -68,6 +68,12 @@ class AudioCodec(Protocol):
         ...
 
 
+def decode_in_place(codec: VideoCodec | AudioCodec, latent: Tensor) -> Tensor:
+    """Decode latents on the device of the codec, where memory management has left it, and return the result there."""
+    weight = next(codec.parameters(), None) if isinstance(codec, nn.Module) else None
+    return codec.decode(latent if weight is None else latent.to(weight.device))
+
+
 LARGEST = {"time": 256, "space": 1024, "samples": 2**20, "bands": 4096, "channels": 4096, "sample_rate": 768_000}
 
 

@@ -13,9 +13,11 @@ def description_lines(card: Mapping[str, Any]) -> list[str]:
 
 
 def missing_lines(card: Mapping[str, Any]) -> list[str]:
-    """Return a line that says which parts of a published joint model are missing, or none."""
-    needs = card["needs"]
-    return [f"missing: {', '.join(needs)}; without text encoders use Prompts from Conditioning"] if needs else []
+    """Return lines that say which parts of a published joint model are missing, and what to do."""
+    encoders = [name for name in card["needs"] if name.startswith(("text_encoder", "tokenizer"))]
+    others = [name for name in card["needs"] if name not in encoders]
+    lines = [f"missing: {', '.join(others)}; download the whole model"] if others else []
+    return lines + ([f"missing: {', '.join(encoders)}; download them, or use Prompts from Conditioning"] if encoders else [])
 
 
 def size_in_words(count: int) -> str:
