@@ -127,6 +127,14 @@ class Clock(ABC):
         """Convert a prediction for the network's input `x_t` at step `index` from type `source` to type `target`."""
         return convert(prediction, x_t, *self.network_path(index), source, target)
 
+    def estimate(self, index: int, source: Prediction, target: Prediction, prediction: Tensor, x_t: Tensor) -> Tensor:
+        """Convert as `convert` does, to one estimate at `x_t`, also where the network predicts several times at once."""
+        return self.convert(index, source, target, prediction, x_t)
+
+    def split_after(self, index: int, source: Prediction, prediction: Tensor, x_t: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the clean estimate and the noise of the state after step `index`, without new noise."""
+        return self.estimate(index, source, "x0", prediction, x_t), self.estimate(index, source, "epsilon", prediction, x_t)
+
     def step(self, index: int, source: Prediction, prediction: Tensor, x_t: Tensor, state: Tensor) -> Tensor:
         """Return the state after step `index`. Call it once per step, in order: schedulers store earlier predictions."""
         prediction = self.convert(index, source, self.target, prediction, x_t)

@@ -74,7 +74,11 @@ class Denoising:
 
     def converted(self, p: GuidedPrediction, kind: Prediction) -> AVLatent:
         """Return the guided prediction converted to another type, such as the clean estimate "x0"."""
-        return self._convert(p.step.index, p.x, p.guided, p.kinds, (kind, kind))
+        i, (kind_v, kind_a) = p.step.index, p.kinds
+        return AVLatent(
+            self.video.estimate(i, kind_v, kind, p.guided.video, p.x.video),
+            self.audio.estimate(i, kind_a, kind, p.guided.audio, p.x.audio),
+        )
 
     def clean(self, p: GuidedPrediction) -> AVLatent:
         """Return x̂_0, the clean estimate, with the known parts restored."""
@@ -84,7 +88,7 @@ class Denoising:
         """Return the states after the step: those of the schedulers, or α x̂_0 + σ ε with new noise in ε if η > 0."""
         i, (kind_v, kind_a) = p.step.index, p.kinds
         if self.eta:
-            return latent if p.skipped else add_noise(self.converted(p, "x0"), self.noise_after(p), *self._paths_after(p))
+            return latent if p.skipped else add_noise(self._split_after(p)[0], self.noise_after(p), *self._paths_after(p))
         return AVLatent(
             self.video.step(i, kind_v, p.guided.video, p.x.video, latent.video),
             self.audio.step(i, kind_a, p.guided.audio, p.x.audio, latent.audio),
@@ -92,13 +96,20 @@ class Denoising:
 
     def noise_after(self, p: GuidedPrediction) -> AVLatent:
         """Return ε of the states after the step: √(1 − s²) ε̂ + s z with the share s of new noise z (arXiv 2010.02502, eq. 12)."""
-        predicted, i = self.converted(p, "epsilon"), p.step.index
+        predicted, i = self._split_after(p)[1], p.step.index
         if not self.eta or p.skipped:
             return predicted
         new = self.noise.fresh(predicted, draw=i + 1)
         shares = [min(1.0, self.eta * clock.ancestral_share(i)) for clock in (self.video, self.audio)]
         parts = zip((predicted.video, predicted.audio), (new.video, new.audio), shares)
         return AVLatent(*((1 - share**2) ** 0.5 * old + share * fresh.to(old.dtype) for old, fresh, share in parts))
+
+    def _split_after(self, p: GuidedPrediction) -> tuple[AVLatent, AVLatent]:
+        """Return the clean estimate and the noise of the states after the step, without new noise."""
+        i, (kind_v, kind_a) = p.step.index, p.kinds
+        video = self.video.split_after(i, kind_v, p.guided.video, p.x.video)
+        audio = self.audio.split_after(i, kind_a, p.guided.audio, p.x.audio)
+        return AVLatent(video[0], audio[0]), AVLatent(video[1], audio[1])
 
     def clean_with_fixed_noise(self, p: GuidedPrediction) -> Callable[[AVLatent], AVLatent]:
         """Return the function x̂_0 = (x − σ ε)/α of the state x after the step, with its noise ε as a constant."""

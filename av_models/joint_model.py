@@ -104,7 +104,8 @@ class JointModel:
     @cached_property
     def limits(self) -> LatentLimits:
         """The latents that the video network takes."""
-        return getattr(getattr(self.denoiser, "video", None), "limits", LatentLimits())
+        holder = self.denoiser if hasattr(self.denoiser, "limits") else getattr(self.denoiser, "video", None)
+        return getattr(holder, "limits", LatentLimits())
 
     @property
     def video_stride(self) -> VideoStride:

@@ -100,7 +100,7 @@ def sample(
     that the model does not support.
     """
     guidance = _apply_parity(guidance, schedule)
-    video, audio = schedule.clocks(model.denoiser.paths, noise)
+    video, audio = schedule.clocks(model.denoiser.paths, noise, getattr(model.denoiser, "policy", None))
     plan = make_steps(video.times, audio.times)
     models = _collect_models(model, bad_model)
     check_supported(guidance, plan, {name: each.denoiser for name, each in models.items()})

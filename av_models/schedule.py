@@ -54,14 +54,14 @@ class SamplingSchedule:
         """Return the steps, without a scheduler."""
         return make_steps(*self.grids())
 
-    def clocks(self, paths: tuple[Path, Path], noise: NoiseSource) -> tuple[Clock, Clock]:
+    def clocks(self, paths: tuple[Path, Path], noise: NoiseSource, policy: Any = None) -> tuple[Clock, Clock]:
         """Return the schedulers of video and audio with their time grids.
 
+        policy: the scheduler that the model's weights are distilled for, None if they are not.
         Raises ValueError for settings that are out of range, and for schedulers that do not fit the model or each other.
         """
         grids = self.grids()
-        video = make_clock(paths[0], self.video_scheduler, VIDEO, noise.video_seed)
-        audio = make_clock(paths[1], self.audio_scheduler, AUDIO, noise.audio_seed)
+        video, audio = self._make_clocks(paths, noise) if policy is None else self._make_policy_clocks(paths, noise, policy)
         self._check()
         for clock, grid in zip((video, audio), grids):
             if self.parity:
@@ -74,6 +74,22 @@ class SamplingSchedule:
                 "choose two that take the same number"
             )
         return video, audio
+
+    def _make_clocks(self, paths: tuple[Path, Path], noise: NoiseSource) -> tuple[Clock, Clock]:
+        return (
+            make_clock(paths[0], self.video_scheduler, VIDEO, noise.video_seed),
+            make_clock(paths[1], self.audio_scheduler, AUDIO, noise.audio_seed),
+        )
+
+    def _make_policy_clocks(self, paths: tuple[Path, Path], noise: NoiseSource, policy: Any) -> tuple[Clock, Clock]:
+        from .policy_clock import PolicyClock
+
+        for name, scheduler in (("video_scheduler", self.video_scheduler), ("audio_scheduler", self.audio_scheduler)):
+            if scheduler is not None:
+                raise ValueError(
+                    f"{name} is {type(scheduler).__name__}, but this model is distilled for {type(policy).__name__}; use None"
+                )
+        return PolicyClock(paths[0], policy, VIDEO, noise.video_seed), PolicyClock(paths[1], policy, AUDIO, noise.audio_seed)
 
     def _check(self) -> None:
         if self.times is not None and (self.parity or self.audio_shift is not None):

@@ -63,9 +63,9 @@ class HunyuanVideoCodec(Codec):
                 yield _to_frames(chunk[:, :, :last])
 
     def _decode_chunk(self, z: Tensor) -> Tensor:
-        vae = self.vae
-        if vae.use_tiling and (z.shape[-1] * self.stride.space > vae.tile_sample_min_width
-                               or z.shape[-2] * self.stride.space > vae.tile_sample_min_height):  # fmt: skip
+        vae, space = self.vae, self.stride.space
+        height, width = vae.tile_sample_min_height // space, vae.tile_sample_min_width // space
+        if vae.use_tiling and (z.shape[-2] > height or z.shape[-1] > width):
             return vae.tiled_decode(z).sample
         return vae.decoder(vae.post_quant_conv(z))
 

@@ -26,6 +26,7 @@ class MMAudioCodec(Codec):
     def __init__(self, vae: MMAudioVAE, vocoder: MMAudioVocoder) -> None:
         super().__init__()
         self.vae, self.vocoder = vae, vocoder
+        vae.mel_converter.float()  # an STFT needs a window of the waveform's precision
         self.stride = AudioStride(vae.latent_hop_length, vae.config.latent_channels)
         self.sample_rate = vae.config.sample_rate
 

@@ -116,7 +116,9 @@ def _qwen_tokenizer() -> Qwen2Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer.train_from_iterator([_PROMPT_TEMPLATE], trainers.BpeTrainer(vocab_size=len(alphabet) + 150, initial_alphabet=alphabet))
+    tokenizer.train_from_iterator(
+        [_PROMPT_TEMPLATE], trainers.BpeTrainer(vocab_size=len(alphabet) + 150, initial_alphabet=alphabet)
+    )
     model = json.loads(tokenizer.to_str())["model"]
     vocabulary = {token: i for i, token in enumerate([*sorted(model["vocab"], key=model["vocab"].get), *SPECIAL])}
     merges = [tuple(pair) for pair in model["merges"]]
