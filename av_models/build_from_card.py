@@ -78,8 +78,10 @@ class NoInitialValues(TorchFunctionMode):
 
 
 class Allowance(NoInitialValues):
-    """Stops a constructor that makes far more tensors than the file has. For this thread only.
+    """Stops a constructor that makes far more tensors than the file has. For this thread only, on torch's meta device.
 
+    After transformers has loaded a network, `torch.device` may not see `torch.linspace` any more, which is then put on the meta
+    device here.
     shapes: of the file's tensors. Raises ValueError.
     """
 
@@ -90,6 +92,8 @@ class Allowance(NoInitialValues):
         self.largest = torch.Size()
 
     def __torch_function__(self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None) -> Any:
+        if getattr(func, "__name__", "") == "linspace":
+            kwargs = {"device": "meta"} | (kwargs or {})
         result = super().__torch_function__(func, types, args, kwargs)
         if not isinstance(result, Tensor):  # never stop what switches gradients off and on again
             return result

@@ -45,3 +45,23 @@ def graph() -> dict:
     prompt["5"]["inputs"]["steps"] = 2
     prompt["2"]["inputs"] |= {"video_prompt": "a red ball", "audio_prompt": "metal ball"}
     return prompt
+
+
+@pytest.fixture(scope="session")
+def small_kandinsky6(tmp_path_factory) -> Path:
+    """The folder of a tiny random Kandinsky 6."""
+    from duet_av.benchmarks.small_models import kandinsky6
+
+    folder = tmp_path_factory.mktemp("published") / "kandinsky6"
+    kandinsky6.build(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_kandinsky6_distilled(tmp_path_factory) -> Path:
+    """The folder of a tiny random Kandinsky 6 with the layout of the distilled weights."""
+    from duet_av.benchmarks.small_models import kandinsky6
+
+    folder = tmp_path_factory.mktemp("published") / "kandinsky6_distilled"
+    kandinsky6.build(folder, distilled=True)
+    return folder

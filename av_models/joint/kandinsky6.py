@@ -124,7 +124,7 @@ class Kandinsky6(ResidualTowers):
         _, audio = self._run(None, self._embed_audio(latent, t, cond), None, skip)
         return self._finish_audio(cast(Tower, audio))
 
-    def run_block(  # type: ignore[override]
+    def run_block(
         self, block: Kandinsky6FusedTransformerDecoderBlock, video: Tower | None, audio: Tower | None, cross: Cross | None
     ) -> tuple[Tensor | None, Tensor | None]:
         """Run one block. Returns the hidden states of both modalities, None for a modality that is None."""

@@ -1,4 +1,4 @@
-"""A tiny random Kandinsky 6, saved by its own pipeline: the classes, file names, shards, configs and tensor names of the real one."""
+"""A tiny random Kandinsky 6, saved by its own pipeline: classes, file names, shards, configs and tensor names are the real ones."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ IMAGES = {
     "image_std": [0.5, 0.5, 0.5], "merge_size": 2, "patch_size": 14, "rescale_factor": 1 / 255, "resample": 3,
     "size": {"longest_edge": 12845056, "shortest_edge": 3136}, "temporal_patch_size": 2,
 }  # fmt: skip
+PROCESSOR = {"processor_class": "Qwen2_5_VLProcessor"}
 PROCESSORS = {
-    "processor_config.json": {"processor_class": "Qwen2_5_VLProcessor"},
-    "preprocessor_config.json": IMAGES | {"image_processor_type": "Qwen2VLImageProcessor", "processor_class": "Qwen2_5_VLProcessor"},
-    "video_preprocessor_config.json": IMAGES | {
-        "video_processor_type": "Qwen2VLVideoProcessor", "processor_class": "Qwen2_5_VLProcessor", "do_sample_frames": False,
-        "min_frames": 4, "max_frames": 768,
+    "processor_config.json": PROCESSOR,
+    "preprocessor_config.json": IMAGES | PROCESSOR | {"image_processor_type": "Qwen2VLImageProcessor"},
+    "video_preprocessor_config.json": IMAGES | PROCESSOR | {
+        "video_processor_type": "Qwen2VLVideoProcessor", "do_sample_frames": False, "min_frames": 4, "max_frames": 768,
     },
 }  # fmt: skip
 """Of the processor that the published folder has as its tokenizer. Its classes need torchvision, so that only their settings are
@@ -112,7 +112,7 @@ def make_pipeline(seed: int = 0, distilled: bool = False) -> Kandinsky6TI2VAPipe
 
 
 def _qwen_tokenizer() -> Qwen2Tokenizer:
-    """Return a byte-pair tokenizer that was trained on the template alone. The template has at least 129 tokens, as the real one."""
+    """Return a byte-pair tokenizer that was trained on the template alone, which then has more than its real 129 tokens."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())

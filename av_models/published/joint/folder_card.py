@@ -1,0 +1,57 @@
+"""What can be said of a diffusers folder without reading its weights: size, settings, missing parts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ...card_fields import read_table
+from ...checkpoint import read_shapes
+from ...printable import printable
+from ..folder import DiffusersFolder
+
+WITHOUT_WEIGHTS = ("scheduler", "tokenizer")
+
+
+def config_of(folder: DiffusersFolder, component: str, name: str = "config.json") -> dict[str, Any]:
+    """Return the settings of a component; {} if it is not there. Raises ValueError if they are not JSON."""
+    path = folder.path / component / name
+    return read_table(path, "download it again") if path.is_file() else {}
+
+
+def count_parameters(folder: DiffusersFolder, component: str) -> int:
+    """Return the number of values in the safetensors files of a component; 0 if there are none."""
+    if not any((folder.path / component).glob("*.safetensors")):
+        return 0
+    return sum(math.prod(shape) for file in folder.safetensors_files(component) for shape in read_shapes(file).values())
+
+
+def size_on_disk(folder: DiffusersFolder) -> int:
+    """Return the bytes of all files that the networks are loaded from."""
+    return sum(file.stat().st_size for file in folder.files() if file.is_file())
+
+
+def missing_parts(folder: DiffusersFolder, parts: Mapping[str, str]) -> list[str]:
+    """Return what is missing of these components, in words, with the name of its folder or file.
+
+    parts: what each component is, by its subfolder.
+    """
+    return [f"{words} ({lack})" for component, words in parts.items() if (lack := _lack(folder, component))]
+
+
+def _lack(folder: DiffusersFolder, component: str) -> str:
+    path = folder.path / component
+    if component.startswith(WITHOUT_WEIGHTS):
+        return "" if any(path.glob("*.json")) else f"folder {component}"
+    if not any(path.glob("*.safetensors")):
+        return f"folder {component}"
+    named = {str(name) for index in path.glob("*.index.json") for name in _named_files(index)}
+    missing = sorted(name for name in named if not (path / name).is_file())
+    return f"{component}/{printable(missing[0])}" if missing and len(missing) < len(named) else ""
+
+
+def _named_files(index: Path) -> Iterable[Any]:
+    names = read_table(index, "download it again").get("weight_map", {})
+    return names.values() if isinstance(names, dict) else ()

@@ -1,0 +1,174 @@
+"""Loads Kandinsky 6 (Lite, Pro and their distilled weights) from a folder that diffusers' Kandinsky6TI2VAPipeline was saved to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKLHunyuanVideo,
+    FlowMatchEulerDiscreteScheduler,
+    Kandinsky6TI2VAPipeline,
+    Kandinsky6Transformer3DModel,
+    MMAudioVAE,
+    MMAudioVocoder,
+    PiflowScheduler,
+)
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTokenizer, Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
+
+from ...codecs.hunyuan_video_vae import HunyuanVideoCodec
+from ...codecs.mmaudio import MMAudioCodec
+from ...contract import AVCondition, Condition, LatentShape
+from ...joint.kandinsky6 import Kandinsky6
+from ...joint_model import JointModel
+from ...shapes import VideoShape
+from ..folder import DiffusersFolder
+from ..loaded_expert import on_device_while_used
+from . import LoadOptions
+from .folder_card import config_of, count_parameters, missing_parts, size_on_disk
+from .prompts import JointPromptConditioner
+
+PIPELINE = "Kandinsky6TI2VAPipeline"
+PARTS = {"transformer": "transformer", "vae": "video VAE", "audio_vae": "audio VAE", "vocoder": "vocoder",
+         "scheduler": "scheduler"}  # fmt: skip
+ENCODERS = {"text_encoder": "Qwen2.5-VL", "tokenizer": "tokenizer of Qwen2.5-VL", "text_encoder_2": "CLIP",
+            "tokenizer_2": "tokenizer of CLIP"}  # fmt: skip
+CLIP = VideoShape(121, 512, 768, Fraction(24))  # the defaults of the pipeline
+LONGEST_PROMPT = 1024  # tokens, as in the pipeline
+SIZES = {"Pro": 10**10, "Lite": 10**9}  # the least parameters of the transformer: 29 and 3 billion are published
+SAMPLING = {"steps": 50, "guidance": "cfg", "scales": {"cfg": 5.0}}
+DISTILLED_SAMPLING = {"steps": 16, "guidance": "none"}
+NOTES = (
+    "Not tried with published weights yet.",
+    "The licence is that of the authors' code. The video VAE is that of HunyuanVideo, which has a licence of its own.",
+)
+CLIP_LOADER = "DualCLIPLoader, type kandinsky5"
+PROMPT_HELP = "Kandinsky 6 reads speech between <S> and <E>, and other sounds between <AUDCAP> and <ENDAUDCAP>."
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Return what can be said without reading weights (see `JointFamily.describe`)."""
+    folder = DiffusersFolder(path)
+    parameters, distilled = count_parameters(folder, "transformer"), _is_distilled(folder)
+    size = next((f" {name}" for name, least in SIZES.items() if parameters >= least), "")
+    return {
+        "name": f"Kandinsky 6{size}{' distilled' if distilled else ''}", "architecture": PIPELINE, "licence": "MIT",
+        "trained": True, "parameters": parameters, "bytes": size_on_disk(folder), "capabilities": _capabilities(folder, distilled),
+        "needs": missing_parts(folder, PARTS | ENCODERS), "notes": list(NOTES), "given": "renoised",
+        "sampling": DISTILLED_SAMPLING if distilled else SAMPLING,
+    }  # fmt: skip
+
+
+def _capabilities(folder: DiffusersFolder, distilled: bool) -> list[str]:
+    config = config_of(folder, "transformer")
+    first = config.get("visual_cond", True) and config.get("visual_token_type_num_embeddings", 0) > 1
+    return [
+        "text to video with audio", *(["a first frame"] if first else []), "separate words for video and audio",
+        "samples without guidance only" if distilled else "guidance of every kind",
+    ]  # fmt: skip
+
+
+def _is_distilled(folder: DiffusersFolder) -> bool:
+    return config_of(folder, "scheduler", "scheduler_config.json").get("_class_name") == PiflowScheduler.__name__
+
+
+def files(path: Path) -> list[Path]:
+    """Return all files that the loaded model depends on."""
+    return DiffusersFolder(path).files()
+
+
+def load(path: Path, options: LoadOptions) -> JointModel:
+    """Load the model. Its text encoders are loaded with the first prompt."""
+    folder = DiffusersFolder(path, options.keep_dtype)
+    scheduler = _load_scheduler(folder)
+    policy = scheduler if isinstance(scheduler, PiflowScheduler) else None
+    transformer = folder.load("transformer", Kandinsky6Transformer3DModel)
+    denoiser = Kandinsky6(transformer, policy).eval()
+    video_codec = HunyuanVideoCodec(folder.load("vae", AutoencoderKLHunyuanVideo)).eval()
+    audio_codec = MMAudioCodec(folder.load("audio_vae", MMAudioVAE), folder.load("vocoder", MMAudioVocoder)).eval()
+    _check_channels(folder, transformer.config, video_codec, audio_codec)
+
+    def own_times(steps: int, latents: LatentShape) -> Sequence[float]:
+        scheduler.set_timesteps(steps)
+        return scheduler.sigmas[:steps].tolist()
+
+    return JointModel(
+        describe(path), denoiser, video_codec, audio_codec, _make_conditioner(folder, transformer.config), CLIP, own_times
+    )
+
+
+def _load_scheduler(folder: DiffusersFolder) -> FlowMatchEulerDiscreteScheduler | PiflowScheduler:
+    return folder.load_processor("scheduler", PiflowScheduler if _is_distilled(folder) else FlowMatchEulerDiscreteScheduler)
+
+
+def _check_channels(folder: DiffusersFolder, config: Any, video: HunyuanVideoCodec, audio: MMAudioCodec) -> None:
+    """Raise ValueError if a codec does not have the channels of the transformer."""
+    for name, needed, found in (
+        ("vae", config.in_visual_dim, video.stride.channels), ("audio_vae", config.in_audio_dim, audio.stride.channels),
+    ):  # fmt: skip
+        if needed != found:
+            raise ValueError(f"{folder.path / name} has {found} channels, and the transformer {needed}; download both again")
+
+
+class PromptEncoder:
+    """Encodes prompts with Qwen2.5-VL and CLIP, as the pipeline does. They are loaded when first used, and are on the device only
+    while they encode.
+    """
+
+    def __init__(self, folder: DiffusersFolder) -> None:
+        self.folder = folder
+
+    def __call__(self, prompt: str, device: torch.device) -> AVCondition:
+        """Return the condition of one prompt for both modalities, with one row."""
+        qwen, clip = self.encoders
+        with on_device_while_used([qwen, clip], device), torch.no_grad():
+            tokens, pooled, mask = Kandinsky6TI2VAPipeline._get_prompt_embeds(
+                [prompt], self.tokenizers[0], qwen, self.tokenizers[1], clip, LONGEST_PROMPT, device
+            )
+        mask = tokens.new_ones(tokens.shape[:2], dtype=torch.bool) if mask is None else mask
+        condition = Condition(tokens.float(), mask, pooled.float())
+        return AVCondition(condition, condition)
+
+    @cached_property
+    def encoders(self) -> tuple[nn.Module, nn.Module]:
+        """Qwen2.5-VL and CLIP. Raises FileNotFoundError, in one line, if they are not there."""
+        missing = missing_parts(self.folder, ENCODERS)
+        if missing:
+            raise FileNotFoundError(
+                f"{self.folder.path} lacks {', '.join(missing)}; download the whole repository, or use Prompts from Conditioning"
+            )
+        load = self.folder.load
+        return load("text_encoder", Qwen2_5_VLForConditionalGeneration), load("text_encoder_2", CLIPTextModel)
+
+    @cached_property
+    def tokenizers(self) -> tuple[Any, CLIPTokenizer]:
+        """The tokenizers of both. Of Qwen's processor only the tokenizer is needed; its other parts need torchvision."""
+        tokenizer = self.folder.load_processor("tokenizer", Qwen2Tokenizer)
+
+        def tokenize(text: list[str], images: None, videos: None, **settings: Any) -> Any:
+            return tokenizer(text, **settings)
+
+        return tokenize, self.folder.load_processor("tokenizer_2", CLIPTokenizer)
+
+
+def _make_conditioner(folder: DiffusersFolder, config: Any) -> JointPromptConditioner:
+    def from_embeddings(tokens: Tensor, mask: Tensor | None, pooled: Tensor | None) -> AVCondition:
+        found, needed = tokens.shape[-1], config.in_text_dim
+        if found != needed:
+            raise ValueError(f"the embeddings are {found} wide, and Kandinsky 6 needs {needed}; encode with {CLIP_LOADER}")
+        if pooled is None or pooled.shape[-1] != config.in_text_dim2:
+            width = "no" if pooled is None else f"a {pooled.shape[-1]} wide"
+            raise ValueError(
+                f"the prompt has {width} pooled embedding, and Kandinsky 6 needs {config.in_text_dim2}; encode with {CLIP_LOADER}"
+            )
+        mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device) if mask is None else mask
+        condition = Condition(tokens.float(), mask, pooled.float())
+        return AVCondition(condition, condition)
+
+    negatives = (Kandinsky6TI2VAPipeline._DEFAULT_NEGATIVE_PROMPT,) * 2
+    return JointPromptConditioner(PromptEncoder(folder), from_embeddings, negatives, PROMPT_HELP)
