@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -10,12 +10,13 @@ import torch
 
 from ..av_models.checkpoint import sidecar_file
 from ..av_models.load_parts import codec_files
+from ..av_models.loading import watch_loading
 from ..av_models.paused_gc import paused_gc
 from ..av_models.published.joint import LoadOptions, family_files, find_family
 from ..av_models.published.load_published import published_files
 from ..bounce.shipped import BINDERS, BOUNCE, EXPERTS, JOINT_MODELS, shipped
 from .expert_files import find_expert, title
-from .host import clip_tokenizer, find_model, on_gpu
+from .host import check_interrupt, clip_tokenizer, find_model, on_gpu, report_progress
 from .joint_files import find_joint
 from .sockets import ExpertFile
 
@@ -34,7 +35,20 @@ def load(name: str, options: LoadOptions = LoadOptions()):
     source, key = _source(name, find_joint), fingerprint(name)
     if isinstance(source, str) or not find_family(source):
         return _cached(key, lambda: load_joint_model(source))
-    return _cached((*key, options), lambda: load_joint_model(source, options))
+    with watch_loading(_Progress(family_files(source))):
+        return _cached((*key, options), lambda: load_joint_model(source, options))
+
+
+class _Progress:
+    """Shows how much of a model's `files` has been loaded."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self.total, self.done = sum(file.stat().st_size for file in files), 0
+
+    def __call__(self, count: int) -> None:
+        check_interrupt()
+        self.done += count
+        report_progress(min(self.done, self.total), self.total)
 
 
 def load_binder(name: str):

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from duet_av.av_models.contract import AVCondition, Condition
+from duet_av.av_models.loading import report_loaded
 from duet_av.av_models.published import joint
 from duet_av.av_models.published.joint import LoadOptions
 from duet_av.av_models.published.joint.prompts import JointPromptConditioner
@@ -44,6 +45,7 @@ def files(path: Path) -> list[Path]:
 
 def load(path: Path, options: LoadOptions) -> Any:
     model = tiny_model()
+    report_loaded(files(path))
     card = describe(path) | {"options": options}
     conditioner = JointPromptConditioner(encode_words, from_embeddings, NEGATIVES, "Fake 1 has the tags <S> and <E> for speech")
     conditioner.clip_loader = "Load CLIP with type fake"

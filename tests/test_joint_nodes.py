@@ -82,6 +82,18 @@ def test_the_report_says_what_the_model_is(models):
     assert load().args[0] is output.args[0]
 
 
+def test_progress_is_shown_while_parts_load(tmp_path, monkeypatch):
+    fake_family.register(monkeypatch)
+    file = save_folder(tmp_path / "diffusers" / "slow") / "model_index.json"
+    shown = []
+    token = session.set(Session(Folders(models=tmp_path), on_progress=lambda *values: shown.append(values)))
+    try:
+        load("slow")
+    finally:
+        session.reset(token)
+    assert shown == [(file.stat().st_size,) * 2]
+
+
 def test_what_is_missing_is_a_warning_and_the_model_is_loaded(models):
     save_folder(models / "diffusers" / "bare", needs=["text_encoder", "vae", "tokenizer"])
     output = load("bare")

@@ -17,6 +17,7 @@ import torch
 from ..build_from_card import LARGEST, Allowance
 from ..card_fields import all_values, check_config, is_file_name, read_table
 from ..checkpoint import open_tensors, read_shapes
+from ..loading import report_loaded
 from ..printable import printable, quoted
 
 INDEX = "model_index.json"
@@ -68,6 +69,7 @@ class DiffusersFolder:
         if report["missing_keys"]:
             missing = sorted(report["missing_keys"])
             raise ValueError(f"{folder} lacks {len(missing)} tensors of {cls.__name__}, such as {missing[0]}; download it again")
+        report_loaded(files)
         return network.eval().requires_grad_(False)
 
     def read_config(self, component: str, cls: type[Any]) -> dict[str, Any]:
