@@ -45,7 +45,8 @@ def known_frames(known: Sequence[bool] | np.ndarray, stride: VideoStride) -> Ten
 def known_samples(known: Sequence[bool] | np.ndarray, stride: AudioStride) -> Tensor:
     """Return the mask [1, 1, T], or [1, 1, T, 1] with bands, of the latent steps whose samples are all known. known: bool [N]."""
     known = np.asarray(known, bool)
-    padded = np.pad(known, (0, stride.latent_length(len(known)) * stride.samples - len(known)), mode="edge")
+    samples = stride.latent_length(len(known)) * stride.samples
+    padded = np.pad(known, (0, max(0, samples - len(known))), mode="edge")[:samples]
     steps = torch.from_numpy(padded.reshape(-1, stride.samples).all(1))[None, None]
     return steps[..., None] if stride.bands else steps
 

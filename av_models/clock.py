@@ -154,6 +154,8 @@ class Clock(ABC):
 class FlowClock(Clock):
     """Flow matching: the state is x_t = (1 − t) x_0 + t ε."""
 
+    path: Flow
+
     def default(self) -> SchedulerMixin:
         return FlowMatchEulerDiscreteScheduler()
 
@@ -184,6 +186,11 @@ class FlowClock(Clock):
 
     def network_path(self, index: int) -> tuple[float, float]:
         return self.state_path(index)
+
+    def convert(self, index: int, source: Prediction, target: Prediction, prediction: Tensor, x_t: Tensor) -> Tensor:
+        if self.path.direct and (source, target) == ("x0", "flow"):
+            return (x_t - prediction) / self.state_path(index)[1]
+        return super().convert(index, source, target, prediction, x_t)
 
     def start(self, noise: Tensor) -> Tensor:
         return noise

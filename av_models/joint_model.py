@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from .codecs.base import AudioCodec, VideoCodec
 from .contract import AVCondition, AVLatent, JointDenoiser, LatentShape
@@ -143,6 +144,11 @@ class JointModel:
         audio = self.audio_codec.stride.latent_shape(shape.audio)
         return LatentShape(video=(batch, *video), audio=(batch, *audio))
 
+    def denoiser_for(self, shape: AVShape) -> JointDenoiser:
+        """Return the denoiser for clips of `shape`: some have positions that depend on the frame rate (`at_frame_rate`)."""
+        at_frame_rate = getattr(self.denoiser, "at_frame_rate", None)
+        return self.denoiser if at_frame_rate is None else at_frame_rate(float(shape.video.fps))
+
     def make_schedule(
         self, latents: LatentShape, steps: int | None = None, eta: float | None = None, shift: float | None = None
     ) -> SamplingSchedule:
@@ -207,7 +213,7 @@ class JointModel:
     def decode(self, latent: AVLatent, shape: AVShape) -> tuple[Tensor, Tensor]:
         """Decode to frames [B, F, H, W, 3] in 0..1 and a waveform [B, C, samples] in −1..1, trimmed to `shape`."""
         waveform = self.audio_codec.decode(latent.audio.to(self.device))
-        return self.decode_video(latent.video, shape), waveform[..., : shape.audio.samples]
+        return self.decode_video(latent.video, shape), _of_length(waveform, shape)
 
     def decode_video(self, latent: Tensor, shape: AVShape) -> Tensor:
         """Decode video latents to frames [B, F, H, W, 3] in 0..1, trimmed to `shape`."""
@@ -219,7 +225,13 @@ class JointModel:
 
     def decode_audio_with_grad(self, latent: Tensor, shape: AVShape) -> Tensor:
         """Decode audio latents to a waveform [B, C, samples] in −1..1, trimmed to `shape`, with a gradient."""
-        return self.audio_codec.decode_with_grad(latent)[..., : shape.audio.samples]
+        return _of_length(self.audio_codec.decode_with_grad(latent), shape)
+
+
+def _of_length(waveform: Tensor, shape: AVShape) -> Tensor:
+    """Trim a waveform, or add silence: codecs with the nearest number of latent steps may end a little before the clip."""
+    missing = max(0, shape.audio.samples - waveform.shape[-1])
+    return pad(waveform[..., : shape.audio.samples], (0, missing)) if missing else waveform[..., : shape.audio.samples]
 
 
 def _trimmed(frames: Tensor, shape: AVShape) -> Tensor:

@@ -6,7 +6,7 @@ The inputs of a network are x_t and the timestep of its own schedule.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, Protocol
 
@@ -30,7 +30,13 @@ class Path(Protocol):
 
 @dataclass(frozen=True)
 class Flow:
-    """Rectified flow (arXiv 2209.03003): α = 1 − t, σ = t, and the timestep is t."""
+    """Rectified flow (arXiv 2209.03003): α = 1 − t, σ = t, and the timestep is t.
+
+    direct: compute the velocity of a clean estimate as (x_t − x_0)/σ, as LTX-2's pipeline does, instead of ε − x_0. Both differ by
+        rounding errors only.
+    """
+
+    direct: bool = field(default=False, compare=False)
 
     def at(self, t: Tensor) -> tuple[Tensor, Tensor]:
         return 1 - t, t

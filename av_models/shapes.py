@@ -141,15 +141,17 @@ class AudioStride:
     """The compression of an audio codec: a latent step with `channels` channels covers `samples` samples.
 
     bands: number of frequency bands of spectrogram latents; 0 for latents without a frequency axis.
+    nearest: a clip has the number of latent steps nearest to its length, as LTX-2's clips do, instead of enough of them.
     """
 
     samples: int
     channels: int
     bands: int = 0
+    nearest: bool = False
 
     def latent_length(self, samples: int) -> int:
-        """Return the smallest number of latent steps for `samples` samples."""
-        return math.ceil(samples / self.samples)
+        """Return the smallest number of latent steps for `samples` samples, or the nearest one."""
+        return max(1, round(samples / self.samples)) if self.nearest else math.ceil(samples / self.samples)
 
     def latent_shape(self, shape: AudioShape) -> tuple[int, ...]:
         """Return (channels, latent steps), or (channels, latent steps, bands), for audio of `shape`."""

@@ -125,11 +125,11 @@ def sample_latent(
     cost = sampling_cost(strategy, schedule, batch_branches=settings.batch_branches, alignment=alignment, model=model.denoiser)
     report_text(cost_line(cost), node_id)
     return sample(
-        PromptedModel(model.denoiser, *_encoded_prompts(prompts, model, shape)),
+        PromptedModel(model.denoiser_for(shape), *_encoded_prompts(prompts, model, shape)),
         NoiseSource(latents, settings.video_seed, settings.audio_seed),
         strategy,
         schedule,
-        bad_model=None if bad is None else PromptedModel(bad.denoiser, *_encoded_prompts(prompts, bad, shape)),
+        bad_model=None if bad is None else PromptedModel(bad.denoiser_for(shape), *_encoded_prompts(prompts, bad, shape)),
         known=None if known is None else KnownParts(streams.to(model.device), known.to(model.device), *model.known_modes),
         alignment=alignment,
         options=RunOptions(settings.batch_branches, callback, check_interrupt),
