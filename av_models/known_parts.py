@@ -82,8 +82,14 @@ class KnownParts:
         return self._put_into(x, self.latent)
 
     def zero_known(self, prediction: AVLatent) -> AVLatent:
-        """Return `prediction` with zeros at clean known parts, which the network is not trained to predict."""
-        return self._put(prediction.each(torch.zeros_like), self.clean, prediction) if self.has_clean_parts else prediction
+        """Return `prediction` with zeros at clean known parts, which the network is not trained to predict.
+
+        In mode "frames" they stay, as in these models' own pipelines: the rescaling of a guided prediction depends on them.
+        """
+        if not self.has_clean_parts:
+            return prediction
+        clean = AVLatent(*(getattr(self.clean, each) & (self._mode(each) == "clean") for each in STREAMS))
+        return self._put(prediction.each(torch.zeros_like), clean, prediction)
 
     @cached_property
     def has_clean_parts(self) -> bool:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 G = TypeVar("G", bound=Guidance)
 RANGES = {"steps": (1, 1000), "shift": (0.01, 100.0), "eta": (0.0, 10.0), "negative_skip_block": (0, 1000)}
 WHOLE = ("steps", "negative_skip_block")
-SCALE_RANGE = (0.0, 30.0)
+SCALE_RANGE, RESCALE_RANGE = (0.0, 30.0), (0.0, 1.0)
+RESCALE = "rescale"
 FIELDS = (*RANGES, "guidance", "scales")
 NEEDS_ANOTHER_MODEL = "autoguidance"
 
@@ -28,7 +29,8 @@ class Recommended:
     steps, shift, eta: of `SamplingSchedule`.
     guidance: the name of the guidance strategy.
     negative_skip_block: of `Guidance`.
-    scales: guidance scales by strategy and name, such as {"cfg": {"video_scale": 3.0, "audio_scale": 3.5}}.
+    scales: guidance scales by strategy and name, such as {"cfg": {"video_scale": 3.0, "audio_scale": 3.5}}. An entry can have
+        the modifiers `rescale` and `audio_rescale` too.
     given: the names of the fields above that the card has.
     """
 
@@ -58,7 +60,7 @@ class Recommended:
     def fill_scales(self, guidance: G, names: frozenset[str]) -> G:
         """Return `guidance` with the recommended values of the scales in `names`; others stay.
 
-        `names` can have "negative_skip_block" too.
+        `names` can have "negative_skip_block", "rescale" and "audio_rescale" too.
         """
         changes: dict[str, Any] = {name: value for name, value in self._open_settings(guidance.name).items() if name in names}
         return replace(guidance, **changes) if changes else guidance
@@ -71,7 +73,7 @@ def parse_sampling(sampling: Any, where: object, trained: bool = True) -> Recomm
     """Read the `sampling` of a model card. where: the file or model that errors name. trained: whether as a pair.
 
     It is a table of `steps`, `shift`, `eta`, `guidance` (a name), `negative_skip_block` and `scales`, all optional. `scales` has an
-    entry for each strategy by name: its scale, or a table of `scale`, `cross_scale` and `skip_scale`. A scale is a number, or
+    entry for each strategy by name: its scale, or a table of `scale`, `cross_scale`, `skip_scale` and `rescale`, each a number or
     [video, audio].
     Raises ValueError, in one line, for anything else and for values out of range.
     """
@@ -96,16 +98,17 @@ def sampling_field(config: Mapping[str, Any]) -> dict[str, Any]:
 def _parse_scales(strategy: str, entry: Any, where: str) -> dict[str, float]:
     """Convert the entry of one strategy to its settings, such as {"video_scale": 2.5, "audio_scale": 2.5}."""
     own = [each.name for each in fields(GUIDANCE[strategy]) if each.name.startswith("video_")]
-    kinds = [name.removeprefix("video_") for name in own]
+    kinds = [name.removeprefix("video_") for name in own] + [RESCALE]
     table = entry if isinstance(entry, dict) else {"scale": entry}
     found = {}
     for kind, value in _table(table, where, kinds).items():
         pair = value if isinstance(value, list) else [value, value]
         if len(pair) != 2:
             raise ValueError(f"{where} is {quoted(value)}; give a number, or two for video and audio")
-        for modality, each in zip(("video", "audio"), pair):
-            _check_number(each, where, SCALE_RANGE)
-            found[f"{modality}_{kind}"] = float(each)
+        names = (RESCALE, f"audio_{RESCALE}") if kind == RESCALE else (f"video_{kind}", f"audio_{kind}")
+        for setting, each in zip(names, pair):
+            _check_number(each, where, RESCALE_RANGE if kind == RESCALE else SCALE_RANGE)
+            found[setting] = float(each)
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
+from typing import Any
 
 import torch
 from diffusers.models.transformers.transformer_ltx2 import LTX2VideoTransformer3DModel
@@ -29,6 +30,8 @@ class LTX2(ResidualTowers):
     between latent steps; the noise level of a row is then the largest of its times.
     """
 
+    paths = (Flow(direct=True), Flow(direct=True))
+
     def __init__(
         self, transformer: LTX2VideoTransformer3DModel, fps: float = 24.0, use_cross_timestep: bool = True, own_skip_block: int = 28
     ) -> None:
@@ -45,6 +48,10 @@ class LTX2(ResidualTowers):
         other = copy(self)
         other.fps = float(fps)
         return other
+
+    def compile_blocks(self, **options: Any) -> None:
+        """Compile the blocks with these options of `torch.compile`."""
+        self.transformer.compile_repeated_blocks(**options)
 
     def predict_rows(self, latent: AVLatent, t: AVTime, cond: AVCondition, strengths: Strengths, skip: Skip | None) -> AVLatent:
         """Predict the flow velocity ε − x_0 of every row. skip: the block that each row skips, or None."""

@@ -80,9 +80,9 @@ class ResidualTowers(nn.Module, ABC):
     refuses_guidance = ""
     takes_first_frame = False
 
-    @abstractmethod
     def run_block(self, block: nn.Module, *args: Any) -> Any:
         """Run one block of both towers."""
+        return block(*args)
 
     def compile_blocks(self, **options: Any) -> None:
         """Compile `run_block`, which all blocks share, with these options of `torch.compile`."""

@@ -43,7 +43,7 @@ OF_VERSION["2.3"] = {
 }  # fmt: skip
 OF_VERSION["2.5"] = OF_VERSION["2.3"] | {"ff_bias": False, "use_keyframes_abs_pos_embedding": True}
 VAE: dict[str, Any] = {
-    "latent_channels": 8, "block_out_channels": (4, 4, 8, 8), "decoder_block_out_channels": (4, 4, 8),
+    "latent_channels": 8, "block_out_channels": (8, 16, 16, 16), "decoder_block_out_channels": (8, 16, 32),
     "layers_per_block": (1, 1, 1, 1, 1), "decoder_layers_per_block": (1, 1, 1, 1),
     "spatial_compression_ratio": 32, "temporal_compression_ratio": 8, "decoder_causal": False,
 }  # fmt: skip
@@ -89,7 +89,7 @@ def make_pipeline(version: str = "2.3") -> LTX2Pipeline:
         tokenizer=_tokenizer(),
         connectors=_random(LTX2TextConnectors(**_connectors(newer)), 0.2),
         transformer=_random(LTX2VideoTransformer3DModel(**TRANSFORMER | OF_VERSION[version]), 0.15),
-        vocoder=_random(LTX2VocoderWithBWE(**BWE) if newer else LTX2Vocoder(**VOCODER), 0.2),
+        vocoder=_random(LTX2VocoderWithBWE(**BWE) if newer else LTX2Vocoder(**VOCODER), 0.1),
     )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

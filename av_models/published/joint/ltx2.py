@@ -1,0 +1,165 @@
+"""LTX-2.0, 2.3 and 2.5 from a folder of diffusers' LTX2Pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import (
+    AutoencoderKLLTX2Audio,
+    AutoencoderKLLTX2Video,
+    FlowMatchEulerDiscreteScheduler,
+    LTX2VideoTransformer3DModel,
+)
+from diffusers.pipelines.ltx2.pipeline_ltx2 import calculate_shift
+from diffusers.pipelines.ltx2.utils import DISTILLED_SIGMA_VALUES
+from diffusers.pipelines.ltx2.vocoder import LTX2Vocoder, LTX2VocoderWithBWE
+
+from ...checkpoint import read_shapes
+from ...codecs.ltx2_audio import LTX2AudioCodec
+from ...codecs.ltx2_vae import LTX2VideoCodec
+from ...contract import LatentShape
+from ...joint.ltx2 import LTX2
+from ...joint_model import JointModel
+from ...shapes import VideoShape, exact_fps
+from ..folder import INDEX, DiffusersFolder
+from . import LoadOptions
+from .ltx2_prompts import make_conditioner
+
+CLIP = VideoShape(121, 512, 768, exact_fps(24))
+FULL = "transformer_full"
+CODECS = ("vae", "audio_vae", "vocoder", "connectors")
+ENCODERS = ("text_encoder", "tokenizer")
+SCALES = [3.0, 7.0]  # of the prompt, for video and audio
+GUIDED = {
+    "steps": 30,
+    "guidance": "modality_cfg",
+    "scales": {
+        "modality_cfg": {"scale": SCALES, "cross_scale": 3.0, "skip_scale": 2.0, "rescale": 0.7},
+        "dual_cfg": {"scale": SCALES, "cross_scale": 3.0},
+        **dict.fromkeys(("cfg", "joint_cfg", "joint_cfg_star", "cfg_zero_star", "apg"), SCALES),
+    },
+}  # fmt: skip
+"""The defaults of diffusers' pipeline. Its skip scale is counted from 0."""
+UNGUIDED = {"steps": len(DISTILLED_SIGMA_VALUES), "guidance": "none"}
+REVENUE = "commercial use with a yearly revenue of 10 million USD or more needs a paid licence"
+CAPABILITIES = [
+    "text to video with audio", "image to video with audio", "audio for a video", "video for audio", "longer clips",
+    "a prompt each for video and audio", "every guidance, scheduler and mask", "one-way coupling in one row",
+]  # fmt: skip
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Return the model card, without reading weights."""
+    folder = DiffusersFolder(path)
+    component = _transformer(folder)
+    version = _version(folder.config(component))
+    distilled = _is_distilled(folder, component)
+    shapes = [shape for file in folder.safetensors_files(component) for shape in read_shapes(file).values()]
+    return {
+        "name": f"LTX-{version}{' distilled' if distilled else ''}",
+        "architecture": "LTX2Pipeline",
+        "licence": f"LTX-2{'.x' if version == '2.5' else ''} Community License; {REVENUE}",
+        "trained": True,
+        "parameters": sum(torch.Size(shape).numel() for shape in shapes),
+        "bytes": sum(file.stat().st_size for file in files(path)),
+        "capabilities": CAPABILITIES,
+        "needs": [name for name in (*CODECS, *ENCODERS) if not (path / name).is_dir()],
+        "notes": _notes(folder, version, distilled, component),
+        "given": "frames",
+        "sampling": UNGUIDED if distilled else GUIDED,
+    }
+
+
+def files(path: Path) -> list[Path]:
+    """Return all files that the loaded model depends on."""
+    names = (_transformer(DiffusersFolder(path)), *CODECS, *ENCODERS, "scheduler")
+    found = (file for name in names for pattern in ("*.safetensors", "*.json") for file in (path / name).glob(pattern))
+    return sorted([path / INDEX, *found])
+
+
+def load(path: Path, options: LoadOptions) -> JointModel:
+    """Load the model. Its text encoder and connectors are loaded with the first prompt."""
+    card, folder, dtype = describe(path), DiffusersFolder(path, options.keep_dtype), DTYPES.get(options.dtype or "")
+    component = _transformer(folder)
+    transformer = folder.load(component, LTX2VideoTransformer3DModel, dtype)
+    newer = _version(folder.config(component)) != "2.0"
+    classes = {cls.__name__: cls for cls in (LTX2Vocoder, LTX2VocoderWithBWE)}
+    vocoder_class = classes.get(folder.config("vocoder").get("_class_name"), LTX2Vocoder)
+    scheduler = folder.load_processor("scheduler", FlowMatchEulerDiscreteScheduler)
+    return JointModel(
+        card,
+        # diffusers' pipeline recommends block 29 for LTX-2.0, and says that it was trained with the times of each token alone
+        LTX2(transformer, float(CLIP.fps), use_cross_timestep=newer, own_skip_block=28 if newer else 29).eval(),
+        LTX2VideoCodec(folder.load("vae", AutoencoderKLLTX2Video, dtype)).eval(),
+        LTX2AudioCodec(folder.load("audio_vae", AutoencoderKLLTX2Audio, dtype), folder.load("vocoder", vocoder_class, dtype)).eval(),
+        make_conditioner(folder, _model_type(folder), dtype).eval(),
+        CLIP,
+        own_times=distilled_times if _is_distilled(folder, component) else partial(pipeline_times, scheduler),
+    )
+
+
+def pipeline_times(scheduler: FlowMatchEulerDiscreteScheduler, steps: int, latents: LatentShape) -> list[float]:
+    """Return the noise levels of the pipeline: shifted by the number of video tokens, down to the scheduler's last level."""
+    if steps == 1:
+        return [1.0]
+    config, (_, _, frames, height, width) = scheduler.config, latents.video
+    shift = calculate_shift(
+        frames * height * width,
+        config.get("base_image_seq_len", 1024),
+        config.get("max_image_seq_len", 4096),
+        config.get("base_shift", 0.95),
+        config.get("max_shift", 2.05),
+    )
+    scheduler = deepcopy(scheduler)
+    scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps), mu=shift)
+    return scheduler.sigmas[:-1].tolist()
+
+
+def distilled_times(steps: int, latents: LatentShape) -> list[float]:
+    """Return the noise levels that distilled weights were trained with, interpolated for other numbers of steps than 8."""
+    levels = [*DISTILLED_SIGMA_VALUES, 0.0]
+    at = np.linspace(0, len(DISTILLED_SIGMA_VALUES), steps, endpoint=False)
+    return np.interp(at, range(len(levels)), levels).astype(np.float32).tolist()
+
+
+def _transformer(folder: DiffusersFolder) -> str:
+    """Return the folder of the transformer. LTX-2.5 has distilled weights in `transformer`, and others in `transformer_full`."""
+    return FULL if (folder.path / FULL).is_dir() and not (folder.path / "transformer").is_dir() else "transformer"
+
+
+def _version(config: dict[str, Any]) -> str:
+    if config.get("use_keyframes_abs_pos_embedding") or config.get("ff_bias") is False:
+        return "2.5"
+    return "2.3" if config.get("cross_attn_mod") else "2.0"
+
+
+def _is_distilled(folder: DiffusersFolder, component: str) -> bool:
+    """Return whether the weights are distilled. Nothing in them says so: the names and the scheduler do."""
+    if component == FULL:
+        return False
+    names = f"{folder.path.name} {folder.index.get('_name_or_path', '')}".lower()
+    shifts = (folder.path / "scheduler").is_dir() and folder.config("scheduler").get("use_dynamic_shifting", True)
+    return "distill" in names or (folder.path / FULL).is_dir() or not shifts
+
+
+def _model_type(folder: DiffusersFolder) -> str:
+    """Return the `model_type` of the text encoder, "" if it is not there."""
+    return str(folder.config("text_encoder").get("model_type", "")) if (folder.path / "text_encoder").is_dir() else ""
+
+
+def _notes(folder: DiffusersFolder, version: str, distilled: bool, component: str) -> Sequence[str]:
+    lines = ["Not tried with published weights yet."]
+    if distilled:
+        lines.append("Distilled: use 8 steps and no guidance (none, or scales of 1). Lightricks advises against guidance on it.")
+    if component == "transformer" and (folder.path / FULL).is_dir():
+        lines.append(f"For the full weights, use a copy of this folder without transformer; Duet then loads {FULL}.")
+    if _model_type(folder) == "gemma3":
+        lines.append("Its text encoder is Gemma 3, which has terms of use of its own.")
+    return lines

@@ -1,0 +1,112 @@
+"""The prompts of LTX-2: Gemma's hidden states, through a connector for each modality, as in diffusers' pipeline."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from math import ceil
+
+import torch
+from diffusers import LTX2Pipeline
+from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
+from torch import Tensor
+from torch.nn.functional import pad
+from transformers import Gemma3ForConditionalGeneration, Gemma4UnifiedForConditionalGeneration, GemmaTokenizer
+
+from ...contract import AVCondition, Condition
+from ..folder import DiffusersFolder
+from ..loaded_expert import on_device_while_used
+from .prompts import JointPromptConditioner
+
+TEXT_ENCODERS = {
+    "gemma3": Gemma3ForConditionalGeneration,
+    "gemma4_unified": Gemma4UnifiedForConditionalGeneration,
+}
+"""By `model_type` in the encoder's config."""
+LENGTH = 1024  # tokens of a prompt
+
+
+class LTX2Prompts:
+    """Encodes prompts with the encoders of a folder, which are loaded when they are first used.
+
+    model_type: of the text encoder. dtype: of the networks; None: as the folder says.
+    """
+
+    def __init__(self, folder: DiffusersFolder, model_type: str, dtype: torch.dtype | None = None) -> None:
+        self.folder, self.model_type, self.dtype = folder, model_type, dtype
+
+    @cached_property
+    def connectors(self) -> LTX2TextConnectors:
+        """The networks between Gemma and the two towers."""
+        return self.folder.load("connectors", LTX2TextConnectors, self.dtype)
+
+    @cached_property
+    def pipeline(self) -> LTX2Pipeline:
+        """The pipeline with the text encoder alone."""
+        if self.model_type not in TEXT_ENCODERS:
+            raise ValueError(f"{self.folder.path / 'text_encoder'} holds {self.model_type}; Duet takes {', '.join(TEXT_ENCODERS)}")
+        return LTX2Pipeline(
+            text_encoder=self.folder.load("text_encoder", TEXT_ENCODERS[self.model_type], self.dtype),
+            tokenizer=self.folder.load_processor("tokenizer", GemmaTokenizer),
+            **dict.fromkeys(("scheduler", "vae", "audio_vae", "connectors", "transformer", "vocoder")),
+        )
+
+    @torch.no_grad()
+    def encode(self, prompt: str, device: torch.device) -> AVCondition:
+        """Return the condition of one prompt for both modalities, with one row."""
+        pipeline, connectors = self.pipeline, self.connectors
+        with on_device_while_used([pipeline.text_encoder, connectors], device):
+            states, mask, *_ = pipeline.encode_prompt(prompt, do_classifier_free_guidance=False, device=device)
+            video, audio, mask = connectors(states, mask, padding_side=pipeline.tokenizer.padding_side)
+        return AVCondition(Condition(video, mask.bool()), Condition(audio, mask.bool()))
+
+    @torch.no_grad()
+    def from_embeddings(self, device: torch.device, tokens: Tensor, mask: Tensor | None, pooled: Tensor | None) -> AVCondition:
+        """Return the condition of what ComfyUI's text encoder for LTX-2 gives, tokens [1, L, D].
+
+        These are the inputs of the connectors, of both modalities side by side for LTX-2.3 and later. ComfyUI can also run
+        LTX-2.0's connectors with its text encoder: then their outputs are side by side. Raises ValueError for other widths.
+        """
+        config = self.folder.config("connectors")
+        split = config.get("per_modality_projections", False)
+        width = config["caption_channels"]
+        before = config["video_hidden_dim"] + config["audio_hidden_dim"] if split else width
+        after = None if split else 2 * width
+        if tokens.shape[-1] not in (before, after):
+            raise ValueError(f"the embeddings are {tokens.shape[-1]} wide, and this LTX-2 needs {before}; use {CLIP_LOADER}")
+        if mask is not None:
+            tokens = tokens[:, mask[0].bool()]
+        if tokens.shape[-1] == after:
+            return _both(*tokens.split(width, -1))
+        connectors = self.connectors
+        parts = tokens.split([config["video_hidden_dim"], config["audio_hidden_dim"]], -1) if split else (tokens, tokens)
+        with on_device_while_used([connectors], device):
+            pairs = zip((connectors.video_connector, connectors.audio_connector), parts)
+            return _both(*(_connect(connector, part.to(device, connectors.dtype)) for connector, part in pairs))
+
+
+CLIP_LOADER = "LTXV Audio Text Encoder Loader with files of the same version"
+
+
+def make_conditioner(folder: DiffusersFolder, model_type: str, dtype: torch.dtype | None) -> JointPromptConditioner:
+    """Return the conditioner of a folder. Nothing is loaded yet."""
+    prompts = LTX2Prompts(folder, model_type, dtype)
+    conditioner = JointPromptConditioner(
+        prompts.encode,
+        lambda *parts: prompts.from_embeddings(conditioner.device_marker.device, *parts),
+        prompt_help="LTX-2 was trained with one text for both: describe what is seen and heard, spoken words in quotes",
+    )
+    conditioner.clip_loader = CLIP_LOADER  # type: ignore[assignment]
+    return conditioner
+
+
+def _connect(connector: torch.nn.Module, tokens: Tensor) -> Tensor:
+    """Run a connector on the tokens of a prompt, filled up to the pipeline's length, or a multiple of the registers."""
+    registers = connector.num_learnable_registers or 1
+    added = ceil(max(LENGTH, tokens.shape[1]) / registers) * registers - tokens.shape[1]
+    mask = pad(tokens.new_zeros(1, 1, 1, tokens.shape[1]), (0, added), value=torch.finfo(tokens.dtype).min)
+    return connector(pad(tokens, (0, 0, 0, added)), mask)[0]
+
+
+def _both(video: Tensor, audio: Tensor) -> AVCondition:
+    mask = torch.ones(video.shape[:2], dtype=torch.bool, device=video.device)
+    return AVCondition(Condition(video, mask), Condition(audio, mask))
