@@ -43,17 +43,7 @@ class DiffusersFolder:
     @cached_property
     def pipeline_class(self) -> str:
         """The name of the pipeline's class. Raises FileNotFoundError or ValueError if the index is missing or not JSON."""
-        return printable(self.index.get("_class_name"))
-
-    @cached_property
-    def index(self) -> dict[str, Any]:
-        """The components of the pipeline. Raises FileNotFoundError or ValueError if the file is missing or not JSON."""
-        return _json(self.path / INDEX)
-
-    def config(self, component: str) -> dict[str, Any]:
-        """Return the settings of a component. Raises FileNotFoundError or ValueError if they are missing or not JSON."""
-        name = "scheduler_config.json" if component == "scheduler" else "config.json"
-        return _json(self._folder(component) / name)
+        return printable(_json(self.path / INDEX).get("_class_name"))
 
     def load(self, component: str, cls: type[Any], dtype: torch.dtype | None = None) -> Any:
         """Load a network of class `cls`, frozen and in evaluation mode, from the subfolder `component`.

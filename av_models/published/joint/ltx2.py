@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from diffusers import (
     AutoencoderKLLTX2Audio,
     AutoencoderKLLTX2Video,
@@ -20,7 +19,6 @@ from diffusers.pipelines.ltx2.pipeline_ltx2 import calculate_shift
 from diffusers.pipelines.ltx2.utils import DISTILLED_SIGMA_VALUES
 from diffusers.pipelines.ltx2.vocoder import LTX2Vocoder, LTX2VocoderWithBWE
 
-from ...checkpoint import read_shapes
 from ...codecs.ltx2_audio import LTX2AudioCodec
 from ...codecs.ltx2_vae import LTX2VideoCodec
 from ...contract import LatentShape
@@ -28,13 +26,17 @@ from ...joint.ltx2 import LTX2
 from ...joint_model import JointModel
 from ...shapes import VideoShape, exact_fps
 from ..folder import INDEX, DiffusersFolder
+from ..load_network import check_options, load_network
 from . import LoadOptions
+from .folder_card import config_of, count_parameters, missing_parts
 from .ltx2_prompts import make_conditioner
 
 CLIP = VideoShape(121, 512, 768, exact_fps(24))
 FULL = "transformer_full"
-CODECS = ("vae", "audio_vae", "vocoder", "connectors")
-ENCODERS = ("text_encoder", "tokenizer")
+PARTS = {
+    "vae": "video VAE", "audio_vae": "audio VAE", "vocoder": "vocoder", "scheduler": "scheduler",
+    "connectors": "networks between text encoder and towers", "text_encoder": "Gemma", "tokenizer": "tokenizer of Gemma",
+}  # fmt: skip
 SCALES = [3.0, 7.0]  # of the prompt, for video and audio
 GUIDED = {
     "steps": 30,
@@ -52,25 +54,22 @@ CAPABILITIES = [
     "text to video with audio", "image to video with audio", "audio for a video", "video for audio", "longer clips",
     "a prompt each for video and audio", "every guidance, scheduler and mask", "one-way coupling in one row",
 ]  # fmt: skip
-DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 def describe(path: Path) -> dict[str, Any]:
     """Return the model card, without reading weights."""
     folder = DiffusersFolder(path)
     component = _transformer(folder)
-    version = _version(folder.config(component))
-    distilled = _is_distilled(folder, component)
-    shapes = [shape for file in folder.safetensors_files(component) for shape in read_shapes(file).values()]
+    version, distilled = _version(config_of(folder, component)), _is_distilled(folder, component)
     return {
         "name": f"LTX-{version}{' distilled' if distilled else ''}",
         "architecture": "LTX2Pipeline",
         "licence": f"LTX-2{'.x' if version == '2.5' else ''} Community License; {REVENUE}",
         "trained": True,
-        "parameters": sum(torch.Size(shape).numel() for shape in shapes),
+        "parameters": count_parameters(folder, component),
         "bytes": sum(file.stat().st_size for file in files(path)),
         "capabilities": CAPABILITIES,
-        "needs": [name for name in (*CODECS, *ENCODERS) if not (path / name).is_dir()],
+        "needs": missing_parts(folder, {component: "transformer"} | PARTS),
         "notes": _notes(folder, version, distilled, component),
         "given": "frames",
         "sampling": UNGUIDED if distilled else GUIDED,
@@ -79,27 +78,27 @@ def describe(path: Path) -> dict[str, Any]:
 
 def files(path: Path) -> list[Path]:
     """Return all files that the loaded model depends on."""
-    names = (_transformer(DiffusersFolder(path)), *CODECS, *ENCODERS, "scheduler")
+    names = (_transformer(DiffusersFolder(path)), *PARTS)
     found = (file for name in names for pattern in ("*.safetensors", "*.json") for file in (path / name).glob(pattern))
     return sorted([path / INDEX, *found])
 
 
 def load(path: Path, options: LoadOptions) -> JointModel:
     """Load the model. Its text encoder and connectors are loaded with the first prompt."""
-    card, folder, dtype = describe(path), DiffusersFolder(path, options.keep_dtype), DTYPES.get(options.dtype or "")
+    folder, dtype = DiffusersFolder(path, options.keep_dtype), check_options(options)
     component = _transformer(folder)
-    transformer = folder.load(component, LTX2VideoTransformer3DModel, dtype)
-    newer = _version(folder.config(component)) != "2.0"
-    classes = {cls.__name__: cls for cls in (LTX2Vocoder, LTX2VocoderWithBWE)}
-    vocoder_class = classes.get(folder.config("vocoder").get("_class_name"), LTX2Vocoder)
+    transformer = load_network(folder, component, LTX2VideoTransformer3DModel, options)
+    newer = _version(config_of(folder, component)) != "2.0"
+    extended = config_of(folder, "vocoder").get("_class_name") == LTX2VocoderWithBWE.__name__
+    vocoder = folder.load("vocoder", LTX2VocoderWithBWE if extended else LTX2Vocoder, dtype)
     scheduler = folder.load_processor("scheduler", FlowMatchEulerDiscreteScheduler)
     return JointModel(
-        card,
+        describe(path),
         # diffusers' pipeline recommends block 29 for LTX-2.0, and says that it was trained with the times of each token alone
         LTX2(transformer, float(CLIP.fps), use_cross_timestep=newer, own_skip_block=28 if newer else 29).eval(),
         LTX2VideoCodec(folder.load("vae", AutoencoderKLLTX2Video, dtype)).eval(),
-        LTX2AudioCodec(folder.load("audio_vae", AutoencoderKLLTX2Audio, dtype), folder.load("vocoder", vocoder_class, dtype)).eval(),
-        make_conditioner(folder, _model_type(folder), dtype).eval(),
+        LTX2AudioCodec(folder.load("audio_vae", AutoencoderKLLTX2Audio, dtype), vocoder).eval(),
+        make_conditioner(folder, _text_model(folder), dtype).eval(),
         CLIP,
         own_times=distilled_times if _is_distilled(folder, component) else partial(pipeline_times, scheduler),
     )
@@ -141,17 +140,16 @@ def _version(config: dict[str, Any]) -> str:
 
 
 def _is_distilled(folder: DiffusersFolder, component: str) -> bool:
-    """Return whether the weights are distilled. Nothing in them says so: the names and the scheduler do."""
+    """Return whether the weights are distilled. Nothing in them says so: the folder's name, contents and scheduler do."""
     if component == FULL:
         return False
-    names = f"{folder.path.name} {folder.index.get('_name_or_path', '')}".lower()
-    shifts = (folder.path / "scheduler").is_dir() and folder.config("scheduler").get("use_dynamic_shifting", True)
-    return "distill" in names or (folder.path / FULL).is_dir() or not shifts
+    shifts = config_of(folder, "scheduler", "scheduler_config.json").get("use_dynamic_shifting", True)
+    return "distill" in folder.path.name.lower() or (folder.path / FULL).is_dir() or not shifts
 
 
-def _model_type(folder: DiffusersFolder) -> str:
+def _text_model(folder: DiffusersFolder) -> str:
     """Return the `model_type` of the text encoder, "" if it is not there."""
-    return str(folder.config("text_encoder").get("model_type", "")) if (folder.path / "text_encoder").is_dir() else ""
+    return str(config_of(folder, "text_encoder").get("model_type", ""))
 
 
 def _notes(folder: DiffusersFolder, version: str, distilled: bool, component: str) -> Sequence[str]:
@@ -160,6 +158,6 @@ def _notes(folder: DiffusersFolder, version: str, distilled: bool, component: st
         lines.append("Distilled: use 8 steps and no guidance (none, or scales of 1). Lightricks advises against guidance on it.")
     if component == "transformer" and (folder.path / FULL).is_dir():
         lines.append(f"For the full weights, use a copy of this folder without transformer; Duet then loads {FULL}.")
-    if _model_type(folder) == "gemma3":
+    if _text_model(folder) == "gemma3":
         lines.append("Its text encoder is Gemma 3, which has terms of use of its own.")
     return lines

@@ -15,6 +15,7 @@ from transformers import Gemma3ForConditionalGeneration, Gemma4UnifiedForConditi
 from ...contract import AVCondition, Condition
 from ..folder import DiffusersFolder
 from ..loaded_expert import on_device_while_used
+from .folder_card import config_of, missing_parts
 from .prompts import JointPromptConditioner
 
 TEXT_ENCODERS = {
@@ -22,6 +23,7 @@ TEXT_ENCODERS = {
     "gemma4_unified": Gemma4UnifiedForConditionalGeneration,
 }
 """By `model_type` in the encoder's config."""
+ENCODERS = {"text_encoder": "Gemma", "tokenizer": "tokenizer of Gemma", "connectors": "connectors"}
 LENGTH = 1024  # tokens of a prompt
 
 
@@ -42,6 +44,11 @@ class LTX2Prompts:
     @cached_property
     def pipeline(self) -> LTX2Pipeline:
         """The pipeline with the text encoder alone."""
+        missing = missing_parts(self.folder, ENCODERS)
+        if missing:
+            raise FileNotFoundError(
+                f"{self.folder.path} lacks {', '.join(missing)}; download the whole repository, or use Prompts from Conditioning"
+            )
         if self.model_type not in TEXT_ENCODERS:
             raise ValueError(f"{self.folder.path / 'text_encoder'} holds {self.model_type}; Duet takes {', '.join(TEXT_ENCODERS)}")
         return LTX2Pipeline(
@@ -66,7 +73,7 @@ class LTX2Prompts:
         These are the inputs of the connectors, of both modalities side by side for LTX-2.3 and later. ComfyUI can also run
         LTX-2.0's connectors with its text encoder: then their outputs are side by side. Raises ValueError for other widths.
         """
-        config = self.folder.config("connectors")
+        config = config_of(self.folder, "connectors")
         split = config.get("per_modality_projections", False)
         width = config["caption_channels"]
         before = config["video_hidden_dim"] + config["audio_hidden_dim"] if split else width
