@@ -98,7 +98,7 @@ def sampling_field(config: Mapping[str, Any]) -> dict[str, Any]:
 def _parse_scales(strategy: str, entry: Any, where: str) -> dict[str, float]:
     """Convert the entry of one strategy to its settings, such as {"video_scale": 2.5, "audio_scale": 2.5}."""
     own = [each.name for each in fields(GUIDANCE[strategy]) if each.name.startswith("video_")]
-    kinds = [name.removeprefix("video_") for name in own] + [RESCALE]
+    kinds = [name.removeprefix("video_") for name in own] + ([RESCALE] if own else [])
     table = entry if isinstance(entry, dict) else {"scale": entry}
     found = {}
     for kind, value in _table(table, where, kinds).items():

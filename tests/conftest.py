@@ -65,3 +65,25 @@ def small_kandinsky6_distilled(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("published") / "kandinsky6_distilled"
     kandinsky6.build(folder, distilled=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_ltx2(tmp_path_factory) -> Path:
+    """The folder of a tiny random LTX-2.3."""
+    from duet_av.benchmarks.small_models import ltx2
+
+    folder = tmp_path_factory.mktemp("published") / "ltx2"
+    ltx2.build(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_ltx2_versions(tmp_path_factory, small_ltx2) -> dict[str, Path]:
+    """The folders of tiny random models of each version of LTX-2."""
+    from duet_av.benchmarks.small_models import ltx2
+
+    root = tmp_path_factory.mktemp("published")
+    folders = {version: root / f"ltx-{version}" for version in ltx2.VERSIONS if version != "2.3"}
+    for version, folder in folders.items():
+        ltx2.build(folder, version=version)
+    return folders | {"2.3": small_ltx2}

@@ -96,6 +96,14 @@ def test_a_card_gives_the_block_that_the_negative_prompt_skips():
     assert found.fill_scales(plain, frozenset({"negative_skip_block"})) == make_guidance("cfg", negative_skip_block=11)
 
 
+def test_a_card_gives_the_rescale_of_a_strategy():
+    found = parse_sampling({"scales": {"cfg": {"scale": 2.0, "rescale": [0.9, 0.7]}, "apg": {"rescale": 0.5}}}, "m")
+    assert found.make_guidance("cfg") == make_guidance("cfg", scale=2.0, rescale=0.9, audio_rescale=0.7)
+    assert found.make_guidance("apg") == make_guidance("apg", rescale=0.5, audio_rescale=0.5)
+    plain = make_guidance("cfg")
+    assert found.fill_scales(plain, frozenset({"rescale", "audio_rescale"})) == replace(plain, rescale=0.9, audio_rescale=0.7)
+
+
 @pytest.mark.parametrize("sampling, line", [
     (5, "m: sampling is 5; give a table with steps, shift, eta, negative_skip_block, guidance, scales"),
     ({"step": 5}, "m: sampling has no step; use steps, shift, eta, negative_skip_block, guidance, scales"),
@@ -107,7 +115,8 @@ def test_a_card_gives_the_block_that_the_negative_prompt_skips():
     ({"eta": True}, "m: sampling.eta is True; use a number from 0 to 10"),
     ({"scales": {"cgf": 2}}, f"m: sampling.scales has no cgf; use {', '.join(GUIDANCE)}"),
     ({"scales": {"cfg": [1, 2, 3]}}, "m: sampling.scales.cfg is [1, 2, 3]; give a number, or two for video and audio"),
-    ({"scales": {"cfg": {"cross_scale": 2}}}, "m: sampling.scales.cfg has no cross_scale; use scale"),
+    ({"scales": {"cfg": {"cross_scale": 2}}}, "m: sampling.scales.cfg has no cross_scale; use scale, rescale"),
+    ({"scales": {"cfg": {"rescale": 2}}}, "m: sampling.scales.cfg is 2; use a number from 0 to 1"),
     ({"scales": {"cfg": 31}}, "m: sampling.scales.cfg is 31; use a number from 0 to 30"),
     ({"scales": {"none": 2}}, "m: sampling.scales.none has no scale; use nothing"),
 ])  # fmt: skip

@@ -37,7 +37,14 @@ class LTX2AudioCodec(Codec):
         bins = bands // vae.mel_compression_ratio
         self.stride = AudioStride(samples, vae.config.latent_channels, bins, nearest=True)
         self.mel = MelSpectrogram(
-            self.vae_rate, N_FFT, hop_length=hop, f_max=self.vae_rate / 2, n_mels=bands, power=1.0, norm="slaney", mel_scale="slaney"
+            self.vae_rate,
+            N_FFT,
+            hop_length=hop,
+            f_max=self.vae_rate / 2,
+            n_mels=bands,
+            power=1.0,
+            norm="slaney",
+            mel_scale="slaney",
         )
 
     @torch.no_grad()

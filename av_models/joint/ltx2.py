@@ -111,9 +111,7 @@ class LTX2(ResidualTowers):
         )
         return AVLatent(video.transpose(1, 2).reshape(latent.video.shape), audio.unflatten(2, (-1, bands)).transpose(1, 2))
 
-    def _with_blank(
-        self, latent: Tensor, t: Tensor, cond: Condition, stream: StreamName
-    ) -> tuple[AVLatent, AVTime, AVCondition]:
+    def _with_blank(self, latent: Tensor, t: Tensor, cond: Condition, stream: StreamName) -> tuple[AVLatent, AVTime, AVCondition]:
         """Return the inputs of one modality with one token in place of the other one."""
         rows, config = len(latent), self.transformer.config
         words = config.caption_channels if config.use_prompt_embeddings else None

@@ -62,7 +62,7 @@ class CrossAttention(LTX2Attention):
     call: Call
     direction: str  # "a_to_v" or "v_to_a"
 
-    def forward(self, hidden_states: Tensor, encoder_hidden_states: Tensor, **others: Any) -> Tensor:  # type: ignore[override]
+    def forward(self, hidden_states: Tensor, encoder_hidden_states: Tensor, **others: Any) -> Tensor:
         rows, factor = getattr(self.call, self.direction)
         if rows is None:
             return _times(super().forward(hidden_states, encoder_hidden_states, **others), factor)
@@ -81,8 +81,8 @@ class SelfAttention(LTX2Attention):
     none_kept: whether all rows skip it.
     """
 
-    kept: Tensor | None = None
-    none_kept = False
+    kept: Tensor | None
+    none_kept: bool
 
     def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         if self.kept is not None:
@@ -146,7 +146,7 @@ def make_rows_blocks(transformer: LTX2VideoTransformer3DModel) -> Call:
             cross = getattr(block, name)
             cross.__class__, cross.call, cross.direction = CrossAttention, call, direction
         for attention in (block.attn1, block.audio_attn1):
-            attention.__class__ = SelfAttention
+            attention.__class__, attention.kept, attention.none_kept = SelfAttention, None, False
             attention.set_processor(LTX2PerturbedAttnProcessor())
     transformer._repeated_blocks = [RowsBlock.__name__]  # for diffusers' `compile_repeated_blocks`
     return call

@@ -7,7 +7,7 @@ from math import ceil
 
 import torch
 from diffusers import LTX2Pipeline
-from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
+from diffusers.pipelines.ltx2.connectors import LTX2ConnectorTransformer1d, LTX2TextConnectors
 from torch import Tensor
 from torch.nn.functional import pad
 from transformers import Gemma3ForConditionalGeneration, Gemma4UnifiedForConditionalGeneration, GemmaTokenizer
@@ -106,7 +106,7 @@ def make_conditioner(folder: DiffusersFolder, model_type: str, dtype: torch.dtyp
     return conditioner
 
 
-def _connect(connector: torch.nn.Module, tokens: Tensor) -> Tensor:
+def _connect(connector: LTX2ConnectorTransformer1d, tokens: Tensor) -> Tensor:
     """Run a connector on the tokens of a prompt, filled up to the pipeline's length, or a multiple of the registers."""
     registers = connector.num_learnable_registers or 1
     added = ceil(max(LENGTH, tokens.shape[1]) / registers) * registers - tokens.shape[1]
