@@ -132,11 +132,12 @@ def copy_tensors(module: nn.Module, path: str | Path, names: Mapping[str, str]) 
             count = 0
             while left and count < AT_ONCE:
                 key, value = left.pop()
-                value.copy_(_real_tensor(file, names[key], path))
+                value.copy_(real_tensor(file, names[key], path))
                 count += value.numel()
 
 
-def _real_tensor(file: Any, key: str, path: str | Path) -> Tensor:
+def real_tensor(file: Any, key: str, path: str | Path) -> Tensor:
+    """Return a tensor of an open file. Raises ValueError, which names the file `path`, for one that is damaged or complex."""
     try:
         tensor = file.get_tensor(key)
     except (SafetensorError, RuntimeError, TypeError, KeyError) as error:

@@ -26,8 +26,19 @@ class WanCodec(Codec):
     def __init__(self, **config: Any) -> None:
         super().__init__()
         self.config = config
-        self.vae = make_network(AutoencoderKLWan, config)
-        full_config = self.vae.config
+        self._use(make_network(AutoencoderKLWan, config))
+
+    @classmethod
+    def of(cls, vae: AutoencoderKLWan) -> WanCodec:
+        """Return the codec of a VAE that was loaded."""
+        codec = cls.__new__(cls)
+        Codec.__init__(codec)
+        codec.config = dict(vae.config)
+        codec._use(vae)
+        return codec
+
+    def _use(self, vae: AutoencoderKLWan) -> None:
+        self.vae, full_config = vae, vae.config
         self.stride = VideoStride(full_config.scale_factor_temporal, full_config.scale_factor_spatial, full_config.z_dim)
         shape = (full_config.z_dim, 1, 1, 1)
         self.register_buffer("latent_mean", torch.tensor(full_config.latents_mean).view(shape), persistent=False)
@@ -36,10 +47,11 @@ class WanCodec(Codec):
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Tensor:
         """Encode frames [B, 1 + 4n, H, W, 3] in 0..1 to latents [B, C, 1 + n, h, w]."""
-        z = self.vae.encode(frames.movedim(-1, 1) * 2 - 1).latent_dist.mode()
-        return (z - self.latent_mean) / self.latent_std
+        z = self.vae.encode((frames.movedim(-1, 1) * 2 - 1).to(self.vae.dtype)).latent_dist.mode()
+        return (z.float() - self.latent_mean) / self.latent_std
 
     def decode_with_grad(self, latent: Tensor) -> Tensor:
         """Decode latents [B, C, 1 + n, h, w] to frames [B, 1 + 4n, H, W, 3] in 0..1."""
-        frames = self.vae.decode(latent * self.latent_std + self.latent_mean, return_dict=False)[0]
+        z = latent.float() * self.latent_std + self.latent_mean
+        frames = self.vae.decode(z.to(self.vae.dtype), return_dict=False)[0].float()
         return (frames.movedim(1, -1) * 0.5 + 0.5).clamp(0, 1)
