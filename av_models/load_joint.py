@@ -15,8 +15,7 @@ from .contract import StreamName
 from .joint.avfulldit import AVFullDiT
 from .joint_model import JointModel
 from .load_parts import build_audio_expert, build_audioldm2, build_svd, build_video_expert, expect, load_codec
-from .published.folder import DiffusersFolder, is_diffusers_folder
-from .published.joint import FAMILIES, LoadOptions, find_family, load_family
+from .published.joint import LoadOptions, find_family, load_family
 from .shapes import AudioStride, VideoShape, VideoStride
 from .text import WordEncoder
 
@@ -33,10 +32,8 @@ def load_joint_model(source: str | Path, options: LoadOptions = LoadOptions()) -
     architecture, or that does not fit its codecs.
     """
     path = Path(source)
-    if find_family(path):
+    if path.is_dir() or find_family(path):
         return load_family(path, options)
-    if is_diffusers_folder(path):
-        raise ValueError(f"{path} holds {DiffusersFolder(path).pipeline_class}; use a folder of {', '.join(FAMILIES)}")
     card = read_card(path)
     expect(card, "kind", ("joint",), path)
     architecture = expect(card, "architecture", BUILDERS, path)

@@ -87,3 +87,13 @@ def small_ltx2_versions(tmp_path_factory, small_ltx2) -> dict[str, Path]:
     for version, folder in folders.items():
         ltx2.build(folder, version=version)
     return folders | {"2.3": small_ltx2}
+
+
+@pytest.fixture(scope="session")
+def small_ovi(tmp_path_factory) -> Path:
+    """The folder of a tiny random Ovi."""
+    from duet_av.benchmarks.small_models import ovi
+
+    folder = tmp_path_factory.mktemp("published") / "Ovi"
+    ovi.build(folder)
+    return folder

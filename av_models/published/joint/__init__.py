@@ -67,14 +67,25 @@ def find_family(path: str | Path) -> str | None:
     path = Path(path)
     if is_diffusers_folder(path):
         name = DiffusersFolder(path).pipeline_class
-        return name if name in FAMILIES else None
+        if name in FAMILIES:
+            return name
     return OVI if find_ovi_file(path) is not None else None
 
 
 def find_ovi_file(path: Path) -> Path | None:
     """Return the file with Ovi's two towers: `path` itself, or one in this folder; None if there is none."""
-    candidates = sorted(path.glob("*.safetensors")) if path.is_dir() else [path] if path.suffix == ".safetensors" else []
-    return next((file for file in candidates if file.is_file() and _holds_ovi(file)), None)
+    return next((file for file in _single_files(path) if file.is_file() and _holds_ovi(file)), None)
+
+
+def check_single_files(path: Path) -> None:
+    """Raise ValueError if `path`, or a safetensors file in this folder, is not complete: it may be of a joint model."""
+    for file in _single_files(path):
+        with open_tensors(file):
+            pass
+
+
+def _single_files(path: Path) -> list[Path]:
+    return sorted(path.glob("*.safetensors")) if path.is_dir() else [path] if path.suffix == ".safetensors" else []
 
 
 def describe(path: str | Path) -> dict[str, Any]:
@@ -101,6 +112,7 @@ def load_family(path: str | Path, options: LoadOptions = LoadOptions()) -> Joint
 def _family(path: str | Path) -> JointFamily:
     name = find_family(path)
     if name is None:
+        check_single_files(Path(path))
         holds = DiffusersFolder(Path(path)).pipeline_class if is_diffusers_folder(path) else "no joint model"
         raise ValueError(f"{path} holds {holds}; use a folder of {', '.join(FAMILIES)}")
     return cast(JointFamily, import_module(f".{FAMILIES[name]}", __package__))
