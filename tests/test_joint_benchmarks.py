@@ -1,0 +1,31 @@
+"""The benchmarks of joint models: what they write, and that the script for a GPU runs where there is none."""
+
+from argparse import Namespace
+
+import torch
+
+from duet_av.benchmarks import joint_models
+from duet_av.benchmarks.gpu_kandinsky6 import Run, measure, measure_half_memory
+
+SECONDS = {"pair": [1.0] * 4} | dict.fromkeys(joint_models.STRATEGIES, [1.04] * 4)
+
+
+def test_overheads_are_shown_in_milliseconds():
+    lines = list(joint_models.overhead_table({"short latent": dict.fromkeys(joint_models.STRATEGIES, 0.00123)}))
+    assert lines[0] == "| guidance | short latent |" and lines[2] == "| `none` | 1.23 |"
+
+
+def test_the_calls_of_a_step_are_compared_with_the_pipelines_own_pair():
+    lines = list(joint_models.rows_table({"kandinsky6": SECONDS, "ovi": SECONDS}))
+    assert "two calls of Kandinsky6Transformer3DModel" in lines[0] and "authors' loop" in lines[0]
+    assert lines[2] == "| `none` | 1.04 [1.04, 1.04] | 1.04 [1.04, 1.04] |"
+    assert "1.04 [1.04, 1.04], aim 1.05 reached" in lines[4] and lines[5].startswith("| `joint_cfg`, a_to_v 0.5 |")
+
+
+@torch.no_grad()
+def test_the_script_for_a_gpu_measures_a_tiny_network():
+    run = Run(Namespace(small=True, strategy="joint_cfg"), torch.device("cpu"))
+    flops = run.count_flops()
+    found = measure(run, 2, flops, peak=1.0)
+    assert flops > 1e8 and found["seconds"] > 0 and 0 <= found["share"] < 1
+    assert measure_half_memory(run, 1.0)["equal"]
