@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from diffusers import Kandinsky6Transformer3DModel, LTX2VideoTransformer3DModel
 from tqdm import tqdm
 
 from ..av_models.branch_runner import BranchRunner, PromptedModel
@@ -50,7 +51,7 @@ class Family(NamedTuple):
     """A family of models.
 
     name: as shown. clip, latents: what the published model makes as a rule, in words and as latents. medium: latents for the tiny
-    model, with some hundred tokens. own: how its pipeline runs the pair for CFG, in words. batched: whether in one call.
+    model, with about 1,700 tokens. own: how its pipeline runs the pair for CFG, in words. batched: whether in one call.
     """
 
     name: str
@@ -63,15 +64,15 @@ class Family(NamedTuple):
 
 FAMILIES = {
     "kandinsky6": Family(
-        "Kandinsky 6", "121 frames of 768×512", LatentShape((1, 16, 31, 64, 96), (1, 40, 218)), (6, 16, 16, 60),
+        "Kandinsky 6", "121 frames of 768×512", LatentShape((1, 16, 31, 64, 96), (1, 40, 218)), (8, 28, 28, 120),
         "two calls of Kandinsky6Transformer3DModel", False,
     ),
     "ltx2": Family(
-        "LTX-2", "121 frames of 768×512", LatentShape((1, 128, 16, 16, 24), (1, 8, 126, 16)), (6, 8, 8, 60),
+        "LTX-2", "121 frames of 768×512", LatentShape((1, 128, 16, 16, 24), (1, 8, 126, 16)), (8, 14, 14, 120),
         "one call of LTX2VideoTransformer3DModel", True,
     ),
     "ovi": Family(
-        "Ovi", "121 frames of 960×960", LatentShape((1, 48, 31, 60, 60), (1, 20, 157)), (6, 16, 16, 60),
+        "Ovi", "121 frames of 960×960", LatentShape((1, 48, 31, 60, 60), (1, 20, 157)), (8, 28, 28, 120),
         "two calls of this network, as the authors' loop makes them", False,
     ),
 }  # fmt: skip
@@ -104,8 +105,8 @@ def measure_rows(name: str, runs: int) -> dict[str, list[float]]:
         import_module(f".small_models.{name}", __package__).build(Path(folder) / name)
         model = load_joint_model(Path(folder) / name)
         prompts = PromptedModel(model.denoiser, model.encode("a cat", "a cat"), model.encode("bad", "bad"))
-    latent = _medium_latent(FAMILIES[name], model)
-    time_of = AVTime(torch.full((1,), 0.7), torch.full((1,), 0.7))
+        latent, time_of = _medium_latent(FAMILIES[name], model), AVTime(torch.full((1,), 0.7), torch.full((1,), 0.7))
+        pair = make_pair(Path(folder) / name, prompts, latent, time_of)
     step = Step(0, 2, 0.7, 0.7)
 
     def make_task(guidance: Guidance) -> Callable[[], Any]:
@@ -113,7 +114,7 @@ def measure_rows(name: str, runs: int) -> dict[str, list[float]]:
         return lambda: runner.predict(guidance.branches(step), latent, step, time_of)
 
     tasks = {strategy: make_task(guidance) for strategy, guidance in STRATEGIES.items()}
-    return run_in_turn(tasks | {"pair": make_pair(name, prompts, latent, time_of)}, runs, name)
+    return run_in_turn(tasks | {"pair": pair}, runs, name)
 
 
 def _medium_latent(family: Family, model: JointModel) -> AVLatent:
@@ -124,34 +125,28 @@ def _medium_latent(family: Family, model: JointModel) -> AVLatent:
     return AVLatent(video, torch.randn(1, sizes.audio[1], steps, *sizes.audio[3:], generator=generator))
 
 
-def make_pair(name: str, prompts: PromptedModel, latent: AVLatent, t: AVTime) -> Callable[[], Any]:
-    """Returns the network calls that the model's own pipeline makes for one step with CFG."""
+def make_pair(folder: Path, prompts: PromptedModel, latent: AVLatent, t: AVTime) -> Callable[[], Any]:
+    """Returns the network calls that the model's own pipeline makes for one step with CFG, by diffusers' unchanged network."""
     conditions = prompts.positive, prompts.negative
-    pairs = {"kandinsky6": _kandinsky6_pair, "ltx2": _ltx2_pair}
-    if name in pairs:
-        return pairs[name](prompts.denoiser, conditions, latent, t)
+    if folder.name in OWN_PAIRS:
+        cls, pair = OWN_PAIRS[folder.name]
+        return pair(cls.from_pretrained(folder / "transformer").eval(), conditions, latent, t)
     full = [Coupling(CouplingKind.FULL)]
     return lambda: [prompts.denoiser.predict_coupled(latent, t, each, full) for each in conditions]  # type: ignore[attr-defined]
 
 
-def _kandinsky6_pair(denoiser: Any, conditions: tuple[AVCondition, ...], latent: AVLatent, t: AVTime) -> Callable[[], Any]:
+def _kandinsky6_pair(network: Any, conditions: tuple[AVCondition, ...], latent: AVLatent, t: AVTime) -> Callable[[], Any]:
     video = latent.video.movedim(1, -1)
     given = {
         "hidden_states": torch.cat([video, torch.zeros_like(video), video[..., :1] * 0], -1),
         "audio_hidden_states": latent.audio.transpose(1, 2), "timestep": t.video * 1000, "return_dict": False,
     }  # fmt: skip
-    texts = [
-        {
-            "encoder_hidden_states": each.video.tokens,
-            "pooled_projections": each.video.vector,
-            "encoder_attention_mask": each.video.mask,
-        }
-        for each in conditions
-    ]
-    return lambda: [denoiser.transformer(**given, **text) for text in texts]
+    names = {"encoder_hidden_states": "tokens", "pooled_projections": "vector", "encoder_attention_mask": "mask"}
+    texts = [{name: getattr(each.video, field) for name, field in names.items()} for each in conditions]
+    return lambda: [network(**given, **text) for text in texts]
 
 
-def _ltx2_pair(denoiser: Any, conditions: tuple[AVCondition, ...], latent: AVLatent, t: AVTime) -> Callable[[], Any]:
+def _ltx2_pair(network: Any, conditions: tuple[AVCondition, ...], latent: AVLatent, t: AVTime) -> Callable[[], Any]:
     both, audio = AVCondition.cat(conditions), latent.audio.transpose(1, 2).flatten(2)
     _, _, frames, height, width = latent.video.shape
     given = {
@@ -161,7 +156,12 @@ def _ltx2_pair(denoiser: Any, conditions: tuple[AVCondition, ...], latent: AVLat
         "timestep": t.video.expand(2) * 1000, "sigma": t.video.expand(2) * 1000, "num_frames": frames, "height": height,
         "width": width, "fps": 24.0, "audio_num_frames": audio.shape[1], "use_cross_timestep": True, "return_dict": False,
     }  # fmt: skip
-    return lambda: denoiser.transformer(**given)
+    return lambda: network(**given)
+
+
+OWN_PAIRS: dict[str, tuple[Any, Callable[..., Callable[[], Any]]]] = {
+    "kandinsky6": (Kandinsky6Transformer3DModel, _kandinsky6_pair), "ltx2": (LTX2VideoTransformer3DModel, _ltx2_pair),
+}  # fmt: skip
 
 
 def run_in_turn(tasks: Mapping[str, Callable[[], Any]], runs: int, label: str) -> dict[str, list[float]]:
@@ -190,7 +190,7 @@ forward pass takes minutes.
 ROWS_TEXT = """
 ### The network calls of a step
 
-The tiny random models of `small_models`, on latents of some hundred tokens. A cell is the median ratio of CPU time of {runs} rounds
+The tiny random models of `small_models`, on latents of about 1,700 tokens. A cell is the median ratio of CPU time of {runs} rounds
 to the model's own pair of passes for CFG, with a 95 % interval. The aim for `joint_cfg` is {pair}.
 """
 
