@@ -26,6 +26,7 @@ from ...codecs.mmaudio import MMAudioCodec
 from ...contract import AVCondition, Condition, LatentShape
 from ...joint.kandinsky6 import Kandinsky6
 from ...joint_model import JointModel
+from ...printable import quoted
 from ...shapes import VideoShape
 from ..folder import DiffusersFolder
 from ..loaded_expert import on_device_while_used
@@ -38,6 +39,7 @@ PARTS = {"transformer": "transformer", "vae": "video VAE", "audio_vae": "audio V
          "scheduler": "scheduler"}  # fmt: skip
 ENCODERS = {"text_encoder": "Qwen2.5-VL", "tokenizer": "tokenizer of Qwen2.5-VL", "text_encoder_2": "CLIP",
             "tokenizer_2": "tokenizer of CLIP"}  # fmt: skip
+SCHEDULERS, SCHEDULER_CONFIG = (FlowMatchEulerDiscreteScheduler, PiflowScheduler), "scheduler_config.json"
 CLIP = VideoShape(121, 512, 768, Fraction(24))  # the defaults of the pipeline
 LONGEST_PROMPT = 1024  # tokens, as in the pipeline
 SIZES = {"Pro": 10**10, "Lite": 10**9}  # the least parameters of the transformer: 29 and 3 billion are published
@@ -74,7 +76,7 @@ def _capabilities(folder: DiffusersFolder, distilled: bool) -> list[str]:
 
 
 def _is_distilled(folder: DiffusersFolder) -> bool:
-    return config_of(folder, "scheduler", "scheduler_config.json").get("_class_name") == PiflowScheduler.__name__
+    return config_of(folder, "scheduler", SCHEDULER_CONFIG).get("_class_name") == PiflowScheduler.__name__
 
 
 def files(path: Path) -> list[Path]:
@@ -103,7 +105,12 @@ def load(path: Path, options: LoadOptions) -> JointModel:
 
 
 def _load_scheduler(folder: DiffusersFolder) -> FlowMatchEulerDiscreteScheduler | PiflowScheduler:
-    return folder.load_processor("scheduler", PiflowScheduler if _is_distilled(folder) else FlowMatchEulerDiscreteScheduler)
+    found = config_of(folder, "scheduler", SCHEDULER_CONFIG).get("_class_name")
+    cls = next((cls for cls in SCHEDULERS if found in (None, cls.__name__)), None)
+    if cls is None:
+        names = " or ".join(each.__name__ for each in SCHEDULERS)
+        raise ValueError(f"{folder.path / 'scheduler'} holds {quoted(found)}; use a folder with {names}")
+    return folder.load_processor("scheduler", cls)
 
 
 def _check_channels(folder: DiffusersFolder, config: Any, video: HunyuanVideoCodec, audio: MMAudioCodec) -> None:
