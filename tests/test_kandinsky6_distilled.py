@@ -14,7 +14,9 @@ from duet_av.av_models.guidance import GUIDANCE, make_guidance
 from duet_av.av_models.joint.kandinsky6 import Kandinsky6
 from duet_av.av_models.known_parts import KnownParts
 from duet_av.av_models.load_joint import load_joint_model
-from duet_av.av_models.noise import NoiseSource
+from duet_av.av_models.noise import VIDEO, NoiseSource
+from duet_av.av_models.path import FLOW
+from duet_av.av_models.policy_clock import PolicyClock
 from duet_av.av_models.sampling import RunOptions, sample
 from duet_av.av_models.schedule import SamplingSchedule
 from duet_av.tests.kandinsky6 import STEPS, by_pipeline, by_sampler, clip, draw_noise, load_pipeline, prompted, times
@@ -86,8 +88,8 @@ def test_the_times_of_the_distillation_cannot_be_changed(model, noise):
     own = SamplingSchedule(STEPS, times=tuple(times(model, STEPS)))
     refused(lambda: run(model, noise, replace(own, audio_shift=2.0)), "times are given; leave parity off and audio_shift at None")
     other = replace(own, video_scheduler=FlowMatchEulerDiscreteScheduler())
-    refused(lambda: run(model, noise, other),
-            "video_scheduler is FlowMatchEulerDiscreteScheduler, but this model is distilled for PiflowScheduler; use None")  # fmt: skip
+    message = "video_scheduler is FlowMatchEulerDiscreteScheduler, but this model is distilled for PiflowScheduler; use None"
+    refused(lambda: run(model, noise, other), message)
 
 
 def test_previews_are_the_estimates_at_the_beginning_of_each_step(model, noise):
@@ -108,6 +110,19 @@ def test_eta_replaces_noise_and_almost_none_at_almost_zero(model, noise):
     plain = by_sampler(model, initial, NONE).latent
     once, again, little = (by_sampler(model, shape, NONE, eta=eta, seeds=(4, 5)).latent for eta in (1.0, 1.0, 1e-6))
     assert same(once, again) and relative(once, plain) > 1e-2 and relative(little, plain) < 1e-4
+
+
+def test_the_state_after_a_step_is_split_at_the_end_of_the_step(model, noise):
+    """The first of the predictions of a step is for the time at its end."""
+    clock = PolicyClock(FLOW, model.denoiser.policy, VIDEO, 0)
+    clock.use_own_grid(2)
+    x, velocities = noise.video, torch.randn(1, 12, *noise.video.shape[2:], generator=torch.Generator().manual_seed(2))
+    for index in (0, 1):
+        clean, epsilon = clock.split_after(index, "flow", velocities, x)
+        alpha, sigma = clock.path_after(index)
+        torch.testing.assert_close(alpha * clean + sigma * epsilon, clock.step(index, "flow", velocities, x, x))
+        if index == 0:
+            torch.testing.assert_close(clean, x - clock.times[0] * velocities[:, :4])
 
 
 def test_known_parts_stay_as_they_are(model, noise):

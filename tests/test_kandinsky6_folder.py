@@ -70,6 +70,13 @@ def test_text_encoders_are_loaded_when_first_needed(small_kandinsky6):
     assert "<S>" in model.conditioner.prompt_help
 
 
+def test_a_folder_loads_where_transformers_has_hidden_linspace_from_the_meta_device(small_kandinsky6, monkeypatch):
+    """transformers 5 replaces torch.linspace while it builds a network. If torch looks for its constructors then, it keeps that."""
+    seen = frozenset(torch.utils._device._device_constructors()) - {torch.linspace}
+    monkeypatch.setattr(torch.utils._device, "_device_constructors", lambda: seen)
+    assert load_joint_model(small_kandinsky6).audio_codec.sample_rate == 44100
+
+
 def test_without_text_encoders_the_model_loads_and_takes_embeddings(broken):
     rmtree(broken / "text_encoder")
     rmtree(broken / "tokenizer_2")

@@ -84,8 +84,8 @@ class Kandinsky6(ResidualTowers):
         `policy.n_grid` times the channels of the latents (see `PolicyClock`).
 
     A given first frame (`Condition.image`) is appended as a last latent frame, as in Kandinsky6TI2VAPipeline: without noise, at the
-    first frame's position, marked by a mask channel and a token type. Its prediction is dropped. The pipeline draws the frame's latent
-    from the VAE's distribution; Duet's codec takes the mode.
+    first frame's position, marked by a mask channel and a token type. Its prediction is dropped. The pipeline draws the frame's
+    latent from the VAE's distribution; Duet's codec takes the mode.
     The authors do not say which block to skip for skip guidance; `own_skip_block` is the middle one.
 
     Raises ValueError for a transformer that joins latent frames into patches, and for one whose predictions do not fit `policy`.
