@@ -154,6 +154,17 @@ def test_a_scheduler_of_another_kind_is_named(broken):
     )
 
 
+@pytest.mark.parametrize("options", [{"dtype": "bfloat16"}, {"dtype": "bfloat16", "quantize": "fp8"}])
+def test_another_precision_is_close(small_kandinsky6, options):
+    full, other = load_joint_model(small_kandinsky6), load_joint_model(small_kandinsky6, LoadOptions(**options))
+    time, noise = torch.full((1,), 0.5), draw_noise(full)
+    outs = [denoise(m.denoiser, noise, AVTime(time, time), m.encode(WORDS, ""), [FULL]) for m in (other, full)]
+    assert (outs[0].video - outs[1].video).norm() < 0.2 * outs[1].video.norm()
+    stored = {p.dtype for p in other.denoiser.parameters()}
+    assert (torch.float8_e4m3fn in stored) == ("quantize" in options) and torch.float32 in stored
+    assert next(other.conditioner._encode.encoders[0].parameters()).dtype == torch.bfloat16
+
+
 def test_weights_in_half_precision_keep_what_must_be_exact_and_give_float32(broken):
     from diffusers import Kandinsky6Transformer3DModel
 

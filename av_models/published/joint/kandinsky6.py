@@ -29,6 +29,7 @@ from ...joint_model import JointModel
 from ...printable import quoted
 from ...shapes import VideoShape
 from ..folder import DiffusersFolder
+from ..load_network import check_options, load_network
 from ..loaded_expert import on_device_while_used
 from . import LoadOptions
 from .folder_card import config_of, count_parameters, missing_parts, size_on_disk
@@ -86,22 +87,22 @@ def files(path: Path) -> list[Path]:
 
 def load(path: Path, options: LoadOptions) -> JointModel:
     """Load the model. Its text encoders are loaded with the first prompt."""
-    folder = DiffusersFolder(path, options.keep_dtype)
+    folder, dtype = DiffusersFolder(path, options.keep_dtype), check_options(options)
     scheduler = _load_scheduler(folder)
     policy = scheduler if isinstance(scheduler, PiflowScheduler) else None
-    transformer = folder.load("transformer", Kandinsky6Transformer3DModel)
+    transformer = load_network(folder, "transformer", Kandinsky6Transformer3DModel, options)
     denoiser = Kandinsky6(transformer, policy).eval()
-    video_codec = HunyuanVideoCodec(folder.load("vae", AutoencoderKLHunyuanVideo)).eval()
-    audio_codec = MMAudioCodec(folder.load("audio_vae", MMAudioVAE), folder.load("vocoder", MMAudioVocoder)).eval()
+    video_codec = HunyuanVideoCodec(folder.load("vae", AutoencoderKLHunyuanVideo, dtype)).eval()
+    audio_vae, vocoder = folder.load("audio_vae", MMAudioVAE, dtype), folder.load("vocoder", MMAudioVocoder, dtype)
+    audio_codec = MMAudioCodec(audio_vae, vocoder).eval()
     _check_channels(folder, transformer.config, video_codec, audio_codec)
 
     def own_times(steps: int, latents: LatentShape) -> Sequence[float]:
         scheduler.set_timesteps(steps)
         return scheduler.sigmas[:steps].tolist()
 
-    return JointModel(
-        describe(path), denoiser, video_codec, audio_codec, _make_conditioner(folder, transformer.config), CLIP, own_times
-    )
+    conditioner = _make_conditioner(folder, transformer.config, dtype).eval()
+    return JointModel(describe(path), denoiser, video_codec, audio_codec, conditioner, CLIP, own_times)
 
 
 def _load_scheduler(folder: DiffusersFolder) -> FlowMatchEulerDiscreteScheduler | PiflowScheduler:
@@ -127,8 +128,8 @@ class PromptEncoder:
     while they encode.
     """
 
-    def __init__(self, folder: DiffusersFolder) -> None:
-        self.folder = folder
+    def __init__(self, folder: DiffusersFolder, dtype: torch.dtype | None) -> None:
+        self.folder, self.dtype = folder, None if dtype == torch.float16 else dtype  # Qwen's values are too large for float16
 
     def __call__(self, prompt: str, device: torch.device) -> AVCondition:
         """Return the condition of one prompt for both modalities, with one row."""
@@ -149,8 +150,8 @@ class PromptEncoder:
             raise FileNotFoundError(
                 f"{self.folder.path} lacks {', '.join(missing)}; download the whole repository, or use Prompts from Conditioning"
             )
-        load = self.folder.load
-        return load("text_encoder", Qwen2_5_VLForConditionalGeneration), load("text_encoder_2", CLIPTextModel)
+        qwen = self.folder.load("text_encoder", Qwen2_5_VLForConditionalGeneration, self.dtype)
+        return qwen, self.folder.load("text_encoder_2", CLIPTextModel, self.dtype)
 
     @cached_property
     def tokenizers(self) -> tuple[Any, CLIPTokenizer]:
@@ -163,7 +164,7 @@ class PromptEncoder:
         return tokenize, self.folder.load_processor("tokenizer_2", CLIPTokenizer)
 
 
-def _make_conditioner(folder: DiffusersFolder, config: Any) -> JointPromptConditioner:
+def _make_conditioner(folder: DiffusersFolder, config: Any, dtype: torch.dtype | None) -> JointPromptConditioner:
     def from_embeddings(tokens: Tensor, mask: Tensor | None, pooled: Tensor | None) -> AVCondition:
         found, needed = tokens.shape[-1], config.in_text_dim
         if found != needed:
@@ -178,4 +179,6 @@ def _make_conditioner(folder: DiffusersFolder, config: Any) -> JointPromptCondit
         return AVCondition(condition, condition)
 
     negatives = (Kandinsky6TI2VAPipeline._DEFAULT_NEGATIVE_PROMPT,) * 2
-    return JointPromptConditioner(PromptEncoder(folder), from_embeddings, negatives, PROMPT_HELP)
+    conditioner = JointPromptConditioner(PromptEncoder(folder, dtype), from_embeddings, negatives, PROMPT_HELP)
+    conditioner.clip_loader = CLIP_LOADER  # type: ignore[assignment]
+    return conditioner
