@@ -194,6 +194,16 @@ def test_a_skipped_block_is_one_that_is_not_there(ovi):
         assert torch.equal(skipped.video, gone.video) and torch.equal(skipped.audio, gone.audio)
 
 
+def test_a_block_that_all_rows_skip_does_not_run(ovi):
+    calls: list[int] = []
+    hooks = [block.register_forward_hook(lambda *_, i=i: calls.append(i)) for i, block in enumerate(ovi.blocks)]
+    predict(ovi, FULL, CUT, skip=[1, 1])
+    predict(ovi, FULL, CUT, skip=[1, None])
+    for hook in hooks:
+        hook.remove()
+    assert calls == [0, 2, 0, 1, 2]
+
+
 def test_one_modality_alone_skips_blocks_too(ovi):
     cut, prompt, clip = predict(ovi, CUT, skip=[1]), ref.texts()[0], ref.clip()
     assert torch.equal(ovi.predict_stream(clip.video, TIME, prompt.video, "video", [1]), cut.video)

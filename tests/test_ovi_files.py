@@ -51,6 +51,24 @@ def test_wan_vae_from_one_file_equals_the_authors(tmp_path):
     torch.testing.assert_close(decoded, expected["wan_vae.frames"], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["Wan 2.1", "Wan 2.2"])
+def test_wan_vae_decodes_in_chunks_to_the_same_frames(tmp_path, kind):
+    if kind == "Wan 2.2":
+        file = tmp_path / "wan2.2_vae.safetensors"
+        small.save(file, ref.wan_vae_tensors())
+        codec = WanCodec.of(load_wan_vae(file, torch.float32))
+    else:
+        torch.manual_seed(0)
+        codec = WanCodec(base_dim=4, z_dim=4, latents_mean=[0.1] * 4, latents_std=[1.2] * 4, num_res_blocks=1).eval()
+    latent = ref.random(14, 2, codec.stride.channels, 3, 2, 2)
+    chunks = list(codec.decode_chunks(latent))
+    assert [chunk.shape[1] for chunk in chunks] == [1, 4, 4] and torch.equal(torch.cat(chunks, 1), codec.decode(latent))
+    next(iter(codec.decode_chunks(latent)))  # a run that is stopped leaves nothing behind
+    assert torch.equal(torch.cat(list(codec.decode_chunks(latent)), 1), codec.decode(latent))
+    codec.vae.enable_tiling()
+    assert torch.equal(torch.cat(list(codec.decode_chunks(latent)), 1), codec.decode(latent))
+
+
 def vocoder_forms() -> dict[str, dict]:
     """The vocoder's weights as the authors' file has them, as older versions of PyTorch wrote them, and merged."""
     tensors = small.vocoder_tensors(3)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKLWan
+from diffusers.models.autoencoders.autoencoder_kl_wan import unpatchify
 from torch import Tensor
 
 from ..arguments import make_network
@@ -52,6 +54,32 @@ class WanCodec(Codec):
 
     def decode_with_grad(self, latent: Tensor) -> Tensor:
         """Decode latents [B, C, 1 + n, h, w] to frames [B, 1 + 4n, H, W, 3] in 0..1."""
-        z = latent.float() * self.latent_std + self.latent_mean
-        frames = self.vae.decode(z.to(self.vae.dtype), return_dict=False)[0].float()
-        return (frames.movedim(1, -1) * 0.5 + 0.5).clamp(0, 1)
+        return _to_frames(self.vae.decode(self._denormalized(latent), return_dict=False)[0])
+
+    @torch.no_grad()
+    def decode_chunks(self, latent: Tensor) -> Iterator[Tensor]:
+        """Decode latents as `decode` does, and yield the frames [B, f, H, W, 3] in 0..1 of one latent frame after another.
+
+        After `vae.enable_tiling()` all frames come at once: its tiles are decoded one after another, each for the whole clip.
+        """
+        vae = self.vae
+        if vae.use_tiling:
+            yield self.decode(latent)
+            return
+        vae.clear_cache()
+        try:
+            z = vae.post_quant_conv(self._denormalized(latent))
+            for number in range(z.shape[2]):  # as AutoencoderKLWan._decode
+                vae._conv_idx = [0]
+                chunk = vae.decoder(z[:, :, number : number + 1], vae._feat_map, vae._conv_idx, first_chunk=number == 0)
+                patch = vae.config.patch_size
+                yield _to_frames((chunk if patch is None else unpatchify(chunk, patch)).clamp(-1, 1))
+        finally:
+            vae.clear_cache()
+
+    def _denormalized(self, latent: Tensor) -> Tensor:
+        return (latent.float() * self.latent_std + self.latent_mean).to(self.vae.dtype)
+
+
+def _to_frames(pixels: Tensor) -> Tensor:
+    return (pixels.float().movedim(1, -1) * 0.5 + 0.5).clamp(0, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,7 +62,7 @@ class Ovi(ResidualTowers):
         video, v, time_v = self.video.embed(latent.video, t.video, cond.video)
         audio, a, time_a = self.audio.embed(latent.audio, t.audio, cond.audio)
         received = Received.of(strengths.a_to_v), Received.of(strengths.v_to_a)
-        for number, block in enumerate(self.blocks):
+        for number, block in _needed(self.blocks, skip):
             after_v, after_a = self.run_block(block, video, audio, v, a, *received)
             video, audio = _keep_skipped(skip, number, video, after_v), _keep_skipped(skip, number, audio, after_a)
         return AVLatent(self.video.head(video, time_v, latent.video.shape), self.audio.head(audio, time_a, latent.audio.shape))
@@ -70,7 +71,7 @@ class Ovi(ResidualTowers):
         """Predict the flow velocity of one modality with its tower alone."""
         tower: OviTower = {"video": self.video, "audio": self.audio}[stream]
         hidden, side, time = tower.embed(latent, t, cond)
-        for number, block in enumerate(self.blocks):
+        for number, block in _needed(self.blocks, skip):
             hidden = _keep_skipped(skip, number, hidden, run_alone(getattr(block, stream), hidden, side))
         return tower.head(hidden, time, latent.shape)
 
@@ -78,6 +79,12 @@ class Ovi(ResidualTowers):
 def recommended_skip(layers: int) -> int:
     """Return the block that Ovi's negative prompt skips: 11 of 30, or the same part of another depth."""
     return 11 * layers // 30
+
+
+def _needed(blocks: Iterable[nn.Module], skip: Skip | None) -> Iterator[tuple[int, nn.Module]]:
+    """Iterate over the blocks, with their numbers, that not all rows skip."""
+    numbered = enumerate(blocks)
+    return numbered if skip is None else ((number, block) for number, block in numbered if any(each != number for each in skip))
 
 
 def _keep_skipped(skip: Skip | None, number: int, before: Tensor, after: Tensor) -> Tensor:
