@@ -44,7 +44,8 @@ def _read(file: Path) -> tuple[dict[str, Any], list[str]]:
 
     if file.is_dir() or find_family(file):
         card = describe(file)
-        return card, [*map(printable, description_lines(card)), *map(printable, missing_lines(card)), *_lines(card)]
+        settings = {name: card[name] for name in ("architecture", "given", "sampling")}
+        return card, [printable(line, LONGEST_LINE) for line in (*description_lines(card), *missing_lines(card))] + _lines(settings)
     card = read_card(file)
     return card, [f"{file}: {size_in_words(file.stat().st_size)}", *_lines(card)]
 

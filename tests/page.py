@@ -13,8 +13,9 @@ FOLDER = Path(__file__).parent.parent / "workflows"
 NOTE = "MarkdownNote"  # the page's own: no node of the graph
 PAGES_OWN = ("control_after_generate", "upload", "video-preview", "audioUI", "fixed")  # widgets that are no inputs
 NATIVE = tuple(
-    sorted(path.stem for path in (FOLDER / "api").glob("*.json") if path.stem.startswith(("ltx", "minimax")))
+    sorted(path.stem for path in (FOLDER / "api").glob("*.json") if path.stem.startswith(("ltx23", "ltx25", "minimax")))
 )  # in ComfyUI alone
+JOINT = ("kandinsky6_t2av", "kandinsky6_i2av", "ltx2_diffusers", "ovi_t2av")  # with joint models that people can download
 
 
 @cache
@@ -71,3 +72,5 @@ def _widgets(given: list, described: dict) -> dict[str, Any]:
         values[waiting[0].name] = given.pop(0)
         if waiting[0].options.get("control_after_generate"):
             assert given.pop(0) in ("fixed", "increment", "decrement", "randomize")
+        if waiting[0].options.get("image_upload") and given == ["image"]:
+            given.pop()  # the button

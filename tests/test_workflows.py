@@ -12,6 +12,7 @@ from PIL import Image, ImageChops
 from duet_av.bounce.measure.moving_sheet import CARD, LABEL
 from duet_av.nodes.headless import catalogue, load_workflow, run_workflow, validate
 from duet_av.nodes.stand_in import Folders, Session, session
+from duet_av.tests.fake_family import save_folder
 from duet_av.tests.page import FOLDER, NATIVE, NOTE, named_to_api, template, templates, to_api
 
 CATALOGUE = catalogue()
@@ -22,9 +23,13 @@ HEADLESS = [name for name in APIS if name not in NATIVE]
 NATIVE_TITLES = {"Model", "Prompt", "Noise", "Mux"}
 NATIVE_SAMPLED = {"Guidance", "Guider", "Sampler"}
 VERSION = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+OVI = "Ovi/model_960x960.safetensors"
+PIPELINES = {"Kandinsky-6.0-Lite-5s-Diffusers": "Kandinsky6TI2VAPipeline", "LTX-2.3-Diffusers": "LTX2Pipeline"}
 TITLE_BAR = 30  # pixels, above a node's position
 MOST = 300_000  # bytes of a picture
-EXTERNAL = {"DuetLoadVideoExpert": "checkpoints", "DuetLoadAudioExpert": "diffusers"}
+EXTERNAL = {
+    "DuetLoadVideoExpert": ("checkpoints",), "DuetLoadAudioExpert": ("diffusers",), "DuetLoadJointModel": ("diffusers", "duet"),
+}  # fmt: skip
 CORE_FILES = {  # the widgets of ComfyUI's loaders, and the folders of their files
     "ckpt_name": "checkpoints", "unet_name": "diffusion_models", "text_encoder": "text_encoders", "clip_name": "text_encoders",
     "vae_name": "vae", "model_name": "latent_upscale_models",
@@ -34,9 +39,11 @@ CORE_FILES = {  # the widgets of ComfyUI's loaders, and the folders of their fil
 @pytest.fixture(autouse=True)
 def published(tmp_path):
     """The user's files that workflows name: published checkpoints, and the picture that comes with ComfyUI."""
-    for file in ("checkpoints/svd_xt.safetensors", "diffusers/audioldm2/model_index.json", "example.png"):
+    for file in ("checkpoints/svd_xt.safetensors", "diffusers/audioldm2/model_index.json", "example.png", f"duet/{OVI}"):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).touch()
+    for name, pipeline in PIPELINES.items():
+        save_folder(tmp_path / "diffusers" / name, pipeline)
     token = session.set(Session(Folders(models=tmp_path, input=tmp_path)))
     yield
     session.reset(token)
@@ -203,10 +210,11 @@ def test_files_that_a_template_needs_are_listed_with_their_addresses(name):
         needed = node["type"] in EXTERNAL and node["widgets_values"][0]
         listed = node["properties"].get("models", [])
         assert bool(listed) == bool(needed and ("." in needed or needed.islower()))
+        assert not listed or any(needed in (model["name"], *model["directory"].split("/")) for model in listed)
         for model in listed:
-            assert model["directory"].split("/")[0] == EXTERNAL[node["type"]]
-            assert model["url"].startswith("https://huggingface.co/") and model["url"].endswith("/" + model["name"])
-            assert needed in (model["name"], *model["directory"].split("/"))
+            assert model["directory"].split("/")[0] in EXTERNAL[node["type"]]
+            file = model["name"].rpartition("/")[2]
+            assert model["url"].startswith("https://huggingface.co/") and model["url"].endswith("/" + file)
 
 
 def test_the_compared_clips_rank_as_in_the_study(tmp_path):
