@@ -14,7 +14,7 @@ def description_lines(card: Mapping[str, Any]) -> list[str]:
 
 def missing_lines(card: Mapping[str, Any]) -> list[str]:
     """Return lines that say which parts of a published joint model are missing, and what to do."""
-    encoders = [name for name in card["needs"] if name.startswith(("text_encoder", "tokenizer"))]
+    encoders = [name for name in card["needs"] if any(part in name for part in ("text encoder", "text_encoder", "tokenizer"))]
     others = [name for name in card["needs"] if name not in encoders]
     lines = [f"missing: {', '.join(others)}; download the whole model"] if others else []
     return lines + ([f"missing: {', '.join(encoders)}; download them, or use Prompts from Conditioning"] if encoders else [])
