@@ -96,6 +96,14 @@ def test_mmaudio_for_16_khz_equals_the_authors(tmp_path, form):
     torch.testing.assert_close(codec.encode(sound[:, None]), expected["mmaudio.latent"], atol=1e-5, rtol=1e-5)
 
 
+def test_a_codec_that_claims_to_be_huge_is_refused_before_it_takes_memory(folder):
+    tensors = load_file(folder / small.AUDIO_VAE)
+    tensors["encoder.conv_in.weight"] = torch.zeros(2**16, 80, 1)  # the next layers would be 2¹⁶ · 2¹⁸ wide
+    save_file(tensors, folder / small.AUDIO_VAE)
+    with pytest.raises(ValueError, match="encoder.conv_in.weight has shape 65536×80×1, but MMAudioVAE16 needs 65536×80×3"):
+        load_family(folder)
+
+
 # The files
 
 

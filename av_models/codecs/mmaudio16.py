@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 from diffusers import MMAudioVAE, MMAudioVocoder
 from diffusers.models.autoencoders.autoencoder_mmaudio import MMAudioMelSpectrogram
 from torch import Tensor, nn
@@ -26,7 +27,8 @@ class MMAudioVAE16(MMAudioVAE):
         super().__init__(
             mel_bins, latent_channels, hidden_channels, sample_rate=SAMPLE_RATE, n_fft=N_FFT, hop_length=HOP, scaling_factor=1.0
         )
-        self.mel_converter = Log10Mel(SAMPLE_RATE, N_FFT, mel_bins, HOP)
+        with torch.device("cpu"):  # its tables are not in the file
+            self.mel_converter = Log10Mel(SAMPLE_RATE, N_FFT, mel_bins, HOP)
 
 
 class BigVGAN16(MMAudioVocoder):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from diffusers import MMAudioVAE, MMAudioVocoder
 from diffusers.models.autoencoders.autoencoder_mmaudio import normalize
 from torch import Tensor
 
-from ...build_from_card import NoInitialValues
 from ...checkpoint import Shape, open_tensors, read_shapes
 from ...codecs.mmaudio16 import BigVGAN16, MMAudioVAE16
 from ..named_tensors import FileTensors, WeightNormTensors, load_named
@@ -32,7 +32,7 @@ def is_vocoder(shapes: Mapping[str, Shape]) -> bool:
 def load_vae(path: Path) -> MMAudioVAE:
     """Load the VAE, in float32. Raises ValueError, in one line, if tensors are missing or do not fit."""
     shapes = read_shapes(path)
-    with NoInitialValues():
+    with torch.device("meta"):
         vae = MMAudioVAE16(BINS, shapes["decoder.conv_in.weight"][1], shapes["encoder.conv_in.weight"][0])
     names = {own: own.removeprefix("vae.") for own in vae.state_dict() if own.startswith("vae.")}
     with open_tensors(path) as file:
@@ -42,7 +42,7 @@ def load_vae(path: Path) -> MMAudioVAE:
 def load_vocoder(path: Path) -> MMAudioVocoder:
     """Load the vocoder, in float32. Raises ValueError, in one line, if tensors are missing or do not fit."""
     width = read_shapes(path)["conv_pre.bias"][0]
-    with NoInitialValues():
+    with torch.device("meta"):
         vocoder = BigVGAN16(BINS, width)
     names = {own: own.replace("conv_post.0.", "conv_post.") for own in vocoder.state_dict()}
     with open_tensors(path) as file:
