@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
 from diffusers import MMAudioVAE, MMAudioVocoder
 from diffusers.models.autoencoders.autoencoder_mmaudio import MMAudioMelSpectrogram
 from torch import Tensor, nn
@@ -27,8 +26,12 @@ class MMAudioVAE16(MMAudioVAE):
         super().__init__(
             mel_bins, latent_channels, hidden_channels, sample_rate=SAMPLE_RATE, n_fft=N_FFT, hop_length=HOP, scaling_factor=1.0
         )
-        with torch.device("cpu"):  # its tables are not in the file
-            self.mel_converter = Log10Mel(SAMPLE_RATE, N_FFT, mel_bins, HOP)
+        self.mel_converter = make_mel_converter(mel_bins)
+
+
+def make_mel_converter(mel_bins: int) -> Log10Mel:
+    """Return the spectrograms of the VAE for 16 kHz."""
+    return Log10Mel(SAMPLE_RATE, N_FFT, mel_bins, HOP)
 
 
 class BigVGAN16(MMAudioVocoder):

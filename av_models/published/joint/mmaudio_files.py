@@ -10,8 +10,9 @@ from diffusers import MMAudioVAE, MMAudioVocoder
 from diffusers.models.autoencoders.autoencoder_mmaudio import normalize
 from torch import Tensor
 
+from ...build_from_card import Allowance
 from ...checkpoint import Shape, open_tensors, read_shapes
-from ...codecs.mmaudio16 import BigVGAN16, MMAudioVAE16
+from ...codecs.mmaudio16 import BigVGAN16, MMAudioVAE16, make_mel_converter
 from ..named_tensors import FileTensors, WeightNormTensors, load_named
 
 BINS = 80  # mel bands of the model for 16 kHz; that for 44.1 kHz has 128
@@ -32,8 +33,9 @@ def is_vocoder(shapes: Mapping[str, Shape]) -> bool:
 def load_vae(path: Path) -> MMAudioVAE:
     """Load the VAE, in float32. Raises ValueError, in one line, if tensors are missing or do not fit."""
     shapes = read_shapes(path)
-    with torch.device("meta"):
+    with torch.device("meta"), Allowance(shapes):
         vae = MMAudioVAE16(BINS, shapes["decoder.conv_in.weight"][1], shapes["encoder.conv_in.weight"][0])
+    vae.mel_converter = make_mel_converter(BINS)  # its tables are not in the file
     names = {own: own.removeprefix("vae.") for own in vae.state_dict() if own.startswith("vae.")}
     with open_tensors(path) as file:
         return load_named(vae, FileTensors(file, path), names, _normalized)
