@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 from diffusers import AutoencoderKLLTX2Video
 from torch import Tensor
+from torch.nn.functional import pad
 
 from ..shapes import VideoStride
 from .base import Codec
@@ -37,7 +38,7 @@ class LTX2VideoCodec(Codec):
 
     def decode_with_grad(self, latent: Tensor) -> Tensor:
         """Decode latents [B, C, 1 + n, h, w] to frames [B, 1 + 8n, H, W, 3] in 0..1."""
-        return _to_frames(self.vae.decode(self._to_vae(latent), self._time(latent), return_dict=False)[0])
+        return _to_frames(self._decode(self._to_vae(latent), self._time(latent)))
 
     @torch.no_grad()
     def decode_chunks(self, latent: Tensor) -> Iterator[Tensor]:
@@ -50,8 +51,7 @@ class LTX2VideoCodec(Codec):
         stride, size = (getattr(vae, f"tile_sample_{name}_num_frames") for name in ("stride", "min"))
         last, left = None, self.stride.frames(z.shape[2])
         for start in range(0, z.shape[2], stride // self.stride.time):
-            part = z[:, :, start : start + size // self.stride.time + 1]
-            decoded = vae.decode(part, time, return_dict=False)[0]
+            decoded = self._decode(z[:, :, start : start + size // self.stride.time + 1], time)
             keep = stride if start else stride + 1
             if start:
                 decoded = vae.blend_t(last, decoded[:, :, :-1], size - stride)
@@ -59,6 +59,17 @@ class LTX2VideoCodec(Codec):
             left -= shown.shape[2]
             if shown.shape[2]:
                 yield _to_frames(shown)
+
+    def _decode(self, z: Tensor, time: Tensor | None) -> Tensor:
+        """Decode to pixels. The decoder reflects its borders, which needs two cells: a side or a tile of one gets a second."""
+        height, width = z.shape[3:]
+        added = [int(side == 1 or self._tiles_end_in_one(side, name)) for side, name in ((width, "width"), (height, "height"))]
+        wide = pad(z, (0, added[0], 0, added[1], 0, 0), mode="replicate") if any(added) else z
+        cell = self.stride.space
+        return self.vae.decode(wide, time, return_dict=False)[0][..., : height * cell, : width * cell]
+
+    def _tiles_end_in_one(self, side: int, name: str) -> bool:
+        return self.vae.use_tiling and side % (getattr(self.vae, f"tile_sample_stride_{name}") // self.stride.space) == 1
 
     def _to_vae(self, latent: Tensor) -> Tensor:
         mean, std = self._statistics(latent)
