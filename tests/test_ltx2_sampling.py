@@ -11,6 +11,7 @@ import torch
 from duet_av.av_models.branch_runner import PromptedModel
 from duet_av.av_models.clip_latent import before, encode_clip, everything, make_known_masks, nothing
 from duet_av.av_models.contract import AVLatent, AVTime
+from duet_av.av_models.fingerprint import fingerprint
 from duet_av.av_models.generation import generate
 from duet_av.av_models.guidance import GUIDANCE, make_guidance
 from duet_av.av_models.joint_model import JointModel
@@ -141,6 +142,12 @@ def test_eta_adds_noise_of_its_own(model, shape):
     noisy = run(model, shape, times=times, eta=1.0)
     assert not noisy.warnings and not same(noisy.latent.video, plain.video)
     assert torch.equal(noisy.latent.video, run(model, shape, times=times, eta=1.0).latent.video)
+
+
+def test_a_run_leaves_the_model_as_it_was(model, shape):
+    before = fingerprint(model)
+    run(model, shape, make_guidance("modality_cfg", **GUIDED, video_skip_scale=2.0, audio_skip_scale=2.0))
+    assert fingerprint(model) == before
 
 
 def test_a_run_can_choose_its_own_shift(model, shape):

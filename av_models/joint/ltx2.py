@@ -40,6 +40,7 @@ class LTX2(ResidualTowers):
             raise ValueError(f"its patch_size is {transformer.config.patch_size}; Duet takes LTX-2 with 1")
         self.transformer, self.fps, self.use_cross_timestep = transformer, fps, use_cross_timestep
         self.call = make_rows_blocks(transformer)
+        self._dtypes: dict[torch.dtype, torch.dtype] = {}
         self.skippable = len(transformer.transformer_blocks)
         self.own_skip_block = min(own_skip_block, self.skippable - 1)
 
@@ -75,7 +76,7 @@ class LTX2(ResidualTowers):
             kept = torch.tensor([block != number for block in skip or ()], device=self.transformer.device)
             block = self.transformer.transformer_blocks[number]
             for attention in (block.attn1, block.audio_attn1):
-                attention.kept = kept.to(self.transformer.dtype).view(-1, 1, 1)
+                attention.kept = kept.to(self._dtype()).view(-1, 1, 1)
                 attention.none_kept = all(each == number for each in skip or ())
                 attentions.append(attention)
         try:
@@ -86,7 +87,7 @@ class LTX2(ResidualTowers):
                 attention.kept, attention.none_kept = None, False
 
     def _forward(self, latent: AVLatent, t: AVTime, cond: AVCondition, isolate: bool) -> AVLatent:
-        dtype, scale = self.transformer.dtype, self.transformer.config.timestep_scale_multiplier
+        dtype, scale = self._dtype(), self.transformer.config.timestep_scale_multiplier
         _, _, frames, height, width = latent.video.shape
         steps, bands = latent.audio.shape[2:]
         video, audio = self.transformer(
@@ -110,6 +111,13 @@ class LTX2(ResidualTowers):
             return_dict=False,
         )
         return AVLatent(video.transpose(1, 2).reshape(latent.video.shape), audio.unflatten(2, (-1, bands)).transpose(1, 2))
+
+    def _dtype(self) -> torch.dtype:
+        """Return the dtype that the network computes in. diffusers looks at all of its modules for it."""
+        stored = self.transformer.proj_in.weight.dtype
+        if stored not in self._dtypes:
+            self._dtypes[stored] = self.transformer.dtype
+        return self._dtypes[stored]
 
     def _with_blank(self, latent: Tensor, t: Tensor, cond: Condition, stream: StreamName) -> tuple[AVLatent, AVTime, AVCondition]:
         """Return the inputs of one modality with one token in place of the other one."""

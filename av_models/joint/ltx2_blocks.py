@@ -1,7 +1,10 @@
 """Blocks of LTX-2 that run rows of different coupling and skipped blocks in one call, or one modality alone.
 
-They are diffusers' own blocks with another class: parameters, names and hooks stay as they are. A row that gets nothing of the
-other modality has 0 added where the others have the output of the cross-modal layer, and the layer does not run for it.
+They are diffusers' own blocks with another class: parameters, names and hooks stay as they are. Their attentions call their
+processor without looking at its signature each time, as diffusers' do, which took a tenth of the time of small models.
+
+A row that gets nothing of the other modality has 0 added where the others have the output of the cross-modal layer, and the layer
+does not run for it.
 """
 
 from __future__ import annotations
@@ -65,12 +68,12 @@ class CrossAttention(LTX2Attention):
     def forward(self, hidden_states: Tensor, encoder_hidden_states: Tensor, **others: Any) -> Tensor:
         rows, factor = getattr(self.call, self.direction)
         if rows is None:
-            return _times(super().forward(hidden_states, encoder_hidden_states, **others), factor)
+            return _times(self.processor(self, hidden_states, encoder_hidden_states, **others), factor)
         none = torch.zeros_like(hidden_states)
         if not len(rows):
             return none
         own = {name: _take(value, rows, len(hidden_states)) for name, value in others.items()}
-        out = super().forward(hidden_states[rows], encoder_hidden_states[rows], **own)
+        out = self.processor(self, hidden_states[rows], encoder_hidden_states[rows], **own)
         return none.index_copy(0, rows, _times(out, factor))
 
 
@@ -84,10 +87,10 @@ class SelfAttention(LTX2Attention):
     kept: Tensor | None
     none_kept: bool
 
-    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
-        if self.kept is not None:
-            kwargs |= {"perturbation_mask": self.kept, "all_perturbed": self.none_kept}
-        return super().forward(*args, **kwargs)
+    def forward(self, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        return self.processor(
+            self, hidden_states, *args, **kwargs | {"perturbation_mask": self.kept, "all_perturbed": self.none_kept}
+        )
 
 
 class RowsBlock(LTX2VideoTransformerBlock):
