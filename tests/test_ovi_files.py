@@ -17,7 +17,15 @@ from duet_av.av_models.contract import FULL, AVTime, denoise
 from duet_av.av_models.generation import generate
 from duet_av.av_models.joint.ovi import OviSizes
 from duet_av.av_models.load_joint import load_joint_model
-from duet_av.av_models.published.joint import LoadOptions, describe, family_files, find_family, load_family, mmaudio_files
+from duet_av.av_models.published.joint import (
+    LoadOptions,
+    describe,
+    family_files,
+    find_family,
+    load_family,
+    mmaudio_files,
+    umt5_file,
+)
 from duet_av.av_models.published.joint.ovi import own_scheduler, sizes_of
 from duet_av.av_models.published.joint.wan_vae_file import load_wan_vae
 from duet_av.av_models.recommended import parse_sampling
@@ -131,6 +139,16 @@ def test_the_published_sizes_are_read_off_the_tensors():
     assert sizes_of(shapes, Path("model.safetensors")) == OviSizes()
 
 
+def test_the_sizes_of_umt5_xxl_are_read_off_the_tensors():
+    block = "encoder.block.{}.layer.0.SelfAttention."
+    shapes = {"shared.weight": (256384, 4096), "encoder.block.0.layer.1.DenseReluDense.wi_0.weight": (10240, 4096)}
+    for i in range(24):
+        shapes |= {f"{block.format(i)}q.weight": (4096, 4096), f"{block.format(i)}relative_attention_bias.weight": (32, 64)}
+    found = umt5_file.config_of(shapes)
+    sizes = found.vocab_size, found.d_model, found.d_kv, found.d_ff, found.num_heads, found.num_layers
+    assert sizes == (256384, 4096, 64, 10240, 64, 24) and found.feed_forward_proj == "gated-gelu"
+
+
 @pytest.mark.parametrize("name, words, frames, latents", [
     ("model.safetensors", "<AUDCAP>", 120, (31, 157)), ("model_fp8_e4m3fn.safetensors", "<AUDCAP>", 120, (31, 157)),
     ("model_960x960.safetensors", "Audio:", 120, (31, 157)), ("model_960x960_10s.safetensors", "Audio:", 241, (61, 314)),
@@ -168,12 +186,37 @@ def test_the_vae_of_a_diffusers_folder_serves_too(folder, model):
     torch.testing.assert_close(other.video_codec.decode(latent), model.video_codec.decode(latent))
 
 
+@pytest.mark.parametrize("scaled", [False, True])
+def test_comfyui_s_file_of_the_text_encoder_serves_too(folder, model, tmp_path, scaled):
+    """Its fp8 file has a scale beside each weight; the names are those of transformers."""
+    tensors = load_file(folder / "text_encoder" / "model.safetensors")
+    assert "encoder.embed_tokens.weight" not in tensors
+    if scaled:
+        for name in [name for name in tensors if "SelfAttention.q.weight" in name]:
+            tensors[name] = (tensors[name] / 0.125).to(torch.float8_e4m3fn)
+            tensors[name.removesuffix("weight") + "scale_weight"] = torch.tensor(0.125)
+    models = tmp_path / "models"
+    (models / "text_encoders").mkdir(parents=True)
+    small.save(models / "text_encoders" / "umt5_xxl_fp16.safetensors", {k: x for k, x in tensors.items() if x.element_size() > 1})
+    if scaled:
+        save_file(tensors, models / "text_encoders" / "umt5_xxl_fp16.safetensors")
+    shutil.rmtree(folder / "text_encoder")
+    shutil.move(folder, models / "Ovi")
+    other = load_family(models / "Ovi")
+    assert describe(models / "Ovi")["needs"] == []
+    found, expected = (each.encode("a dog", "").video.tokens for each in (other, model))
+    torch.testing.assert_close(found, expected, atol=0.2 if scaled else 0, rtol=0)
+    encoder = other.conditioner.text.pipeline.text_encoder
+    assert encoder.encoder.embed_tokens.weight is encoder.shared.weight
+
+
 def test_every_missing_part_is_named_with_where_it_is_published(folder):
     for file in (small.VIDEO_VAE, small.AUDIO_VAE, small.VOCODER):
         (folder / file).unlink()
-    shutil.rmtree(folder / "text_encoder")
+    for part in ("text_encoder", "tokenizer"):
+        shutil.rmtree(folder / part)
     needs = describe(folder)["needs"]
-    assert len(needs) == 4 and all(word in " ".join(needs) for word in ("Comfy-Org", "Kijai/WanVideo_comfy", "Wan-AI"))
+    assert len(needs) == 5 and all(word in " ".join(needs) for word in ("Comfy-Org", "Kijai/WanVideo_comfy", "Wan-AI"))
     with pytest.raises(FileNotFoundError, match="needs the video VAE .* and the audio VAE .* and the vocoder") as error:
         load_family(folder)
     assert "\n" not in str(error.value) and "text encoder" not in str(error.value)

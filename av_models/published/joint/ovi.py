@@ -15,6 +15,7 @@ from diffusers.hooks import apply_layerwise_casting
 from torch import Tensor
 from transformers import T5TokenizerFast, UMT5EncoderModel
 
+from ...build_from_card import one_line
 from ...checkpoint import Shape, open_tensors, read_shapes
 from ...codecs.mmaudio import MMAudioCodec
 from ...codecs.wan_vae import WanCodec
@@ -27,7 +28,7 @@ from ..folder import DiffusersFolder
 from ..load_network import check_options
 from ..loaded_expert import on_device_while_used
 from ..named_tensors import ScaledTensors, load_named
-from . import LoadOptions, mmaudio_files
+from . import LoadOptions, mmaudio_files, umt5_file
 from .ovi_files import MISSING, OviFiles, find_parts, total_bytes
 from .ovi_names import TOWERS, published_name
 from .prompts import JointPromptConditioner
@@ -44,6 +45,7 @@ CAPABILITIES = [
     "text to video with audio", "a first frame", "given frames", "speech", "separate prompts for video and audio",
     "one-way coupling", "every guidance",
 ]  # fmt: skip
+TEXT_PARTS = (MISSING["text_encoder"], MISSING["tokenizer"])  # needed only to encode prompts
 SPEECH, OLD_SOUND, NEW_SOUND = "<S>words<E>", "<AUDCAP>rain, a deep voice<ENDAUDCAP>", "Audio: rain, a deep voice"
 
 
@@ -105,11 +107,11 @@ def load(path: Path, options: LoadOptions) -> JointModel:
     """
     parts = find_parts(path)
     version = version_of(parts.model)
-    missing = [words for words in parts.missing if words != MISSING["text"]]
+    missing = [words for words in parts.missing if words not in TEXT_PARTS]
     if missing:
         raise FileNotFoundError(f"{parts.model} needs {' and '.join(missing)}; download it to the folder of this file")
     denoiser = load_denoiser(parts.model, options)
-    text = OviText(parts.text, parts.model, options.keep_dtype, denoiser.sizes.text_width)
+    text = OviText(parts, options.keep_dtype, denoiser.sizes.text_width)
     return JointModel(
         describe(path), denoiser, WanCodec.of(_load_video_vae(parts, options)).eval(), _load_audio_codec(parts).eval(),
         OviConditioner(text, version).eval(), VideoShape(version.frames, version.height, version.width, exact_fps(FPS)),
@@ -183,27 +185,34 @@ def _load_audio_codec(parts: OviFiles) -> MMAudioCodec:
 class OviText:
     """Encodes prompts with UMT5, as diffusers' Wan pipeline does: 512 tokens, without those that only pad.
 
-    folder: has the subfolders text_encoder and tokenizer; None: prompts raise an error that says what to download.
+    keep_dtype: compute in bfloat16, as the authors do; else in float32. width: of the embeddings.
     """
 
-    def __init__(self, folder: Path | None, model: Path, keep_dtype: bool, width: int) -> None:
-        self.folder, self.model, self.keep_dtype, self.width = folder, model, keep_dtype, width
+    def __init__(self, parts: OviFiles, keep_dtype: bool, width: int) -> None:
+        self.parts, self.dtype, self.width = parts, torch.bfloat16 if keep_dtype else torch.float32, width
 
     @cached_property
     def pipeline(self) -> WanPipeline:
-        """The pipeline with its text encoder, loaded when first used."""
-        if self.folder is None:
+        """The pipeline with its text encoder, loaded when first used. Raises FileNotFoundError, in one line, if it is missing."""
+        encoder_at, tokenizer_at, model = self.parts.text_encoder, self.parts.tokenizer, self.parts.model
+        if encoder_at is None or tokenizer_at is None:
+            missing = " and ".join(words for words in self.parts.missing if words in TEXT_PARTS)
             raise FileNotFoundError(
-                f"{self.model} needs {MISSING['text']} to encode prompts; download them to the folder of this file, "
+                f"{model} needs {missing} to encode prompts; download it to the folder of this file, "
                 "or use Prompts from Conditioning"
             )
-        folder = DiffusersFolder(self.folder, self.keep_dtype)
-        encoder = folder.load("text_encoder", UMT5EncoderModel)
+        encoder = self._load_encoder(encoder_at)
         if encoder.config.d_model != self.width:
-            raise ValueError(f"{self.folder} has text embeddings of width {encoder.config.d_model}, but {self.model} needs "
+            raise ValueError(f"{encoder_at} has text embeddings of width {encoder.config.d_model}, but {model} needs "
                              f"{self.width}; use the text encoder of Wan 2.2")  # fmt: skip
-        tokenizer = folder.load_processor("tokenizer", T5TokenizerFast)
+        tokenizer = DiffusersFolder(tokenizer_at).load_processor("tokenizer", T5TokenizerFast)
         return WanPipeline(tokenizer=tokenizer, text_encoder=encoder, vae=None, scheduler=None)
+
+    def _load_encoder(self, path: Path) -> UMT5EncoderModel:
+        if path.is_dir():
+            return DiffusersFolder(path).load("text_encoder", UMT5EncoderModel, self.dtype)
+        with one_line(path, "UMT5"):
+            return umt5_file.load_encoder(path, self.dtype)
 
     def encode(self, prompt: str, device: torch.device) -> AVCondition:
         """Return the condition of one prompt for both modalities, with one row."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...card_fields import read_table
 from ...checkpoint import Shape, read_shapes
-from . import find_ovi_file, mmaudio_files, wan_vae_file
+from . import find_ovi_file, mmaudio_files, umt5_file, wan_vae_file
 
 VAE_CLASS, ENCODER_CLASS = "AutoencoderKLWan", "UMT5EncoderModel"
 WAN = "Wan-AI/Wan2.2-TI2V-5B-Diffusers"
@@ -16,8 +16,13 @@ MISSING = {
     "video_vae": f"the video VAE (wan2.2_vae.safetensors of Comfy-Org/Wan_2.2_ComfyUI_Repackaged, or the folder vae of {WAN})",
     "audio_vae": "the audio VAE (Ovi/mmaudio_vae_16k_fp32.safetensors of Kijai/WanVideo_comfy)",
     "vocoder": "the vocoder (Ovi/mmaudio_vocoder_bigvgan_best_netG_fp32.safetensors of Kijai/WanVideo_comfy)",
-    "text": f"the text encoder (the folders text_encoder and tokenizer of {WAN})",
+    "text_encoder": f"the text encoder (the folder text_encoder of {WAN}, or umt5_xxl_fp16.safetensors of "
+    "Comfy-Org/Wan_2.1_ComfyUI_repackaged)",
+    "tokenizer": f"its tokenizer (the folder tokenizer of {WAN})",
 }
+
+
+SHARED = ("vae", "mmaudio", "text_encoders", "clip")
 
 
 @dataclass(frozen=True)
@@ -25,14 +30,15 @@ class OviFiles:
     """The files of Ovi; None for parts that were not found.
 
     model: both towers. video_vae: a file, or a folder with the subfolder vae. audio_vae, vocoder: files.
-    text: a folder with the subfolders text_encoder and tokenizer.
+    text_encoder: a file, or a folder with the subfolder text_encoder. tokenizer: a folder with the subfolder tokenizer.
     """
 
     model: Path
     video_vae: Path | None
     audio_vae: Path | None
     vocoder: Path | None
-    text: Path | None
+    text_encoder: Path | None
+    tokenizer: Path | None
 
     @property
     def missing(self) -> list[str]:
@@ -42,14 +48,16 @@ class OviFiles:
     @property
     def all(self) -> list[Path]:
         """All files that the loaded model depends on."""
-        found = [path for path in (self.model, self.video_vae, self.audio_vae, self.vocoder) if path is not None and path.is_file()]
-        folders = [self.video_vae / "vae"] if self.video_vae is not None and self.video_vae.is_dir() else []
-        folders += [] if self.text is None else [self.text / "text_encoder", self.text / "tokenizer"]
+        inside = {"vae": self.video_vae, "text_encoder": self.text_encoder, "tokenizer": self.tokenizer}
+        found = [
+            path for path in (self.model, self.audio_vae, self.vocoder, *inside.values()) if path is not None and path.is_file()
+        ]
+        folders = [path / name for name, path in inside.items() if path is not None and path.is_dir()]
         return [*found, *(file for folder in folders for file in sorted(folder.iterdir()) if file.is_file())]
 
 
 def find_parts(path: Path) -> OviFiles:
-    """Find Ovi's parts: beside its file, one folder below it, and in ComfyUI's folders `vae`, `mmaudio` and `diffusers`.
+    """Find Ovi's parts: beside its file, one folder below it, and in ComfyUI's folders (`SHARED`, and `diffusers`).
 
     path: the file with the towers, or a folder that holds it. Raises FileNotFoundError if there is none.
     """
@@ -58,7 +66,7 @@ def find_parts(path: Path) -> OviFiles:
         raise FileNotFoundError(f"{path} has no file with Ovi's two towers; download one of chetwinlow1/Ovi")
     near = [model.parent, *_folders(model.parent)]
     models = next((parent for parent in model.parents if parent.name == "models"), None)
-    shared = [] if models is None else [folder for name in ("vae", "mmaudio") for folder in _with_subfolders(models / name)]
+    shared = [] if models is None else [folder for name in SHARED for folder in _with_subfolders(models / name)]
     pipelines = near if models is None else [*near, *_folders(models / "diffusers")]
     files = [file for folder in (*near, *shared) for file in sorted(folder.glob("*.safetensors"))]
     shapes = {file: found for file in files if file != model and (found := _shapes(file))}
@@ -72,7 +80,8 @@ def find_parts(path: Path) -> OviFiles:
         first(wan_vae_file.is_wan_vae) or next(folders, None),
         first(mmaudio_files.is_vae),
         first(mmaudio_files.is_vocoder),
-        next((folder for folder in pipelines if _class_in(folder / "text_encoder") == ENCODER_CLASS), None),
+        next((f for f in pipelines if _class_in(f / "text_encoder") == ENCODER_CLASS), None) or first(umt5_file.is_encoder),
+        next((folder for folder in pipelines if _is_tokenizer(folder / "tokenizer")), None),
     )
 
 
@@ -103,9 +112,14 @@ def _is_second(folder: Path) -> bool:
     return _config(folder).get("is_residual") is True
 
 
-def _config(folder: Path) -> dict:
+def _is_tokenizer(folder: Path) -> bool:
+    """Return whether this folder holds the tokenizer of T5."""
+    return str(_config(folder, "tokenizer_config.json").get("tokenizer_class", "")).startswith("T5")
+
+
+def _config(folder: Path, name: str = "config.json") -> dict:
     try:
-        return read_table(folder / "config.json", "")
+        return read_table(folder / name, "")
     except (ValueError, OSError):
         return {}
 
