@@ -42,6 +42,9 @@ def test_the_card_says_what_it_is(small_ltx2_versions):
         assert 100_000 < card["parameters"] < 400_000 and 2e6 < card["bytes"] < 5e6
         assert family_files(folder) == sorted(file for file in folder.rglob("*") if file.is_file())
     assert ["Gemma 3" in " ".join(card["notes"]) for card in cards.values()] == [version != "2.5" for version in cards]
+    assert [f"img_compression {18 if version == '2.5' else 33}" in " ".join(card["notes"]) for version, card in cards.items()] == [
+        True
+    ] * 3
     assert describe(small_ltx2_versions["2.3"])["sampling"]["guidance"] == "modality_cfg"
 
 

@@ -192,6 +192,23 @@ def test_predictions_have_a_gradient():
     assert latent.video.grad.isfinite().all() and audio[0].any() and not audio[1].any() and audio[2].any()
 
 
+def test_weights_can_be_offloaded_in_groups_and_stored_in_8_bits():
+    inputs, couplings, skip = make_inputs(), [FULL, CUT, one_way(0.5, 1.0)], [None, 1, 2]
+    expected = denoise(LTX2(network()), *inputs, couplings, skip)
+    for kind in ({"offload_type": "block_level", "num_blocks_per_group": 1}, {"offload_type": "leaf_level"}):
+        joint = LTX2(network())
+        joint.transformer.enable_group_offload(torch.device("cpu"), **kind)
+        assert same(denoise(joint, *inputs, couplings, skip), expected)
+    joint = LTX2(network())
+    joint.transformer.enable_layerwise_casting(torch.float8_e4m3fn, torch.float32)
+    small = denoise(joint, *inputs, couplings, skip)
+    assert joint.transformer.transformer_blocks[0].ff.net[2].weight.dtype == torch.float8_e4m3fn
+    half = denoise(LTX2(network().to(torch.bfloat16)), *inputs, couplings, skip)
+    assert small.video.dtype == torch.float32 and half.video.dtype == torch.bfloat16
+    for each in (small, half):
+        assert 1e-3 < distance(each, expected) < 0.5
+
+
 def test_compiled_blocks_predict_the_same():
     inputs, joint = make_inputs(), LTX2(network(num_layers=2))
     mixed = [FULL, CUT, one_way(0.5, 1.0)], [None, 1, 1]

@@ -9,7 +9,6 @@ does not run for it.
 
 from __future__ import annotations
 
-from inspect import signature
 from typing import Any, NamedTuple
 
 import torch
@@ -22,8 +21,6 @@ from diffusers.models.transformers.transformer_ltx2 import (
 from torch import Tensor
 
 from ..contract import StreamName
-
-ARGUMENTS = tuple(signature(LTX2VideoTransformerBlock.forward).parameters)[1:]
 
 
 class CrossRows(NamedTuple):
@@ -99,9 +96,8 @@ class RowsBlock(LTX2VideoTransformerBlock):
     call: Call
 
     def forward(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        kwargs = dict(zip(ARGUMENTS, args)) | kwargs
         if self.call.stream is None:
-            return super().forward(**kwargs)
+            return super().forward(*args, **kwargs)
         video, audio = kwargs["hidden_states"], kwargs["audio_hidden_states"]
         if self.call.stream == "video":
             return self._run_video(video, kwargs), audio

@@ -158,6 +158,10 @@ def _notes(folder: DiffusersFolder, version: str, distilled: bool, component: st
         lines.append("Distilled: use 8 steps and no guidance (none, or scales of 1). Lightricks advises against guidance on it.")
     if component == "transformer" and (folder.path / FULL).is_dir():
         lines.append(f"For the full weights, use a copy of this folder without transformer; Duet then loads {FULL}.")
+    compression = 18 if version == "2.5" else 33
+    lines.append(
+        f"A first frame was H.264-compressed in its training: LTXV Preprocess with img_compression {compression} does this."
+    )
     if _text_model(folder) == "gemma3":
         lines.append("Its text encoder is Gemma 3, which has terms of use of its own.")
     return lines
