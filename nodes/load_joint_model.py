@@ -54,9 +54,8 @@ class DuetLoadJointModel(io.ComfyNode):
         )  # fmt: skip
 
     @classmethod
-    def validate_inputs(cls, model: str | None = None, gguf: str | None = None) -> bool | str:
-        found = model_cache.check_files(model, find=find_joint)
-        return found if found is not True else model_cache.check_files(gguf, find=_find_gguf)
+    def validate_inputs(cls, model: str) -> bool | str:
+        return model_cache.check_files(model, find=find_joint)
 
     @classmethod
     def fingerprint_inputs(cls, model: str, precision: str = AS_STORED, gguf: str = NONE) -> tuple:

@@ -1,4 +1,4 @@
-"""Published joint models in the nodes with given parts: a first frame, a video, audio, a beginning; and Compare, Cancel, previews."""
+"""Published joint models in the nodes: a given first frame, video, audio or beginning; comparisons, cancelling, previews."""
 
 from __future__ import annotations
 

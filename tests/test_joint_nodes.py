@@ -49,7 +49,7 @@ def one_line(error: pytest.ExceptionInfo, *words: str) -> None:
 
 def test_folders_of_joint_models_are_offered_and_others_are_not(models):
     assert sorted(choices()) == sorted([*SHIPPED, "fake", "some/fake2"])
-    assert DuetLoadJointModel.validate_inputs("fake", "none") is True
+    assert DuetLoadJointModel.validate_inputs("fake") is True
 
 
 def test_of_a_model_of_several_files_only_the_network_is_offered(models):
@@ -121,17 +121,17 @@ def test_a_folder_of_another_pipeline_says_what_fits(models, name, words):
     with pytest.raises(ValueError) as error:
         load(name)
     one_line(error, *words)
-    answer = DuetLoadJointModel.validate_inputs(name, "none")
+    answer = DuetLoadJointModel.validate_inputs(name)
     assert answer is not True and all(word in answer for word in words)
 
 
 def test_a_model_that_is_not_there_is_named_with_its_size_and_command(models):
-    answer = DuetLoadJointModel.validate_inputs("Kandinsky-6.0-Lite-5s-Diffusers", "none")
+    answer = DuetLoadJointModel.validate_inputs("Kandinsky-6.0-Lite-5s-Diffusers")
     command = (
         "hf download kandinskylab/Kandinsky-6.0-Lite-5s-Diffusers --local-dir models/diffusers/Kandinsky-6.0-Lite-5s-Diffusers"
     )
     assert answer.endswith(command) and " GB" in answer and "models/diffusers" in answer and "\n" not in answer
-    assert "'gone.safetensors' was not found" in DuetLoadJointModel.validate_inputs("gone.safetensors", "none")
+    assert "'gone.safetensors' was not found" in DuetLoadJointModel.validate_inputs("gone.safetensors")
 
 
 @pytest.mark.parametrize("precision, dtype, quantize", [
@@ -161,7 +161,8 @@ def test_a_gguf_file_is_offered_and_loaded(models):
     with pytest.raises(ValueError) as error:
         load("fake", "fp8", "big/fake-Q4.gguf")
     one_line(error, "precision is fp8", "use only one")
-    assert "'gone.gguf' was not found" in DuetLoadJointModel.validate_inputs("fake", "gone.gguf")
+    with pytest.raises(FileNotFoundError, match="'gone.gguf' was not found; put it in models/diffusion_models"):
+        load("fake", "as stored", "gone.gguf")
 
 
 @pytest.mark.parametrize("options, words", [
