@@ -11,6 +11,7 @@ from torch import Tensor
 from .contract import AVLatent
 from .joint_model import JointModel
 from .media.fit import extend_frames
+from .offload import device_of
 from .shapes import AudioStride, AVShape, VideoStride
 
 TimeSelector = Callable[[np.ndarray], np.ndarray]
@@ -18,19 +19,19 @@ TimeSelector = Callable[[np.ndarray], np.ndarray]
 
 
 def encode_clip(model: JointModel, shape: AVShape, frames: Tensor | None, sound: Tensor | None) -> AVLatent:
-    """Encode a clip to latents with a batch size of 1, on the model's device.
+    """Encode a clip to latents with a batch size of 1, on the devices of the codecs. Returns them on the model's device.
 
     frames: [F, H, W, 3] in 0..1, of the clip's size; None gives zeros.
     sound: [channels, samples] in −1..1, of the clip's sample rate and length; None gives zeros.
     """
-    sizes, device = model.latent_shape(shape), model.device
+    sizes = model.latent_shape(shape)
     video, audio = torch.zeros(sizes.video), torch.zeros(sizes.audio)
     if frames is not None:
         full = model.video_stride.representable(shape.video)
-        video = model.video_codec.encode(extend_frames(frames, full)[None].to(device))
+        video = model.video_codec.encode(extend_frames(frames, full)[None].to(device_of(model.parts["video_codec"])))
     if sound is not None:
-        audio = model.audio_codec.encode(sound[None].to(device))
-    return AVLatent(video, audio).to(device)
+        audio = model.audio_codec.encode(sound[None].to(device_of(model.parts["audio_codec"])))
+    return AVLatent(video, audio).to(model.device)
 
 
 def known_frames(known: Sequence[bool] | np.ndarray, stride: VideoStride) -> Tensor:

@@ -16,6 +16,7 @@ from .text import WordEncoder
 
 NO_IMAGE_INPUT = "this model takes text prompts, not an image; give the image as a known part (Encode Video + Audio)"
 NO_TEXT_INPUT = "this model takes an image and ignores text prompts"
+EXPERT_PARTS = ("conditioner", "video_codec", "denoiser")  # diffusers' pipelines encode on the device of their network
 
 
 class JointTextConditioner(nn.Module):
@@ -73,6 +74,7 @@ class JointImageConditioner(nn.Module):
     """
 
     takes_image = True
+    uses = ("conditioner", "video_codec")
     added_time_ids: Tensor
 
     def __init__(self, encoder: ImageEncoder, text_width: int, fps: float, motion_bucket: float = 127) -> None:
@@ -150,6 +152,7 @@ class SharedImageConditioner(nn.Module):
     """
 
     takes_image = True
+    uses = EXPERT_PARTS
 
     def __init__(self, video: StreamConditioner, audio: StreamConditioner) -> None:
         super().__init__()
@@ -182,6 +185,8 @@ class SeparateConditioner(nn.Module):
     For example, an image for an image-to-video expert and a text prompt for a text-to-audio expert.
     video, audio: the conditioners of the two experts.
     """
+
+    uses = EXPERT_PARTS
 
     def __init__(self, video: StreamConditioner, audio: StreamConditioner) -> None:
         super().__init__()

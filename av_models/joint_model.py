@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
@@ -12,13 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from .codecs.base import AudioCodec, VideoCodec
+from .codecs.base import AudioCodec, VideoCodec, decode_in_place
 from .contract import AVCondition, AVLatent, JointDenoiser, LatentShape
+from .decoding import decode_chunks, decode_frames, ignore
 from .guidance import Guidance
 from .guidance.autoguidance import Autoguidance
 from .known_parts import KnownMode
 from .limits import LatentLimits
 from .media.fit import FramesFit, fit_frames, plan_frames
+from .offload import device_of, is_offloaded
 from .recommended import Recommended, parse_sampling
 from .shapes import AVShape, VideoShape, VideoStride
 
@@ -87,10 +89,24 @@ class JointModel:
         """The networks by name."""
         return {name: getattr(self, name) for name in ("denoiser", "video_codec", "audio_codec", "conditioner")}
 
+    @cached_property
+    def movable_parts(self) -> dict[str, nn.Module]:
+        """The networks by name, each in a module of its own, for moving them between devices one by one."""
+        return {name: nn.ModuleDict({name: part}) for name, part in self.parts.items()}
+
+    def movable(self, names: Iterable[str] = ()) -> list[nn.Module]:
+        """Return these parts, or all, for moving them to a device; without what is offloaded, which stays where it is."""
+        return [self.movable_parts[name] for name in names or self.parts if not is_offloaded(self.parts[name])]
+
+    @property
+    def encoding_parts(self) -> tuple[str, ...]:
+        """The names of the parts that encode prompts and images."""
+        return getattr(self.conditioner, "uses", ("conditioner",))
+
     @property
     def device(self) -> torch.device:
-        """The device of the networks."""
-        return next(self.networks.parameters()).device
+        """The device that the denoiser runs on. The other parts may be on another one."""
+        return device_of(self.parts["denoiser"])
 
     @property
     def known_mode(self) -> KnownMode:
@@ -210,14 +226,30 @@ class JointModel:
         """Return one message for each word outside the text encoder's vocabulary, or for each prompt that the model ignores."""
         return self.conditioner.ignored_prompts(video_prompt, audio_prompt)
 
-    def decode(self, latent: AVLatent, shape: AVShape) -> tuple[Tensor, Tensor]:
-        """Decode to frames [B, F, H, W, 3] in 0..1 and a waveform [B, C, samples] in −1..1, trimmed to `shape`."""
-        waveform = self.audio_codec.decode(latent.audio.to(self.device))
-        return self.decode_video(latent.video, shape), _of_length(waveform, shape)
+    def decode(self, latent: AVLatent, shape: AVShape, say: Callable[[str], None] = ignore) -> tuple[Tensor, Tensor]:
+        """Decode to frames [B, F, H, W, 3] in 0..1 and a waveform [B, C, samples] in −1..1, trimmed to `shape`.
 
-    def decode_video(self, latent: Tensor, shape: AVShape) -> Tensor:
+        say: called with a message if memory runs out and the video is decoded in smaller parts.
+        """
+        return self.decode_video(latent.video, shape, say), self.decode_audio(latent.audio, shape)
+
+    def decode_audio(self, latent: Tensor, shape: AVShape) -> Tensor:
+        """Decode audio latents to a waveform [B, C, samples] in −1..1, trimmed to `shape`."""
+        return _of_length(decode_in_place(self.audio_codec, latent), shape)
+
+    def decode_video(self, latent: Tensor, shape: AVShape, say: Callable[[str], None] = ignore) -> Tensor:
         """Decode video latents to frames [B, F, H, W, 3] in 0..1, trimmed to `shape`."""
-        return _trimmed(self.video_codec.decode(latent.to(self.device)), shape)
+        return _trimmed(decode_frames(self.video_codec, latent, say), shape)
+
+    def stream_video(self, latent: Tensor, shape: AVShape, say: Callable[[str], None] = ignore) -> Iterator[Tensor]:
+        """Decode video latents of one clip in parts, and yield the frames [f, H, W, 3] of each on the CPU, trimmed to `shape`."""
+        left = shape.video.frames
+        for chunk in decode_chunks(self.video_codec, latent, say):
+            frames = chunk[0, :left, : shape.video.height, : shape.video.width].to("cpu")
+            left -= len(frames)
+            yield frames
+            if not left:
+                return
 
     def decode_video_with_grad(self, latent: Tensor, shape: AVShape) -> Tensor:
         """Decode video latents as `decode_video` does, with a gradient."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .compare_cells import sample_missing
 from .comparison import MAX_CELLS, Comparison, comparison_outputs, means_note, reused_note, seeds_input, show_comparison
 from .guidance_cells import GuidanceCells
-from .host import io, on_device
+from .host import io
 from .kept_clips import clip_keys, keep_needed, seed_settings
 from .latents import clip_shape, unpack_latent
 from .own_settings import resolve_settings
@@ -60,7 +60,6 @@ class DuetCompare(io.ComfyNode):
             raise ValueError(f"latent holds {unpack_latent(latent).rows} clips; use a batch of 1")
         for each in guidances:
             each.require_duet_model()
-        on_device(model, *(each.bad_model for each in guidances if each.bad_model))  # before the timed part
         inputs = model, prompts, latent, guidances, seed_settings(settings, seeds)
         keys, labels = clip_keys(*inputs), _labels(guidances)
         kept = keep_needed(model.networks, cls.hidden.unique_id, keys)

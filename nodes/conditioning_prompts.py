@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ..av_models.contract import AVCondition
-from .host import io, on_device
+from .host import io
+from .placement import load_encoders
 from .reports import report
 from .sockets import JointModelSocket, Prompts, PromptsSocket, TextEmbedding, encode_embedding
 
@@ -47,7 +48,7 @@ class DuetPromptsFromConditioning(io.ComfyNode):
     def execute(cls, model, positive, negative, audio_positive=None, audio_negative=None) -> io.NodeOutput:
         given = {"positive": positive, "negative": negative, "audio_positive": audio_positive, "audio_negative": audio_negative}
         embeddings = {name: _read(name, each) for name, each in given.items() if each is not None}
-        on_device(model)
+        load_encoders(model)
         encoded = {name: _encode(model, name, each) for name, each in embeddings.items()}
         pairs = [(name, f"audio_{name}" if f"audio_{name}" in embeddings else name) for name in ("positive", "negative")]
         lines = [f"{name}: {each.tokens.shape[1]} tokens of width {each.tokens.shape[2]}" for name, each in embeddings.items()]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from .host import io, on_device
+from .host import io
 from .latents import clip_shape, unpack_latent
+from .placement import decode_clips
+from .reports import report
 from .sockets import JointModelSocket
 
 
@@ -33,9 +35,9 @@ class DuetDecode(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, latent) -> io.NodeOutput:
-        shape = clip_shape(latent, model)
+        shape, said = clip_shape(latent, model), []
         with torch.no_grad():
-            on_device(model)
-            images, waveform = model.decode(unpack_latent(latent), shape)
+            images, waveform = decode_clips(model, unpack_latent(latent), shape, said.append)
         audio = {"waveform": waveform.float().cpu(), "sample_rate": shape.audio.sample_rate}
-        return io.NodeOutput(images.float().cpu().flatten(0, 1), audio, float(shape.video.fps))
+        ui = report(warnings=said) if said else None
+        return io.NodeOutput(images.float().cpu().flatten(0, 1), audio, float(shape.video.fps), ui=ui)

@@ -17,8 +17,9 @@ from ..av_models.shapes import AVShape, VideoShape
 from .clip_inputs import ClipInputs, read_clip, read_file_clip, unused_inputs, video_file
 from .clip_size import length_lines, size_lines
 from .dropdowns import require_choice
-from .host import io, on_device
+from .host import io
 from .latents import STORAGE_DEVICE, latent_dict
+from .placement import load_codecs
 from .reports import report
 from .sockets import JointModelSocket
 
@@ -90,7 +91,7 @@ class DuetEncode(io.ComfyNode):
         ends = _input_ends(images, fps, sound, shape.video)
         known = make_known_masks(model, shape, *_kept_times(keep, shape.video.seconds, images, audio, ends))
         with torch.no_grad():
-            on_device(model)
+            load_codecs(model)
             latent = encode_clip(model, shape, frames, waveform).to(STORAGE_DEVICE)
         notes = [*size_lines(model, shape), *length_lines(model, shape)]
         return io.NodeOutput(latent_dict(latent, shape, known), ui=_report(known, shape, clip, notes))

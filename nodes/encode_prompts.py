@@ -5,7 +5,8 @@ from __future__ import annotations
 from weakref import ref
 
 from ..av_models.printable import printable
-from .host import io, on_device
+from .host import io
+from .placement import load_encoders
 from .reports import report
 from .sockets import JointModelSocket, Prompts, PromptsSocket
 
@@ -41,7 +42,7 @@ class DuetEncodePrompts(io.ComfyNode):
     def execute(
         cls, model, video_prompt: str, audio_prompt: str, video_negative: str, audio_negative: str, picture=None
     ) -> io.NodeOutput:
-        on_device(model)
+        load_encoders(model)
         ignored = model.ignored_prompts(video_prompt, audio_prompt)
         ignored += [line.replace("_prompt", "_negative", 1) for line in model.ignored_prompts(video_negative, audio_negative)]
         words = (video_prompt, audio_prompt), (video_negative, audio_negative)
@@ -61,7 +62,7 @@ def empty_prompts(model) -> Prompts:
     """Returns empty prompts. Raises ValueError for a model that takes an image."""
     if model.takes_image:
         raise ValueError(f"prompts is not connected, but {model.name} takes an image; connect Prompts for Video and Audio")
-    on_device(model)
+    load_encoders(model)
     words = ("", ""), ("", "")
     return Prompts(words, encoded=_encode_pairs(model, *words), encoder=ref(model))
 

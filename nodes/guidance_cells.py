@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..av_models.contract import AVLatent
 from .compare_cells import WarmedUpError
+from .host import report_text
 from .latents import clip_shape
 from .live_preview import step_reporter
+from .placement import decode_clips
 from .run_sampler import Settings, sample_latent
 from .sockets import GuidanceInput, Prompts
 
@@ -53,7 +55,7 @@ class GuidanceCells:
         on_step = step_reporter(self.model, shape, self.node_id, run, runs)
         return sample_clip(
             lambda: self._run(self.guidances[cell], self.settings[seeds], on_step),
-            lambda made: self.model.decode(made, shape),
+            lambda made: decode_clips(self.model, made, shape, lambda text: report_text(text, self.node_id)),
             shape,
         )
 

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
 
+from ..av_models.memory import free_memory, weight_bytes
+from ..av_models.offload import offload
 from ..av_models.published.folder import files_outside, find_diffusers_folders, find_files
 
 MODELS = "duet"  # the folder of Duet's model files in ComfyUI's `models`
@@ -24,14 +28,14 @@ MAX_ASKED, MAX_ID = 100, 200  # nodes whose audio is asked for, characters of a 
 if "comfy_api" in sys.modules:  # ComfyUI imports it before any custom node
     import folder_paths
     from aiohttp import web
+    from comfy import model_management, model_patcher
     from comfy.cli_args import LatentPreviewMethod, args, parser
     from comfy.model_management import (
+        get_free_memory,
         get_torch_device,
-        load_models_gpu,
         throw_exception_if_processing_interrupted,
         unet_offload_device,
     )
-    from comfy.model_patcher import CoreModelPatcher
     from comfy.nested_tensor import NestedTensor
     from comfy.options import args_parsing
     from comfy_api.latest import ComfyAPISync, ComfyExtension, InputImpl, Types, io, ui
@@ -173,14 +177,39 @@ if "comfy_api" in sys.modules:  # ComfyUI imports it before any custom node
         """Raises ComfyUI's interrupt exception if the user has cancelled the run."""
         throw_exception_if_processing_interrupted()
 
+    def free_device_memory() -> int:
+        """Returns the bytes that models may take on the device: what is free, and what ComfyUI can unload."""
+        device = get_torch_device()
+        loaded = sum(each.model_loaded_memory() for each in model_management.current_loaded_models if each.device == device)
+        return int(get_free_memory(device)) + (0 if device.type == "cpu" else loaded)
+
     @torch.inference_mode(False)
-    def on_device(*models) -> None:
-        """Loads joint models or single networks with ComfyUI's memory management. Outside inference mode, to allow gradients."""
-        networks = [getattr(model, "networks", model) for model in models]
+    def on_device(*models, parts: Iterable[str] = (), memory: int = 0) -> None:
+        """Loads joint models or single networks with ComfyUI's memory management. Outside inference mode, to allow gradients.
+
+        parts: of joint models; all if empty. memory: bytes that will be needed beside the weights.
+        """
+        networks = _networks(models, parts)
         for each in networks:
             if not hasattr(each, "patcher"):
-                each.patcher = CoreModelPatcher(each, get_torch_device(), unet_offload_device())
-        load_models_gpu([each.patcher for each in networks])
+                each.patcher = _patcher_class(each)(each, get_torch_device(), unet_offload_device())
+        model_management.load_models_gpu([each.patcher for each in networks], memory_required=memory, force_full_load=True)
+        if not networks:  # the weights are offloaded, and what runs them needs room
+            model_management.free_memory(memory, get_torch_device())
+
+    def _patcher_class(network: torch.nn.Module) -> type:
+        """Returns the class that moves a network. Dynamic loading would make plain weights of those of a GGUF file."""
+        plain = all(type(weight) is torch.nn.Parameter for weight in network.parameters())
+        return model_patcher.CoreModelPatcher if plain else model_patcher.ModelPatcher
+
+    @torch.inference_mode(False)
+    def offload_part(model, part: str) -> None:
+        """Keeps the weights of a part of a joint model in main memory; each layer's come to the device when it runs."""
+        patcher = getattr(model.movable_parts[part], "patcher", None)
+        for loaded in [each for each in model_management.current_loaded_models if patcher and each.model is patcher]:
+            loaded.model_unload()
+            model_management.current_loaded_models.remove(loaded)
+        offload(model.parts[part], get_torch_device())
 
 else:
     from .stand_in import ComfyExtension, InputImpl, Types, io, session, ui
@@ -248,10 +277,35 @@ else:
     def check_interrupt() -> None:
         session.get().check_interrupt()
 
+    _placed: WeakSet[torch.nn.Module] = WeakSet()  # networks on the device
+
+    def free_device_memory() -> int:
+        return free_memory(DEVICE) + (weight_bytes(*_placed) if on_gpu() else 0)
+
     @torch.inference_mode(False)
-    def on_device(*models) -> None:
-        for each in models:
-            getattr(each, "networks", each).to(DEVICE)
+    def on_device(*models, parts: Iterable[str] = (), memory: int = 0) -> None:
+        networks = _networks(models, parts)
+        others = [each for each in _placed if each not in networks]
+        if on_gpu() and weight_bytes(*(each for each in networks if each not in _placed)) + memory > free_memory(DEVICE):
+            for each in others:
+                _take_off(each)
+        for each in networks:
+            each.to(DEVICE)
+            _placed.add(each)
+
+    def _take_off(network: torch.nn.Module) -> None:
+        network.to("cpu")
+        _placed.discard(network)
+
+    @torch.inference_mode(False)
+    def offload_part(model, part: str) -> None:
+        _take_off(model.movable_parts[part])
+        offload(model.parts[part], DEVICE)
+
+
+def _networks(models: Iterable[Any], parts: Iterable[str]) -> list[torch.nn.Module]:
+    """Returns the parts of joint models to load, and other networks as they are."""
+    return [each for model in models for each in (model.movable(parts) if hasattr(model, "movable") else [model])]
 
 
 __all__ = [
@@ -265,11 +319,13 @@ __all__ = [
     "checkpoints",
     "diffusers_folders",
     "find_model",
+    "free_device_memory",
     "gguf_files",
     "has_page",
     "io",
     "keeps_workflow",
     "model_files",
+    "offload_part",
     "on_device",
     "on_gpu",
     "output_folder",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,12 +12,14 @@ import torch
 from ..av_models.binders.ensemble import list_binders
 from ..av_models.contract import AVCondition, AVLatent, LatentShape
 from ..av_models.shapes import AVShape
-from .host import check_interrupt, io, on_device, report_text
+from .host import check_interrupt, io, report_text, wants_previews
 from .latents import clip_shape, known_parts, unpack_latent
+from .placement import load_denoiser, load_encoders
 from .reports import cost_line
 from .sockets import AlignerInput, GuidanceInput, Prompts
 
 if TYPE_CHECKING:
+    from ..av_models.branch_runner import PromptedModel
     from ..av_models.schedule import SamplingSchedule
 
 MAX_SEED = 0xFFFF_FFFF_FFFF_FFFF
@@ -105,8 +108,7 @@ def sample_latent(
 
     ComfyUI runs nodes in inference mode. The aligner needs gradients, so it is off here, and tensors from outside are copied.
     """
-    from ..av_models.branch_runner import PromptedModel  # imports diffusers: only when the node runs
-    from ..av_models.known_parts import KnownParts
+    from ..av_models.known_parts import KnownParts  # imports diffusers: only when the node runs
     from ..av_models.noise import NoiseSource
     from ..av_models.sampling import RunOptions, sample, sampling_cost
 
@@ -118,26 +120,38 @@ def sample_latent(
     if bad is not None:
         clip_shape(latent, bad, "bad_model: latent")
     binders = list_binders(aligned.aligner.binder) if aligned else []
-    on_device(model, *([] if bad is None else [bad]), *binders)
-    alignment = aligned and _begin_alignment(aligned, model, shape, prompts, streams.to(model.device), known)
+    models = [model] if bad is None else [model, bad]
+    encoded = [_encode_prompts(prompts, each, shape) for each in models]
     latents = model.latent_shape(shape, streams.rows)
     schedule = settings.make_schedule(model, latents)
-    cost = sampling_cost(strategy, schedule, batch_branches=settings.batch_branches, alignment=alignment, model=model.denoiser)
-    report_text(cost_line(cost), node_id)
+    cost_with = partial(sampling_cost, strategy, schedule, batch_branches=settings.batch_branches, model=model.denoiser)
+    memory = load_denoiser(model, latents, cost_with(), [*models[1:], *binders], codecs=bool(binders) or wants_previews())
+    alignment = aligned and _begin_alignment(aligned, model, shape, prompts, streams.to(model.device), known)
+    report_text("; ".join(filter(None, (cost_line(cost_with(alignment=alignment)), memory.line))), node_id)
+    prompted = [_prompt(each, shape, conditions) for each, conditions in zip(models, encoded)]
     return sample(
-        PromptedModel(model.denoiser_for(shape), *_encoded_prompts(prompts, model, shape)),
+        prompted[0],
         NoiseSource(latents, settings.video_seed, settings.audio_seed),
         strategy,
         schedule,
-        bad_model=None if bad is None else PromptedModel(bad.denoiser_for(shape), *_encoded_prompts(prompts, bad, shape)),
+        bad_model=None if bad is None else prompted[1],
         known=None if known is None else KnownParts(streams.to(model.device), known.to(model.device), *model.known_modes),
         alignment=alignment,
         options=RunOptions(settings.batch_branches, callback, check_interrupt),
     )
 
 
-def _encoded_prompts(prompts: Prompts, model, shape: AVShape) -> list[AVCondition]:
-    return [condition.each(torch.clone).to(model.device) for condition in prompts.conditions(model, shape)]
+def _encode_prompts(prompts: Prompts, model, shape: AVShape) -> list[AVCondition]:
+    if not prompts.encoded_by(model):
+        load_encoders(model)
+    return prompts.conditions(model, shape)
+
+
+def _prompt(model, shape: AVShape, conditions: list[AVCondition]) -> PromptedModel:
+    """Returns the denoiser for clips of `shape`, with its prompts on its device."""
+    from ..av_models.branch_runner import PromptedModel  # imports diffusers: only when the node runs
+
+    return PromptedModel(model.denoiser_for(shape), *(each.each(torch.clone).to(model.device) for each in conditions))
 
 
 def _begin_alignment(aligned: AlignerInput, model, shape: AVShape, prompts: Prompts, streams: AVLatent, known: AVLatent | None):

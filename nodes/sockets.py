@@ -55,6 +55,10 @@ class Prompts:
     encoder: ReferenceType[JointModel] | None = None
     embedded: tuple[tuple[TextEmbedding, TextEmbedding], ...] = ()
 
+    def encoded_by(self, model: JointModel) -> bool:
+        """Whether `model` has encoded the prompts."""
+        return bool(self.encoded and self.encoder and self.encoder() is model)
+
     def conditions(self, model: JointModel, shape: AVShape) -> list[AVCondition]:
         """Returns the positive and the negative condition for `model`.
 
@@ -62,8 +66,8 @@ class Prompts:
         """
         if model.takes_image != (self.encoded is None):
             raise ValueError(f"prompts were encoded for a different model than {model.name}; connect the same model to both nodes")
-        if self.encoded and self.encoder and self.encoder() is model:
-            return list(self.encoded)
+        if self.encoded_by(model):
+            return list(self.encoded or ())
         if self.embedded:
             return [
                 AVCondition(encode_embedding(model, video).video, encode_embedding(model, audio).audio)

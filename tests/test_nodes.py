@@ -589,10 +589,10 @@ def test_headless_models_run_on_a_gpu_where_there_is_one(monkeypatch):
     """ "meta" stands for it; a binder is a network by itself."""
     monkeypatch.setattr(host, "DEVICE", torch.device("meta"))
     assert host.on_gpu()
-    alone, joint = torch.nn.Linear(1, 1), SimpleNamespace(networks=torch.nn.Linear(1, 1))
+    alone, part = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
     with torch.inference_mode():
-        host.on_device(joint, alone)
-    for network in (alone, joint.networks):
+        host.on_device(SimpleNamespace(movable=lambda parts: [part]), alone)
+    for network in (alone, part):
         assert network.weight.is_meta and not network.weight.is_inference()
 
 

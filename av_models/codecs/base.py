@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
@@ -26,9 +26,19 @@ class Codec(nn.Module):
         """Decode latents as `decode` does, with a gradient from the output to the latents."""
         raise NotImplementedError
 
+    def decode_chunks(self, latent: Tensor) -> Iterator[Tensor]:
+        """Decode video latents part by part, without a gradient, and yield the frames [B, f, H, W, 3] of each part in order.
+
+        Codecs that decode parts of a clip alone override it. This one yields the whole clip.
+        """
+        yield self.decode(latent)
+
 
 class VideoCodec(Protocol):
-    """A codec for video. stride: how frames and pixels map to latent cells."""
+    """A codec for video. stride: how frames and pixels map to latent cells.
+
+    Some have `frames_at_once`, the frames that `decode_chunks` decodes at a time, for estimates of memory.
+    """
 
     stride: VideoStride
 
@@ -45,6 +55,10 @@ class VideoCodec(Protocol):
 
     def decode_with_grad(self, latent: Tensor) -> Tensor:
         """Decode latents as `decode` does, with a gradient."""
+        ...
+
+    def decode_chunks(self, latent: Tensor) -> Iterator[Tensor]:
+        """Decode latents part by part, without a gradient, and yield the frames [B, f, H, W, 3] of each part in order."""
         ...
 
 

@@ -26,6 +26,7 @@ class HunyuanVideoCodec(Codec):
         super().__init__()
         self.vae = vae
         config = vae.config
+        self.frames_at_once = vae.tile_sample_min_num_frames + 1
         self.stride = VideoStride(config.temporal_compression_ratio, config.spatial_compression_ratio, config.latent_channels)
 
     @torch.no_grad()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
@@ -26,6 +28,7 @@ class ImageCodec(Codec):
         if chunk_size < 1:
             raise ValueError(f"chunk_size is {chunk_size}; use at least 1")
         self.vae, self.chunk_size = vae, chunk_size
+        self.frames_at_once = chunk_size
         space = 2 ** (len(vae.config.block_out_channels) - 1)
         self.stride = VideoStride(time=1, space=space, channels=vae.config.latent_channels, causal=False)
 
@@ -42,6 +45,12 @@ class ImageCodec(Codec):
         chunks = z.flatten(0, 1).split(self.chunk_size)
         images = torch.cat([checkpoint(self._decode_chunk, chunk, use_reentrant=False) for chunk in chunks]).float()
         return (images.unflatten(0, z.shape[:2]).movedim(2, -1) / 2 + 0.5).clamp(0, 1)
+
+    @torch.no_grad()
+    def decode_chunks(self, latent: Tensor) -> Iterator[Tensor]:
+        """Decode latents as `decode` does, and yield the frames of `chunk_size` latent frames at a time."""
+        for part in latent.split(self.chunk_size, 2):
+            yield self.decode(part)
 
     def _decode_chunk(self, z: Tensor) -> Tensor:
         return self.vae.decode(z, return_dict=False)[0]

@@ -6,6 +6,8 @@ its own group of four frames and no others, so that a clip can be decoded group 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,6 +17,7 @@ from .base import Codec, require_positive
 
 GROUP = 4  # frames per latent frame; the first frame is repeated to fill a group
 SPACE = 8
+CHUNK = 8  # latent frames that `decode_chunks` decodes at a time
 
 
 class PixelNorm(nn.Module):
@@ -119,8 +122,17 @@ class PatchVideoCodec(Codec):
 
     def decode_with_grad(self, latent: Tensor) -> Tensor:
         """Decode latents [B, C, 1 + n, h, w] to frames [B, 1 + 4n, 8h, 8w, 3] in 0..1."""
+        return self._decode_all(latent)[:, GROUP - 1 :]
+
+    @torch.no_grad()
+    def decode_chunks(self, latent: Tensor) -> Iterator[Tensor]:
+        """Decode latents as `decode` does, and yield the frames of a few latent frames at a time."""
+        for index, part in enumerate(latent.split(CHUNK, 2)):
+            yield self._decode_all(part)[:, GROUP - 1 if index == 0 else 0 :]
+
+    def _decode_all(self, latent: Tensor) -> Tensor:
+        """Decode latents [B, C, T, h, w] to frames [B, 4 T, H, W, 3] in 0..1, with the repeated ones of the first group."""
         z = latent * self.latent_std.view(-1, 1, 1, 1) + self.latent_mean.view(-1, 1, 1, 1)
         z = z.transpose(1, 2)
-        groups = self.decode_groups(z.flatten(0, 1)).unflatten(0, z.shape[:2])
-        frames = groups.flatten(1, 2)[:, GROUP - 1 :]
+        frames = self.decode_groups(z.flatten(0, 1)).unflatten(0, z.shape[:2]).flatten(1, 2)
         return (frames.movedim(2, -1) * 0.5 + 0.5).clamp(0, 1)

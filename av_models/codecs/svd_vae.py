@@ -41,6 +41,7 @@ class SVDCodec(Codec):
     def __init__(self, vae: AutoencoderKLTemporalDecoder, chunk_size: int = 14) -> None:
         super().__init__()
         self.vae, self.chunk_size = vae, chunk_size
+        self.frames_at_once = chunk_size
         cell = 2 ** (len(vae.config.block_out_channels) - 1)
         self.stride = VideoStride(time=1, space=cell, channels=vae.config.latent_channels, causal=False)
 
@@ -57,6 +58,12 @@ class SVDCodec(Codec):
         z = 1 / self.vae.config.scaling_factor * latent.movedim(2, 1).to(self.vae.dtype)
         pixels = [checkpoint(self._decode_chunk, chunk, use_reentrant=False) for chunk in self._chunks(z)]
         return (torch.cat(pixels).float().unflatten(0, z.shape[:2]).movedim(2, -1) / 2 + 0.5).clamp(0, 1)
+
+    @torch.no_grad()
+    def decode_chunks(self, latent: Tensor) -> Iterator[Tensor]:
+        """Decode latents as `decode` does, and yield the frames of `chunk_size` latent frames at a time."""
+        for part in latent.split(self.chunk_size, 2):
+            yield self.decode(part)
 
     def _decode_chunk(self, z: Tensor) -> Tensor:
         return self.vae.decode(z, num_frames=len(z)).sample

@@ -12,6 +12,8 @@ from torch import nn
 
 from ..conditioning import StreamConditioner
 from ..contract import StreamName
+from ..memory import fits
+from ..offload import is_offloaded, offload
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,16 @@ class LoadedExpert:
 def on_device_while_used(encoders: Sequence[nn.Module], device: torch.device) -> Iterator[None]:
     """Move text or image encoders to `device` inside the `with` block, and to the CPU after it.
 
-    They are large and not needed during sampling.
+    They are large and not needed during sampling. Of one that does not fit, one layer at a time is on the device.
     """
     for encoder in encoders:
-        encoder.to(device)
+        if not fits(encoder, device):
+            offload(encoder, device)
+        if not is_offloaded(encoder):
+            encoder.to(device)
     try:
         yield
     finally:
         for encoder in encoders:
-            encoder.to("cpu")
+            if not is_offloaded(encoder):
+                encoder.to("cpu")

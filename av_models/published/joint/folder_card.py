@@ -33,6 +33,12 @@ def size_on_disk(folder: DiffusersFolder) -> int:
     return sum(file.stat().st_size for file in folder.files() if file.is_file())
 
 
+def component_bytes(folder: DiffusersFolder, components: Iterable[str]) -> int:
+    """Return the bytes of the safetensors files of components that are there."""
+    there = [name for name in components if any((folder.path / name).glob("*.safetensors"))]
+    return sum(file.stat().st_size for name in there for file in folder.safetensors_files(name))
+
+
 def missing_parts(folder: DiffusersFolder, parts: Mapping[str, str]) -> list[str]:
     """Return what is missing of these components, in words, with the name of its folder or file.
 

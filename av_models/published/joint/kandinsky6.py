@@ -32,7 +32,7 @@ from ..folder import DiffusersFolder
 from ..load_network import check_options, load_network
 from ..loaded_expert import on_device_while_used
 from . import LoadOptions
-from .folder_card import config_of, count_parameters, missing_parts, size_on_disk
+from .folder_card import component_bytes, config_of, count_parameters, missing_parts, size_on_disk
 from .prompts import JointPromptConditioner
 
 PIPELINE = "Kandinsky6TI2VAPipeline"

@@ -15,7 +15,7 @@ from transformers import Gemma3ForConditionalGeneration, Gemma4UnifiedForConditi
 from ...contract import AVCondition, Condition
 from ..folder import DiffusersFolder
 from ..loaded_expert import on_device_while_used
-from .folder_card import config_of, missing_parts
+from .folder_card import component_bytes, config_of, missing_parts
 from .prompts import JointPromptConditioner
 
 TEXT_ENCODERS = {
@@ -103,6 +103,7 @@ def make_conditioner(folder: DiffusersFolder, model_type: str, dtype: torch.dtyp
         prompt_help="LTX-2 was trained with one text for both: describe what is seen and heard, spoken words in quotes",
     )
     conditioner.clip_loader = CLIP_LOADER  # type: ignore[assignment]
+    conditioner.encoder_bytes = component_bytes(folder, ("text_encoder", "connectors"))
     return conditioner
 
 

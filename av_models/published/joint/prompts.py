@@ -29,6 +29,7 @@ class JointPromptConditioner(nn.Module):
 
     takes_image = False
     shares_words = True  # an empty prompt takes the other's words
+    encoder_bytes = 0  # of the text encoders, which are on the device while they encode
     device_marker: Tensor
 
     def __init__(
