@@ -181,4 +181,5 @@ def _make_conditioner(folder: DiffusersFolder, config: Any, dtype: torch.dtype |
     negatives = (Kandinsky6TI2VAPipeline._DEFAULT_NEGATIVE_PROMPT,) * 2
     conditioner = JointPromptConditioner(PromptEncoder(folder, dtype), from_embeddings, negatives, PROMPT_HELP)
     conditioner.clip_loader = CLIP_LOADER  # type: ignore[assignment]
+    conditioner.encoder_bytes = component_bytes(folder, ENCODERS)
     return conditioner
