@@ -13,6 +13,7 @@ from duet_av.av_models.clip_latent import everything, first_frame, make_known_ma
 from duet_av.av_models.contract import CUT, AVCondition, AVLatent, AVTime, denoise
 from duet_av.av_models.guidance import GUIDANCE, make_guidance
 from duet_av.av_models.known_parts import KnownParts
+from duet_av.av_models.latent_aligner import Aligner
 from duet_av.av_models.load_joint import load_joint_model
 from duet_av.av_models.noise import NoiseSource
 from duet_av.av_models.sampling import sampling_cost
@@ -21,6 +22,7 @@ from duet_av.tests.kandinsky6 import (
     FRAMES,
     HEIGHT,
     SCALE,
+    STEPS,
     WIDTH,
     WORDS,
     by_pipeline,
@@ -31,6 +33,7 @@ from duet_av.tests.kandinsky6 import (
     prompted,
     times,
 )
+from duet_av.tests.toy_binder import Quarters
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +165,15 @@ def test_a_weaker_model_can_guide(model, small_kandinsky6):
     guidance = make_guidance("autoguidance")
     assert same(by_sampler(model, draw_noise(model), guidance, bad_model=bad).latent,
                 by_sampler(model, draw_noise(model), make_guidance("none")).latent)  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", [{}, {"through_denoiser": True, "prompt_rate": 10.0}])
+def test_the_aligner_moves_latents_and_prompts(model, settings):
+    aligner = Aligner(binder=Quarters(), words=0.0, update="sign", video_rate=0.05, audio_rate=0.05, first=0.0, **settings)
+    alignment = aligner.begin(model, clip(model), ("", ""))
+    moved = by_sampler(model, draw_noise(model), make_guidance("none"), alignment=alignment)
+    assert len(alignment.losses) == STEPS and not alignment.skipped and not moved.warnings
+    assert not close(moved.latent, by_sampler(model, draw_noise(model), make_guidance("none")).latent, 1e-3)
 
 
 def test_a_clip_of_several_rows_is_its_rows(model):

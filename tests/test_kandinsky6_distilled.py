@@ -13,6 +13,7 @@ from duet_av.av_models.contract import FULL, AVLatent, AVTime, LatentShape, deno
 from duet_av.av_models.guidance import GUIDANCE, make_guidance
 from duet_av.av_models.joint.kandinsky6 import Kandinsky6
 from duet_av.av_models.known_parts import KnownParts
+from duet_av.av_models.latent_aligner import Aligner
 from duet_av.av_models.load_joint import load_joint_model
 from duet_av.av_models.noise import VIDEO, NoiseSource
 from duet_av.av_models.path import FLOW
@@ -20,6 +21,7 @@ from duet_av.av_models.policy_clock import PolicyClock
 from duet_av.av_models.sampling import RunOptions, sample
 from duet_av.av_models.schedule import SamplingSchedule
 from duet_av.tests.kandinsky6 import STEPS, by_pipeline, by_sampler, clip, draw_noise, load_pipeline, prompted, times
+from duet_av.tests.toy_binder import Quarters
 
 NONE = make_guidance("none")
 
@@ -135,6 +137,14 @@ def test_known_parts_stay_as_they_are(model, noise):
     for guidance in (NONE, replace(NONE, removed=True)):
         out = by_sampler(model, noise, guidance, known=whole).latent
         assert torch.equal(out.audio, given.audio) and bool(out.video.isfinite().all())
+
+
+def test_the_aligner_moves_latents(model, noise):
+    aligner = Aligner(binder=Quarters(), words=0.0, update="sign", video_rate=0.05, audio_rate=0.05, first=0.0)
+    alignment = aligner.begin(model, clip(model), ("", ""))
+    moved = by_sampler(model, noise, NONE, alignment=alignment)
+    assert len(alignment.losses) == STEPS and not moved.warnings
+    assert relative(moved.latent, by_sampler(model, noise, NONE).latent) > 1e-3
 
 
 def test_separate_seeds_and_one_way_coupling_run(model, noise):
