@@ -7,12 +7,15 @@ from typing import Any
 
 import torch
 from diffusers import Kandinsky6TI2VAPipeline
+from PIL import Image
 from transformers import Qwen2Tokenizer
 
 from duet_av.av_models.branch_runner import PromptedModel
+from duet_av.av_models.clip_latent import first_frame, make_known_masks, nothing
 from duet_av.av_models.contract import AVCondition, AVLatent, Condition
 from duet_av.av_models.guidance import Guidance, make_guidance
 from duet_av.av_models.joint_model import JointModel
+from duet_av.av_models.known_parts import KnownParts
 from duet_av.av_models.noise import NoiseSource
 from duet_av.av_models.sampling import RunOptions, SampleResult, sample
 
@@ -38,6 +41,26 @@ def draw_noise(model: JointModel, frames: int = FRAMES, seed: int = 3, rows: int
     shape = model.latent_shape(clip(model, frames), rows)
     generator = torch.Generator().manual_seed(seed)
     return AVLatent(torch.randn(shape.video, generator=generator), torch.randn(shape.audio, generator=generator))
+
+
+def draw_image() -> Image.Image:
+    pixels = torch.rand(HEIGHT, WIDTH, 3, generator=torch.Generator().manual_seed(8))
+    return Image.fromarray((pixels * 255).byte().numpy())
+
+
+def drawn_by(pipeline: Kandinsky6TI2VAPipeline, image: Image.Image, seed: int) -> torch.Tensor:
+    """The first frame's latent [1, C, 1, h, w] that the pipeline draws from the VAE's distribution."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = pipeline.encode_image(image, HEIGHT, WIDTH, torch.device("cpu"), torch.float32, 1, generator)
+    return drawn.movedim(-1, 1)[:, :, None]
+
+
+def first_frame_of(model, latent: torch.Tensor) -> KnownParts:
+    """The first frame's latent [B, C, 1, h, w] as a known part."""
+    sizes = model.latent_shape(clip(model), len(latent))
+    video = torch.cat([latent, torch.zeros(sizes.video)[:, :, 1:]], 2)
+    masks = make_known_masks(model, clip(model), first_frame, nothing)
+    return KnownParts(AVLatent(video, torch.zeros(sizes.audio)), masks, *model.known_modes)
 
 
 def by_pipeline(pipeline: Kandinsky6TI2VAPipeline, noise: AVLatent, scale: float = SCALE, **options: Any) -> AVLatent:

@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from diffusers import Kandinsky6TI2VAPipeline
 from PIL import Image
 
-from duet_av.av_models.clip_latent import everything, first_frame, make_known_masks, nothing
+from duet_av.av_models.clip_latent import everything, make_known_masks, nothing
 from duet_av.av_models.contract import CUT, AVCondition, AVLatent, AVTime, denoise
 from duet_av.av_models.guidance import GUIDANCE, make_guidance
 from duet_av.av_models.known_parts import KnownParts
@@ -28,7 +29,10 @@ from duet_av.tests.kandinsky6 import (
     by_pipeline,
     by_sampler,
     clip,
+    draw_image,
     draw_noise,
+    drawn_by,
+    first_frame_of,
     load_pipeline,
     prompted,
     times,
@@ -48,8 +52,7 @@ def pipeline(small_kandinsky6):
 
 @pytest.fixture(scope="module")
 def image() -> Image.Image:
-    pixels = torch.rand(HEIGHT, WIDTH, 3, generator=torch.Generator().manual_seed(8))
-    return Image.fromarray((pixels * 255).byte().numpy())
+    return draw_image()
 
 
 def same(ours: AVLatent, theirs: AVLatent) -> bool:
@@ -69,19 +72,10 @@ def test_the_clip_is_the_pipelines(model, pipeline, scale):
     assert close(by_sampler(model, noise, guidance).latent, theirs)
 
 
-def first_frame_of(model, latent: torch.Tensor) -> KnownParts:
-    """The first frame's latent [B, C, 1, h, w] as a known part."""
-    sizes = model.latent_shape(clip(model), len(latent))
-    video = torch.cat([latent, torch.zeros(sizes.video)[:, :, 1:]], 2)
-    masks = make_known_masks(model, clip(model), first_frame, nothing)
-    return KnownParts(AVLatent(video, torch.zeros(sizes.audio)), masks, *model.known_modes)
-
-
 def test_a_clip_that_starts_from_a_picture_is_the_pipelines(model, pipeline, image):
-    noise, cpu = draw_noise(model), torch.device("cpu")
+    noise = draw_noise(model)
     theirs = by_pipeline(pipeline, noise, image=image, generator=torch.Generator().manual_seed(1))
-    drawn = pipeline.encode_image(image, HEIGHT, WIDTH, cpu, torch.float32, 1, torch.Generator().manual_seed(1))
-    known = first_frame_of(model, drawn.movedim(-1, 1)[:, :, None])
+    known = first_frame_of(model, drawn_by(pipeline, image, seed=1))
     assert same(by_sampler(model, noise, one_by_one=True, known=known).latent, theirs)
     assert close(by_sampler(model, noise, known=known).latent, theirs)
     assert not close(theirs, by_pipeline(pipeline, noise), 1e-2)
@@ -92,6 +86,15 @@ def test_prompts_are_encoded_as_the_pipeline_does(model, pipeline):
     ours, bad = model.encode(WORDS, "").audio, model.encode(*model.negative_words("", "")).video
     assert torch.equal(ours.tokens, tokens) and torch.equal(ours.vector, pooled) and torch.equal(ours.mask, mask)
     assert not mask.all() and [torch.equal(*pair) for pair in zip((bad.tokens, bad.vector, bad.mask), negative)] == [True] * 3
+
+
+def test_the_processor_of_the_folder_gives_the_same_tokens(model, small_kandinsky6):
+    pytest.importorskip("torchvision", reason="Qwen's processor needs it")
+    whole = Kandinsky6TI2VAPipeline.from_pretrained(small_kandinsky6)
+    assert type(whole.tokenizer).__name__ == "Qwen2_5_VLProcessor"
+    tokens, pooled, mask, *_ = whole.encode_prompt(WORDS)
+    ours = model.encode(WORDS, "").video
+    assert torch.equal(ours.tokens, tokens) and torch.equal(ours.vector, pooled) and torch.equal(ours.mask, mask)
 
 
 def test_the_times_are_the_pipelines(model, pipeline):

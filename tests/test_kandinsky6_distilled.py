@@ -20,7 +20,19 @@ from duet_av.av_models.path import FLOW
 from duet_av.av_models.policy_clock import PolicyClock
 from duet_av.av_models.sampling import RunOptions, sample
 from duet_av.av_models.schedule import SamplingSchedule
-from duet_av.tests.kandinsky6 import STEPS, by_pipeline, by_sampler, clip, draw_noise, load_pipeline, prompted, times
+from duet_av.tests.kandinsky6 import (
+    STEPS,
+    by_pipeline,
+    by_sampler,
+    clip,
+    draw_image,
+    draw_noise,
+    drawn_by,
+    first_frame_of,
+    load_pipeline,
+    prompted,
+    times,
+)
 from duet_av.tests.toy_binder import Quarters
 
 NONE = make_guidance("none")
@@ -58,6 +70,13 @@ def refused(run, message: str) -> None:
 def test_the_clip_is_the_pipelines(model, small_kandinsky6_distilled, noise, steps):
     theirs = by_pipeline(load_pipeline(small_kandinsky6_distilled), noise, 1.0, num_inference_steps=steps)
     assert same(by_sampler(model, noise, NONE, steps=steps).latent, theirs)
+
+
+def test_a_clip_that_starts_from_a_picture_is_the_pipelines(model, small_kandinsky6_distilled, noise):
+    pipeline, image = load_pipeline(small_kandinsky6_distilled), draw_image()
+    theirs = by_pipeline(pipeline, noise, 1.0, image=image, generator=torch.Generator().manual_seed(1))
+    known = first_frame_of(model, drawn_by(pipeline, image, seed=1))
+    assert same(by_sampler(model, noise, NONE, known=known).latent, theirs)
 
 
 def test_its_own_settings_are_its_schedulers_and_no_guidance(model, small_kandinsky6_distilled):
