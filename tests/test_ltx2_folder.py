@@ -106,7 +106,17 @@ def patches(folder: Path) -> None:
     change(folder / "transformer" / "config.json", patch_size=2)
 
 
+def other_scheduler(folder: Path) -> None:
+    change(folder / "scheduler" / "scheduler_config.json", base_shift={"a": 1})
+
+
+def other_bands(folder: Path) -> None:
+    change(folder / "audio_vae" / "config.json", mel_bins=32)
+
+
 @pytest.mark.parametrize("spoil, words", [
+    (other_scheduler, ("LTX2Pipeline", "unsupported operand", "download")),
+    (other_bands, ("audio_vae has 16 channels", "the transformer 8")),
     (remove_shard, ("transformer/diffusion_pytorch_model-00002-of-", "finish the download")),
     (remove_codec, ("no folder audio_vae", "download the whole repository")),
     (other_family, ("holds LTXPipeline", "LTX2Pipeline")),

@@ -19,6 +19,7 @@ from diffusers.pipelines.ltx2.pipeline_ltx2 import calculate_shift
 from diffusers.pipelines.ltx2.utils import DISTILLED_SIGMA_VALUES
 from diffusers.pipelines.ltx2.vocoder import LTX2Vocoder, LTX2VocoderWithBWE
 
+from ...clock import check_times
 from ...codecs.ltx2_audio import LTX2AudioCodec
 from ...codecs.ltx2_vae import LTX2VideoCodec
 from ...contract import LatentShape
@@ -91,17 +92,32 @@ def load(path: Path, options: LoadOptions) -> JointModel:
     newer = _version(config_of(folder, component)) != "2.0"
     extended = config_of(folder, "vocoder").get("_class_name") == LTX2VocoderWithBWE.__name__
     vocoder = folder.load("vocoder", LTX2VocoderWithBWE if extended else LTX2Vocoder, dtype)
+    video_codec = LTX2VideoCodec(folder.load("vae", AutoencoderKLLTX2Video, dtype)).eval()
+    audio_codec = LTX2AudioCodec(folder.load("audio_vae", AutoencoderKLLTX2Audio, dtype), vocoder).eval()
+    _check_channels(folder, transformer.config, video_codec, audio_codec)
     scheduler = folder.load_processor("scheduler", FlowMatchEulerDiscreteScheduler)
+    own_times = distilled_times if _is_distilled(folder, component) else partial(pipeline_times, scheduler)
+    check_times(own_times(3, LatentShape((1, 1, 1, 1, 1), (1, 1, 1))))  # raises now for a scheduler of another kind
     return JointModel(
         describe(path),
         # diffusers' pipeline recommends block 29 for LTX-2.0, and says that it was trained with the times of each token alone
         LTX2(transformer, float(CLIP.fps), use_cross_timestep=newer, own_skip_block=28 if newer else 29).eval(),
-        LTX2VideoCodec(folder.load("vae", AutoencoderKLLTX2Video, dtype)).eval(),
-        LTX2AudioCodec(folder.load("audio_vae", AutoencoderKLLTX2Audio, dtype), vocoder).eval(),
+        video_codec,
+        audio_codec,
         make_conditioner(folder, _text_model(folder), dtype).eval(),
         CLIP,
-        own_times=distilled_times if _is_distilled(folder, component) else partial(pipeline_times, scheduler),
+        own_times,
     )
+
+
+def _check_channels(folder: DiffusersFolder, config: Any, video: LTX2VideoCodec, audio: LTX2AudioCodec) -> None:
+    """Raise ValueError if a codec does not have the channels of the transformer."""
+    for name, needed, found in (
+        ("vae", config.in_channels, video.stride.channels),
+        ("audio_vae", config.audio_in_channels, audio.stride.channels * audio.stride.bands),
+    ):
+        if needed != found:
+            raise ValueError(f"{folder.path / name} has {found} channels, and the transformer {needed}; download both again")
 
 
 def pipeline_times(scheduler: FlowMatchEulerDiscreteScheduler, steps: int, latents: LatentShape) -> list[float]:

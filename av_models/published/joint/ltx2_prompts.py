@@ -74,9 +74,9 @@ class LTX2Prompts:
         LTX-2.0's connectors with its text encoder: then their outputs are side by side. Raises ValueError for other widths.
         """
         config = config_of(self.folder, "connectors")
-        split = config.get("per_modality_projections", False)
-        width = config["caption_channels"]
-        before = config["video_hidden_dim"] + config["audio_hidden_dim"] if split else width
+        split, width = config.get("per_modality_projections", False), config.get("caption_channels", 3840)
+        widths = [config.get("video_hidden_dim", 4096), config.get("audio_hidden_dim", 2048)]
+        before = sum(widths) if split else width
         after = None if split else 2 * width
         if tokens.shape[-1] not in (before, after):
             raise ValueError(f"the embeddings are {tokens.shape[-1]} wide, and this LTX-2 needs {before}; use {CLIP_LOADER}")
@@ -85,7 +85,7 @@ class LTX2Prompts:
         if tokens.shape[-1] == after:
             return _both(*tokens.split(width, -1))
         connectors = self.connectors
-        parts = tokens.split([config["video_hidden_dim"], config["audio_hidden_dim"]], -1) if split else (tokens, tokens)
+        parts = tokens.split(widths, -1) if split else (tokens, tokens)
         with on_device_while_used([connectors], device):
             pairs = zip((connectors.video_connector, connectors.audio_connector), parts)
             return _both(*(_connect(connector, part.to(device, connectors.dtype)) for connector, part in pairs))
