@@ -6,10 +6,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from diffusers import Kandinsky6Transformer3DModel
 from torch import Tensor
 
 from duet_av.av_models.contract import CUT, FULL, REMOVED, AVCondition, AVLatent, AVTime, Coupling, CouplingKind, denoise
+from duet_av.av_models.joint.kandinsky6 import Kandinsky6
 from duet_av.av_models.load_joint import load_joint_model
+from duet_av.benchmarks.small_models.kandinsky6 import TRANSFORMER
 from duet_av.tests.kandinsky6 import draw_noise, random_condition
 
 TIMES = (0.7, 0.3, 0.9, 0.5)
@@ -47,8 +50,9 @@ def by_transformer(transformer, latent: AVLatent, t: AVTime, cond: AVCondition, 
         options = {"visual_token_type_ids": types, "visual_rope_pos": positions}
     given = torch.zeros(*video.shape[:-1], 1)
     given[:, frames:] = 1
+    channels = [video, torch.zeros_like(video), given] if transformer.config.visual_cond else [video.contiguous()]
     out = transformer(
-        hidden_states=torch.cat([video, torch.zeros_like(video), given], -1), encoder_hidden_states=cond.video.tokens,
+        hidden_states=torch.cat(channels, -1), encoder_hidden_states=cond.video.tokens,
         audio_hidden_states=latent.audio.movedim(1, -1) if with_audio else None, pooled_projections=cond.video.vector,
         timestep=t.video * 1000, encoder_attention_mask=cond.video.mask, return_dict=False, **options,
     )  # fmt: skip
@@ -73,6 +77,22 @@ def test_coupled_rows_are_the_transformers_and_cut_video_is_its_video_alone(mode
     (alone,) = by_transformer(network.transformer, *parts, with_audio=False)
     cut = denoise(network, *parts, [CUT, CUT])
     assert torch.equal(cut.video, alone) and not torch.allclose(cut.video, video) and not torch.allclose(cut.audio, audio)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("setting", ["cross_gates", "fix_modulation", "ca_rope", "visual_cond"])
+def test_transformers_with_another_setting_are_run_as_they_run_themselves(model, setting):
+    torch.manual_seed(7)
+    transformer = Kandinsky6Transformer3DModel(**TRANSFORMER | {setting: False}).eval()
+    parts = inputs(model, same_words=True)
+    assert equal(denoise(Kandinsky6(transformer), *parts, [FULL, FULL]), AVLatent(*by_transformer(transformer, *parts)))
+    assert Kandinsky6(transformer).takes_first_frame == (setting != "visual_cond")
+
+
+def test_patches_of_several_frames_are_refused():
+    transformer = Kandinsky6Transformer3DModel(**TRANSFORMER | {"patch_size": (2, 2, 2)})
+    with pytest.raises(ValueError, match="patch_size is 2×2×2; use a Kandinsky 6 with 1 frame and square patches"):
+        Kandinsky6(transformer)
 
 
 @torch.no_grad()
