@@ -14,6 +14,7 @@ from duet_av.av_models.contract import FULL, AVTime, denoise
 from duet_av.av_models.load_joint import load_joint_model
 from duet_av.av_models.published.joint import LoadOptions, describe, family_files, find_family
 from duet_av.av_models.published.joint.kandinsky6 import SIZES
+from duet_av.benchmarks.small_models.__main__ import main
 from duet_av.tests.kandinsky6 import WORDS, draw_noise
 
 KEPT_IN_FLOAT32 = ("time_embeddings", "modulation")
@@ -45,6 +46,21 @@ def test_a_folder_says_what_it_is(small_kandinsky6, small_kandinsky6_distilled):
         card["notes"][0] == "Not tried with published weights yet." and find_family(small_kandinsky6) == "Kandinsky6TI2VAPipeline"
     )
     assert small_kandinsky6 / "scheduler" / "scheduler_config.json" in family_files(small_kandinsky6)
+
+
+def test_the_small_model_is_written_by_its_command(small_kandinsky6, tmp_path, monkeypatch, capsys):
+    def written(*arguments: str) -> bytes:
+        monkeypatch.setattr("sys.argv", ["small_models", "kandinsky6", str(tmp_path / "k6"), *arguments])
+        main()
+        return sorted((tmp_path / "k6" / "transformer").glob("*.safetensors"))[0].read_bytes()
+
+    same = sorted((small_kandinsky6 / "transformer").glob("*.safetensors"))[0].read_bytes()
+    assert written() == same != written("--seed", "1") and str(tmp_path / "k6") in capsys.readouterr().out
+    assert sum(file.stat().st_size for file in (tmp_path / "k6").rglob("*") if file.is_file()) < 5e6
+    monkeypatch.setattr("sys.argv", ["small_models", "ovi", str(tmp_path), "--distilled"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "--distilled is for kandinsky6, not for ovi" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("parameters, name", [(3e9, "Kandinsky 6 Lite"), (29e9, "Kandinsky 6 Pro")])
