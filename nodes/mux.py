@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,12 @@ from torch import Tensor
 
 from ..av_models.media import CONTAINERS, POLICIES, AudioReport, MuxReport, MuxSettings, write_audio, write_video
 from ..av_models.media.settings import validate_fps
-from .clip_inputs import split_clips
 from .dropdowns import require_choice
-from .found_fps import find_fps
 from .host import InputImpl, Types, check_interrupt, io, report_progress
 from .reports import report
+from .saved_clips import SavedClip, SavedClips, given_clips, latent_clips
 from .saving import check_prefix, destination, prefix_input, save_output_input, workflow_metadata
+from .sockets import JointModelSocket
 
 AudioPlayer = io.Custom("AUDIO_UI")  # ComfyUI's player for the "audio" of a node's UI output; it finds it by the name audioUI
 
@@ -34,7 +34,7 @@ class DuetMux(io.ComfyNode):
             "animated images and audio files.",
             search_aliases=["duet", "mux", "save video", "video combine", "save picture and sound", "audio"],
             inputs=[
-                io.Image.Input("images", tooltip="The frames. For a batch, one clip after another."),
+                io.Image.Input("images", optional=True, tooltip="The frames. For a batch, one clip after another."),
                 io.Float.Input(
                     "fps", default=0.0, min=0.0, max=1000.0, step=0.01,
                     tooltip="Frame rate in frames per second. Connect it to the node that the frames come from. 0: found from the "
@@ -63,10 +63,21 @@ class DuetMux(io.ComfyNode):
                     "short: silence is added; with trim, the audio ends early. Frames are never changed.",
                 ),
                 save_output_input(),
+                JointModelSocket.Input(
+                    "model", optional=True, tooltip="The model that latent was sampled with. It decodes the latent."
+                ),
+                io.Latent.Input(
+                    "latent", optional=True,
+                    tooltip="From the sampler, instead of images and audio: frames are decoded while they are saved, so that a "
+                    "long clip needs little memory.",
+                ),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             outputs=[
-                io.Video.Output(display_name="video", tooltip="The clip before encoding. For a batch, the first clip."),
+                io.Video.Output(
+                    display_name="video",
+                    tooltip="The clip before encoding; the saved file if latent is used. For a batch, the first clip.",
+                ),
                 io.String.Output(display_name="report", tooltip="What was written, and how the audio was changed."),
             ],
             is_output_node=True,
@@ -79,42 +90,55 @@ class DuetMux(io.ComfyNode):
 
     @classmethod
     def execute(  # noqa: PLR0913
-        cls, images, fps: float, filename_prefix: str, container: dict | None = None, crf: float = -1.0, audio_kbps: int = 192,
-        audio_fit: str = "fade", audio=None, save_output: bool = True,
+        cls, images=None, fps: float = 0.0, filename_prefix: str = "video/duet", container: dict | None = None, crf: float = -1.0,
+        audio_kbps: int = 192, audio_fit: str = "fade", audio=None, save_output: bool = True, model=None, latent=None,
     ) -> io.NodeOutput:  # fmt: skip
         container = require_choice("container", container, CONTAINERS)
         codecs = {name: container[name] for name in ("video_codec", "audio_codec") if name in container}
         settings = MuxSettings(
             container["container"], crf=None if crf < 0 else crf, audio_bitrate=1000 * audio_kbps, policy=audio_fit, **codecs
         )
-        clips = split_clips(images, audio)
-        fps, found = find_fps(fps, *clips[0])
-        metadata = workflow_metadata(cls.hidden)
+        others = images is not None or audio is not None
+        made = given_clips(images, audio, fps) if latent is None else latent_clips(model, latent, fps, others)
         target = destination(save_output)
-        written = []
-        for frames, sound in clips:
-            path = target.path(filename_prefix, settings.container, lambda: (images.shape[2], images.shape[1]))
-            written.append(_write(path, frames, fps, sound, settings, metadata))
+        job = _Job(settings, made.fps, workflow_metadata(cls.hidden))
+        written = [job.write(target.path(filename_prefix, settings.container, lambda: each.size), each) for each in made.clips]
         files = [_facts(each) | {"path": target.lasting_path(each.path)} for each in written]
-        warnings = [line for each in written for line in each.warnings()]
-        lines = [*(each.summary() for each in written), *found, *target.notes()]
+        warnings = [*made.warnings, *(line for each in written for line in each.warnings())]
+        lines = [*(each.summary() for each in written), *made.found, *target.notes()]
         shown = report(*lines, warnings=warnings, files=files, saved=save_output)
-        frames, sound = clips[0]
-        video = InputImpl.VideoFromComponents(Types.VideoComponents(images=frames, audio=sound, frame_rate=validate_fps(fps)))
-        return io.NodeOutput(video, "\n".join(shown["text"]), ui=target.shown([each.path for each in written]) | shown)
+        return io.NodeOutput(
+            _video(made, written[0].path), "\n".join(shown["text"]), ui=target.shown([each.path for each in written]) | shown
+        )
 
 
-def _write(
-    path: Path, frames: Tensor, fps: float | Fraction, sound: dict[str, Any] | None, settings: MuxSettings, metadata: dict[str, str]
-) -> MuxReport | AudioReport:
-    """Writes one clip. Returns its report."""
-    audio, rate = (None, None) if sound is None else (sound["waveform"][0], sound["sample_rate"])
-    options: dict[str, Any] = {"settings": settings, "metadata": metadata, "check_interrupt": check_interrupt}
-    if not settings.spec.is_audio:
-        return write_video(frames, path, fps=fps, audio=audio, sample_rate=rate, progress=report_progress, **options)
-    if audio is None:
-        raise ValueError(f"container is {settings.container}, but there is no audio; connect audio, or choose mp4")
-    return write_audio(audio, path, rate, seconds=len(frames) / validate_fps(fps), **options)
+@dataclass(frozen=True)
+class _Job:
+    settings: MuxSettings
+    fps: float | Fraction
+    metadata: dict[str, str]
+
+    def write(self, path: Path, clip: SavedClip) -> MuxReport | AudioReport:
+        """Writes one clip. Returns its report."""
+        audio, rate = (None, None) if clip.sound is None else (clip.sound["waveform"][0], clip.sound["sample_rate"])
+        options: dict[str, Any] = {"settings": self.settings, "metadata": self.metadata, "check_interrupt": check_interrupt}
+        if not self.settings.spec.is_audio:
+            return write_video(
+                clip.frames, path, fps=self.fps, audio=audio, sample_rate=rate, frame_count=clip.count, progress=report_progress,
+                **options,
+            )  # fmt: skip
+        if audio is None:
+            raise ValueError(f"container is {self.settings.container}, but there is no audio; connect audio, or choose mp4")
+        return write_audio(audio, path, rate, seconds=clip.count / validate_fps(self.fps), **options)
+
+
+def _video(made: SavedClips, path: Path):
+    """Returns the first clip as a VIDEO: its frames if they are there, else the file."""
+    frames = made.clips[0].frames
+    if not isinstance(frames, Tensor):
+        return InputImpl.VideoFromFile(str(path))
+    rate = validate_fps(made.fps)
+    return InputImpl.VideoFromComponents(Types.VideoComponents(images=frames, audio=made.clips[0].sound, frame_rate=rate))
 
 
 def _codec_inputs(container: str) -> list:
