@@ -20,7 +20,6 @@ from typing import Any
 
 import torch
 from diffusers import Kandinsky6Transformer3DModel
-from diffusers.hooks import apply_group_offloading
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..av_models.branch_runner import PromptedModel
@@ -28,6 +27,7 @@ from ..av_models.contract import AVCondition, AVLatent, Condition, LatentShape
 from ..av_models.guidance import make_guidance
 from ..av_models.joint.kandinsky6 import Kandinsky6
 from ..av_models.noise import NoiseSource
+from ..av_models.offload import offload
 from ..av_models.sampling import RunOptions, sample
 from ..av_models.schedule import SamplingSchedule
 
@@ -121,10 +121,7 @@ def measure_half_memory(run: Run, peak_gib: float) -> dict[str, Any]:
         torch.cuda.set_per_process_memory_fraction(min(1.0, peak_gib / 2 / total))
     run.network.to("cpu")
     torch.cuda.empty_cache()
-    apply_group_offloading(
-        run.network.transformer, onload_device=run.device, offload_device=torch.device("cpu"), offload_type="block_level",
-        num_blocks_per_group=1, use_stream=run.device.type == "cuda",
-    )  # fmt: skip
+    offload(run.network, run.device)
     _reset_memory(run.device)
     parts, seconds = run.sample(2)
     equal = all(torch.equal(a, b) for a, b in ((whole.video, parts.video), (whole.audio, parts.audio)))
