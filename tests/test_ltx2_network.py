@@ -134,6 +134,20 @@ def test_rows_of_every_coupling_and_skip_equal_rows_apart(joint, inputs, version
         assert skip[row] is None or distance(apart, denoise(joint, *inputs, couplings)[only]) > 1e-2
 
 
+@pytest.mark.parametrize("coupled", [(0,), (1,), (2,), (0, 1), (1, 2), (0, 2), ()])
+def test_only_the_coupled_rows_run_the_layers_between_the_modalities(coupled):
+    joint, inputs = LTX2(network()), make_inputs()
+    ran = []
+    for block in joint.transformer.transformer_blocks:
+        for layer in (block.audio_to_video_attn, block.video_to_audio_attn):
+            layer.to_q.register_forward_hook(lambda module, args, out: ran.append(len(out)))
+    mixed = denoise(joint, *inputs, [FULL if row in coupled else CUT for row in range(ROWS)])
+    assert ran == [len(coupled)] * (8 if coupled else 0)
+    full, cut = (denoise(joint, *inputs, [each] * ROWS) for each in (FULL, CUT))
+    for row in range(ROWS):
+        assert distance(mixed[row : row + 1], (full if row in coupled else cut)[row : row + 1]) < 5e-6
+
+
 def test_skipping_a_block_equals_the_pipelines_perturbation_bit_for_bit(joint, inputs, version):
     everywhere = denoise(joint, *inputs, [FULL] * ROWS, [2] * ROWS)
     assert same(everywhere, reference(version, inputs, spatio_temporal_guidance_blocks=[2]))

@@ -26,10 +26,11 @@ from ..contract import StreamName
 class CrossRows(NamedTuple):
     """The rows of a call for which a cross-modal layer runs.
 
-    rows: int64 [n]; None: all rows. factor: [n, 1, 1], by which its output is multiplied; None: 1.
+    rows: a slice where they stand together, which copies nothing, or their numbers, int64 [n]; None: all rows.
+    factor: [n, 1, 1], by which the layer's output is multiplied; None: 1.
     """
 
-    rows: Tensor | None = None
+    rows: slice | Tensor | None = None
     factor: Tensor | None = None
 
     @classmethod
@@ -37,7 +38,11 @@ class CrossRows(NamedTuple):
         """Return the rows with a strength other than 0. strength: [B]."""
         values = strength.tolist()
         rows = [row for row, value in enumerate(values) if value]
-        index = None if len(rows) == len(values) else torch.tensor(rows, dtype=torch.int64, device=strength.device)
+        index: slice | Tensor | None = None
+        if rows != list(range(len(values))):
+            first, after = (rows[0], rows[-1] + 1) if rows else (0, 0)
+            together = after - first == len(rows)
+            index = slice(first, after) if together else torch.tensor(rows, dtype=torch.int64, device=strength.device)
         plain = all(values[row] == 1 for row in rows)
         return cls(index, None if plain else (strength if index is None else strength[index]).view(-1, 1, 1))
 
@@ -66,12 +71,11 @@ class CrossAttention(LTX2Attention):
         rows, factor = getattr(self.call, self.direction)
         if rows is None:
             return _times(self.processor(self, hidden_states, encoder_hidden_states, **others), factor)
-        none = torch.zeros_like(hidden_states)
-        if not len(rows):
-            return none
-        own = {name: _take(value, rows, len(hidden_states)) for name, value in others.items()}
-        out = self.processor(self, hidden_states[rows], encoder_hidden_states[rows], **own)
-        return none.index_copy(0, rows, _times(out, factor))
+        out, own = torch.zeros_like(hidden_states), hidden_states[rows]
+        if len(own):
+            theirs = {name: _take(value, rows, len(hidden_states)) for name, value in others.items()}
+            out[rows] = _times(self.processor(self, own, encoder_hidden_states[rows], **theirs), factor)
+        return out
 
 
 class SelfAttention(LTX2Attention):
@@ -155,7 +159,7 @@ def _times(x: Tensor, factor: Tensor | None) -> Tensor:
     return x if factor is None else x * factor.to(x.dtype)
 
 
-def _take(value: Any, rows: Tensor, count: int) -> Any:
+def _take(value: Any, rows: slice | Tensor, count: int) -> Any:
     """Return these rows of an argument of an attention: of tensors with `count` rows, and of tuples of them."""
     if isinstance(value, tuple):
         return tuple(_take(each, rows, count) for each in value)
