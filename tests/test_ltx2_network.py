@@ -87,7 +87,17 @@ def one_way(a_to_v: float, v_to_a: float) -> Coupling:
 def test_coupled_rows_equal_diffusers_bit_for_bit(joint, inputs, version):
     full = denoise(joint, *inputs, [FULL] * ROWS)
     assert same(full, reference(version, inputs)) and full.video.std() > 0.3 and full.audio.std() > 0.3
-    assert same(denoise(joint, *inputs, [FULL] * ROWS), full)  # nothing stays from a call
+    assert same(denoise(joint, *inputs, [FULL] * ROWS), full)
+
+
+def test_nothing_stays_from_a_call_that_failed():
+    joint, (latent, t, cond) = LTX2(network()), make_inputs()
+    expected = denoise(joint, latent, t, cond, [FULL] * ROWS)
+    with pytest.raises(IndexError):
+        joint.predict_stream(latent.video, t.video, cond.video, "video", [None, 9, None])
+    with pytest.raises(RuntimeError):
+        denoise(joint, latent, t, AVCondition(cond.audio, cond.video), [CUT, FULL, CUT], [1, None, 2])
+    assert same(denoise(joint, latent, t, cond, [FULL] * ROWS), expected)
 
 
 def test_cut_rows_equal_isolated_modalities_bit_for_bit(joint, inputs, version):

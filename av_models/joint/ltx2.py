@@ -56,24 +56,24 @@ class LTX2(ResidualTowers):
 
     def predict_rows(self, latent: AVLatent, t: AVTime, cond: AVCondition, strengths: Strengths, skip: Skip | None) -> AVLatent:
         """Predict the flow velocity ε − x_0 of every row. skip: the block that each row skips, or None."""
-        self.call.a_to_v, self.call.v_to_a = CrossRows.of(strengths.a_to_v), CrossRows.of(strengths.v_to_a)
-        with self._call_with(skip):
+        with self._call_with(skip, latent.video.device):
+            self.call.a_to_v, self.call.v_to_a = CrossRows.of(strengths.a_to_v), CrossRows.of(strengths.v_to_a)
             return self._forward(latent, t, cond, isolate=not strengths.any)
 
     def predict_stream(self, latent: Tensor, t: Tensor, cond: Condition, stream: StreamName, skip: Skip | None = None) -> Tensor:
         """Predict one modality alone. The blocks of the other one do not run."""
-        self.call.stream = stream
-        with self._call_with(skip):
+        with self._call_with(skip, latent.device):
+            self.call.stream = stream
             both = self._forward(*self._with_blank(latent, t, cond, stream), isolate=True)
         return getattr(both, stream)
 
     @contextmanager
-    def _call_with(self, skip: Skip | None) -> Iterator[None]:
+    def _call_with(self, skip: Skip | None, device: torch.device) -> Iterator[None]:
         """Let rows skip blocks, and let the blocks run as before afterwards."""
         skipped = {block for block in skip or () if block is not None}
         attentions = []
         for number in skipped:
-            kept = torch.tensor([block != number for block in skip or ()], device=self.transformer.device)
+            kept = torch.tensor([block != number for block in skip or ()], device=device)
             block = self.transformer.transformer_blocks[number]
             for attention in (block.attn1, block.audio_attn1):
                 attention.kept = kept.to(self._dtype()).view(-1, 1, 1)
