@@ -33,7 +33,7 @@ def equal(ours, theirs) -> bool:
 
 
 def close(ours, theirs, most: float = 1e-5) -> bool:
-    return max(float((a - b).abs().max()) for a, b in zip(ours, theirs)) <= most
+    return all(torch.allclose(a, b, rtol=most, atol=most) for a, b in zip(ours, theirs))
 
 
 def test_cfg_equals_the_pipeline_bit_for_bit_in_its_grouping(pair):
