@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import torch
-
 from .contract import AVCondition, AVLatent, AVTime, Condition, JointDenoiser, denoise
 from .guidance import Branch, PromptKind, Step, count_rows, resolve_block
+from .out_of_memory import is_out_of_memory
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,9 @@ class BranchRunner:
         if self.batched and len(branches) > 1:
             try:
                 return self._run_batched(branches, latent, t)
-            except torch.OutOfMemoryError:
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
                 self.batched = False
             rows = sum(count_rows((branch,), self.models[branch.model].denoiser) for branch in branches) * self.rows
             self.warnings.append(f"out of memory with {rows} network rows at once: from step "

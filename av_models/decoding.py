@@ -14,25 +14,26 @@ from .offload import device_of
 from .out_of_memory import is_out_of_memory
 
 CPU = torch.device("cpu")
-CHUNKS = "out of memory for the whole clip at once: it was decoded in chunks of frames"
-TILES = "out of memory for a chunk of whole frames: it was decoded in tiles, whose borders may show"
+CHUNKS = "too little memory for the whole clip at once: it was decoded in chunks of frames"
+TILES = "too little memory for a chunk of whole frames: it was decoded in tiles, whose borders may show"
 
 
 def ignore(text: str) -> None:
     """Say nothing."""
 
 
-def decode_frames(codec: VideoCodec, latent: Tensor, say: Callable[[str], None] = ignore) -> Tensor:
+def decode_frames(codec: VideoCodec, latent: Tensor, say: Callable[[str], None] = ignore, whole: bool = True) -> Tensor:
     """Decode latents to frames [B, F, H, W, 3] in 0..1, on the device of the codec.
 
     If memory runs out, the clip is decoded again in chunks, and the frames are on the CPU. say: called then, with the reason.
-    Raises the error again if memory runs out for tiles of a chunk.
+    whole: try to decode the whole clip at once. Raises the error again if memory runs out for tiles of a chunk.
     """
-    try:
-        return decode_in_place(codec, latent)
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
+    if whole:
+        try:
+            return decode_in_place(codec, latent)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
     say(CHUNKS)
     return torch.cat([chunk.to(CPU) for chunk in decode_chunks(codec, latent, say)], 1)
 

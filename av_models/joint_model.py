@@ -20,6 +20,7 @@ from .guidance.autoguidance import Autoguidance
 from .known_parts import KnownMode
 from .limits import LatentLimits
 from .media.fit import FramesFit, fit_frames, plan_frames
+from .memory import estimate_decoding, free_memory
 from .offload import device_of, is_offloaded
 from .recommended import Recommended, parse_sampling
 from .shapes import AVShape, VideoShape, VideoStride
@@ -238,8 +239,10 @@ class JointModel:
         return _of_length(decode_in_place(self.audio_codec, latent), shape)
 
     def decode_video(self, latent: Tensor, shape: AVShape, say: Callable[[str], None] = ignore) -> Tensor:
-        """Decode video latents to frames [B, F, H, W, 3] in 0..1, trimmed to `shape`."""
-        return _trimmed(decode_frames(self.video_codec, latent, say), shape)
+        """Decode video latents to frames [B, F, H, W, 3] in 0..1, trimmed to `shape`. Where memory is short, in chunks."""
+        needed = estimate_decoding(self.video_codec, latent.shape)
+        fits = needed < free_memory(device_of(self.parts["video_codec"]))
+        return _trimmed(decode_frames(self.video_codec, latent, say, whole=fits), shape)
 
     def stream_video(self, latent: Tensor, shape: AVShape, say: Callable[[str], None] = ignore) -> Iterator[Tensor]:
         """Decode video latents of one clip in parts, and yield the frames [f, H, W, 3] of each on the CPU, trimmed to `shape`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,17 +45,17 @@ def estimate_sampling(model: JointModel, latents: LatentShape, rows: int) -> int
     return rows * tokens * _width(network) * LIVE * _value_bytes(network)
 
 
-def estimate_decoding(model: JointModel, latents: LatentShape) -> int:
-    """Estimate the bytes that decoding the video of `latents` needs beside the weights, with the frames themselves.
+def estimate_decoding(codec: VideoCodec, latents: Sequence[int]) -> int:
+    """Estimate the bytes that decoding latents of the shape [B, C, T, h, w] needs beside the weights, with the frames themselves.
 
     Frames in float32, and PIXEL_LIVE feature maps of as many frames as the codec decodes at a time.
     """
-    codec: Any = model.video_codec
-    rows, _, length, height, width = latents.video
+    network: Any = codec
+    rows, _, length, height, width = latents
     pixels = height * width * codec.stride.space**2
     frames = codec.stride.frames(length)
     maps = min(frames, getattr(codec, "frames_at_once", frames)) * pixels * _last_width(codec) * PIXEL_LIVE
-    return rows * frames * pixels * 3 * 4 + maps * _value_bytes(codec)
+    return rows * frames * pixels * 3 * 4 + maps * _value_bytes(network)
 
 
 @dataclass(frozen=True)

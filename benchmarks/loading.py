@@ -21,6 +21,7 @@ from torch import nn
 from ..av_models.published.folder import DiffusersFolder
 from ..av_models.published.joint import LoadOptions
 from ..av_models.published.load_network import QUANTIZED, load_network
+from .peak_memory import forget_peak, peak, resident
 
 SHARD = 700_000_000  # bytes of tensors in a file, about
 COMPONENT = "network"
@@ -101,27 +102,17 @@ def measure(case: str, stored: torch.dtype, options: list[str]) -> dict[str, Any
 def load(case: str, root: Path, options: LoadOptions) -> dict[str, float]:
     """Loads a component and reads every weight. Returns the memory that this took, beyond that of the process before."""
     cls = network_class(case)
-    before, start = _memory("VmRSS"), time.perf_counter()
-    _forget_peak()
+    before, start = resident(), time.perf_counter()
+    forget_peak()
     network = load_network(DiffusersFolder(root, options.keep_dtype), COMPONENT, cls, options)
     seconds = time.perf_counter() - start
     for tensor in network.parameters():
         tensor.view(torch.uint8).view(-1)[::512].sum()
     parameters = sum(tensor.nbytes for tensor in network.parameters())
     return {
-        "network_gb": round(parameters / 1e9, 2), "peak_gb": round((_memory("VmHWM") - before) / 1e9, 2),
-        "after_gb": round((_memory("VmRSS") - before) / 1e9, 2), "seconds": round(seconds, 1),
+        "network_gb": round(parameters / 1e9, 2), "peak_gb": round((peak() - before) / 1e9, 2),
+        "after_gb": round((resident() - before) / 1e9, 2), "seconds": round(seconds, 1),
     }  # fmt: skip
-
-
-def _memory(field: str) -> int:
-    """Returns a field of Linux's status of this process, in bytes."""
-    (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{field}:"))
-    return int(line.split()[1]) * 1024
-
-
-def _forget_peak() -> None:
-    Path("/proc/self/clear_refs").write_text("5")
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ def load_encoders(model) -> None:
 
 def load_codecs(model, latents: LatentShape | None = None) -> None:
     """Loads the codecs. latents: of the clips that will be decoded."""
-    on_device(model, parts=CODECS, memory=0 if latents is None else estimate_decoding(model, latents))
+    on_device(model, parts=CODECS, memory=0 if latents is None else estimate_decoding(model.video_codec, latents.video))
 
 
 def decode_clips(model, latent: AVLatent, shape: AVShape, say: Callable[[str], None]) -> tuple[Tensor, Tensor]:

@@ -80,6 +80,15 @@ def test_decoding_that_runs_out_of_memory_goes_on_in_chunks(model):
     assert torch.equal(frames, model.video_codec.decode(latent)) and said == [CHUNKS]
 
 
+def test_a_clip_that_will_not_fit_is_decoded_in_chunks_at_once(model, monkeypatch):
+    shape, latent, said = clip(model, 33), draw_noise(model, 33), []
+    expected, _ = model.decode(latent, shape)
+    monkeypatch.setattr("duet_av.av_models.joint_model.free_memory", lambda device: 10**6)
+    monkeypatch.setattr(type(model.video_codec), "decode", lambda *_: pytest.fail("the whole clip was decoded"))
+    frames, _ = model.decode(latent, shape, said.append)
+    assert torch.equal(frames, expected) and said == [CHUNKS]
+
+
 def test_chunks_that_run_out_of_memory_go_on_in_tiles(model):
     latent, said = draw_noise(model, 33).video, []
     codec = Short(model.video_codec, needs_tiles=True)

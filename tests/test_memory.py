@@ -50,7 +50,7 @@ def test_the_width_is_that_of_most_weights(model):
 
 
 def test_decoding_counts_all_frames_and_the_maps_of_those_decoded_at_a_time(model):
-    short, long = (estimate_decoding(model, latents(model, frames)) for frames in (17, 33))
+    short, long = (estimate_decoding(model.video_codec, latents(model, frames).video) for frames in (17, 33))
     pixels = 32 * 48
     assert long - short == 16 * pixels * 3 * 4
     assert model.video_codec.frames_at_once == 17 and short == 17 * pixels * (3 * 4 + 4 * 12 * 4)
