@@ -73,7 +73,7 @@ def test_without_its_model_a_template_says_which_it_is_where_it_goes_and_how_lar
 
 @pytest.mark.parametrize("name", FAMILY)
 def test_the_note_has_the_commands_and_the_size(name):
-    note = next(node for node in template(name)["nodes"] if node["type"] == NOTE)["widgets_values"][0]
+    note = next(node for node in template(name)["nodes"] if node["type"] == NOTE)["widgets_values"][0].replace("\\*", "*")
     download = DOWNLOADS[model_of(name)]
-    assert f"about {download.gigabytes:g} GB" in note and all(f"`{part.command}`" in note for part in download.parts)
+    assert f"about {download.gigabytes:g} GB" in note and all(f"   {part.command}\n" in note for part in download.parts)
     assert "Not tried with published weights yet." in note

@@ -182,6 +182,11 @@ def test_each_node_is_in_a_group_and_the_note_in_none(name):
 
 
 @pytest.mark.parametrize("name", APIS)
+def test_notes_have_no_inline_code_which_vue_nodes_show_blue_on_blue(name):
+    assert not any("`" in node["widgets_values"][0] for node in template(name)["nodes"] if node["type"] == NOTE)
+
+
+@pytest.mark.parametrize("name", APIS)
 def test_each_node_says_which_pack_it_is_of(name):
     for node in template(name)["nodes"]:
         given = {key: node["properties"].get(key) for key in ("cnr_id", "ver")}
