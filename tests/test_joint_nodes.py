@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from duet_av.av_models.published import joint
 from duet_av.commands import main
 from duet_av.nodes.conditioning_prompts import DuetPromptsFromConditioning
 from duet_av.nodes.encode_prompts import DuetEncodePrompts
@@ -163,6 +165,30 @@ def test_a_gguf_file_is_offered_and_loaded(models):
     one_line(error, "precision is fp8", "use only one")
     with pytest.raises(FileNotFoundError, match="'gone.gguf' was not found; put it in models/diffusion_models"):
         load("fake", "as stored", "gone.gguf")
+
+
+@pytest.mark.parametrize("error, words", [
+    (ValueError("the precision is odd; use another"), "the precision is odd; use another"),
+    (KeyError("blocks"), "fake cannot be loaded as FakeJointPipeline ('blocks'); download it again"),
+    (RuntimeError("shapes differ\nhere"), "fake cannot be loaded as FakeJointPipeline (shapes differ here); download it again"),
+])  # fmt: skip
+def test_what_goes_wrong_while_loading_is_one_line(models, monkeypatch, error, words):
+    def fail(path, options):
+        raise error
+
+    monkeypatch.setattr(sys.modules[f"{joint.__name__}.fake"], "load", fail)
+    with pytest.raises(ValueError) as caught:
+        load()
+    assert str(caught.value).endswith(words) and "\n" not in str(caught.value)
+
+
+def test_no_memory_while_loading_stays_that(models, monkeypatch):
+    def fail(path, options):
+        raise MemoryError
+
+    monkeypatch.setattr(sys.modules[f"{joint.__name__}.fake"], "load", fail)
+    with pytest.raises(MemoryError):
+        load()
 
 
 @pytest.mark.parametrize("options, words", [

@@ -10,8 +10,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from ...build_from_card import one_line
+from ...build_from_card import FAILURES
 from ...checkpoint import open_tensors
+from ...out_of_memory import is_out_of_memory
+from ...printable import printable
 from ..folder import DiffusersFolder, is_diffusers_folder
 
 if TYPE_CHECKING:
@@ -105,8 +107,18 @@ def load_family(path: str | Path, options: LoadOptions = LoadOptions()) -> Joint
     model.
     """
     family = _family(path)
-    with one_line(path, cast(str, find_family(path))):
+    try:
         return family.load(Path(path), options)
+    except FAILURES as error:
+        if is_out_of_memory(error) or _has_remedy(error):
+            raise
+        reason = printable(error) or type(error).__name__
+        raise ValueError(f"{path} cannot be loaded as {find_family(path)} ({reason}); download it again") from error
+
+
+def _has_remedy(error: Exception) -> bool:
+    """Return whether an error is one of ours: one line that says what to do."""
+    return isinstance(error, ValueError) and "; " in str(error) and "\n" not in str(error)
 
 
 def _family(path: str | Path) -> JointFamily:
