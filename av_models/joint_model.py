@@ -92,8 +92,8 @@ class JointModel:
 
     @cached_property
     def movable_parts(self) -> dict[str, nn.Module]:
-        """The networks by name, each in a module of its own, for moving them between devices one by one."""
-        return {name: nn.ModuleDict({name: part}) for name, part in self.parts.items()}
+        """The networks by name, each in a module of its own, which has its name, for moving them between devices one by one."""
+        return {name: type(type(part).__name__, (nn.ModuleDict,), {})({name: part}) for name, part in self.parts.items()}
 
     def movable(self, names: Iterable[str] = ()) -> list[nn.Module]:
         """Return these parts, or all, for moving them to a device; without what is offloaded, which stays where it is."""

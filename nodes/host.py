@@ -180,6 +180,8 @@ if "comfy_api" in sys.modules:  # ComfyUI imports it before any custom node
     def free_device_memory() -> int:
         """Returns the bytes that models may take on the device: what is free, and what ComfyUI can unload."""
         device = get_torch_device()
+        if model_management.vram_state == model_management.VRAMState.NO_VRAM:  # --novram
+            return 0
         loaded = sum(each.model_loaded_memory() for each in model_management.current_loaded_models if each.device == device)
         return int(get_free_memory(device)) + (0 if device.type == "cpu" else loaded)
 

@@ -37,7 +37,7 @@ class Codec(nn.Module):
 class VideoCodec(Protocol):
     """A codec for video. stride: how frames and pixels map to latent cells.
 
-    Some have `frames_at_once`, the frames that `decode_chunks` decodes at a time, for estimates of memory.
+    Some have `frames_at_once`, the frames that `decode` decodes at a time where these are not all, for estimates of memory.
     """
 
     stride: VideoStride

@@ -27,7 +27,6 @@ class LTX2VideoCodec(Codec):
         super().__init__()
         self.vae = vae
         self.stride = VideoStride(vae.temporal_compression_ratio, vae.spatial_compression_ratio, vae.config.latent_channels)
-        self.frames_at_once = vae.tile_sample_min_num_frames + 1
 
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Tensor:
