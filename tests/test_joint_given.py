@@ -20,6 +20,7 @@ from duet_av.nodes.joint_sampler import DuetJointSampler
 from duet_av.nodes.latents import known_parts, unpack_latent
 from duet_av.nodes.stand_in import Session, session
 from duet_av.nodes.sync_report import DuetSyncReport
+from duet_av.tests.test_aligner_node import aligner
 
 FAMILIES = ("kandinsky6", "ltx2", "ovi")
 SETTINGS = {"video_seed": 1, "audio_seed": 2, "steps": 2, "shift": 0.0, "batch_branches": True, "eta": -1.0}
@@ -99,6 +100,24 @@ def test_guidances_are_compared_and_measured(model):
     assert "joint_cfg" in table and "own scheduler" in table
     images, audio, fps = DuetDecode.execute(model, sample(model, empty(model)).args[0]).args
     assert "sync" in DuetSyncReport.execute(fps, images, audio).args[0].lower()
+
+
+def test_the_aligner_and_new_noise_change_the_clip(model):
+    made = {
+        "plain": sample(model, empty(model)), "aligned": sample(model, empty(model), aligner=aligner("joint").args[0]),
+        "again": sample(model, empty(model), aligner=aligner("joint").args[0]), "ancestral": ancestral(model),
+    }  # fmt: skip
+    latents = {name: unpack_latent(each.args[0]) for name, each in made.items()}
+    assert torch.equal(latents["aligned"].video, latents["again"].video)
+    for name in ("aligned", "ancestral"):
+        for stream in ("video", "audio"):
+            x, plain = getattr(latents[name], stream), getattr(latents["plain"], stream)
+            assert x.isfinite().all() and not torch.equal(x, plain)
+
+
+def ancestral(model):
+    settings = SETTINGS | {"eta": 1.0}
+    return DuetJointSampler.clone_for_run({"unique_id": "5"}).execute(model, prompts(model), empty(model), **settings)
 
 
 class CancelledError(Exception):
