@@ -36,14 +36,18 @@ def decode_clips(model, latent: AVLatent, shape: AVShape, say: Callable[[str], N
     return model.decode(latent, shape, say)
 
 
-def load_denoiser(model, latents: LatentShape, cost: Cost, others: Sequence[Any] = (), codecs: bool = False) -> MemoryPlan:
+def load_denoiser(
+    model, latents: LatentShape, cost: Cost, others: Sequence[Any] = (), codecs: bool = False, previews: bool = False
+) -> MemoryPlan:
     """Loads the denoiser, offloaded if it does not fit. Returns what it needs.
 
-    others: networks and joint models that are needed at the same time. codecs: load the codecs too.
+    others: networks and joint models that are needed at the same time. codecs: load the codecs too. previews: load them if the
+    denoiser fits.
     """
     rows = latents.video[0] * ceil(cost.branches_per_step / cost.forwards_per_step)
     plan = plan_sampling(model, latents, rows, free_device_memory(), can_offload=on_gpu())
     if plan.offloaded:
         offload_part(model, "denoiser")
+    codecs = codecs or previews and not plan.offloaded
     on_device(model, *others, parts=("denoiser", *(CODECS if codecs else ())), memory=plan.activations)
     return plan

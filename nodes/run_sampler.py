@@ -125,7 +125,8 @@ def sample_latent(
     latents = model.latent_shape(shape, streams.rows)
     schedule = settings.make_schedule(model, latents)
     cost_with = partial(sampling_cost, strategy, schedule, batch_branches=settings.batch_branches, model=model.denoiser)
-    memory = load_denoiser(model, latents, cost_with(), [*models[1:], *binders], codecs=bool(binders) or wants_previews())
+    others = [*models[1:], *binders]
+    memory = load_denoiser(model, latents, cost_with(), others, codecs=aligned is not None, previews=wants_previews())
     alignment = aligned and _begin_alignment(aligned, model, shape, prompts, streams.to(model.device), known)
     report_text("; ".join(filter(None, (cost_line(cost_with(alignment=alignment)), memory.line))), node_id)
     prompted = [_prompt(each, shape, conditions) for each, conditions in zip(models, encoded)]

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from duet_av.av_models.guidance import Cost
 from duet_av.av_models.load_joint import load_joint_model
 from duet_av.av_models.memory import (
     MemoryPlan,
@@ -111,6 +112,23 @@ def test_a_denoiser_that_does_not_fit_is_offloaded_and_makes_the_same_clip(model
     clips = [streams(sampled(model)) for _ in range(2)]
     assert is_offloaded(model.denoiser) and all(torch.equal(*pair) for clip in clips for pair in zip(clip, expected))
     assert "GB" not in shown[0] and all(text.endswith("GB stay offloaded") for text in shown[1:])
+
+
+@pytest.mark.parametrize("family", ["small_kandinsky6", "small_ltx2", "small_ovi"])
+def test_room_is_made_for_text_encoders(family, request, gpu, monkeypatch):
+    model, asked = load_joint_model(request.getfixturevalue(family)), []
+    monkeypatch.setattr(placement, "on_device", lambda *models, parts, memory: asked.append((parts, memory)))
+    placement.load_encoders(model)
+    assert asked == [(("conditioner",), model.conditioner.encoder_bytes)] and asked[0][1] > 10**4
+
+
+@pytest.mark.parametrize("free, loaded", [(10**12, 3), (10**5, 0)])
+def test_codecs_are_loaded_for_previews_where_there_is_room(model, gpu, monkeypatch, free, loaded):
+    gpu(free)
+    asked: list = []
+    monkeypatch.setattr(placement, "on_device", lambda *models, parts, memory: asked.extend(model.movable(parts)))
+    placement.load_denoiser(model, latents(model), Cost(1, 1, 1), previews=True)
+    assert len(asked) == loaded
 
 
 def test_parts_leave_the_device_when_others_need_the_room(model, gpu, monkeypatch):

@@ -29,6 +29,7 @@ from ..load_network import check_options
 from ..loaded_expert import on_device_while_used
 from ..named_tensors import ScaledTensors, load_named
 from . import LoadOptions, mmaudio_files, umt5_file
+from .folder_card import component_bytes
 from .ovi_files import MISSING, OviFiles, find_parts, total_bytes
 from .ovi_names import TOWERS, published_name
 from .prompts import JointPromptConditioner
@@ -191,6 +192,14 @@ class OviText:
     def __init__(self, parts: OviFiles, keep_dtype: bool, width: int) -> None:
         self.parts, self.dtype, self.width = parts, torch.bfloat16 if keep_dtype else torch.float32, width
 
+    @property
+    def encoder_bytes(self) -> int:
+        """The size of the text encoder's files; 0 without them."""
+        path = self.parts.text_encoder
+        if path is None or path.is_file():
+            return 0 if path is None else path.stat().st_size
+        return component_bytes(DiffusersFolder(path), ["text_encoder"])
+
     @cached_property
     def pipeline(self) -> WanPipeline:
         """The pipeline with its text encoder, loaded when first used. Raises FileNotFoundError, in one line, if it is missing."""
@@ -244,7 +253,7 @@ class OviConditioner(JointPromptConditioner):
 
     def __init__(self, text: OviText, version: Version) -> None:
         super().__init__(text.encode, text.from_embeddings, NEGATIVES, version.prompt_help)
-        self.text, self.version = text, version
+        self.text, self.version, self.encoder_bytes = text, version, text.encoder_bytes
 
     def ignored_prompts(self, video_prompt: str, audio_prompt: str) -> list[str]:
         """Return a message for each prompt that describes the sound as other models of Ovi need it."""
