@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from duet_av.av_models import offload as offload_module
 from duet_av.av_models.load_joint import load_joint_model
 from duet_av.av_models.offload import device_of, is_offloaded, offload
 from duet_av.av_models.published.joint import LoadOptions
@@ -66,6 +67,16 @@ def test_methods_weights_beside_layers_and_copies_work(tmp_path):
 
 
 @torch.no_grad()
+def test_a_call_is_one_forward_pass_for_diffusers(tmp_path, monkeypatch):
+    calls, forward = [], offload_module._Entry.forward
+    monkeypatch.setattr(offload_module._Entry, "forward", lambda self, call: calls.append(call) or forward(self, call))
+    network = Towers()
+    to_disk(network, tmp_path)
+    network.predict(torch.rand(2, 4))
+    assert len(calls) == 1
+
+
+@torch.no_grad()
 def test_a_text_encoder_is_called_as_before(tmp_path):
     network, x = nn.Sequential(nn.Embedding(5, 4), nn.LayerNorm(4), nn.Linear(4, 4)), torch.arange(5)
     expected = network(x)
@@ -73,5 +84,10 @@ def test_a_text_encoder_is_called_as_before(tmp_path):
     assert torch.equal(network(x), expected)
 
 
-def test_the_device_is_where_layers_run():
+def test_the_device_is_where_layers_run(small_kandinsky6):
+    model = load_joint_model(small_kandinsky6)
+    offload(model.denoiser, CPU)
+    for _, hook in offload_module._hooks(model.denoiser):
+        hook.group.onload_device = torch.device("meta")
+    assert model.device.type == "meta" and device_of(model.video_codec) == CPU
     assert device_of(nn.Module()) == CPU and device_of(nn.Linear(1, 1, device="meta")).type == "meta"
