@@ -21,6 +21,7 @@ from .joint_files import find_joint
 from .sockets import ExpertFile
 
 COMES_WITH_DUET = (*JOINT_MODELS, *BINDERS)
+MEGABYTE = 10**6
 NONE = "none"  # the choice for no model
 _loaded: WeakValueDictionary = WeakValueDictionary()
 
@@ -48,7 +49,7 @@ class _Progress:
     def __call__(self, count: int) -> None:
         check_interrupt()
         self.done += count
-        report_progress(min(self.done, self.total), self.total)
+        report_progress(*(max(1, round(count / MEGABYTE)) for count in (min(self.done, self.total), self.total)))
 
 
 def load_binder(name: str):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from duet_av.av_models.load_joint import load_joint_model
 from duet_av.av_models.published import joint
 from duet_av.commands import main
 from duet_av.nodes.conditioning_prompts import DuetPromptsFromConditioning
@@ -86,6 +87,7 @@ def test_the_report_says_what_the_model_is(models):
 
 def test_progress_is_shown_while_parts_load(tmp_path, monkeypatch):
     fake_family.register(monkeypatch)
+    monkeypatch.setattr("duet_av.nodes.model_cache.MEGABYTE", 1)
     file = save_folder(tmp_path / "diffusers" / "slow") / "model_index.json"
     shown = []
     token = session.set(Session(Folders(models=tmp_path), on_progress=lambda *values: shown.append(values)))
@@ -94,6 +96,14 @@ def test_progress_is_shown_while_parts_load(tmp_path, monkeypatch):
     finally:
         session.reset(token)
     assert shown == [(file.stat().st_size,) * 2]
+
+
+def test_the_bars_of_the_libraries_are_off_only_while_a_part_loads(small_kandinsky6, capfd, monkeypatch):
+    from diffusers.utils import logging
+
+    monkeypatch.setattr(logging, "_tqdm_active", True)
+    load_joint_model(small_kandinsky6)
+    assert "Loading" not in capfd.readouterr().err and logging.is_progress_bar_enabled()
 
 
 def test_what_is_missing_is_a_warning_and_the_model_is_loaded(models):

@@ -17,7 +17,7 @@ import torch
 from ..build_from_card import LARGEST, Allowance
 from ..card_fields import all_values, check_config, is_file_name, read_table
 from ..checkpoint import open_tensors, read_shapes
-from ..loading import report_loaded
+from ..loading import report_loaded, without_bars
 from ..printable import printable, quoted
 
 INDEX = "model_index.json"
@@ -61,9 +61,15 @@ class DiffusersFolder:
         config = self.read_config(component, cls)
         try:
             check_size(cls, config, files)
-            network, report = cls.from_pretrained(
-                folder, variant=variant, use_safetensors=True, local_files_only=True, output_loading_info=True, torch_dtype=dtype
-            )
+            with without_bars():
+                network, report = cls.from_pretrained(
+                    folder,
+                    variant=variant,
+                    use_safetensors=True,
+                    local_files_only=True,
+                    output_loading_info=True,
+                    torch_dtype=dtype,
+                )
         except Exception as error:  # of these libraries' own classes too
             raise ValueError(f"{folder} cannot be loaded as {cls.__name__} ({_first_line(error)}); download it again") from error
         if report["missing_keys"]:
