@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from ..av_models.contract import AVCondition
+from ..av_models.published.joint.comfyui_text import TextEmbedding, read_embedding
 from .host import io
 from .placement import load_encoders
 from .reports import report
-from .sockets import JointModelSocket, Prompts, PromptsSocket, TextEmbedding, encode_embedding
+from .sockets import JointModelSocket, Prompts, PromptsSocket, encode_embedding
 
 NO_WORDS = (("", ""), ("", ""))
 
@@ -48,7 +49,7 @@ class DuetPromptsFromConditioning(io.ComfyNode):
     def execute(cls, model, positive, negative, audio_positive=None, audio_negative=None) -> io.NodeOutput:
         given = {"positive": positive, "negative": negative, "audio_positive": audio_positive, "audio_negative": audio_negative}
         embeddings = {name: _read(name, each) for name, each in given.items() if each is not None}
-        load_encoders(model)
+        load_encoders(model, text_encoders=False)
         encoded = {name: _encode(model, name, each) for name, each in embeddings.items()}
         pairs = [(name, f"audio_{name}" if f"audio_{name}" in embeddings else name) for name in ("positive", "negative")]
         lines = [f"{name}: {each.tokens.shape[1]} tokens of width {each.tokens.shape[2]}" for name, each in embeddings.items()]
@@ -58,7 +59,12 @@ class DuetPromptsFromConditioning(io.ComfyNode):
             encoder=ref(model),
             embedded=tuple((embeddings[video], embeddings[audio]) for video, audio in pairs),
         )
-        return io.NodeOutput(prompts, ui=report(*lines))
+        return io.NodeOutput(prompts, ui=report(*lines, warnings=_notes(model)))
+
+
+def _notes(model) -> list[str]:
+    note = getattr(model.conditioner, "conditioning_note", "")
+    return [note] if note else []
 
 
 def _read(name: str, conditioning: Any) -> TextEmbedding:
@@ -69,7 +75,7 @@ def _read(name: str, conditioning: Any) -> TextEmbedding:
     tokens, extras = conditioning[0][0], conditioning[0][1]
     if not isinstance(tokens, Tensor) or tokens.ndim != 3 or len(tokens) != 1:
         raise ValueError(f"{name} is not one encoded prompt [1, tokens, width]; connect CLIP Text Encode")
-    return TextEmbedding(tokens, _mask(extras.get("attention_mask"), tokens), extras.get("pooled_output"))
+    return read_embedding(tokens, extras)
 
 
 @torch.no_grad()
@@ -78,10 +84,3 @@ def _encode(model, name: str, embedding: TextEmbedding) -> AVCondition:
         return encode_embedding(model, embedding)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
-
-
-def _mask(mask: Any, tokens: Tensor) -> Tensor:
-    """Returns the mask of the real tokens; all are, if the text encoder says nothing."""
-    if not isinstance(mask, Tensor):
-        return torch.ones(tokens.shape[:2], dtype=torch.bool)
-    return mask.reshape(1, -1).bool()

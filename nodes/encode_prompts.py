@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
 from weakref import ref
+
+import torch
 
 from ..av_models.printable import printable
 from .host import io
 from .placement import load_encoders
 from .reports import report
-from .sockets import JointModelSocket, Prompts, PromptsSocket
+from .sockets import JointModelSocket, Prompts, PromptsSocket, encode_embeddings
 
 SHOWN = 120  # characters of a negative prompt of the model
 MAX_ASPECT_RATIO = 5  # long side divided by short side
@@ -34,15 +37,21 @@ class DuetEncodePrompts(io.ComfyNode):
                 io.Image.Input(
                     "picture", optional=True, tooltip="First frame of the clip, for image-to-video models such as JointDiT."
                 ),
+                io.Clip.Input(
+                    "clip",
+                    optional=True,
+                    tooltip="Text encoder of ComfyUI, instead of the model's own: Kandinsky 6, LTX-2 and Ovi.",
+                ),
             ],
             outputs=[PromptsSocket.Output(display_name="prompts", tooltip="Connect to the sampler.")],
         )
 
     @classmethod
     def execute(
-        cls, model, video_prompt: str, audio_prompt: str, video_negative: str, audio_negative: str, picture=None
+        cls, model, video_prompt: str, audio_prompt: str, video_negative: str, audio_negative: str, picture=None, clip=None
     ) -> io.NodeOutput:
-        load_encoders(model)
+        _check_clip(clip, model)
+        load_encoders(model, text_encoders=clip is None)
         ignored = model.ignored_prompts(video_prompt, audio_prompt)
         ignored += [line.replace("_prompt", "_negative", 1) for line in model.ignored_prompts(video_negative, audio_negative)]
         words = (video_prompt, audio_prompt), (video_negative, audio_negative)
@@ -53,8 +62,8 @@ class DuetEncodePrompts(io.ComfyNode):
                 f"picture is connected, but {model.name} takes text prompts; to start from an image, use Encode Video + Audio"
             )
         empty = _empty_lines(words[0], shared=_shares_words(model))
-        prompts = Prompts(words, encoded=_encode_pairs(model, *words), encoder=ref(model))
-        lines = *empty, *_negative_lines(model, *words[1]), *_help_lines(model)
+        prompts = _text_prompts(model, words, clip)
+        lines = *empty, *_negative_lines(model, *words[1]), *_help_lines(model), *_clip_lines(prompts)
         return io.NodeOutput(prompts, ui=report(*lines, warnings=ignored, unknown_words=ignored, empty=empty))
 
 
@@ -63,12 +72,27 @@ def empty_prompts(model) -> Prompts:
     if model.takes_image:
         raise ValueError(f"prompts is not connected, but {model.name} takes an image; connect Prompts for Video and Audio")
     load_encoders(model)
-    words = ("", ""), ("", "")
-    return Prompts(words, encoded=_encode_pairs(model, *words), encoder=ref(model))
+    return _text_prompts(model, (("", ""), ("", "")))
 
 
-def _encode_pairs(model, positive: tuple[str, str], negative: tuple[str, str]) -> tuple:
-    return model.encode(*positive), model.encode(*model.negative_words(*negative))
+def _text_prompts(model, words: tuple[tuple[str, str], tuple[str, str]], clip: Any = None) -> Prompts:
+    """Returns encoded prompts. clip: a text encoder of ComfyUI, in place of the model's own."""
+    pairs = words[0], model.negative_words(*words[1])
+    if clip is None:
+        return Prompts(words, encoded=tuple(model.encode(*pair) for pair in pairs), encoder=ref(model))
+    embedded = tuple(model.conditioner.embed(clip, *pair) for pair in pairs)
+    try:
+        with torch.no_grad():
+            encoded = tuple(encode_embeddings(model, *pair) for pair in embedded)
+    except ValueError as error:
+        raise ValueError(f"clip: {error}") from None
+    return Prompts(words, encoded=encoded, encoder=ref(model), embedded=embedded)
+
+
+def _check_clip(clip: Any, model) -> None:
+    """Raises ValueError if a text encoder of ComfyUI is connected and the model cannot use it."""
+    if clip is not None and getattr(model.conditioner, "comfyui_text", None) is None:
+        raise ValueError(f"clip is connected, but {model.name} has a text encoder of its own kind; disconnect clip")
 
 
 def _shares_words(model) -> bool:
@@ -99,6 +123,15 @@ def _negative_lines(model, video: str, audio: str) -> list[str]:
 def _help_lines(model) -> list[str]:
     line = getattr(model.conditioner, "prompt_help", "")
     return [line] if line else []
+
+
+def _clip_lines(prompts: Prompts) -> list[str]:
+    """Returns how many tokens the prompts have, if a text encoder of ComfyUI has encoded them."""
+    if not prompts.embedded:
+        return []
+    (video, audio), _ = prompts.embedded
+    counts = [int(each.mask.sum()) for each in ((video,) if audio is video else (video, audio))]
+    return [f"encoded by clip as in training: {' and '.join(map(str, counts))} tokens"]
 
 
 def _image_prompts(prompts: Prompts, model, ignored: list[str]) -> io.NodeOutput:

@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 CODECS = ("video_codec", "audio_codec")
 
 
-def load_encoders(model) -> None:
-    """Loads what encodes prompts, with room for the text encoders, which are on the device only while they encode."""
-    on_device(model, parts=model.encoding_parts, memory=getattr(model.conditioner, "encoder_bytes", 0))
+def load_encoders(model, text_encoders: bool = True) -> None:
+    """Loads what encodes prompts, with room for the text encoders, which are on the device only while they encode.
+
+    text_encoders: whether the model's own are needed.
+    """
+    on_device(model, parts=model.encoding_parts, memory=getattr(model.conditioner, "encoder_bytes", 0) if text_encoders else 0)
 
 
 def load_codecs(model, latents: LatentShape | None = None) -> None:

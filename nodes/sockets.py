@@ -17,6 +17,7 @@ from .host import io
 if TYPE_CHECKING:
     from ..av_models.joint_model import JointModel
     from ..av_models.latent_aligner import Aligner, Reference
+    from ..av_models.published.joint.comfyui_text import TextEmbedding
 
 JointModelSocket = io.Custom("DUET_MODEL")
 VideoExpertSocket = io.Custom("DUET_VIDEO_EXPERT")
@@ -28,25 +29,13 @@ AlignerSocket = io.Custom("DUET_ALIGNER")
 
 
 @dataclass(frozen=True)
-class TextEmbedding:
-    """A prompt as a text encoder of ComfyUI has encoded it.
-
-    tokens: [1, L, D]. mask: bool [1, L], False at padding. pooled: [1, D] or None.
-    """
-
-    tokens: Tensor
-    mask: Tensor
-    pooled: Tensor | None
-
-
-@dataclass(frozen=True)
 class Prompts:
     """Positive and negative prompts for video and audio, or an image to start from.
 
     words: ((video, audio), (video, audio)), the positive pair first.
     picture: the image [H, W, C] for models that take one.
     encoded: both pairs as encoded by the model `encoder`; None if encoding needs the size of the clip.
-    embedded: both pairs as another text encoder has encoded them, instead of words.
+    embedded: both pairs as a text encoder of ComfyUI has encoded them, () if the model's own has.
     """
 
     words: tuple[tuple[str, str], tuple[str, str]]
@@ -69,10 +58,7 @@ class Prompts:
         if self.encoded_by(model):
             return list(self.encoded or ())
         if self.embedded:
-            return [
-                AVCondition(encode_embedding(model, video).video, encode_embedding(model, audio).audio)
-                for video, audio in self.embedded
-            ]
+            return [encode_embeddings(model, video, audio) for video, audio in self.embedded]
         positive, negative = self.words[0], model.negative_words(*self.words[1])
         return [model.encode(*positive, self.picture, shape), model.encode(*negative, None, shape)]
 
@@ -84,6 +70,12 @@ class Prompts:
         from ..av_models.media.fit import change_line
 
         return [] if self.picture is None else change_line("image", model.fit_image(self.picture, shape))
+
+
+def encode_embeddings(model: JointModel, video: TextEmbedding, audio: TextEmbedding) -> AVCondition:
+    """Returns the condition of an embedding for each modality. Raises ValueError as `encode_embedding` does."""
+    encoded = encode_embedding(model, video)
+    return encoded if audio is video else AVCondition(encoded.video, encode_embedding(model, audio).audio)
 
 
 def encode_embedding(model: JointModel, embedding: TextEmbedding) -> AVCondition:

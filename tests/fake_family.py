@@ -48,7 +48,6 @@ def load(path: Path, options: LoadOptions) -> Any:
     report_loaded(files(path))
     card = describe(path) | {"options": options}
     conditioner = JointPromptConditioner(encode_words, from_embeddings, NEGATIVES, "Fake 1 has the tags <S> and <E> for speech")
-    conditioner.clip_loader = "Load CLIP with type fake"
     return replace(model, card=card, conditioner=conditioner, own_times=own_times)
 
 

@@ -111,7 +111,7 @@ def test_what_is_missing_is_a_warning_and_the_model_is_loaded(models):
     output = load("bare")
     assert output.shown["duet"][0]["warnings"] == [
         "missing: vae; download the whole model",
-        "missing: text_encoder, tokenizer; download them, or use Prompts from Conditioning",
+        "missing: text_encoder, tokenizer; download them, or connect clip of Prompts for Video and Audio",
     ]
     assert output.args[0].name == "Fake 1 Lite"
 

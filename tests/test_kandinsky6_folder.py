@@ -100,7 +100,7 @@ def test_without_text_encoders_the_model_loads_and_takes_embeddings(broken):
     assert describe(broken)["needs"] == needs
     model = load_joint_model(broken)
     refused(
-        lambda: model.encode(WORDS, ""), *needs, "download the whole repository, or use Prompts from Conditioning",
+        lambda: model.encode(WORDS, ""), *needs, "download the whole repository, or connect clip of Prompts for Video and Audio",
         kind=FileNotFoundError,
     )  # fmt: skip
     cond = model.conditioner.from_embeddings(torch.randn(1, 9, 16), None, torch.randn(1, 12))

@@ -136,7 +136,9 @@ def test_text_encoders_may_be_missing_until_a_prompt_is_encoded(folder):
     rmtree(folder / "text_encoder")
     assert describe(folder)["needs"] == ["Gemma (folder text_encoder)"]
     model = load_joint_model(folder)
-    with pytest.raises(FileNotFoundError, match=r"^[^\n]+ lacks Gemma \(folder text_encoder\);[^\n]+Prompts from Conditioning$"):
+    with pytest.raises(
+        FileNotFoundError, match=r"^[^\n]+ lacks Gemma \(folder text_encoder\);[^\n]+clip of Prompts for Video and Audio$"
+    ):
         model.encode("a ball", "")
     assert model.conditioner.from_embeddings(torch.randn(1, 5, 48), None, None).video.tokens.shape == (1, 1024, 32)
     with pytest.raises(ValueError, match="takes text prompts"):

@@ -225,7 +225,7 @@ def test_every_missing_part_is_named_with_where_it_is_published(folder):
 def test_without_its_text_encoder_it_takes_embeddings(folder):
     shutil.rmtree(folder / "text_encoder")
     model = load_family(folder)
-    with pytest.raises(FileNotFoundError, match="needs the text encoder .* or use Prompts from Conditioning"):
+    with pytest.raises(FileNotFoundError, match="needs the text encoder .* or connect clip of Prompts for Video and Audio"):
         model.encode("a", "b")
     tokens = torch.zeros(1, 512, small.TEXT_WIDTH)
     tokens[:, :6] = 1

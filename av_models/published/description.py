@@ -17,7 +17,9 @@ def missing_lines(card: Mapping[str, Any]) -> list[str]:
     encoders = [name for name in card["needs"] if any(part in name for part in ("text encoder", "text_encoder", "tokenizer"))]
     others = [name for name in card["needs"] if name not in encoders]
     lines = [f"missing: {', '.join(others)}; download the whole model"] if others else []
-    return lines + ([f"missing: {', '.join(encoders)}; download them, or use Prompts from Conditioning"] if encoders else [])
+    return lines + (
+        [f"missing: {', '.join(encoders)}; download them, or connect clip of Prompts for Video and Audio"] if encoders else []
+    )
 
 
 def size_in_words(count: int) -> str:

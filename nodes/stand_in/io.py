@@ -77,7 +77,7 @@ Int = Custom("INT", _WIDGET | _NUMBER | _SEED)
 Float = Custom("FLOAT", _WIDGET | _NUMBER | {"round": "round"})
 String = Custom("STRING", _WIDGET | {"multiline": "multiline", "placeholder": "placeholder"}, multiline=False)
 Image, Mask, Audio, Video, Latent = (Custom(name) for name in ("IMAGE", "MASK", "AUDIO", "VIDEO", "LATENT"))
-Model, Conditioning, Vae = (Custom(name) for name in ("MODEL", "CONDITIONING", "VAE"))
+Model, Clip, Conditioning, Vae = (Custom(name) for name in ("MODEL", "CLIP", "CONDITIONING", "VAE"))
 Guider, Noise, Sampler, Sigmas = (Custom(name) for name in ("GUIDER", "NOISE", "SAMPLER", "SIGMAS"))
 
 

@@ -18,6 +18,7 @@ from diffusers import (
     MMAudioVocoder,
     PiflowScheduler,
 )
+from diffusers.pipelines.kandinsky6.pipeline_kandinsky6_ti2va import _PROMPT_TEMPLATE, _QWEN_CROP_START
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer, Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
 
@@ -32,6 +33,7 @@ from ..folder import DiffusersFolder
 from ..load_network import check_options, load_network
 from ..loaded_expert import on_device_while_used
 from . import LoadOptions
+from .comfyui_text import ComfyUIText
 from .folder_card import component_bytes, config_of, count_parameters, missing_parts, size_on_disk
 from .prompts import JointPromptConditioner
 
@@ -51,6 +53,14 @@ NOTES = (
     "The licence is that of the authors' code. The video VAE is that of HunyuanVideo, which has a licence of its own.",
 )
 CLIP_LOADER = "DualCLIPLoader, type kandinsky5"
+CLIP_TEXT = ComfyUIText(
+    "Kandinsky 6", CLIP_LOADER, ("qwen25_7b", "l"), LONGEST_PROMPT + _QWEN_CROP_START, template=_PROMPT_TEMPLATE,
+    norm="qwen25_7b.transformer.model.norm.weight",
+)  # fmt: skip
+CONDITIONING_NOTE = (
+    "CLIP Text Encode does not encode as in the training of Kandinsky 6 (another instruction, no final norm); "
+    "connect the text encoder to clip of Prompts for Video and Audio instead"
+)
 PROMPT_HELP = "Kandinsky 6 reads speech between <S> and <E>, and other sounds between <AUDCAP> and <ENDAUDCAP>."
 
 
@@ -148,7 +158,8 @@ class PromptEncoder:
         missing = missing_parts(self.folder, ENCODERS)
         if missing:
             raise FileNotFoundError(
-                f"{self.folder.path} lacks {', '.join(missing)}; download the whole repository, or use Prompts from Conditioning"
+                f"{self.folder.path} lacks {', '.join(missing)}; download the whole repository, "
+                "or connect clip of Prompts for Video and Audio"
             )
         qwen = self.folder.load("text_encoder", Qwen2_5_VLForConditionalGeneration, self.dtype)
         return qwen, self.folder.load("text_encoder_2", CLIPTextModel, self.dtype)
@@ -179,7 +190,7 @@ def _make_conditioner(folder: DiffusersFolder, config: Any, dtype: torch.dtype |
         return AVCondition(condition, condition)
 
     negatives = (Kandinsky6TI2VAPipeline._DEFAULT_NEGATIVE_PROMPT,) * 2
-    conditioner = JointPromptConditioner(PromptEncoder(folder, dtype), from_embeddings, negatives, PROMPT_HELP)
-    conditioner.clip_loader = CLIP_LOADER  # type: ignore[assignment]
+    conditioner = JointPromptConditioner(PromptEncoder(folder, dtype), from_embeddings, negatives, PROMPT_HELP, CLIP_TEXT)
+    conditioner.conditioning_note = CONDITIONING_NOTE
     conditioner.encoder_bytes = component_bytes(folder, ENCODERS)
     return conditioner

@@ -15,6 +15,7 @@ from transformers import Gemma3ForConditionalGeneration, Gemma4UnifiedForConditi
 from ...contract import AVCondition, Condition
 from ..folder import DiffusersFolder
 from ..loaded_expert import on_device_while_used
+from .comfyui_text import ComfyUIText
 from .folder_card import component_bytes, config_of, missing_parts
 from .prompts import JointPromptConditioner
 
@@ -47,7 +48,8 @@ class LTX2Prompts:
         missing = missing_parts(self.folder, ENCODERS)
         if missing:
             raise FileNotFoundError(
-                f"{self.folder.path} lacks {', '.join(missing)}; download the whole repository, or use Prompts from Conditioning"
+                f"{self.folder.path} lacks {', '.join(missing)}; download the whole repository, "
+                "or connect clip of Prompts for Video and Audio"
             )
         if self.model_type not in TEXT_ENCODERS:
             raise ValueError(f"{self.folder.path / 'text_encoder'} holds {self.model_type}; Duet takes {', '.join(TEXT_ENCODERS)}")
@@ -92,6 +94,7 @@ class LTX2Prompts:
 
 
 CLIP_LOADER = "LTXV Audio Text Encoder Loader with files of the same version"
+CLIP_TEXT = ComfyUIText("LTX-2", CLIP_LOADER, ("gemma",), LENGTH)
 
 
 def make_conditioner(folder: DiffusersFolder, model_type: str, dtype: torch.dtype | None) -> JointPromptConditioner:
@@ -101,8 +104,8 @@ def make_conditioner(folder: DiffusersFolder, model_type: str, dtype: torch.dtyp
         prompts.encode,
         lambda *parts: prompts.from_embeddings(conditioner.device_marker.device, *parts),
         prompt_help="LTX-2 was trained with one text for both: describe what is seen and heard, spoken words in quotes",
+        comfyui_text=CLIP_TEXT,
     )
-    conditioner.clip_loader = CLIP_LOADER  # type: ignore[assignment]
     conditioner.encoder_bytes = component_bytes(folder, ("text_encoder", "connectors"))
     return conditioner
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanPipeline
 from diffusers.hooks import apply_layerwise_casting
+from diffusers.pipelines.wan.pipeline_wan import prompt_clean
 from torch import Tensor
 from transformers import T5TokenizerFast, UMT5EncoderModel
 
@@ -29,6 +30,7 @@ from ..load_network import check_options
 from ..loaded_expert import on_device_while_used
 from ..named_tensors import ScaledTensors, load_named
 from . import LoadOptions, mmaudio_files, umt5_file
+from .comfyui_text import ComfyUIText
 from .folder_card import component_bytes
 from .ovi_files import MISSING, OviFiles, find_parts, total_bytes
 from .ovi_names import TOWERS, published_name
@@ -208,7 +210,7 @@ class OviText:
             missing = " and ".join(words for words in self.parts.missing if words in TEXT_PARTS)
             raise FileNotFoundError(
                 f"{model} needs {missing} to encode prompts; download it to the folder of this file, "
-                "or use Prompts from Conditioning"
+                "or connect clip of Prompts for Video and Audio"
             )
         encoder = self._load_encoder(encoder_at)
         if encoder.config.d_model != self.width:
@@ -244,15 +246,14 @@ class OviText:
 
 
 CLIP_LOADER = "Load CLIP with type wan and UMT5-XXL"
+CLIP_TEXT = ComfyUIText("Ovi", CLIP_LOADER, ("umt5",), TEXT_LENGTH, keeps_end=True, clean=prompt_clean)
 
 
 class OviConditioner(JointPromptConditioner):
     """Encodes prompts for Ovi, and says where a prompt has the tags of another of its models."""
 
-    clip_loader = CLIP_LOADER
-
     def __init__(self, text: OviText, version: Version) -> None:
-        super().__init__(text.encode, text.from_embeddings, NEGATIVES, version.prompt_help)
+        super().__init__(text.encode, text.from_embeddings, NEGATIVES, version.prompt_help, CLIP_TEXT)
         self.text, self.version, self.encoder_bytes = text, version, text.encoder_bytes
 
     def ignored_prompts(self, video_prompt: str, audio_prompt: str) -> list[str]:
