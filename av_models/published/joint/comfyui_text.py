@@ -76,7 +76,8 @@ class ComfyUIText:
         weight = clip.get_sd().get(self.norm)
         if not isinstance(weight, Tensor) or weight.shape != tokens.shape[-1:]:
             raise ValueError(f"clip has no {self.norm} for {tokens.shape[-1]} channels; use {self.loader}")
-        return rms_norm(tokens.float(), weight.shape, weight.to("cpu", torch.float32), EPSILON)
+        plain = weight.detach().as_subclass(Tensor).to("cpu", torch.float32)  # loaders of other packs have tensors of their own
+        return rms_norm(tokens.float(), plain.shape, plain, EPSILON)
 
     def _cut(self, row: list) -> list:
         if len(row) <= self.longest:
