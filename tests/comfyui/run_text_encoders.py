@@ -22,6 +22,7 @@ import comfy.options  # noqa: E402
 
 comfy.options.enable_args_parsing()
 import comfy.sd  # noqa: E402
+import comfy.text_encoders.gemma4 as gemma4  # noqa: E402
 import comfy.text_encoders.kandinsky5 as kandinsky5  # noqa: E402
 import comfy.text_encoders.llama as llama  # noqa: E402
 import comfy.text_encoders.lt as lt  # noqa: E402
@@ -39,6 +40,8 @@ from transformers import (  # noqa: E402
     CLIPTokenizer,
     Gemma3Config,
     Gemma3ForConditionalGeneration,
+    Gemma4UnifiedConfig,
+    Gemma4UnifiedForConditionalGeneration,
     GemmaTokenizer,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
@@ -148,7 +151,6 @@ def of_ovi():
 
 
 def of_ltx2(version):
-    newer = version != "2.0"
     char = {"model_type": "char", "normalization_rule_name": "identity", "add_dummy_prefix": False, "bos_id": 2, "unk_id": 3,
             **{f"{name}_piece": f"<{name}>" for name in ("pad", "eos", "bos", "unk")}}  # fmt: skip
     data, vocabulary = pieces("gemma", vocab_size=200, remove_extra_whitespaces=False, **char)
@@ -157,30 +159,48 @@ def of_ltx2(version):
     ).save_pretrained(folder / "tokenizer")
     size = {"vocab_size": len(vocabulary), "hidden_size": WIDTH, "intermediate_size": 32, "num_hidden_layers": LAYERS,
             "num_attention_heads": 2, "num_key_value_heads": 1}  # fmt: skip
+    text = gemma_4(size) if version == "2.5" else gemma_3(size)
+    for value in text.state_dict().values():
+        value.normal_(0.0, 0.2)
+    text.eval().save_pretrained(folder / "text_encoder")
+    sizes = small_ltx2._connectors(version != "2.0") | {"text_proj_in_factor": LAYERS + 1}
+    connectors = small_ltx2._random(LTX2TextConnectors(**sizes), 0.2)
+    connectors.save_pretrained(folder / "connectors")
+    tensors = [renamed(text, "model.language_model.", "model."), projections(connectors)]
+    found = lt.sd_detect(tensors)
+    if version == "2.5":
+        network = gemma4.Gemma4_12B
+        found |= {"text_encoder_model": gemma4.gemma4_text_encoder_model(network), "text_encoder_key": "gemma4"}
+        tokenizer = lt.ltxav_gemma4_tokenizer(network.tokenizer)
+        data = {"tokenizer_json": (folder / "tokenizer" / "tokenizer.json").read_bytes()}
+    else:
+        tokenizer = lt.LTXAVGemmaTokenizer
+    clip = load(lt.ltxav_te(**found), tokenizer, tensors, data, _model_config=size)
+    (folder / "model_index.json").write_text('{"_class_name": "LTX2Pipeline"}')
+    return ltx2_prompts.make_conditioner(DiffusersFolder(folder), text.config.model_type, None), clip
+
+
+def gemma_3(size):
     rope = {"sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
             "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6}}  # fmt: skip
     own = {"head_dim": 256, "query_pre_attn_scalar": 256, "sliding_window": 1024, "rope_parameters": rope,
            "layer_types": ["sliding_attention"] * 5 + ["full_attention"]}  # fmt: skip
     eyes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "image_size": 28}
-    text = Gemma3ForConditionalGeneration(Gemma3Config(text_config=size | own, vision_config=eyes, mm_tokens_per_image=4))
-    for name, value in text.state_dict().items():
-        value.normal_(0.0, 0.2)
-    text.eval().save_pretrained(folder / "text_encoder")
-    sizes = small_ltx2._connectors(newer) | {"text_proj_in_factor": LAYERS + 1}
-    connectors = small_ltx2._random(LTX2TextConnectors(**sizes), 0.2)
-    connectors.save_pretrained(folder / "connectors")
-    projections = {
-        f"text_embedding_projection.{new}{end}": connectors.state_dict()[old + end]
-        for old, new in (("text_proj_in", ""), ("video_text_proj_in", "video_aggregate_embed."),
-                         ("audio_text_proj_in", "audio_aggregate_embed."))
-        for end in ("weight", ".weight", ".bias") if old + end in connectors.state_dict()
+    return Gemma3ForConditionalGeneration(Gemma3Config(text_config=size | own, vision_config=eyes, mm_tokens_per_image=4))
+
+
+def gemma_4(size):
+    own = {"attention_k_eq_v": True, "num_global_key_value_heads": 1}
+    return Gemma4UnifiedForConditionalGeneration(Gemma4UnifiedConfig(text_config=size | own))
+
+
+def projections(connectors):
+    """The first networks of the connectors, which ComfyUI runs with the text encoder."""
+    names = {"text_proj_in": "", "video_text_proj_in": ".video_aggregate_embed", "audio_text_proj_in": ".audio_aggregate_embed"}
+    parts = {name.rpartition("."): x for name, x in connectors.state_dict().items()}
+    return {
+        f"text_embedding_projection{names[old]}.{end}": x for (old, _, end), x in parts.items() if old in names
     }  # fmt: skip
-    projections = {name.replace("..", "."): x for name, x in projections.items()}
-    tensors = [renamed(text, "model.language_model.", "model."), projections]
-    te = lt.ltxav_te(**lt.sd_detect(tensors))
-    clip = load(te, lt.LTXAVGemmaTokenizer, tensors, data, _model_config=size)
-    (folder / "model_index.json").write_text('{"_class_name": "LTX2Pipeline"}')
-    return ltx2_prompts.make_conditioner(DiffusersFolder(folder), "gemma3", None), clip
 
 
 def compare(conditioner, clip, prompt):

@@ -17,7 +17,9 @@ from duet_av.tests.comfyui.test_joint_models import SIZE, graph_of, titled
 FOLDER = "small-kandinsky-6"
 
 
-@pytest.mark.parametrize("family, needed", [("kandinsky6", True), ("ltx2-2.0", False), ("ltx2-2.3", False), ("ovi", False)])
+@pytest.mark.parametrize("family, needed", [
+    ("kandinsky6", True), ("ltx2-2.0", False), ("ltx2-2.3", False), ("ltx2-2.5", False), ("ovi", False),
+])  # fmt: skip
 def test_conditions_equal_those_of_the_models_own_encoders(tmp_path, family, needed):
     """With the same weights and tokenizers. needed: whether those of CLIP Text Encode differ even for an empty prompt."""
     folder, result = tmp_path / "model", tmp_path / "result.json"
