@@ -134,8 +134,13 @@ def parse_table(text: str, path: Path, subject: str, remedy: str) -> dict[str, A
 
 def read_table(path: Path, remedy: str) -> dict[str, Any]:
     """Read a JSON file of a stranger. Raises FileNotFoundError or ValueError, as `parse_table`."""
-    with path.open("rb") as file:
-        content = file.read(LONGEST_CARD + 1)
+    try:
+        with path.open("rb") as file:
+            content = file.read(LONGEST_CARD + 1)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}); {remedy}") from error
     try:
         return parse_table(content.decode("utf-8-sig"), path, "", remedy)
     except UnicodeDecodeError as error:

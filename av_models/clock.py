@@ -38,14 +38,19 @@ def time_grid(steps: int, shift: float = 1.0, name: str = "shift") -> list[float
     name: the name of the shift in error messages.
     Raises ValueError unless 1 ≤ steps ≤ MOST_STEPS and shift > 0.
     """
-    if not isinstance(steps, numbers.Integral) or steps < 1:
-        raise ValueError(f"steps is {steps}; give a whole number of at least 1")
-    if steps > MOST_STEPS:
-        raise ValueError(f"steps is {steps}; give at most {MOST_STEPS}")
+    check_steps(steps)
     if not isinstance(shift, numbers.Real) or not (math.isfinite(shift) and shift > 0):
         raise ValueError(f"{name} is {shift}; give a number above 0 (1: no shift)")
     uniform = ((steps - i) / steps for i in range(steps))
     return [shift * t / (1 + (shift - 1) * t) for t in uniform]
+
+
+def check_steps(steps: int) -> None:
+    """Raise ValueError unless `steps` is a whole number from 1 to MOST_STEPS."""
+    if not isinstance(steps, numbers.Integral) or steps < 1:
+        raise ValueError(f"steps is {steps}; give a whole number of at least 1")
+    if steps > MOST_STEPS:
+        raise ValueError(f"steps is {steps}; give at most {MOST_STEPS}")
 
 
 def check_times(times: Sequence[float]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from .branch_runner import PromptedModel
@@ -17,8 +16,8 @@ def show_first_frame(models: Mapping[str, PromptedModel], known: KnownParts) -> 
     """Return the models and known parts, with a known first frame as a condition of models that take one so.
 
     These models have `takes_first_frame`. Both prompts then have the frame's latent [B, C, 1, h, w] as `image` of the video. If
-    nothing else of the video is known, the frame is generated with the others, as in these models' own pipelines, and comes out
-    close to the given one. Else it is kept unchanged, like every known part.
+    nothing else of a row's video is known, its frame is generated with the others, as in these models' own pipelines, and comes
+    out close to the given one. Else it is kept unchanged, like every known part; so it is where not every row has one.
     """
     if not getattr(models["main"].denoiser, "takes_first_frame", False):
         return dict(models), known
@@ -27,9 +26,10 @@ def show_first_frame(models: Mapping[str, PromptedModel], known: KnownParts) -> 
         return dict(models), known
     image = known.latent.video[:, :, :1]
     shown = {name: _with_image(model, image) for name, model in models.items()}
-    others = known.known.video.expand(known.latent.video.shape)[:, :, 1:]
-    if not bool(others.any()):
-        known = replace(known, known=AVLatent(torch.zeros_like(known.known.video), known.known.audio))
+    more = known.known.video.expand(known.latent.video.shape)[:, :, 1:].flatten(1).any(1)  # rows of which more is known
+    if not bool(more.all()):
+        kept = known.known.video & more.view(-1, 1, 1, 1, 1)
+        known = replace(known, known=AVLatent(kept, known.known.audio))
     return shown, known
 
 

@@ -170,12 +170,14 @@ class JointModel:
         self, latents: LatentShape, steps: int | None = None, eta: float | None = None, shift: float | None = None
     ) -> SamplingSchedule:
         """Return the schedule for `latents`. None: as the model recommends, which for `shift` are its own times if it has some."""
+        from .clock import check_steps
         from .schedule import SamplingSchedule  # imports diffusers
 
         advice = self.recommended
         steps, eta = advice.steps if steps is None else steps, advice.eta if eta is None else eta
         if shift is not None or self.own_times is None:
             return SamplingSchedule(steps, advice.shift if shift is None else shift, eta=eta)
+        check_steps(steps)
         scheduler = None if eta else self.own_scheduler
         times = tuple(self.own_times(steps, latents))
         return SamplingSchedule(steps, eta=eta, video_scheduler=scheduler, audio_scheduler=scheduler, times=times)

@@ -142,6 +142,8 @@ def _collect_models(model: PromptedModel, bad_model: PromptedModel | None) -> di
         return {"main": model}
     if bad_model.denoiser.paths != model.denoiser.paths:
         raise ValueError("bad_model was trained with another noise schedule; use a weaker version of the same model")
+    if getattr(bad_model.denoiser, "policy", None) is not None:
+        raise ValueError("bad_model is distilled, so that its predictions are of another kind; use a version that is not")
     return {"main": model, "bad": bad_model}
 
 

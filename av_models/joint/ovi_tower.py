@@ -107,7 +107,7 @@ class AudioTower(OviTower):
     def tokens(self, latent: Tensor) -> tuple[Tensor, Rotary]:
         """Return the tokens. Raises ValueError for a latent that is longer than the positions allow."""
         if latent.shape[2] > POSITIONS:
-            raise ValueError(f"the audio has {latent.shape[2]} latent steps; use at most {POSITIONS}, the limit of the positions")
+            raise ValueError(f"the audio has {latent.shape[2]} latent steps, Ovi takes at most {POSITIONS}; make the clip shorter")
         return self.patch_embedding(latent), self.rope(latent.shape[2])
 
     def untokens(self, out: Tensor, shape: torch.Size) -> Tensor:

@@ -28,6 +28,8 @@ RUNS_CODE = frozenset({
 })  # fmt: skip
 """Settings of configs that name code: a module of the folder, a package, or a kernel that is downloaded."""
 ATTENTION = ("eager", "sdpa")
+VOCABULARIES = (("tokenizer.json",), ("tokenizer.model",), ("spiece.model",), ("vocab.json", "merges.txt"))
+"""The files that each hold a tokenizer's words. Without them, transformers makes one that knows no words."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,9 @@ class DiffusersFolder:
                 )
         except Exception as error:  # of these libraries' own classes too
             raise ValueError(f"{folder} cannot be loaded as {cls.__name__} ({_first_line(error)}); download it again") from error
-        if report["missing_keys"]:
-            missing = sorted(report["missing_keys"])
+        empty = {name for name, tensor in network.named_parameters() if tensor.is_meta}  # diffusers reports no key of a wrong shard
+        missing = sorted(empty.union(report["missing_keys"]))
+        if missing:
             raise ValueError(f"{folder} lacks {len(missing)} tensors of {cls.__name__}, such as {missing[0]}; download it again")
         report_loaded(files)
         return network.eval().requires_grad_(False)
@@ -95,6 +98,8 @@ class DiffusersFolder:
         folder = self._folder(component)
         for config in sorted(folder.glob("*_config.json")):
             check_settings(_json(config), config)
+        if hasattr(cls, "vocab_files_names") and not has_vocabulary(folder):
+            raise FileNotFoundError(f"{folder} has no vocabulary, such as tokenizer.json; download the whole repository")
         try:
             return cls.from_pretrained(folder, local_files_only=True)
         except Exception as error:  # tokenizers raises Exception itself
@@ -104,7 +109,8 @@ class DiffusersFolder:
 
     def files(self) -> list[Path]:
         """Return all files that the loaded networks depend on."""
-        return sorted([self.path / INDEX, *self.path.glob("*/*.safetensors"), *self.path.glob("*/*.json")])
+        found = (file for pattern in ("*/*.safetensors", "*/*.json") for file in self.path.glob(pattern))
+        return sorted([self.path / INDEX, *filter(Path.is_file, found)])  # a cache may link to files that are not there
 
     @cached_property
     def _complete(self) -> bool:
@@ -139,6 +145,11 @@ class DiffusersFolder:
             stored = {tensors.get_slice(key).get_dtype() for key in tensors.keys()}
         halves = {"F16": torch.float16, "BF16": torch.bfloat16}
         return next((halves[name] for name in halves if self.keep_dtype and name in stored), torch.float32)
+
+
+def has_vocabulary(folder: Path) -> bool:
+    """Return whether a tokenizer's folder holds its words."""
+    return any(all((folder / name).is_file() for name in names) for names in VOCABULARIES)
 
 
 def is_diffusers_folder(path: str | Path) -> bool:

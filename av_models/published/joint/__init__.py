@@ -5,6 +5,8 @@ Each family is a module of this package with `describe`, `files` and `load` (see
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -92,7 +94,9 @@ def _single_files(path: Path) -> list[Path]:
 
 def describe(path: str | Path) -> dict[str, Any]:
     """Return the card of a published joint model (see `JointFamily.describe`). Raises ValueError or FileNotFoundError."""
-    return _family(path).describe(Path(path))
+    family = _family(path)
+    with _one_line(path):
+        return family.describe(Path(path))
 
 
 def family_files(path: str | Path) -> list[Path]:
@@ -107,8 +111,15 @@ def load_family(path: str | Path, options: LoadOptions = LoadOptions()) -> Joint
     model.
     """
     family = _family(path)
-    try:
+    with _one_line(path):
         return family.load(Path(path), options)
+
+
+@contextmanager
+def _one_line(path: str | Path) -> Iterator[None]:
+    """Turn what goes wrong with a damaged model into a ValueError with one line that names it."""
+    try:
+        yield
     except FAILURES as error:
         if is_out_of_memory(error) or _has_remedy(error):
             raise

@@ -10,7 +10,7 @@ from typing import Any
 from ...card_fields import read_table
 from ...checkpoint import read_shapes
 from ...printable import printable
-from ..folder import DiffusersFolder
+from ..folder import DiffusersFolder, has_vocabulary
 
 WITHOUT_WEIGHTS = ("scheduler", "tokenizer")
 
@@ -23,9 +23,7 @@ def config_of(folder: DiffusersFolder, component: str, name: str = "config.json"
 
 def count_parameters(folder: DiffusersFolder, component: str) -> int:
     """Return the number of values in the safetensors files of a component; 0 if there are none."""
-    if not any((folder.path / component).glob("*.safetensors")):
-        return 0
-    return sum(math.prod(shape) for file in folder.safetensors_files(component) for shape in read_shapes(file).values())
+    return sum(math.prod(shape) for file in _weights(folder, component) for shape in read_shapes(file).values())
 
 
 def size_on_disk(folder: DiffusersFolder) -> int:
@@ -35,8 +33,7 @@ def size_on_disk(folder: DiffusersFolder) -> int:
 
 def component_bytes(folder: DiffusersFolder, components: Iterable[str]) -> int:
     """Return the bytes of the safetensors files of components that are there."""
-    there = [name for name in components if any((folder.path / name).glob("*.safetensors"))]
-    return sum(file.stat().st_size for name in there for file in folder.safetensors_files(name))
+    return sum(file.stat().st_size for name in components for file in _weights(folder, name))
 
 
 def missing_parts(folder: DiffusersFolder, parts: Mapping[str, str]) -> list[str]:
@@ -49,13 +46,25 @@ def missing_parts(folder: DiffusersFolder, parts: Mapping[str, str]) -> list[str
 
 def _lack(folder: DiffusersFolder, component: str) -> str:
     path = folder.path / component
+    if component.startswith("tokenizer") and path.is_dir() and not has_vocabulary(path):
+        return f"{component}/tokenizer.json"
     if component.startswith(WITHOUT_WEIGHTS):
-        return "" if any(path.glob("*.json")) else f"folder {component}"
-    if not any(path.glob("*.safetensors")):
+        return "" if any(file.is_file() for file in path.glob("*.json")) else f"folder {component}"
+    weights = _weights(folder, component)
+    if not weights:
         return f"folder {component}"
     named = {str(name) for index in path.glob("*.index.json") for name in _named_files(index)}
-    missing = sorted(name for name in named if not (path / name).is_file())
-    return f"{component}/{printable(missing[0])}" if missing and len(missing) < len(named) else ""
+    absent = sorted(name for name in named if not (path / name).is_file())
+    missing = absent if len(absent) < len(named) else []  # else the index of a variant that was not downloaded
+    missing += [file.name for file in [*sorted(path.glob("*.safetensors")), path / "config.json"] if not file.is_file()]
+    return f"{component}/{printable(missing[0])}" if missing else ""
+
+
+def _weights(folder: DiffusersFolder, component: str) -> list[Path]:
+    """Return the safetensors files of a component that are there. A cache may link to files that are not."""
+    if not any((folder.path / component).glob("*.safetensors")):
+        return []
+    return [file for file in folder.safetensors_files(component) if file.is_file()]
 
 
 def _named_files(index: Path) -> Iterable[Any]:

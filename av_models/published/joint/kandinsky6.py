@@ -22,6 +22,7 @@ from diffusers.pipelines.kandinsky6.pipeline_kandinsky6_ti2va import _PROMPT_TEM
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer, Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
 
+from ...clock import check_times
 from ...codecs.hunyuan_video_vae import HunyuanVideoCodec
 from ...codecs.mmaudio import MMAudioCodec
 from ...contract import AVCondition, Condition, LatentShape
@@ -111,6 +112,7 @@ def load(path: Path, options: LoadOptions) -> JointModel:
         scheduler.set_timesteps(steps)
         return scheduler.sigmas[:steps].tolist()
 
+    check_times(own_times(3, LatentShape((1, 1, 1, 1, 1), (1, 1, 1))))  # raises now for a scheduler with other settings
     conditioner = _make_conditioner(folder, transformer.config, dtype).eval()
     return JointModel(describe(path), denoiser, video_codec, audio_codec, conditioner, CLIP, own_times)
 

@@ -81,7 +81,7 @@ def files(path: Path) -> list[Path]:
     """Return all files that the loaded model depends on."""
     names = (_transformer(DiffusersFolder(path)), *PARTS)
     found = (file for name in names for pattern in ("*.safetensors", "*.json") for file in (path / name).glob(pattern))
-    return sorted([path / INDEX, *found])
+    return sorted([path / INDEX, *filter(Path.is_file, found)])
 
 
 def load(path: Path, options: LoadOptions) -> JointModel:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ...card_fields import read_table
 from ...checkpoint import Shape, read_shapes
+from ..folder import has_vocabulary
 from . import find_ovi_file, mmaudio_files, umt5_file, wan_vae_file
 
 VAE_CLASS, ENCODER_CLASS = "AutoencoderKLWan", "UMT5EncoderModel"
@@ -114,7 +115,7 @@ def _is_second(folder: Path) -> bool:
 
 def _is_tokenizer(folder: Path) -> bool:
     """Return whether this folder holds the tokenizer of T5."""
-    return str(_config(folder, "tokenizer_config.json").get("tokenizer_class", "")).startswith("T5")
+    return has_vocabulary(folder) and str(_config(folder, "tokenizer_config.json").get("tokenizer_class", "")).startswith("T5")
 
 
 def _config(folder: Path, name: str = "config.json") -> dict:

@@ -68,8 +68,7 @@ class JointPromptConditioner(nn.Module):
 
     def encode_prompt(self, prompt: str) -> AVCondition:
         """Return the condition of one prompt for both modalities, on the CPU."""
-        device = self.device_marker.device
-        return _kept(self._kept, prompt.strip(), lambda words: self._encode(words, device).to(torch.device("cpu")))
+        return _kept(self._kept, prompt.strip(), self._encode_words)
 
     def embed(self, clip: Any, video_prompt: str, audio_prompt: str) -> tuple[TextEmbedding, TextEmbedding]:
         """Return the embeddings of both prompts by `clip`, a text encoder that ComfyUI has loaded, for `from_embeddings`.
@@ -88,6 +87,13 @@ class JointPromptConditioner(nn.Module):
         """Return no messages: the text encoders take every word."""
         return []
 
+    def _encode_words(self, words: str) -> AVCondition:
+        try:
+            encoded = self._encode(words, self.device_marker.device)
+        except IndexError as error:
+            raise ValueError("the tokenizer has words that its text encoder lacks; download both again") from error
+        return encoded.to(torch.device("cpu"))
+
 
 def _shared(video_prompt: str, audio_prompt: str) -> tuple[str, str]:
     """Return both prompts, with the words of the other for an empty one."""
@@ -96,6 +102,7 @@ def _shared(video_prompt: str, audio_prompt: str) -> tuple[str, str]:
 
 def _kept(kept: OrderedDict[str, T], prompt: str, encode: Callable[[str], T]) -> T:
     """Return what is kept for a prompt, encoded if it is new. The prompts that were used last are kept."""
+    prompt = prompt.encode(errors="replace").decode()  # tokenizers take no half of a surrogate pair
     if prompt not in kept:
         kept[prompt] = encode(prompt)
     kept.move_to_end(prompt)
