@@ -18,7 +18,7 @@ from duet_av.av_models.published.joint import describe
 from duet_av.av_models.sampling import sample
 from duet_av.benchmarks.file_cells import fault_of_line
 from duet_av.commands import main as duet
-from duet_av.tests.kandinsky6 import clip, prompted
+from duet_av.tests.kandinsky6 import clip, draw_noise, prompted
 
 SHARD = "diffusion_pytorch_model-00002-of-00003.safetensors"
 FAMILIES = ("small_kandinsky6", "small_ltx2", "small_ovi")
@@ -138,3 +138,10 @@ def test_a_row_of_which_only_the_first_frame_is_known_is_as_alone_beside_one_of_
         torch.testing.assert_close(both.audio[row : row + 1], alone.audio, atol=1e-4, rtol=0)
     assert not torch.equal(both.video[0, :, 0], latent.video[0, :, 0])
     assert torch.equal(both.video[1], latent.video[1])
+
+
+def test_distilled_weights_are_no_bad_model(small_kandinsky6, small_kandinsky6_distilled):
+    models = [prompted(load_joint_model(folder)) for folder in (small_kandinsky6, small_kandinsky6_distilled)]
+    noise = draw_noise(load_joint_model(small_kandinsky6))
+    guidance = make_guidance("autoguidance", 2.0)
+    refused(lambda: sample(models[0], NoiseSource(noise), guidance, bad_model=models[1]), "bad_model", "distilled")
