@@ -12,7 +12,7 @@ from PIL import Image
 
 from duet_av.av_models.media import read_video
 from duet_av.av_models.published.downloads import DOWNLOADS
-from duet_av.av_models.published.joint import find_ovi_file, kandinsky6
+from duet_av.av_models.published.joint import kandinsky6
 from duet_av.commands import main
 from duet_av.tests.page import FOLDER, JOINT, NOTE, template
 
@@ -30,10 +30,7 @@ def model_of(name: str) -> str:
 
 def put(models: Path, name: str, small: Path) -> None:
     """Puts a small model where the template's model belongs."""
-    folder = models / DOWNLOADS[model_of(name)].parts[0].folder
-    copytree(small, folder)
-    if (towers := find_ovi_file(folder)) is not None:
-        towers.rename(folder / model_of(name).rpartition("/")[2])
+    copytree(small, models / DOWNLOADS[model_of(name)].parts[0].folder)
 
 
 def duet(name: str, folder: Path, **settings: object) -> int:

@@ -119,7 +119,7 @@ def test_the_folder_or_its_file_is_found_and_described(small_ovi):
     for path in (small_ovi, small_ovi / small.MODEL):
         assert find_family(path) == "Ovi"
         card = describe(path)
-        assert card["name"] == "Ovi 1.1 (960×960, 10 s)" and card["licence"] == "Apache-2.0" and card["needs"] == []
+        assert card["name"] == "Ovi 1.1 (960×960, 5 s)" and card["licence"] == "Apache-2.0" and card["needs"] == []
         assert card["parameters"] == sum(x.numel() for x in load_file(small_ovi / small.MODEL).values())
         assert card["bytes"] == sum(file.stat().st_size for file in small_ovi.rglob("*") if file.is_file())
         assert set(family_files(path)) == {file for file in small_ovi.rglob("*") if file.is_file()}

@@ -15,7 +15,7 @@ from ...av_models.codecs.mmaudio16 import BigVGAN16, MMAudioVAE16
 from ...av_models.joint.ovi import Ovi, OviSizes
 from ...av_models.published.joint import ovi_names, wan_vae_file
 
-MODEL, VIDEO_VAE = "model_960x960_10s.safetensors", "wan2.2_vae.safetensors"
+MODEL, VIDEO_VAE = "model_960x960.safetensors", "wan2.2_vae.safetensors"
 AUDIO_VAE, VOCODER = "mmaudio_vae_16k_fp32.safetensors", "mmaudio_vocoder_bigvgan_best_netG_fp32.safetensors"
 TEXT_WIDTH = 32
 SIZES = OviSizes(
