@@ -145,3 +145,15 @@ def test_distilled_weights_are_no_bad_model(small_kandinsky6, small_kandinsky6_d
     noise = draw_noise(load_joint_model(small_kandinsky6))
     guidance = make_guidance("autoguidance", 2.0)
     refused(lambda: sample(models[0], NoiseSource(noise), guidance, bad_model=models[1]), "bad_model", "distilled")
+
+
+def test_connectors_of_another_version_are_refused_when_they_are_loaded(ltx2, small_ltx2_versions):
+    shutil.rmtree(ltx2 / "transformer")
+    shutil.copytree(small_ltx2_versions["2.0"] / "transformer", ltx2 / "transformer")
+    refused(lambda: load_joint_model(ltx2), "connectors", "[32, 16]", "[24, 24]", "same version")
+
+
+def test_text_encoders_of_other_widths_are_one_line(small_kandinsky6):
+    model = load_joint_model(small_kandinsky6)
+    model.conditioner._encode.widths = (3584, 768)
+    refused(lambda: model.encode("a ball", ""), str(small_kandinsky6), "(3584, 768)")

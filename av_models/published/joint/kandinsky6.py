@@ -138,9 +138,12 @@ def _check_channels(folder: DiffusersFolder, config: Any, video: HunyuanVideoCod
 class PromptEncoder:
     """Encodes prompts with Qwen2.5-VL and CLIP, as the pipeline does. They are loaded when first used, and are on the device only
     while they encode.
+
+    widths: of the embeddings that the transformer takes, of tokens and of the pooled one.
     """
 
-    def __init__(self, folder: DiffusersFolder, dtype: torch.dtype | None) -> None:
+    def __init__(self, folder: DiffusersFolder, dtype: torch.dtype | None, widths: tuple[int, int]) -> None:
+        self.widths = widths
         self.folder, self.dtype = folder, None if dtype == torch.float16 else dtype  # Qwen's values are too large for float16
 
     def __call__(self, prompt: str, device: torch.device) -> AVCondition:
@@ -149,6 +152,11 @@ class PromptEncoder:
         with on_device_while_used([qwen, clip], device), torch.no_grad():
             tokens, pooled, mask = Kandinsky6TI2VAPipeline._get_prompt_embeds(
                 [prompt], self.tokenizers[0], qwen, self.tokenizers[1], clip, LONGEST_PROMPT, device
+            )
+        if (found := (tokens.shape[-1], pooled.shape[-1])) != self.widths:
+            raise ValueError(
+                f"the text encoders in {self.folder.path} make embeddings of widths {found}, and the transformer needs "
+                f"{self.widths}; download them again"
             )
         mask = tokens.new_ones(tokens.shape[:2], dtype=torch.bool) if mask is None else mask
         condition = Condition(tokens.float(), mask, pooled.float())
@@ -191,8 +199,9 @@ def _make_conditioner(folder: DiffusersFolder, config: Any, dtype: torch.dtype |
         condition = Condition(tokens.float(), mask, pooled.float())
         return AVCondition(condition, condition)
 
+    encoder = PromptEncoder(folder, dtype, (config.in_text_dim, config.in_text_dim2))
     negatives = (Kandinsky6TI2VAPipeline._DEFAULT_NEGATIVE_PROMPT,) * 2
-    conditioner = JointPromptConditioner(PromptEncoder(folder, dtype), from_embeddings, negatives, PROMPT_HELP, CLIP_TEXT)
+    conditioner = JointPromptConditioner(encoder, from_embeddings, negatives, PROMPT_HELP, CLIP_TEXT)
     conditioner.conditioning_note = CONDITIONING_NOTE
     conditioner.encoder_bytes = component_bytes(folder, ENCODERS)
     return conditioner

@@ -95,6 +95,7 @@ def load(path: Path, options: LoadOptions) -> JointModel:
     video_codec = LTX2VideoCodec(folder.load("vae", AutoencoderKLLTX2Video, dtype)).eval()
     audio_codec = LTX2AudioCodec(folder.load("audio_vae", AutoencoderKLLTX2Audio, dtype), vocoder).eval()
     _check_channels(folder, transformer.config, video_codec, audio_codec)
+    _check_connectors(folder, transformer.config)
     scheduler = folder.load_processor("scheduler", FlowMatchEulerDiscreteScheduler)
     own_times = distilled_times if _is_distilled(folder, component) else partial(pipeline_times, scheduler)
     check_times(own_times(3, LatentShape((1, 1, 1, 1, 1), (1, 1, 1))))  # raises now for a scheduler of another kind
@@ -118,6 +119,23 @@ def _check_channels(folder: DiffusersFolder, config: Any, video: LTX2VideoCodec,
     ):
         if needed != found:
             raise ValueError(f"{folder.path / name} has {found} channels, and the transformer {needed}; download both again")
+
+
+def _check_connectors(folder: DiffusersFolder, config: Any) -> None:
+    """Raise ValueError if there are connectors whose embeddings do not have the widths of the transformer's."""
+    own = config_of(folder, "connectors")
+    if not own:
+        return
+    shared = own.get("caption_channels", 3840)
+    split = own.get("per_modality_projections", False)
+    found = [own.get("video_hidden_dim", 4096), own.get("audio_hidden_dim", 2048)] if split else [shared, shared]
+    towers = [config.cross_attention_dim, config.audio_cross_attention_dim]
+    needed = [config.caption_channels] * 2 if config.use_prompt_embeddings else towers
+    if found != needed:
+        raise ValueError(
+            f"{folder.path / 'connectors'} makes embeddings of widths {found}, and the transformer needs {needed}; use parts of "
+            "the same version"
+        )
 
 
 def pipeline_times(scheduler: FlowMatchEulerDiscreteScheduler, steps: int, latents: LatentShape) -> list[float]:
