@@ -168,7 +168,8 @@ class FlowClock(Clock):
         config = self.scheduler.config
         if "sigmas" not in inspect.signature(self.scheduler.set_timesteps).parameters:
             self.raise_unsupported("does not accept a time grid; choose FlowMatchEuler or flow UniPC")
-        if config.get("use_dynamic_shifting") or config.get("use_flow_sigmas") is False:
+        is_flow = config.get("use_flow_sigmas", "FlowMatch" in type(self.scheduler).__name__)
+        if config.get("use_dynamic_shifting") or not is_flow:
             self.raise_unsupported("is not configured for flow matching on a shared time grid; "
                         "turn use_dynamic_shifting off, and use_flow_sigmas on if it has this setting")  # fmt: skip
         self.scheduler.set_timesteps(sigmas=np.array(grid))

@@ -4,6 +4,8 @@ import pytest
 import torch
 from diffusers import (
     DDIMScheduler,
+    EDMEulerScheduler,
+    EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
     FlowMatchHeunDiscreteScheduler,
     FlowMatchLCMScheduler,
@@ -555,6 +557,12 @@ def test_bad_numbers_and_schedulers_get_one_line(options, message):
     with pytest.raises(ValueError) as error:
         run(**options)
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize("cls", [EulerDiscreteScheduler, EDMEulerScheduler])
+def test_a_scheduler_that_is_no_flow_is_refused(cls):
+    with pytest.raises(ValueError, match=f"^audio scheduler {cls.__name__} is not configured for flow matching"):
+        run(audio_scheduler=cls())
 
 
 def test_parity_refuses_a_scheduler_that_is_no_flow():
