@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -21,14 +22,17 @@ TimeSelector = Callable[[np.ndarray], np.ndarray]
 def encode_clip(model: JointModel, shape: AVShape, frames: Tensor | None, sound: Tensor | None) -> AVLatent:
     """Encode a clip to latents with a batch size of 1, on the devices of the codecs. Returns them on the model's device.
 
-    frames: [F, H, W, 3] in 0..1, of the clip's size; None gives zeros.
+    frames: [F, H, W, 3] in 0..1, of the clip's size; None gives zeros. One image [1, H, W, 3] gives the first latent
+        frame and zeros after it (see `needs_image_only`).
     sound: [channels, samples] in −1..1, of the clip's sample rate and length; None gives zeros.
     """
     sizes = model.latent_shape(shape)
     video, audio = torch.zeros(sizes.video), torch.zeros(sizes.audio)
     if frames is not None:
         full = model.video_stride.representable(shape.video)
-        video = model.video_codec.encode(extend_frames(frames, full)[None].to(device_of(model.parts["video_codec"])))
+        given = extend_frames(frames, replace(full, frames=1) if len(frames) == 1 else full)
+        encoded = model.video_codec.encode(given[None].to(device_of(model.parts["video_codec"])))
+        video = torch.cat([encoded, encoded.new_zeros(*sizes.video)[:, :, encoded.shape[2] :]], 2)
     if sound is not None:
         audio = model.audio_codec.encode(sound[None].to(device_of(model.parts["audio_codec"])))
     return AVLatent(video, audio).to(model.device)
@@ -57,6 +61,13 @@ def make_known_masks(model: JointModel, shape: AVShape, video: TimeSelector, aud
     frames = np.arange(shape.video.frames) / float(shape.video.fps)
     samples = np.arange(shape.audio.samples) / shape.audio.sample_rate
     return AVLatent(known_frames(video(frames), model.video_codec.stride), known_samples(audio(samples), model.audio_codec.stride))
+
+
+def needs_image_only(model: JointModel, known: AVLatent) -> bool:
+    """Return whether only the first frame of the video is known, and the codec encodes it as an image."""
+    video = known.video
+    alone = bool(video[:, :, 0].all()) and not bool(video[:, :, 1:].any())
+    return alone and getattr(model.video_codec, "encodes_images", False)
 
 
 def nothing(times: np.ndarray) -> np.ndarray:

@@ -77,7 +77,8 @@ class DuetEncode(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, fps: float, seconds: float, keep=None, images=None, audio=None, video=None) -> io.NodeOutput:
-        from ..av_models.clip_latent import encode_clip, make_known_masks  # imports diffusers: only when the node runs
+        # they import diffusers: only when the node runs
+        from ..av_models.clip_latent import encode_clip, make_known_masks, needs_image_only
         from ..av_models.media.fit import fit_waveform
 
         keep = require_choice("keep", keep, KEPT)
@@ -90,6 +91,8 @@ class DuetEncode(io.ComfyNode):
         waveform = None if sound is None else fit_waveform(*sound, shape.audio)
         ends = _input_ends(images, fps, sound, shape.video)
         known = make_known_masks(model, shape, *_kept_times(keep, shape.video.seconds, images, audio, ends))
+        if frames is not None and needs_image_only(model, known):
+            frames = frames[:1]
         with torch.no_grad():
             load_codecs(model)
             latent = encode_clip(model, shape, frames, waveform).to(STORAGE_DEVICE)

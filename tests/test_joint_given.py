@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from duet_av.av_models.load_joint import load_joint_model
+from duet_av.av_models.media.fit import fit_frames
 from duet_av.nodes.compare import DuetCompare
 from duet_av.nodes.decode import DuetDecode
 from duet_av.nodes.empty_latent import DuetEmptyLatent
@@ -84,6 +85,13 @@ def test_given_parts_are_kept_and_the_rest_is_made(model, keep):
 def test_the_image_changes_the_clip(model):
     clips = [unpack_latent(sample(model, latent).args[0]).video for latent in (encode(model, "the first frame"), empty(model))]
     assert not torch.allclose(clips[0][:, :, -1], clips[1][:, :, -1])
+
+
+def test_an_image_is_encoded_alone(model):
+    """As in the models' own pipelines: HunyuanVideo's VAE has norms over all frames, and a whole clip takes minutes."""
+    latent = unpack_latent(encode(model, "the first frame")).video
+    image = fit_frames(frames(1), 24, replace(model.clip, frames=1))[None]
+    assert torch.equal(latent[:, :, :1], model.video_codec.encode(image)) and not latent[:, :, 1:].any()
 
 
 def empty(model):

@@ -38,6 +38,7 @@ class VideoCodec(Protocol):
     """A codec for video. stride: how frames and pixels map to latent cells.
 
     Some have `frames_at_once`, the frames that `decode` decodes at a time where these are not all, for estimates of memory.
+    Some have `encodes_images`: `encode` takes one frame alone, and gives the first latent frame of a clip that starts with it.
     """
 
     stride: VideoStride

@@ -22,6 +22,8 @@ class HunyuanVideoCodec(Codec):
     one chunk at a time.
     """
 
+    encodes_images = True
+
     def __init__(self, vae: AutoencoderKLHunyuanVideo) -> None:
         super().__init__()
         self.vae = vae

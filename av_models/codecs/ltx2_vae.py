@@ -23,6 +23,8 @@ class LTX2VideoCodec(Codec):
     time too.
     """
 
+    encodes_images = True
+
     def __init__(self, vae: AutoencoderKLLTX2Video) -> None:
         super().__init__()
         self.vae = vae

@@ -22,6 +22,8 @@ class WanCodec(Codec):
     standard deviation in its config, as in Wan's pipelines.
     """
 
+    encodes_images = True
+
     frames_at_once = 8  # 4, and what is kept of earlier ones
     latent_mean: Tensor
     latent_std: Tensor
