@@ -82,8 +82,8 @@ def _capabilities(folder: DiffusersFolder, distilled: bool) -> list[str]:
     config = config_of(folder, "transformer")
     first = config.get("visual_cond", True) and config.get("visual_token_type_num_embeddings", 0) > 1
     return [
-        "text to video with audio", *(["a first frame"] if first else []), "separate words for video and audio",
-        "samples without guidance only" if distilled else "guidance of every kind",
+        "text to video with audio", *(["a first frame"] if first else []), "audio for a video", "video for audio", "speech",
+        "separate prompts for video and audio", "one-way coupling", "no guidance" if distilled else "every guidance",
     ]  # fmt: skip
 
 

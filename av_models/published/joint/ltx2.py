@@ -52,8 +52,8 @@ GUIDED = {
 UNGUIDED = {"steps": len(DISTILLED_SIGMA_VALUES), "guidance": "none"}
 REVENUE = "commercial use with a yearly revenue of 10 million USD or more needs a paid licence"
 CAPABILITIES = [
-    "text to video with audio", "image to video with audio", "audio for a video", "video for audio", "longer clips",
-    "a prompt each for video and audio", "every guidance, scheduler and mask", "one-way coupling in one row",
+    "text to video with audio", "a first frame", "audio for a video", "video for audio", "speech",
+    "separate prompts for video and audio", "one-way coupling", "every guidance",
 ]  # fmt: skip
 
 

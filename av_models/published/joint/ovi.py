@@ -45,8 +45,8 @@ NOT_IN_8_BITS = ("patch_embedding", "condition_embedder", "norm", "proj_out")  #
 NEGATIVES = ("jitter, bad hands, blur, distortion", "robotic, muffled, echo, distorted")
 SAMPLING = {"steps": 50, "shift": SHIFT, "guidance": "cfg", "scales": {"cfg": [4.0, 3.0]}}
 CAPABILITIES = [
-    "text to video with audio", "a first frame", "given frames", "speech", "separate prompts for video and audio",
-    "one-way coupling", "every guidance",
+    "text to video with audio", "a first frame", "audio for a video", "video for audio", "speech",
+    "separate prompts for video and audio", "one-way coupling", "every guidance",
 ]  # fmt: skip
 TEXT_PARTS = (MISSING["text_encoder"], MISSING["tokenizer"])  # needed only to encode prompts
 SPEECH, OLD_SOUND, NEW_SOUND = "<S>words<E>", "<AUDCAP>rain, a deep voice<ENDAUDCAP>", "Audio: rain, a deep voice"
