@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
@@ -74,3 +75,9 @@ def test_the_note_has_the_commands_and_the_size(name):
     download = DOWNLOADS[model_of(name)]
     assert f"about {download.gigabytes:g} GB" in note and all(f"   {part.command}\n" in note for part in download.parts)
     assert "Not tried with published weights yet." in note
+
+
+def test_the_commands_of_the_page_are_those_of_the_node():
+    page = (FOLDER.parent / "docs" / "joint_models.md").read_text(encoding="utf-8")
+    shown = set(re.findall("`(hf download .+?)`", page))
+    assert len(shown) == 8 and shown <= {part.command for download in DOWNLOADS.values() for part in download.parts}
