@@ -16,7 +16,8 @@ import torch
 
 from ..av_models.contract import AVCondition, AVLatent, AVTime, Condition, Coupling, CouplingKind, LatentShape, denoise
 from ..av_models.joint_model import JointModel
-from ..av_models.memory import estimate_decoding, estimate_sampling
+from ..av_models.memory import estimate_decoding
+from ..av_models.memory_plan import estimate_sampling
 from .peak_memory import forget_peak, peak, resident
 
 WIDTH, TEXT, POOLED = 512, 64, 32  # of the video, and of the two text encoders

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ..av_models.contract import AVLatent
-from ..av_models.memory import MemoryPlan, estimate_decoding, plan_sampling
+from ..av_models.memory import estimate_decoding
+from ..av_models.memory_plan import MemoryPlan, plan_sampling
 from ..av_models.shapes import AVShape
 from .host import free_device_memory, offload_part, on_device, on_gpu
 

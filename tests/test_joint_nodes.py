@@ -110,7 +110,7 @@ def test_what_is_missing_is_a_warning_and_the_model_is_loaded(models):
     save_folder(models / "diffusers" / "bare", needs=["text_encoder", "vae", "tokenizer"])
     output = load("bare")
     assert output.shown["duet"][0]["warnings"] == [
-        "missing: vae; download the whole model",
+        "missing: vae; download it",
         "missing: text_encoder, tokenizer; download them, or connect clip of Prompts for Video and Audio",
     ]
     assert output.args[0].name == "Fake 1 Lite"

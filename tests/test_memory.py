@@ -10,15 +10,8 @@ from torch import nn
 
 from duet_av.av_models.guidance import Cost
 from duet_av.av_models.load_joint import load_joint_model
-from duet_av.av_models.memory import (
-    MemoryPlan,
-    estimate_decoding,
-    estimate_sampling,
-    fits,
-    free_memory,
-    plan_sampling,
-    weight_bytes,
-)
+from duet_av.av_models.memory import estimate_decoding, fits, free_memory, weight_bytes
+from duet_av.av_models.memory_plan import MemoryPlan, estimate_sampling, plan_sampling
 from duet_av.av_models.offload import is_offloaded
 from duet_av.nodes import host, placement, run_sampler
 from duet_av.nodes.decode import DuetDecode

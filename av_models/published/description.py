@@ -16,10 +16,13 @@ def missing_lines(card: Mapping[str, Any]) -> list[str]:
     """Return lines that say which parts of a published joint model are missing, and what to do."""
     encoders = [name for name in card["needs"] if any(part in name for part in ("text encoder", "text_encoder", "tokenizer"))]
     others = [name for name in card["needs"] if name not in encoders]
-    lines = [f"missing: {', '.join(others)}; download the whole model"] if others else []
-    return lines + (
-        [f"missing: {', '.join(encoders)}; download them, or connect clip of Prompts for Video and Audio"] if encoders else []
-    )
+    lines = [f"missing: {', '.join(others)}; {_download(others)}"] if others else []
+    own = f"missing: {', '.join(encoders)}; {_download(encoders)}, or connect clip of Prompts for Video and Audio"
+    return [*lines, *([own] if encoders else [])]
+
+
+def _download(parts: list[str]) -> str:
+    return "download it" if len(parts) == 1 else "download them"
 
 
 def size_in_words(count: int) -> str:
