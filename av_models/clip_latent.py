@@ -23,14 +23,15 @@ def encode_clip(model: JointModel, shape: AVShape, frames: Tensor | None, sound:
     """Encode a clip to latents with a batch size of 1, on the devices of the codecs. Returns them on the model's device.
 
     frames: [F, H, W, 3] in 0..1, of the clip's size; None gives zeros. One image [1, H, W, 3] gives the first latent
-        frame and zeros after it (see `needs_image_only`).
+        frame and zeros after it, where the codec encodes images alone.
     sound: [channels, samples] in −1..1, of the clip's sample rate and length; None gives zeros.
     """
     sizes = model.latent_shape(shape)
     video, audio = torch.zeros(sizes.video), torch.zeros(sizes.audio)
     if frames is not None:
         full = model.video_stride.representable(shape.video)
-        given = extend_frames(frames, replace(full, frames=1) if len(frames) == 1 else full)
+        alone = len(frames) == 1 and encodes_images(model)
+        given = extend_frames(frames, replace(full, frames=1) if alone else full)
         encoded = model.video_codec.encode(given[None].to(device_of(model.parts["video_codec"])))
         video = torch.cat([encoded, encoded.new_zeros(*sizes.video)[:, :, encoded.shape[2] :]], 2)
     if sound is not None:
@@ -67,7 +68,12 @@ def needs_image_only(model: JointModel, known: AVLatent) -> bool:
     """Return whether only the first frame of the video is known, and the codec encodes it as an image."""
     video = known.video
     alone = bool(video[:, :, 0].all()) and not bool(video[:, :, 1:].any())
-    return alone and getattr(model.video_codec, "encodes_images", False)
+    return alone and encodes_images(model)
+
+
+def encodes_images(model: JointModel) -> bool:
+    """Return whether the video codec encodes one frame alone, to the first latent frame of a clip that starts with it."""
+    return getattr(model.video_codec, "encodes_images", False)
 
 
 def nothing(times: np.ndarray) -> np.ndarray:
