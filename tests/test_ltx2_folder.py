@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from shutil import copytree, rmtree
+from shutil import copytree, ignore_patterns, rmtree
 from typing import Any
 
 import pytest
@@ -62,7 +62,13 @@ def by_other_weights(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("mark", [by_name, by_scheduler, by_other_weights])
+def by_config_of_other_weights(folder: Path) -> Path:
+    """As the command of the docs leaves LTX-2.5."""
+    copytree(folder / "transformer", folder / "transformer_full", ignore=ignore_patterns("*.safetensors*"))
+    return folder
+
+
+@pytest.mark.parametrize("mark", [by_name, by_scheduler, by_other_weights, by_config_of_other_weights])
 def test_distilled_weights_are_known_and_only_advised_to_go_without_guidance(folder, mark: Callable[[Path], Path]):
     folder = mark(folder)
     card, model = describe(folder), load_joint_model(folder)
@@ -71,6 +77,7 @@ def test_distilled_weights_are_known_and_only_advised_to_go_without_guidance(fol
     latents = model.latent_shape(model.shape(frames=9, height=64, width=64))
     assert list(model.make_schedule(latents).times) == distilled_times(8, latents)
     assert not model.denoiser.refuses_guidance
+    assert ("without transformer" in " ".join(card["notes"])) == (mark is by_other_weights)
     if mark is by_other_weights:
         assert not any("transformer_full" in str(file) for file in family_files(folder))
         rmtree(folder / "transformer")

@@ -58,9 +58,8 @@ DOWNLOADS: dict[str, Download] = dict([
     _diffusers("kandinskylab/Kandinsky-6.0-Pro-distill-5s-Diffusers", 89),
     _diffusers("diffusers/LTX-2.3-Diffusers", 78),
     _diffusers("diffusers/LTX-2.3-Distilled-Diffusers", 78),
-    _diffusers("Lightricks/LTX-2.5-Diffusers", 78, '--exclude "transformer_full/*" --exclude "prompt_enhancer/*"'),
+    _diffusers("Lightricks/LTX-2.5-Diffusers", 78, '--exclude "transformer_full/*.safetensors*" --exclude "prompt_enhancer/*"'),
     _diffusers("Lightricks/LTX-2", 70, '--exclude "ltx-2-*"'),
-    _diffusers("Lightricks/LTX-2.5-Diffusers", 78, '--exclude "transformer_full/*" --exclude "prompt_enhancer/*"'),
     _ovi("model_960x960.safetensors"),
     _ovi("model_960x960_10s.safetensors"),
 ])  # fmt: skip

@@ -190,7 +190,7 @@ def _notes(folder: DiffusersFolder, version: str, distilled: bool, component: st
     lines = ["Not tried with published weights yet."]
     if distilled:
         lines.append("Distilled: use 8 steps and no guidance (none, or scales of 1). Lightricks advises against guidance on it.")
-    if component == "transformer" and (folder.path / FULL).is_dir():
+    if component == "transformer" and any((folder.path / FULL).glob("*.safetensors")):
         lines.append(f"For the full weights, use a copy of this folder without transformer; Duet then loads {FULL}.")
     compression = 18 if version == "2.5" else 33
     lines.append(
