@@ -90,6 +90,11 @@ def parse_sampling(sampling: Any, where: object, trained: bool = True) -> Recomm
     return Recommended(**values | {"guidance": guidance, "scales": parsed, "given": frozenset(values)})
 
 
+def scales_of_cfg(scale: Any) -> dict[str, Any]:
+    """Return the entry `scales` of a card with the scale of CFG, for all methods whose scale strengthens the prompt as CFG's."""
+    return {"dual_cfg": {"scale": scale}, **dict.fromkeys(("cfg", "joint_cfg", "joint_cfg_star", "cfg_zero_star", "apg"), scale)}
+
+
 def sampling_field(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the field `sampling` for the card of a checkpoint, {} if the stage's config has none."""
     return {"sampling": config["sampling"]} if "sampling" in config else {}

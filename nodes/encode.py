@@ -91,12 +91,13 @@ class DuetEncode(io.ComfyNode):
         waveform = None if sound is None else fit_waveform(*sound, shape.audio)
         ends = _input_ends(images, fps, sound, shape.video)
         known = make_known_masks(model, shape, *_kept_times(keep, shape.video.seconds, images, audio, ends))
+        notes = [*size_lines(model, shape), *length_lines(model, shape)]
         if frames is not None and needs_image_only(model, known):
             frames = frames[:1]
+            notes += _first_frame_note(model)
         with torch.no_grad():
             load_codecs(model)
             latent = encode_clip(model, shape, frames, waveform).to(STORAGE_DEVICE)
-        notes = [*size_lines(model, shape), *length_lines(model, shape)]
         return io.NodeOutput(latent_dict(latent, shape, known), ui=_report(known, shape, clip, notes))
 
 
@@ -212,6 +213,11 @@ def _report(known: AVLatent, shape: AVShape, clip: ClipInputs, notes: list[str])
         video_fit=frames and frames.facts(),
         audio_fit=sound and sound.facts(),
     )
+
+
+def _first_frame_note(model) -> list[str]:
+    taken = getattr(model.denoiser, "takes_first_frame", False)
+    return [f"{model.name} generates the first frame anew after the image, as in its training"] if taken else []
 
 
 def _kept_line(part: str, known: Tensor) -> str:

@@ -54,7 +54,11 @@ def encode(model, keep: str):
     choice = {"keep": keep} | ({"until": 0.3} if keep == "a beginning" else {})
     count = 1 if keep == "the first frame" else round(SECONDS * 24)
     given = {"images": frames(count)} | ({} if keep == "the first frame" else {"audio": sound(model, SECONDS)})
-    return DuetEncode.execute(model, 24.0, SECONDS, choice, **given).args[0]
+    return encoding(model, choice, **given).args[0]
+
+
+def encoding(model, choice: dict, **given):
+    return DuetEncode.execute(model, 24.0, SECONDS, choice, **given)
 
 
 def prompts(model):
@@ -92,6 +96,11 @@ def test_an_image_is_encoded_alone(model):
     latent = unpack_latent(encode(model, "the first frame")).video
     image = fit_frames(frames(1), 24, replace(model.clip, frames=1))[None]
     assert torch.equal(latent[:, :, :1], model.video_codec.encode(image)) and not latent[:, :, 1:].any()
+
+
+def test_a_first_frame_that_is_generated_anew_is_not_said_to_stay(model):
+    text = encoding(model, {"keep": "the first frame"}, images=frames(1)).ui["text"]
+    assert any("generates the first frame anew" in line for line in text) == model.denoiser.takes_first_frame
 
 
 def empty(model):

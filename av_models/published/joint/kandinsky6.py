@@ -29,6 +29,7 @@ from ...contract import AVCondition, Condition, LatentShape
 from ...joint.kandinsky6 import Kandinsky6
 from ...joint_model import JointModel
 from ...printable import quoted
+from ...recommended import scales_of_cfg
 from ...shapes import VideoShape
 from ..folder import DiffusersFolder
 from ..load_network import check_options, load_network
@@ -47,7 +48,7 @@ SCHEDULERS, SCHEDULER_CONFIG = (FlowMatchEulerDiscreteScheduler, PiflowScheduler
 CLIP = VideoShape(121, 512, 768, Fraction(24))  # the defaults of the pipeline
 LONGEST_PROMPT = 1024  # tokens, as in the pipeline
 SIZES = {"Pro": 10**10, "Lite": 10**9}  # the least parameters of the transformer: 29 and 3 billion are published
-SAMPLING = {"steps": 50, "guidance": "cfg", "scales": {"cfg": 5.0}}
+SAMPLING = {"steps": 50, "guidance": "cfg", "scales": scales_of_cfg(5.0)}
 DISTILLED_SAMPLING = {"steps": 16, "guidance": "none"}
 NOTES = (
     "Not tried with published weights yet.",

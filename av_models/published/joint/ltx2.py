@@ -25,6 +25,7 @@ from ...codecs.ltx2_vae import LTX2VideoCodec
 from ...contract import LatentShape
 from ...joint.ltx2 import LTX2
 from ...joint_model import JointModel
+from ...recommended import scales_of_cfg
 from ...shapes import VideoShape, exact_fps
 from ..folder import INDEX, DiffusersFolder
 from ..load_network import check_options, load_network
@@ -43,9 +44,9 @@ GUIDED = {
     "steps": 30,
     "guidance": "modality_cfg",
     "scales": {
+        **scales_of_cfg(SCALES),
         "modality_cfg": {"scale": SCALES, "cross_scale": 3.0, "skip_scale": 2.0, "rescale": 0.7},
         "dual_cfg": {"scale": SCALES, "cross_scale": 3.0},
-        **dict.fromkeys(("cfg", "joint_cfg", "joint_cfg_star", "cfg_zero_star", "apg"), SCALES),
     },
 }  # fmt: skip
 """The defaults of diffusers' pipeline. Its skip scale is counted from 0."""

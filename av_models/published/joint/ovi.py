@@ -24,6 +24,7 @@ from ...contract import AVCondition, Condition, LatentShape
 from ...joint.ovi import Ovi, OviSizes, recommended_skip
 from ...joint.ovi_tower import TEXT_LENGTH
 from ...joint_model import JointModel
+from ...recommended import scales_of_cfg
 from ...shapes import VideoShape, exact_fps
 from ..folder import DiffusersFolder
 from ..load_network import check_options
@@ -43,7 +44,7 @@ HEAD_SIZE = 128
 EIGHT_BITS = torch.float8_e4m3fn
 NOT_IN_8_BITS = ("patch_embedding", "condition_embedder", "norm", "proj_out")  # parts of names; as in diffusers' Wan
 NEGATIVES = ("jitter, bad hands, blur, distortion", "robotic, muffled, echo, distorted")
-SAMPLING = {"steps": 50, "shift": SHIFT, "guidance": "cfg", "scales": {"cfg": [4.0, 3.0]}}
+SAMPLING = {"steps": 50, "shift": SHIFT, "guidance": "cfg", "scales": scales_of_cfg([4.0, 3.0])}
 CAPABILITIES = [
     "text to video with audio", "a first frame", "audio for a video", "video for audio", "speech",
     "separate prompts for video and audio", "one-way coupling", "every guidance",
