@@ -57,6 +57,12 @@ def test_a_shard_of_another_part_is_refused(kandinsky6):
     refused(lambda: load_joint_model(kandinsky6), "transformer", "lacks")
 
 
+def test_an_impossible_compression_is_named_when_it_loads(kandinsky6):
+    file = kandinsky6 / "audio_vae" / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"sample_rate": 10_000_000}))
+    refused(lambda: load_joint_model(kandinsky6), "sample_rate is 10000000")
+
+
 def test_a_config_that_cannot_be_read_is_one_line(kandinsky6):
     for name in ("vae/config.json", "transformer/diffusion_pytorch_model.safetensors.index.json"):
         file = kandinsky6 / name

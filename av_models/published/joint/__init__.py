@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ...build_from_card import FAILURES
 from ...checkpoint import open_tensors
+from ...codecs.base import check_sizes
 from ...out_of_memory import is_out_of_memory
 from ...printable import printable
 from ..folder import DiffusersFolder, is_diffusers_folder
@@ -112,7 +113,10 @@ def load_family(path: str | Path, options: LoadOptions = LoadOptions()) -> Joint
     """
     family = _family(path)
     with _one_line(path):
-        return family.load(Path(path), options)
+        model = family.load(Path(path), options)
+        for codec in (model.video_codec, model.audio_codec):
+            check_sizes(codec, path)
+        return model
 
 
 @contextmanager
