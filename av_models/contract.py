@@ -206,9 +206,8 @@ class JointDenoiser(Protocol):
     skippable: number of blocks that a row can choose to skip one of; 0 if the model does not support skipping.
 
     Some models have more: `own_skip_block`, the block that they skip by default; `refuses_guidance`, why they take no guidance;
-    `policy`, the scheduler that they are distilled for (see `PolicyClock`);
-    `takes_first_frame` (see `first_frame.py`); `predict_coupled` (see `ResidualTowers`), which scales directional strengths in
-    one row.
+    `policy`, the scheduler that they are distilled for (see `PolicyClock`); `takes_first_frame` (see `first_frame.py`);
+    `predict_coupled` (see `ResidualTowers`), which scales directional strengths in one row.
     """
 
     @property

@@ -73,9 +73,10 @@ class KnownParts:
 
     def insert_noisy(self, x: AVLatent, noise: AVLatent, video: tuple[float, float], audio: tuple[float, float]) -> AVLatent:
         """Return `x` with the known parts at the noise level (α, σ) of `video` and `audio`: α x_0 + σ ε. Clean ones get none."""
-        if self.mode == "clean" == (self.audio_mode or self.mode):
+        if all(self._mode(stream) == "clean" for stream in STREAMS):
             return self.restore(x)
-        return self._put(self.latent, self.clean, self._put_into(x, add_noise(self.latent, noise, video, audio)))
+        renoised = self._put_into(x, add_noise(self.latent, noise, video, audio))
+        return self._put(self.latent, self.clean, renoised) if self.has_clean_parts else renoised
 
     def restore(self, x: AVLatent) -> AVLatent:
         """Return `x` with the known parts as they were given, without noise."""
@@ -111,7 +112,12 @@ class KnownParts:
 
         A modality of mode "frames" with a clean frame gets a timestep for each frame, [B, T], 0 at clean ones.
         """
-        return AVTime(*(self._times(stream, getattr(t, stream)) for stream in STREAMS))
+        return AVTime(*(_zero_where(zero, getattr(t, stream)) for stream, zero in zip(STREAMS, self._at_zero)))
+
+    @cached_property
+    def _at_zero(self) -> tuple[Tensor | None, Tensor | None]:
+        """Which timesteps of each modality are 0: bool [B] or [1] for rows, [B, T] for latent frames; None: no timestep is."""
+        return self._zero_times("video"), self._zero_times("audio")
 
     def _mode(self, stream: StreamName) -> KnownMode:
         return (stream == "audio" and self.audio_mode) or self.mode
@@ -123,11 +129,12 @@ class KnownParts:
             return frames.view(len(frames), 1, -1, *[1] * (known.ndim - 3))
         return known if mode == "clean" else torch.zeros_like(known)
 
-    def _times(self, stream: StreamName, t: Tensor) -> Tensor:
+    def _zero_times(self, stream: StreamName) -> Tensor | None:
         mode = self._mode(stream)
-        if mode == "frames" and bool((frames := self.known_frames(stream)).any()):
-            return t[:, None] * ~frames
-        return t * ~_whole(getattr(self.known, stream), t) if mode == "clean" else t
+        if mode == "frames":
+            frames = self.known_frames(stream)
+            return frames if bool(frames.any()) else None
+        return getattr(self.known, stream).flatten(1).all(1) if mode == "clean" else None
 
     def _put_into(self, x: AVLatent, known: AVLatent) -> AVLatent:
         return self._put(known, self.known, x)
@@ -138,9 +145,11 @@ class KnownParts:
         return AVLatent(video, torch.where(where.audio, values.audio.to(x.audio.dtype), x.audio))
 
 
-def _whole(known: Tensor, rows: Tensor) -> Tensor:
-    """Return which rows are known completely, bool [B]."""
-    return known.flatten(1).all(1).expand(len(rows))
+def _zero_where(zero: Tensor | None, t: Tensor) -> Tensor:
+    """Return the timesteps `t` [B] with 0 where `zero` says so, [B], or [B, T] if it is for latent frames."""
+    if zero is None:
+        return t
+    return (t if zero.ndim == 1 else t[:, None]) * ~zero
 
 
 def _fits(known: Tensor, x: Tensor) -> bool:

@@ -54,7 +54,7 @@ def make_network(small: bool, device: torch.device) -> Kandinsky6:
         transformer = Kandinsky6Transformer3DModel(**SHARED, **(SMALL if small else LITE))
     kept = transformer._keep_in_fp32_modules
     for name, module in transformer.named_modules():
-        if not any(part in name for part in kept):
+        if not set(kept) & set(name.split(".")):
             module._apply(lambda weight: weight.to(torch.bfloat16) if weight.is_floating_point() else weight, recurse=False)
     return Kandinsky6(transformer.eval().requires_grad_(False)).eval()
 
