@@ -18,6 +18,7 @@ from .joint_model import JointModel
 from .load_joint import check_codec, check_codecs
 from .load_parts import AUDIO_EXPERT, JOINT_LAYERS, VIDEO_EXPERT, expect, load_codec, load_expert
 from .published.build_pair import build_jointdit, build_pair, find_jointdit_experts, joint_layers
+from .published.expert_options import ExpertOptions
 from .published.load_published import KINDS, is_published, load_published
 from .published.loaded_expert import LoadedExpert
 from .recommended import sampling_field
@@ -106,7 +107,8 @@ def _join_trained(video: str | Path, audio: str | Path, layers: str | Path, name
     card = read_card(layers)
     expect(card, "kind", (JOINT_LAYERS,), layers)
     require(card, layers, "architecture", "trained", *(f"clip.{name}" for name in ("frames", "height", "width", "fps")), "joint")
-    v, a = load_published(video, "video", keep_dtype), load_published(audio, "audio", keep_dtype)
+    options = ExpertOptions(keep_dtype=keep_dtype)
+    v, a = load_published(video, "video", options), load_published(audio, "audio", options)
     with one_line(layers, "JointDiT"):
         clip = VideoShape(**card["clip"])
     find_jointdit_experts(v, a)
@@ -121,7 +123,7 @@ def _join_trained(video: str | Path, audio: str | Path, layers: str | Path, name
 def _load_stream(path: str | Path, stream: StreamName, codec: str | Path, keep_dtype: bool) -> LoadedExpert:
     """Load one modality from a published checkpoint, or from an expert file and the codec that it was trained with."""
     if is_published(path):
-        return load_published(path, stream, keep_dtype)
+        return load_published(path, stream, ExpertOptions(keep_dtype=keep_dtype))
     expert, text, card = load_expert(path, (KINDS[stream],))
     loaded_codec = load_codec(codec)
     check_codec(path, card, stream, loaded_codec, Path(codec).name)

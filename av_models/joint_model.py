@@ -162,8 +162,13 @@ class JointModel:
         return LatentShape(video=(batch, *video), audio=(batch, *audio))
 
     def denoiser_for(self, shape: AVShape) -> JointDenoiser:
-        """Return the denoiser for clips of `shape`: some have positions that depend on the frame rate (`at_frame_rate`)."""
-        at_frame_rate = getattr(self.denoiser, "at_frame_rate", None)
+        """Return the denoiser for clips of `shape`.
+
+        Some have positions that depend on the frame rate (`at_frame_rate`), or take the clip's length as an input (`for_clip`).
+        """
+        for_clip, at_frame_rate = (getattr(self.denoiser, name, None) for name in ("for_clip", "at_frame_rate"))
+        if for_clip is not None:
+            return for_clip(shape)
         return self.denoiser if at_frame_rate is None else at_frame_rate(float(shape.video.fps))
 
     def make_schedule(

@@ -142,16 +142,27 @@ class AudioStride:
 
     bands: number of frequency bands of spectrogram latents; 0 for latents without a frequency axis.
     nearest: a clip has the number of latent steps nearest to its length, as LTX-2's clips do, instead of enough of them.
+    steps: every clip has this many latent steps, of which the beginning is kept (TangoFlux, Stable Audio). 0: as many as it needs.
     """
 
     samples: int
     channels: int
     bands: int = 0
     nearest: bool = False
+    steps: int = 0
 
     def latent_length(self, samples: int) -> int:
-        """Return the smallest number of latent steps for `samples` samples, or the nearest one."""
-        return max(1, round(samples / self.samples)) if self.nearest else math.ceil(samples / self.samples)
+        """Return the smallest number of latent steps for `samples` samples, or the nearest one, or `steps`.
+
+        Raises ValueError if `samples` are more than `steps` latent steps.
+        """
+        needed = math.ceil(samples / self.samples)
+        if self.steps:
+            _require(
+                needed <= self.steps, f"the clip needs {needed} latent steps of audio; use a shorter one, of at most {self.steps}"
+            )
+            return self.steps
+        return max(1, round(samples / self.samples)) if self.nearest else needed
 
     def latent_shape(self, shape: AudioShape) -> tuple[int, ...]:
         """Return (channels, latent steps), or (channels, latent steps, bands), for audio of `shape`."""

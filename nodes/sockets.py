@@ -17,6 +17,7 @@ from .host import io
 if TYPE_CHECKING:
     from ..av_models.joint_model import JointModel
     from ..av_models.latent_aligner import Aligner, Reference
+    from ..av_models.published.expert_options import ExpertOptions
     from ..av_models.published.joint.comfyui_text import TextEmbedding
 
 JointModelSocket = io.Custom("DUET_MODEL")
@@ -120,7 +121,11 @@ class AlignerInput:
 
 @dataclass(frozen=True)
 class ExpertFile:
-    """The file and model card of an expert. Tensors are read when it is joined, so that each joint model has its own copy."""
+    """The file and model card of an expert. Tensors are read when it is joined, so that each joint model has its own copy.
+
+    options: how it is loaded, and the files of its other parts; for published experts.
+    """
 
     path: Path
     card: dict[str, Any]
+    options: ExpertOptions | None = None

@@ -12,6 +12,9 @@ from ..checkpoint import open_tensors
 from ..codecs.base import check_sizes
 from ..contract import StreamName
 from ..load_parts import AUDIO_EXPERT, VIDEO_EXPERT
+from .expert_options import ExpertOptions
+from .experts import FAMILIES as EXPERTS
+from .experts import family_module, find_expert
 from .folder import DiffusersFolder, is_diffusers_folder
 from .svd_names import UNET, VISION
 
@@ -30,45 +33,54 @@ KINDS: dict[StreamName, str] = {"video": VIDEO_EXPERT, "audio": AUDIO_EXPERT}
 
 
 def is_published(path: str | Path) -> bool:
-    """Return whether this is a diffusers folder or the single file of Stable Video Diffusion."""
-    return is_diffusers_folder(path) or _is_single_file(Path(path))
+    """Return whether this is a diffusers folder, the single file of Stable Video Diffusion, or one of `experts.FAMILIES`."""
+    return is_diffusers_folder(path) or _is_single_file(Path(path)) or find_expert(path) is not None
 
 
-def published_card(path: str | Path) -> dict[str, Any]:
-    """Return the kind and the architecture of a published checkpoint: {"kind", "architecture"}.
+def published_card(path: str | Path, options: ExpertOptions = ExpertOptions()) -> dict[str, Any]:
+    """Return the kind and the architecture of a published checkpoint: {"kind", "architecture"}, and more for newer families.
 
     Raises ValueError for a pipeline that Duet does not support.
     """
+    found = find_expert(path)
+    if found:
+        return family_module(found.family).describe(Path(path), options)
     architecture = DiffusersFolder(Path(path)).pipeline_class if is_diffusers_folder(path) else SVD
     if architecture not in FAMILIES:
-        raise ValueError(f"{path} holds {architecture}; use one of {', '.join(FAMILIES)}")
+        raise ValueError(f"{path} holds {architecture}; use one of {', '.join((*FAMILIES, *EXPERTS))}")
     return {"kind": FAMILIES[architecture][0], "architecture": architecture}
 
 
-def published_files(path: str | Path) -> list[Path]:
+def published_files(path: str | Path, options: ExpertOptions = ExpertOptions()) -> list[Path]:
     """Return the files that the loaded checkpoint depends on."""
+    found = find_expert(path)
+    if found:
+        return family_module(found.family).files(Path(path), options)
     return DiffusersFolder(Path(path)).files() if is_diffusers_folder(path) else [Path(path)]
 
 
-def load_published(path: str | Path, stream: StreamName, keep_dtype: bool = False) -> LoadedExpert:
+def load_published(path: str | Path, stream: StreamName, options: ExpertOptions = ExpertOptions()) -> LoadedExpert:
     """Load the expert, codec and conditioner of one modality, from local files only.
 
     Text and image encoders are loaded when first used.
     stream: the modality that is needed, "video" or "audio".
-    keep_dtype: keep the dtype of the stored weights, for a GPU; else convert them to float32.
     Raises FileNotFoundError or ValueError, with one line, for a folder of another pipeline or modality, and for files that
     are missing, not safetensors, incomplete, or of other shapes.
     """
-    card = published_card(path)
+    card = published_card(path, options)
     if card["kind"] != KINDS[stream]:
         raise ValueError(f"{path} is of kind {card['kind']} ({card['architecture']}); use one of kind {KINDS[stream]}")
-    if not is_diffusers_folder(path):
+    found = find_expert(path)
+    if not found and not is_diffusers_folder(path):
         from .svd_file import from_single_file
 
-        return from_single_file(path, keep_dtype)
-    family = import_module(f".{FAMILIES[card['architecture']][1]}", __package__)
+        return from_single_file(path, options.keep_dtype)
     with one_line(path, card["architecture"]):
-        loaded = family.from_folder(DiffusersFolder(Path(path), keep_dtype))
+        if found:
+            loaded = family_module(found.family).load(Path(path), options)
+        else:
+            family = import_module(f".{FAMILIES[card['architecture']][1]}", __package__)
+            loaded = family.from_folder(DiffusersFolder(Path(path), options.keep_dtype))
         check_sizes(loaded.codec, path)
         check_fields(loaded.clip or {}, CARD["clip"], path, "clip.")
         return loaded

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -25,6 +25,10 @@ class LoadedExpert:
     codec: encodes and decodes them; a `VideoCodec` or an `AudioCodec`.
     conditioner: encodes its prompt or image.
     clip: for video, the size of the clips of its training: {"frames", "height", "width", "fps"}.
+    card: what is known of it (see `experts.ExpertFamily.describe`); {} for the older families.
+    scheduler: a diffusers scheduler as its own pipeline has it, used where it is sampled apart; None: Euler with the shared times.
+    sampling: the settings of its own pipeline: {"steps", "scale"}; {}: none are known.
+    default_negative: the negative prompt that its own pipeline recommends.
     """
 
     stream: StreamName
@@ -32,6 +36,10 @@ class LoadedExpert:
     codec: Any
     conditioner: StreamConditioner
     clip: dict[str, Any] | None = None
+    card: dict[str, Any] = field(default_factory=dict)
+    scheduler: Any = None
+    sampling: dict[str, Any] = field(default_factory=dict)
+    default_negative: str = ""
 
 
 @contextmanager

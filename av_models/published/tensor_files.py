@@ -1,0 +1,97 @@
+"""The tensors of a network as they lie on disk: one safetensors file, or several that an index names."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..checkpoint import Shape, open_tensors
+from .folder import check_complete
+from .named_tensors import SCALES
+
+PRECISIONS = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8", "F8_E5M2": "fp8"}
+MINOR = 0.02  # share of the values in another precision that is not named, such as norms
+SCALED_MARKS = ("scaled_fp8", "comfy_quant")
+
+
+@dataclass(frozen=True)
+class Header:
+    """The names, shapes and types of tensors, without their values. dtypes: as safetensors names them, such as "BF16"."""
+
+    shapes: Mapping[str, Shape]
+    dtypes: Mapping[str, str]
+
+    @property
+    def parameters(self) -> int:
+        """The number of values, without the scales of 8-bit weights."""
+        return sum(math.prod(shape) for name, shape in self.shapes.items() if not _is_scale(name))
+
+    @property
+    def scaled(self) -> bool:
+        """Whether 8-bit weights have scales beside them, or say so."""
+        return any(_is_scale(name) for name in self.shapes)
+
+    @property
+    def precision(self) -> str:
+        """The precision in words: "bf16", "scaled fp8", or "bf16 and fp32" for a mixture."""
+        counts: Counter[str] = Counter()
+        for name, shape in self.shapes.items():
+            if not _is_scale(name):
+                counts[PRECISIONS.get(self.dtypes[name], self.dtypes[name].lower())] += math.prod(shape)
+        major = [name for name, count in counts.most_common() if count > MINOR * counts.total()]
+        return " and ".join(f"scaled {name}" if name == "fp8" and self.scaled else name for name in major)
+
+
+def _is_scale(name: str) -> bool:
+    return name.endswith(SCALES) or name.rpartition(".")[2] in (*SCALED_MARKS, "scale_input", "input_scale")
+
+
+class Shards:
+    """Several open safetensors files with the methods of one, for `FileTensors`."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self.files = [open_tensors(path) for path in paths]
+        self.owners = {name: file for file in self.files for name in file.keys()}
+
+    def keys(self) -> list[str]:
+        """Return the names of all tensors."""
+        return list(self.owners)
+
+    def get_tensor(self, name: str) -> Tensor:
+        """Read a tensor."""
+        return self.owners[name].get_tensor(name)
+
+    def get_slice(self, name: str) -> Any:
+        """Return a tensor's shape and type, as safetensors does."""
+        return self.owners[name].get_slice(name)
+
+
+def tensor_paths(path: Path) -> list[Path]:
+    """Return the safetensors files of a network: `path` itself, or all those of a folder.
+
+    Raises FileNotFoundError or ValueError, with one line, for a shard that an index names and that is missing or incomplete.
+    """
+    if path.is_file():
+        return [path]
+    check_complete(path)
+    return sorted(path.glob("*.safetensors"))
+
+
+def read_header(path: Path) -> Header:
+    """Return the header of a file or of a folder's files. Raises as `tensor_paths` does."""
+    paths = tensor_paths(path)
+    return _read_header(*((str(each), each.stat().st_mtime_ns, each.stat().st_size) for each in paths))
+
+
+@lru_cache(maxsize=256)
+def _read_header(*files: tuple[str, int, int]) -> Header:
+    shards = Shards([Path(path) for path, _, _ in files])
+    slices = {name: shards.get_slice(name) for name in shards.keys()}
+    return Header({name: tuple(x.get_shape()) for name, x in slices.items()}, {name: x.get_dtype() for name, x in slices.items()})
