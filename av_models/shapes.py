@@ -154,20 +154,25 @@ class AudioStride:
     def latent_length(self, samples: int) -> int:
         """Return the smallest number of latent steps for `samples` samples, or the nearest one, or `steps`.
 
-        Raises ValueError if `samples` are more than `steps` latent steps.
+        Raises ValueError if `samples` are more than `steps` latent steps by a whole one or more. (TangoFlux's 30 s are 645.996.)
         """
         needed = math.ceil(samples / self.samples)
         if self.steps:
-            _require(
-                needed <= self.steps, f"the clip needs {needed} latent steps of audio; use a shorter one, of at most {self.steps}"
-            )
+            message = f"the clip needs {needed} latent steps of audio; use a shorter one, of at most {self.steps}"
+            _require(self._fits(samples), message)
             return self.steps
         return max(1, round(samples / self.samples)) if self.nearest else needed
 
     def latent_shape(self, shape: AudioShape) -> tuple[int, ...]:
-        """Return (channels, latent steps), or (channels, latent steps, bands), for audio of `shape`."""
+        """Return (channels, latent steps), or (channels, latent steps, bands), for audio of `shape`. Raises as `latent_length`."""
+        most = (self.steps + 1) * self.samples / shape.sample_rate
+        message = f"the clip is {shape.seconds:.4g} s long; use at most {most:.4g} s, the longest clip of this audio model"
+        _require(self._fits(shape.samples), message)
         size = self.channels, self.latent_length(shape.samples)
         return (*size, self.bands) if self.bands else size
+
+    def _fits(self, samples: int) -> bool:
+        return not self.steps or samples // self.samples <= self.steps
 
     def seconds_per_latent(self, sample_rate: int) -> float:
         """Return the seconds that a latent step covers, Δt_a of AVSyncRoPE (arXiv 2512.02457)."""
