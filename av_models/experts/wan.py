@@ -22,18 +22,27 @@ class WanExpert(nn.Module):
     coordinates: add three channels with the position of each latent cell to the transformer's input. Wan's rotary embedding
         is relative, so a small model learns absolute positions slowly from it.
     time_stride: distance of neighbouring latent frames on the time axis of the rotary embedding, in a joint model. Wan uses 1.
+    text_length: number of text tokens that the transformer was trained with; shorter texts are filled up with zeros. None: any.
 
+    Latents and texts are converted to the precision of the transformer, predictions are in float32.
     Raises ValueError if time_stride or the transformer's rope_max_seq_len is not a whole number of at least 1.
     """
 
     path = FLOW
     prediction: Prediction = "flow"
 
-    def __init__(self, transformer: WanTransformer3DModel, coordinates: bool = False, time_stride: int = 1) -> None:
+    def __init__(
+        self,
+        transformer: WanTransformer3DModel,
+        coordinates: bool = False,
+        time_stride: int = 1,
+        text_length: int | None = None,
+    ) -> None:
         super().__init__()
         if not (isinstance(time_stride, int) and time_stride >= 1):
             raise ValueError(f"time_stride is {time_stride}; use a whole number of at least 1")
         self.transformer, self.coordinates, self.time_stride = transformer, coordinates, time_stride
+        self.text_length = text_length
         config = transformer.config
         self.heads, self.head_size = config.num_attention_heads, config.attention_head_dim
         self.width, self.depth = self.heads * self.head_size, config.num_layers
@@ -48,8 +57,23 @@ class WanExpert(nn.Module):
         return LatentLimits(lcm(p_h, p_w), frames, min(p_h, p_w) * positions)
 
     def forward(self, latent: Tensor, t: Tensor, text: Condition) -> Tensor:
-        """Run the whole transformer: latent [B, C, T, H, W], t [B] in 0..1. Returns the velocity, shaped as the latent."""
-        return self.transformer(self.with_coordinates(latent), t * 1000, text.tokens, return_dict=False)[0]
+        """Run the whole transformer: latent [B, C, T, H, W], t in 0..1. Returns the velocity, shaped as the latent.
+
+        t: [B], or [B, T] with a time for each latent frame, as Wan 2.2 TI2V takes a given first frame. The transformer itself takes
+        the time of every token; here a frame's tokens share one embedding, which needs far less memory.
+        """
+        if t.ndim == 2:
+            state = self.embed(latent, t, text)
+            for block in self.blocks:
+                state = self.run(block, state)
+            return self.head(state)
+        x, tokens = self._inputs(latent, text)
+        return self.transformer(self.with_coordinates(x), t * 1000, tokens, return_dict=False)[0].float()
+
+    def _inputs(self, latent: Tensor, text: Condition) -> tuple[Tensor, Tensor]:
+        """Return the latent and the text's tokens as the transformer takes them."""
+        dtype = self.transformer.patch_embedding.weight.dtype
+        return latent.to(dtype), text.padded(max(self.text_length or 0, text.mask.shape[1])).tokens.to(dtype)
 
     def with_coordinates(self, latent: Tensor) -> Tensor:
         """Return the latent [B, C, T, H, W], or with coordinate channels [B, C + 3, T, H, W] if the transformer uses them.
@@ -74,13 +98,19 @@ class WanExpert(nn.Module):
         return tuple(part.unflatten(1, (longer.shape[2], -1))[:, ::stride].flatten(1, 2) for part in rope(longer))
 
     def embed(self, latent: Tensor, t: Tensor, text: Condition) -> ExpertState:
-        """Prepare the state of the first block. Its `time` is [B, 7, width]: six modulations, then the embedding for the head."""
+        """Prepare the state of the first block; latent, t and text as in `forward`.
+
+        Its `time` is [B, 7, width]: six modulations, then the embedding for the head; [B, T, 7, width] with a time for each frame.
+        """
         wan = self.transformer
-        patches = wan.patch_embedding(self.with_coordinates(latent))
-        rotary = self.rotary(latent)
+        x, tokens = self._inputs(latent, text)
+        patches = wan.patch_embedding(self.with_coordinates(x))
+        rotary = self.rotary(x)
         hidden = patches.flatten(2).transpose(1, 2).contiguous()
-        time, modulation, context, _ = wan.condition_embedder(t * 1000, text.tokens, None)
-        time = torch.cat([modulation.unflatten(1, (6, -1)), time[:, None]], 1)
+        frames = None if t.ndim == 1 else x.shape[2] // wan.config.patch_size[0]
+        times = t if frames is None else t.expand(-1, x.shape[2])[:, :: wan.config.patch_size[0]].flatten()
+        time, modulation, context, _ = wan.condition_embedder(times * 1000, tokens, None, timestep_seq_len=frames)
+        time = torch.cat([modulation.unflatten(-1, (6, -1)), time[..., None, :]], -2)
         return ExpertState(hidden, context, time, rotary, latent.shape)
 
     @property
@@ -90,7 +120,10 @@ class WanExpert(nn.Module):
 
     def run(self, block: Any, state: ExpertState) -> ExpertState:
         """Run a whole block."""
-        return state.with_(hidden=block(state.hidden, state.text, state.time[:, :6], state.rotary))
+        if state.time.ndim == 3:
+            return state.with_(hidden=block(state.hidden, state.text, state.time[:, :6], state.rotary))
+        rows, _ = self.attention_input(block, state)
+        return self._after_attention(block, state, block.attn1(rows, None, None, state.rotary))
 
     def text_rows(self, state: ExpertState) -> int:
         """Return 0: Wan has cross-attention to its text."""
@@ -98,7 +131,7 @@ class WanExpert(nn.Module):
 
     def attention_input(self, block: Any, state: ExpertState) -> tuple[Tensor, None]:
         """Return the modulated norm of the hidden state [B, L, width], and None for `kept`."""
-        shift, scale = (block.scale_shift_table + state.time[:, :6].float())[:, :2].chunk(2, dim=1)
+        shift, scale = _modulation(block, state, slice(0, 2))
         return (block.norm1(state.hidden.float()) * (1 + scale) + shift).type_as(state.hidden), None
 
     def project(self, block: Any, rows: Tensor, state: ExpertState) -> QKV:
@@ -115,10 +148,13 @@ class WanExpert(nn.Module):
 
     def finish(self, block: Any, state: ExpertState, kept: None, attended: Tensor, extra: Tensor | None = None) -> ExpertState:
         """Run the output projection, gate, text cross-attention and feed-forward. attended: [B, L, heads, head size]."""
-        _, _, gate, c_shift, c_scale, c_gate = (block.scale_shift_table + state.time[:, :6].float()).chunk(6, dim=1)
         out = block.attn1.to_out[1](block.attn1.to_out[0](attended.flatten(2, 3).type_as(state.hidden)))
-        if extra is not None:
-            out = out + extra
+        return self._after_attention(block, state, out if extra is None else out + extra)
+
+    @staticmethod
+    def _after_attention(block: Any, state: ExpertState, out: Tensor) -> ExpertState:
+        """Run the rest of a block after the output projection of self-attention."""
+        gate, c_shift, c_scale, c_gate = _modulation(block, state, slice(2, 6))
         h = (state.hidden.float() + out * gate).type_as(state.hidden)
         h = h + block.attn2(block.norm2(h.float()).type_as(h), state.text, None, None)
         x = (block.norm3(h.float()) * (1 + c_scale) + c_shift).type_as(h)
@@ -128,12 +164,28 @@ class WanExpert(nn.Module):
     def head(self, state: ExpertState) -> Tensor:
         """Compute the velocity [B, C, T, H, W]: final norm, projection and unpatchify."""
         wan = self.transformer
-        shift, scale = (wan.scale_shift_table + state.time[:, 6:]).chunk(2, dim=1)
+        shift, scale = _added(wan.scale_shift_table, state.time[..., 6:, :], state)
         out = wan.proj_out((wan.norm_out(state.hidden.float()) * (1 + scale) + shift).type_as(state.hidden))
         rows, _, frames, height, width = state.shape
         p_t, p_h, p_w = wan.config.patch_size
         out = out.reshape(rows, frames // p_t, height // p_h, width // p_w, p_t, p_h, p_w, -1)
-        return out.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
+        return out.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3).float()
+
+
+def _modulation(block: Any, state: ExpertState, which: slice) -> tuple[Tensor, ...]:
+    """Return some of the six modulations of a block, for the tokens of the state."""
+    return _added(block.scale_shift_table[:, which], state.time[..., :6, :][..., which, :].float(), state)
+
+
+def _added(table: Tensor, time: Tensor, state: ExpertState) -> tuple[Tensor, ...]:
+    """Return each row of a table [1, n, width] plus a time embedding [B, n or 1, width], [B, 1, width].
+
+    With a time embedding of each latent frame, [B, T, n or 1, width], each of them is for all tokens, [B, L, width].
+    """
+    if time.ndim == 3:
+        return (table + time).chunk(table.shape[1], dim=1)
+    tokens = state.hidden.shape[1] // time.shape[1]
+    return tuple(part.repeat_interleave(tokens, 1) for part in (table.unsqueeze(0) + time).unbind(2))
 
 
 def coordinate_channels(latent: Tensor) -> Tensor:
