@@ -59,16 +59,15 @@ class WanExpert(nn.Module):
     def forward(self, latent: Tensor, t: Tensor, text: Condition) -> Tensor:
         """Run the whole transformer: latent [B, C, T, H, W], t in 0..1. Returns the velocity, shaped as the latent.
 
-        t: [B], or [B, T] with a time for each latent frame, as Wan 2.2 TI2V takes a given first frame. The transformer itself takes
-        the time of every token; here a frame's tokens share one embedding, which needs far less memory.
+        t: [B], or [B, T] with a time for each latent frame, as Wan 2.2 TI2V takes a given first frame.
         """
-        if t.ndim == 2:
-            state = self.embed(latent, t, text)
-            for block in self.blocks:
-                state = self.run(block, state)
-            return self.head(state)
         x, tokens = self._inputs(latent, text)
-        return self.transformer(self.with_coordinates(x), t * 1000, tokens, return_dict=False)[0].float()
+        times = t * 1000
+        if t.ndim == 2:
+            p_t, p_h, p_w = self.transformer.config.patch_size
+            in_frame = (x.shape[3] // p_h) * (x.shape[4] // p_w)
+            times = times.expand(-1, x.shape[2])[:, ::p_t].repeat_interleave(in_frame, 1)
+        return self.transformer(self.with_coordinates(x), times, tokens, return_dict=False)[0].float()
 
     def _inputs(self, latent: Tensor, text: Condition) -> tuple[Tensor, Tensor]:
         """Return the latent and the text's tokens as the transformer takes them."""
@@ -100,7 +99,8 @@ class WanExpert(nn.Module):
     def embed(self, latent: Tensor, t: Tensor, text: Condition) -> ExpertState:
         """Prepare the state of the first block; latent, t and text as in `forward`.
 
-        Its `time` is [B, 7, width]: six modulations, then the embedding for the head; [B, T, 7, width] with a time for each frame.
+        Its `time` is [B, 7, width]: six modulations, then the embedding for the head. With a time for each frame it is
+        [B, T, 7, width]: the transformer embeds the time of every token, which is the same and needs far more memory.
         """
         wan = self.transformer
         x, tokens = self._inputs(latent, text)
