@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,9 @@ from .contract import AVCondition, Condition
 from .media.fit import extend_frames
 from .shapes import AVShape
 from .text import WordEncoder
+
+if TYPE_CHECKING:
+    from .published.joint.comfyui_text import TextEmbedding
 
 NO_IMAGE_INPUT = "this model takes text prompts, not an image; give the image as a known part (Encode Video + Audio)"
 NO_TEXT_INPUT = "this model takes an image and ignores text prompts"
@@ -110,7 +113,12 @@ class JointImageConditioner(nn.Module):
 
 
 class StreamConditioner(Protocol):
-    """The conditioner of one modality's expert, for a text prompt or an image."""
+    """The conditioner of one modality's expert, for a text prompt or an image.
+
+    Some have more: `uses`, the parts of the joint model that must be on the device (as in `SeparateConditioner`); `encoder_bytes`,
+    the size of text encoders that are on the device only while they encode; `from_embedding`, which makes a condition of a
+    `TextEmbedding`.
+    """
 
     takes_image: bool
 
@@ -184,14 +192,18 @@ class SeparateConditioner(nn.Module):
 
     For example, an image for an image-to-video expert and a text prompt for a text-to-audio expert.
     video, audio: the conditioners of the two experts.
+    default_negatives: the negative prompts of video and audio that replace empty ones.
+    uses: the parts of the joint model that must be on the device while it encodes.
+    encoder_bytes: the size of the larger text encoder, of those that are on the device only while they encode.
     """
 
-    uses = EXPERT_PARTS
-
-    def __init__(self, video: StreamConditioner, audio: StreamConditioner) -> None:
+    def __init__(self, video: StreamConditioner, audio: StreamConditioner, default_negatives: tuple[str, str] = ("", "")) -> None:
         super().__init__()
-        self.video, self.audio = video, audio
+        self.video, self.audio, self.default_negatives = video, audio, default_negatives
         self.takes_image = video.takes_image or audio.takes_image
+        parts = [_parts_in_use(each) for each in (video, audio)]
+        self.uses = tuple(dict.fromkeys(name for names in parts for name in names))
+        self.encoder_bytes = max(getattr(each, "encoder_bytes", 0) for each in (video, audio))
 
     def condition(
         self, video_prompt: str, audio_prompt: str, image: Tensor | None, shape: AVShape, codec: VideoCodec
@@ -208,3 +220,25 @@ class SeparateConditioner(nn.Module):
         """Return one message per word or prompt that the experts ignore."""
         lines = [f"video_prompt: {line}" for line in self.video.unknown_words(video_prompt)]
         return lines + [f"audio_prompt: {line}" for line in self.audio.unknown_words(audio_prompt)]
+
+    def from_stream_embeddings(self, video: TextEmbedding, audio: TextEmbedding) -> AVCondition:
+        """Return the condition of embeddings by the experts' own text encoders, such as ComfyUI's CONDITIONING.
+
+        Raises ValueError, in one line, for an expert that takes none, and for embeddings of another width.
+        """
+        return AVCondition(*(_from_embedding(*each) for each in (("video", self.video, video), ("audio", self.audio, audio))))
+
+
+def _parts_in_use(conditioner: StreamConditioner) -> tuple[str, ...]:
+    """Return the parts that a conditioner needs on the device. Networks of its own are among them, pipelines use the denoiser."""
+    own = ("conditioner",) if isinstance(conditioner, nn.Module) else EXPERT_PARTS
+    return getattr(conditioner, "uses", own)
+
+
+def _from_embedding(stream: str, conditioner: Any, embedding: TextEmbedding) -> Condition:
+    if not hasattr(conditioner, "from_embedding"):
+        raise ValueError(f"the {stream} expert takes no CONDITIONING; connect Prompts for Video and Audio instead")
+    try:
+        return conditioner.from_embedding(embedding)
+    except ValueError as error:
+        raise ValueError(f"{stream}: {error}") from None

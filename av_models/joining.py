@@ -17,7 +17,8 @@ from .joint.avfulldit import AVFullDiT
 from .joint_model import JointModel
 from .load_joint import check_codec, check_codecs
 from .load_parts import AUDIO_EXPERT, JOINT_LAYERS, VIDEO_EXPERT, expect, load_codec, load_expert
-from .published.build_pair import build_jointdit, build_pair, find_jointdit_experts, joint_layers
+from .pair_card import describe_pair
+from .published.build_pair import Rope, build_jointdit, build_pair, find_jointdit_experts, joint_layers
 from .published.expert_options import ExpertOptions
 from .published.load_published import KINDS, is_published, load_published
 from .published.loaded_expert import LoadedExpert
@@ -27,6 +28,8 @@ from .shapes import VideoShape
 Files = tuple[str | Path, str | Path, str | Path, str | Path]
 FALLBACK_CLIP: dict[str, Any] = {"frames": 32, "height": 64, "width": 64, "fps": 16}
 """The clip size for expert files whose model card has none."""
+DEFAULT_BLOCKS = 4
+"""Joint blocks of two expert files."""
 SVD_AUDIOLDM2: dict[str, Any] = {
     "steps": 25, "shift": 1.0, "eta": 0.0, "guidance": "cfg", "scales": {"cfg": [3.0, 3.5]},
 }  # fmt: skip
@@ -39,35 +42,43 @@ def join_experts(  # noqa: PLR0913 (four files and their settings)
     video_codec: str | Path,
     audio_codec: str | Path,
     *,
-    joint_blocks: int,
+    joint_blocks: int | None = None,
     name: str,
     clip: dict[str, Any] | None = None,
     keep_dtype: bool = False,
     layers: str | Path | None = None,
+    rope: Rope = "vanilla",
+    video_options: ExpertOptions | None = None,
+    audio_options: ExpertOptions | None = None,
 ) -> JointModel:
     """Join two experts that were trained separately into one joint model.
 
-    Two expert files in Duet's format become an AVFullDiT. Stable Video Diffusion and AudioLDM2 become a JointDiT. Any other pair
-    with a published checkpoint becomes `SeparateExperts`. The joint layers are untrained, so `trained` of the model is False,
-    and `JointModel.adapt_guidance` removes them. Two expert files recommend the sampling settings of the video expert's card.
+    Two transformers that fit each other become an AVFullDiT, and Stable Video Diffusion and AudioLDM2 a JointDiT. Any other pair
+    with a published checkpoint becomes `SeparateExperts`, and the model card's `notes` say why. The joint layers are untrained,
+    so `trained` of the model is False, and `JointModel.adapt_guidance` removes them. Published experts with a scheduler of their
+    own are then sampled with it, each on its own times. Two expert files recommend the sampling settings of the video expert's
+    card.
 
-    video, audio: expert files, or published checkpoints (a diffusers folder, or the single file of Stable Video Diffusion).
+    video, audio: expert files, or published checkpoints.
     video_codec, audio_codec: codec files for experts in Duet's format. Published checkpoints contain their own codecs.
-    joint_blocks: number of joint blocks.
+    joint_blocks: number of joint blocks; None: as many as are recommended.
     name: the name of the model.
     clip: {"frames", "height", "width", "fps"} of a clip; None: those of the video expert's training, or FALLBACK_CLIP.
     keep_dtype: keep the stored precision of published networks (for a GPU) instead of float32.
-    layers: a file of joint layers for Stable Video Diffusion and AudioLDM2, from `duet train`. The model is then trained; it
-        takes an image and ignores text prompts.
+    layers: a file of joint layers, from `duet train`. The model is then trained.
+    rope: the positions of an untrained AVFullDiT with a published expert: "vanilla", those of both experts, or "avsync", for
+        training (see `build_pair.weave`).
+    video_options, audio_options: how published experts are loaded; their `keep_dtype` replaces the one above.
 
     Raises FileNotFoundError or ValueError, with one line, for files that are missing, damaged, or do not fit each other.
     """
+    options = tuple(each or ExpertOptions(keep_dtype=keep_dtype) for each in (video_options, audio_options))
     files = video, audio, video_codec, audio_codec
     if layers is not None:
-        return _join_trained(video, audio, layers, name, keep_dtype)
+        return _join_trained(files, layers, name, options)
     if is_published(video) or is_published(audio):
-        return _join_published(files, joint_blocks, name, clip, keep_dtype)
-    return _join_expert_files(files, joint_blocks, name, clip)
+        return _join_published(load_streams(files, options), joint_blocks, name, clip, rope)
+    return _join_expert_files(files, joint_blocks or DEFAULT_BLOCKS, name, clip)
 
 
 def _join_expert_files(files: Files, joint_blocks: int, name: str, clip: dict[str, Any] | None) -> JointModel:
@@ -91,24 +102,40 @@ def _join_expert_files(files: Files, joint_blocks: int, name: str, clip: dict[st
     return model
 
 
-def _join_published(files: Files, joint_blocks: int, name: str, clip: dict[str, Any] | None, keep_dtype: bool) -> JointModel:
-    video, audio, video_codec, audio_codec = files
-    v = _load_stream(video, "video", video_codec, keep_dtype)
-    a = _load_stream(audio, "audio", audio_codec, keep_dtype)
+def _join_published(
+    experts: tuple[LoadedExpert, LoadedExpert], joint_blocks: int | None, name: str, clip: dict[str, Any] | None, rope: Rope
+) -> JointModel:
+    v, a = experts
     shape = VideoShape(**(clip or v.clip or FALLBACK_CLIP))
-    denoiser = build_pair(v, a, joint_blocks, shape).eval().requires_grad_(False)
+    denoiser, reason = build_pair(v, a, joint_blocks, shape, rope)
     card: dict[str, Any] = {"kind": "joint", "architecture": type(denoiser).__name__, "name": name, "trained": False}
+    card |= describe_pair(v, a, [f"no joint layers: {reason}"] if reason else [])
     if card["architecture"] == "JointDiT":
         card["sampling"] = SVD_AUDIOLDM2
-    return JointModel(card, denoiser, v.codec, a.codec, SeparateConditioner(v.conditioner, a.conditioner), clip=shape)
+    elif isinstance(denoiser, AVFullDiT):
+        card |= {"joint_blocks": denoiser.joint_blocks, "rope": rope}
+    own = (v.scheduler, a.scheduler) if v.scheduler is not None or a.scheduler is not None else None
+    return JointModel(
+        card, denoiser.eval().requires_grad_(False), v.codec, a.codec, join_conditioners(v, a), clip=shape, own_schedulers=own,
+    )  # fmt: skip
 
 
-def _join_trained(video: str | Path, audio: str | Path, layers: str | Path, name: str, keep_dtype: bool) -> JointModel:
+def join_conditioners(video: LoadedExpert, audio: LoadedExpert) -> SeparateConditioner:
+    """Return the conditioner of two experts, with the negative prompts of their own pipelines."""
+    return SeparateConditioner(video.conditioner, audio.conditioner, (video.default_negative, audio.default_negative))
+
+
+def _join_trained(files: Files, layers: str | Path, name: str, options: tuple[ExpertOptions, ...]) -> JointModel:
     card = read_card(layers)
     expect(card, "kind", (JOINT_LAYERS,), layers)
-    require(card, layers, "architecture", "trained", *(f"clip.{name}" for name in ("frames", "height", "width", "fps")), "joint")
-    options = ExpertOptions(keep_dtype=keep_dtype)
-    v, a = load_published(video, "video", options), load_published(audio, "audio", options)
+    require(card, layers, "architecture", "trained", *(f"clip.{name}" for name in ("frames", "height", "width", "fps")))
+    if card["architecture"] == "AVFullDiT":
+        from .joint_checkpoint import join_with_layers
+
+        return join_with_layers(layers, card, load_streams(files, options), name, files[:2])
+    require(card, layers, "joint")
+    video, audio = files[:2]
+    v, a = load_published(video, "video", options[0]), load_published(audio, "audio", options[1])
     with one_line(layers, "JointDiT"):
         clip = VideoShape(**card["clip"])
     find_jointdit_experts(v, a)
@@ -120,10 +147,16 @@ def _join_trained(video: str | Path, audio: str | Path, layers: str | Path, name
     )  # fmt: skip
 
 
-def _load_stream(path: str | Path, stream: StreamName, codec: str | Path, keep_dtype: bool) -> LoadedExpert:
+def load_streams(files: Files, options: tuple[ExpertOptions, ...]) -> tuple[LoadedExpert, LoadedExpert]:
+    """Load both modalities of a pair."""
+    video, audio, video_codec, audio_codec = files
+    return _load_stream(video, "video", video_codec, options[0]), _load_stream(audio, "audio", audio_codec, options[1])
+
+
+def _load_stream(path: str | Path, stream: StreamName, codec: str | Path, options: ExpertOptions) -> LoadedExpert:
     """Load one modality from a published checkpoint, or from an expert file and the codec that it was trained with."""
     if is_published(path):
-        return load_published(path, stream, ExpertOptions(keep_dtype=keep_dtype))
+        return load_published(path, stream, options)
     expert, text, card = load_expert(path, (KINDS[stream],))
     loaded_codec = load_codec(codec)
     check_codec(path, card, stream, loaded_codec, Path(codec).name)

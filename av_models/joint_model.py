@@ -54,6 +54,7 @@ class JointModel:
     clip: size, length and frame rate of the clips that the model was trained on.
     own_times(steps, latents): the times of the model's own pipeline for latents of this shape; None: from the shift.
     own_scheduler: the diffusers scheduler of its own pipeline, for these times; None: Euler.
+    own_schedulers: of an untrained pair, the scheduler of each expert's own pipeline, which also has its times; None: one grid.
     """
 
     card: dict[str, Any]
@@ -64,6 +65,7 @@ class JointModel:
     clip: VideoShape
     own_times: Callable[[int, LatentShape], Sequence[float]] | None = field(default=None, compare=False)
     own_scheduler: Any = field(default=None, compare=False)
+    own_schedulers: tuple[Any, Any] | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:
@@ -171,15 +173,25 @@ class JointModel:
             return for_clip(shape)
         return self.denoiser if at_frame_rate is None else at_frame_rate(float(shape.video.fps))
 
+    def has_own_times(self, eta: float = 0.0) -> bool:
+        """Whether the model is sampled at the times of its own pipeline unless a shift is chosen."""
+        return self.own_times is not None or (self.own_schedulers is not None and not eta)
+
     def make_schedule(
         self, latents: LatentShape, steps: int | None = None, eta: float | None = None, shift: float | None = None
     ) -> SamplingSchedule:
-        """Return the schedule for `latents`. None: as the model recommends, which for `shift` are its own times if it has some."""
+        """Return the schedule for `latents`. None: as the model recommends, which for `shift` are its own times if it has some.
+
+        A pair with a scheduler for each expert has one grid for both, without these schedulers, if new noise is added (eta).
+        """
         from .clock import check_steps
         from .schedule import SamplingSchedule  # imports diffusers
 
         advice = self.recommended
         steps, eta = advice.steps if steps is None else steps, advice.eta if eta is None else eta
+        if shift is None and self.own_schedulers is not None and not eta:
+            video, audio = self.own_schedulers
+            return SamplingSchedule(steps, parity=True, video_scheduler=video, audio_scheduler=audio)
         if shift is not None or self.own_times is None:
             return SamplingSchedule(steps, advice.shift if shift is None else shift, eta=eta)
         check_steps(steps)

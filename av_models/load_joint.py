@@ -14,19 +14,21 @@ from .conditioning import ImageEncoder, JointImageConditioner, JointTextConditio
 from .contract import StreamName
 from .joint.avfulldit import AVFullDiT
 from .joint_model import JointModel
-from .load_parts import build_audio_expert, build_audioldm2, build_svd, build_video_expert, expect, load_codec
+from .load_parts import JOINT_LAYERS, build_audio_expert, build_audioldm2, build_svd, build_video_expert, expect, load_codec
 from .published.joint import LoadOptions, find_family, load_family
 from .shapes import AudioStride, VideoShape, VideoStride
 from .text import WordEncoder
 
 if TYPE_CHECKING:
     from .joint.jointdit import JointDiT
+    from .joint_checkpoint import Find
 
 
-def load_joint_model(source: str | Path, options: LoadOptions = LoadOptions()) -> JointModel:
+def load_joint_model(source: str | Path, options: LoadOptions = LoadOptions(), find: Find | None = None) -> JointModel:
     """Load a joint model from a safetensors file, and the codecs that its model card names from the same folder.
 
-    A published joint model (`published.joint.FAMILIES`) is loaded from its folder or file, with `options`.
+    A published joint model (`published.joint.FAMILIES`) is loaded from its folder or file, with `options`. So is a joint
+    checkpoint, whose experts are found with `find` (see `joint_checkpoint`), or in its folder.
     All networks are frozen and in evaluation mode, on the CPU.
     Raises FileNotFoundError or ValueError, with one line, for a file that is missing, truncated, of another kind or
     architecture, or that does not fit its codecs.
@@ -35,6 +37,10 @@ def load_joint_model(source: str | Path, options: LoadOptions = LoadOptions()) -
     if path.is_dir() or find_family(path):
         return load_family(path, options)
     card = read_card(path)
+    if (card.get("kind"), card.get("architecture")) == (JOINT_LAYERS, "AVFullDiT"):
+        from .joint_checkpoint import load_joint_layers
+
+        return load_joint_layers(path, find, options)
     expect(card, "kind", ("joint",), path)
     architecture = expect(card, "architecture", BUILDERS, path)
     require(card, path, "name", "trained", *(f"clip.{name}" for name in ("frames", "height", "width", "fps")))

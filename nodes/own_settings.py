@@ -29,7 +29,7 @@ def resolve_settings(
     advice = model.recommended
     taken = [name for name, mark in AS_RECOMMENDED.items() if getattr(settings, name) == mark]
     values = {name: getattr(advice, name) for name in taken}
-    own_times = "shift" in taken and model.own_times is not None and not settings.audio_shift
+    own_times = "shift" in taken and model.has_own_times(values.get("eta", settings.eta)) and not settings.audio_shift
     words: dict[bool, list[str]] = {
         True: ["the times of its own scheduler"] if own_times else [],
         False: [],

@@ -55,6 +55,8 @@ class Expert(Protocol):
     width: size of the hidden state, heads · head_size. depth: number of blocks.
     path: the noise schedule. prediction: the prediction type.
     In self-attention, `text_rows` rows of text may come before the modality's own tokens, as in Flux.
+    For AVSyncRoPE, a video expert has `rotary_axes`, the sizes of its rotary axes (t, y, x), and an audio expert
+    `at_positions(state, positions, axes)`, which puts its tokens at `positions` [L, 3] on rotary axes of these sizes.
     """
 
     width: int

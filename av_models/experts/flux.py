@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from diffusers import FluxTransformer2DModel
 from diffusers.models.embeddings import apply_rotary_emb
-from diffusers.models.transformers.transformer_flux import FluxTransformerBlock
+from diffusers.models.transformers.transformer_flux import FluxPosEmbed, FluxTransformerBlock
 from torch import Tensor, nn
 
 from ..contract import Condition, Prediction
@@ -67,6 +67,12 @@ class FluxExpert(nn.Module):
         text_ids = torch.zeros(text.tokens.shape[1], 3, device=latent.device)
         rotary = flux.pos_embed(torch.cat([text_ids, self.positions(latent.shape[2], latent.device)]))
         return ExpertState(hidden, flux.context_embedder(text.tokens), time, rotary, latent.shape)
+
+    def at_positions(self, state: ExpertState, positions: Tensor, axes: tuple[int, int, int]) -> ExpertState:
+        """Return the state with the audio tokens at `positions` [T, 3] on rotary axes of these sizes, and text at 0."""
+        text = positions.new_zeros(self.text_rows(state), 3)
+        rope = FluxPosEmbed(self.transformer.pos_embed.theta, list(axes))
+        return state.with_(rotary=rope(torch.cat([text, positions])))
 
     @property
     def blocks(self) -> list[nn.Module]:

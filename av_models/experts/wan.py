@@ -96,6 +96,12 @@ class WanExpert(nn.Module):
         longer = latent[:, :, :1].expand(-1, -1, (frames - 1) * stride + 1, -1, -1)
         return tuple(part.unflatten(1, (longer.shape[2], -1))[:, ::stride].flatten(1, 2) for part in rope(longer))
 
+    @property
+    def rotary_axes(self) -> tuple[int, int, int]:
+        """The sizes of the rotary axes (t, y, x)."""
+        rope = self.transformer.rope
+        return rope.t_dim, rope.h_dim, rope.w_dim
+
     def embed(self, latent: Tensor, t: Tensor, text: Condition) -> ExpertState:
         """Prepare the state of the first block; latent, t and text as in `forward`.
 

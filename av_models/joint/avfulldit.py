@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from diffusers.models.attention_dispatch import dispatch_attention_fn
@@ -11,7 +12,10 @@ from torch import Tensor, nn
 from ..contract import AVCondition, AVLatent, AVTime, Condition, CouplingKind, Prediction, Skip, StreamName
 from ..experts.base import QKV, Expert, ExpertState
 from ..path import FLOW
+from ..shapes import AVShape
+from .clip_view import experts_for_clip, with_attributes
 from .sorted_rows import predict_sorted_by_coupling
+from .sync_positions import SyncPositions
 
 RowCounts = tuple[int, int, int]
 """Number of `full`, `cut` and `removed` rows of a sorted batch."""
@@ -49,6 +53,7 @@ class AVFullDiT(nn.Module):
 
     attention: "full" (AVFull-Attention), or "cross", the paper's ablation: self-attention plus cross-attention to the
         other modality.
+    sync: puts the audio on the video's rotary axes, in every block, as AVSyncRoPE does; None: both keep their own positions.
     watch: called after every block with its number and the video state; training uses it to get features.
 
     Raises ValueError unless both experts have the same head size, the video expert is wider than the audio expert, and
@@ -62,13 +67,15 @@ class AVFullDiT(nn.Module):
     kinds = frozenset(CouplingKind)
     watch: Callable[[int, ExpertState], None] | None = None
 
-    def __init__(self, video: Expert, audio: Expert, joint_blocks: int, attention: str = "full") -> None:
+    def __init__(
+        self, video: Expert, audio: Expert, joint_blocks: int, attention: str = "full", sync: SyncPositions | None = None
+    ) -> None:
         super().__init__()
-        _check(video, audio, joint_blocks)
+        check_fit(video, audio, joint_blocks)
         if attention not in CROSS_MODAL_ATTENTION:
             raise ValueError(f"attention is {attention!r}; use one of {', '.join(CROSS_MODAL_ATTENTION)}")
-        self.video, self.audio, self.joint_blocks = video, audio, joint_blocks
-        self.cross_modal_attention = CROSS_MODAL_ATTENTION[attention]
+        self.video, self.audio, self.joint_blocks, self.sync = video, audio, joint_blocks, sync
+        self.attention, self.cross_modal_attention = attention, CROSS_MODAL_ATTENTION[attention]
         self.new_heads = nn.ModuleList(
             NewHeads(audio.width, video.width - audio.width, audio.head_size) for _ in range(joint_blocks)
         )
@@ -77,6 +84,13 @@ class AVFullDiT(nn.Module):
     def skippable(self) -> int:
         """The number of blocks of the deeper expert. Skipping a block also skips the block of the other expert in its pair."""
         return max(self.video.depth, self.audio.depth)
+
+    def for_clip(self, shape: AVShape) -> AVFullDiT:
+        """Return this network, with the same weights, for clips of `shape`: its frame rate and length."""
+        changes = experts_for_clip(self, shape)
+        if self.sync is not None and self.sync.fps != shape.video.fps:
+            changes["sync"] = self.sync.at(shape.video.fps)
+        return with_attributes(self, changes)
 
     def predict(
         self, latent: AVLatent, t: AVTime, cond: AVCondition, kinds: Sequence[CouplingKind], skip: Skip | None = None
@@ -87,7 +101,7 @@ class AVFullDiT(nn.Module):
     def predict_stream(self, latent: Tensor, t: Tensor, cond: Condition, stream: StreamName, skip: Skip | None = None) -> Tensor:
         """Predict the flow velocity of one modality with its expert alone, without the joint parameters."""
         expert = {"video": self.video, "audio": self.audio}[stream]
-        state = expert.embed(latent, t, cond)
+        state = expert.embed(latent, t, cond) if stream == "video" else self.embed_audio(latent, t, cond)
         for number, block in enumerate(expert.blocks, self.skippable - expert.depth):
             state = _keep_skipped_rows(skip or (), number, state, expert.run(block, state))
             if self.watch and stream == "video":
@@ -97,7 +111,7 @@ class AVFullDiT(nn.Module):
     def forward(self, latent: AVLatent, t: AVTime, cond: AVCondition, counts: RowCounts, skip: Skip) -> AVLatent:
         """Predict as `predict` does, for rows sorted by coupling."""
         video = self.video.embed(latent.video, t.video, cond.video)
-        audio = self.audio.embed(latent.audio, t.audio, cond.audio)
+        audio = self.embed_audio(latent.audio, t.audio, cond.audio)
         for number, blocks in enumerate(self.aligned_blocks()):
             after_v, after_a = self.run_blocks(blocks, video, audio, counts)
             video = _keep_skipped_rows(skip, number, video, after_v)
@@ -105,6 +119,15 @@ class AVFullDiT(nn.Module):
             if self.watch:
                 self.watch(number, video)
         return AVLatent(self.video.head(video), self.audio.head(audio))
+
+    def embed_audio(self, latent: Tensor, t: Tensor, cond: Condition) -> ExpertState:
+        """Prepare the state of the audio expert's first block, with the positions that `sync` gives."""
+        state = self.audio.embed(latent, t, cond)
+        if self.sync is None:
+            return state
+        positions = self.sync.audio_positions(state.hidden.shape[1], latent.device, getattr(self.video, "time_stride", 1))
+        experts: tuple[Any, Any] = self.video, self.audio
+        return experts[1].at_positions(state, positions, experts[0].rotary_axes)
 
     def aligned_blocks(self) -> Iterator[Blocks]:
         """Iterate over the blocks of each layer. The blocks of both experts are paired from the last one backwards."""
@@ -213,7 +236,8 @@ def _parts(heads: QKV) -> tuple[Tensor, Tensor, Tensor]:
     return heads.q, heads.k, heads.v
 
 
-def _check(video: Expert, audio: Expert, joint_blocks: int) -> None:
+def check_fit(video: Expert, audio: Expert, joint_blocks: int) -> None:
+    """Raise ValueError, with the numbers, unless two experts can be joined by this many blocks."""
     if video.head_size != audio.head_size:
         raise ValueError(f"the experts' head sizes differ: video {video.head_size}, audio {audio.head_size}; use two with the same")
     if video.width <= audio.width:

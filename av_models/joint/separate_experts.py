@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from ..contract import AVCondition, AVLatent, AVTime, Condition, CouplingKind, Prediction, Skip, StreamName
 from ..path import Path
+from ..shapes import AVShape
+from .clip_view import experts_for_clip, with_attributes
 
 
 class SingleExpert(Protocol):
@@ -43,6 +45,10 @@ class SeparateExperts(nn.Module):
         super().__init__()
         self.video, self.audio = video, audio
         self.paths, self.prediction = (video.path, audio.path), (video.prediction, audio.prediction)
+
+    def for_clip(self, shape: AVShape) -> SeparateExperts:
+        """Return this denoiser, with the same weights, for clips of `shape`."""
+        return with_attributes(self, experts_for_clip(self, shape))
 
     def predict(
         self, latent: AVLatent, t: AVTime, cond: AVCondition, kinds: Sequence[CouplingKind], skip: Skip | None = None

@@ -1,39 +1,125 @@
-"""Makes a joint denoiser of two experts: a JointDiT of Stable Video Diffusion and AudioLDM2, else separate experts."""
+"""Makes a joint denoiser of two experts.
+
+Stable Video Diffusion and AudioLDM2 make a JointDiT, two transformers that fit an AVFullDiT, and others `SeparateExperts`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import nn
 
+from ..precision import compute_dtype
+from ..printable import printable
 from ..shapes import VideoShape, sync_ratio
 from .loaded_expert import LoadedExpert
 
 if TYPE_CHECKING:
     from ..experts.audioldm2 import AudioLDM2Expert
     from ..experts.svd import SVDExpert
+    from ..joint.avfulldit import AVFullDiT
     from ..joint.jointdit import JointDiT
     from ..joint.separate_experts import SeparateExperts, SingleExpert
 
 WIDTHS = {"qk_width": 512, "v_width": 512, "heads": 8}  # of the joint attention; the JointDiT paper does not give them
 
 
-def build_pair(video: LoadedExpert, audio: LoadedExpert, joint_blocks: int, clip: VideoShape) -> JointDiT | SeparateExperts:
-    """Make the joint denoiser of two experts, with untrained joint layers.
+Rope = Literal["avsync", "vanilla"]
+ROPES = ("avsync", "vanilla")
+WOVEN_PARTS = ("embed", "blocks", "run", "text_rows", "attention_input", "project", "rotate", "finish", "head")
+"""What an expert has that can be woven (see `experts.base.Expert`)."""
+FOR_FILES = 4
+"""Joint blocks of a JointDiT where the user has not chosen."""
 
-    Stable Video Diffusion and AudioLDM2 make a JointDiT, any other pair makes `SeparateExperts`. Of the UNet layers without a
-    Joint Block, a quarter are Input layers and the others Output layers, as in JointDiT's figure 2 (1 | 2–3 | 4–6).
+
+def build_pair(
+    video: LoadedExpert, audio: LoadedExpert, joint_blocks: int | None, clip: VideoShape, rope: Rope = "vanilla"
+) -> tuple[JointDiT | AVFullDiT | SeparateExperts, str]:
+    """Make the joint denoiser of two experts, with untrained joint layers. Also return why it has none, "" if it has.
+
+    Stable Video Diffusion and AudioLDM2 make a JointDiT. Of its UNet layers without a Joint Block, a quarter are Input layers
+    and the others Output layers, as in JointDiT's figure 2 (1 | 2–3 | 4–6). Two transformers that fit are woven to an AVFullDiT,
+    with positions as `weave` has them. Any other pair makes `SeparateExperts`.
+    joint_blocks: their number; None: as many as are recommended.
     Raises ValueError if `joint_blocks` leaves a UNet no Input or no Output layer.
     """
     from ..joint.separate_experts import SeparateExperts
 
     experts = _jointdit_experts(video, audio)
-    if experts is None:
-        return SeparateExperts(cast("SingleExpert", video.expert), cast("SingleExpert", audio.expert))
-    inputs = tuple(max(1, (expert.depth - joint_blocks) // 4) for expert in experts)
-    return build_jointdit(video, audio, clip, {"inputs": inputs, "joint_blocks": joint_blocks} | WIDTHS)
+    if experts is not None:
+        blocks = joint_blocks or FOR_FILES
+        inputs = tuple(max(1, (expert.depth - blocks) // 4) for expert in experts)
+        return build_jointdit(video, audio, clip, {"inputs": inputs, "joint_blocks": blocks} | WIDTHS), ""
+    reason = why_not_woven(video, audio, joint_blocks)
+    if not reason:
+        return weave(video, audio, joint_blocks, rope, clip), ""
+    return SeparateExperts(cast("SingleExpert", video.expert), cast("SingleExpert", audio.expert)), reason
+
+
+def weave(
+    video: LoadedExpert, audio: LoadedExpert, joint_blocks: int | None, rope: Rope, clip: VideoShape, attention: str = "full"
+) -> AVFullDiT:
+    """Make an AVFullDiT of two experts, with untrained joint layers in the precision of the audio expert.
+
+    rope: "avsync" puts the audio on the video's time axis (AVSyncRoPE), "vanilla" keeps the positions of both experts.
+    clip: its frame rate aligns them; for others see `AVFullDiT.for_clip`. joint_blocks, attention: of `AVFullDiT`.
+    Raises ValueError, with the numbers, for experts that do not fit.
+    """
+    from ..joint.avfulldit import AVFullDiT
+    from ..joint.sync_positions import SyncPositions
+
+    if rope not in ROPES:
+        raise ValueError(f"rope is {rope!r}; use one of {', '.join(ROPES)}")
+    reason = why_not_woven(video, audio, joint_blocks)
+    if reason:
+        raise ValueError(reason)
+    experts: tuple[Any, Any] = video.expert, audio.expert
+    blocks = joint_blocks or recommended_joint_blocks(video, audio)
+    sync = SyncPositions(video.codec.stride, audio.codec.stride, audio.codec.sample_rate, clip.fps) if rope == "avsync" else None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        denoiser = AVFullDiT(*experts, blocks, attention, sync)
+    denoiser.new_heads.to(compute_dtype(audio.expert))
+    return denoiser
+
+
+def recommended_joint_blocks(video: LoadedExpert, audio: LoadedExpert) -> int:
+    """Return the number of joint blocks of a pair, which the paper leaves open.
+
+    The single-stream blocks of a Flux expert: of TangoFlux 18, so that its 6 dual-stream blocks and Wan's first 12 stay their
+    own. For others, all blocks of the shallower expert.
+    """
+    experts: tuple[Any, Any] = video.expert, audio.expert
+    most = min(expert.depth for expert in experts)
+    config = getattr(getattr(experts[1], "transformer", None), "config", {})
+    return min(config.get("num_single_layers") or most, most)
+
+
+def why_not_woven(video: LoadedExpert, audio: LoadedExpert, joint_blocks: int | None) -> str:
+    """Return in one line, with the numbers, why two experts cannot be woven; "" if they can."""
+    from ..joint.avfulldit import check_fit
+
+    experts: tuple[Any, Any] = video.expert, audio.expert
+    sizes = [getattr(expert, "head_size", 0) for expert in experts]
+    if all(sizes) and sizes[0] != sizes[1]:
+        return f"the experts' head sizes differ: video {sizes[0]}, audio {sizes[1]}; use two with the same"
+    for part in (video, audio):
+        if getattr(part.expert, "why_not_woven", ""):
+            return str(part.expert.why_not_woven)
+        if not all(hasattr(part.expert, name) for name in WOVEN_PARTS):
+            return f"{expert_name(part)} is not one stack of transformer blocks that can share attention; use another expert"
+    try:
+        check_fit(*experts, joint_blocks or recommended_joint_blocks(video, audio))
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def expert_name(part: LoadedExpert) -> str:
+    """Return the name of an expert for messages."""
+    return printable(part.card.get("name")) if part.card.get("name") else type(part.expert).__name__.removesuffix("Expert")
 
 
 def _jointdit_experts(video: LoadedExpert, audio: LoadedExpert) -> tuple[SVDExpert, AudioLDM2Expert] | None:

@@ -31,25 +31,25 @@ class Header:
     @property
     def parameters(self) -> int:
         """The number of values, without the scales of 8-bit weights."""
-        return sum(math.prod(shape) for name, shape in self.shapes.items() if not _is_scale(name))
+        return sum(math.prod(shape) for name, shape in self.shapes.items() if not is_scale(name))
 
     @property
     def scaled(self) -> bool:
         """Whether 8-bit weights have scales beside them, or say so."""
-        return any(_is_scale(name) for name in self.shapes)
+        return any(is_scale(name) for name in self.shapes)
 
     @property
     def precision(self) -> str:
         """The precision in words: "bf16", "scaled fp8", or "bf16 and fp32" for a mixture."""
         counts: Counter[str] = Counter()
         for name, shape in self.shapes.items():
-            if not _is_scale(name):
+            if not is_scale(name):
                 counts[PRECISIONS.get(self.dtypes[name], self.dtypes[name].lower())] += math.prod(shape)
         major = [name for name, count in counts.most_common() if count > MINOR * counts.total()]
         return " and ".join(f"scaled {name}" if name == "fp8" and self.scaled else name for name in major)
 
 
-def _is_scale(name: str) -> bool:
+def is_scale(name: str) -> bool:
     return name.endswith(SCALES) or name.rpartition(".")[2] in (*SCALED_MARKS, "scale_input", "input_scale")
 
 
