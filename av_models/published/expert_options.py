@@ -18,7 +18,6 @@ class ExpertOptions(LoadOptions):
     tokenizer: a folder with the tokenizer of `text_encoder`; None: in that folder, or beside that file.
     vae: a file, or a folder of diffusers; None: the one beside the expert.
     codec: a codec to use in place of any VAE file (see `codecs.base`); None: load one.
-    loras: LoRA files with their strengths, applied in this order.
     """
 
     low_noise: Path | None = None
@@ -26,7 +25,6 @@ class ExpertOptions(LoadOptions):
     tokenizer: Path | None = None
     vae: Path | None = None
     codec: Any = None
-    loras: tuple[tuple[Path, float], ...] = ()
 
 
 @dataclass(frozen=True)

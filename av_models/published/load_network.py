@@ -23,13 +23,17 @@ def load_network(folder: DiffusersFolder, component: str, cls: type[Any], option
 
     fp8 stores the weights of linear and convolution layers as float8_e4m3fn and converts those of one layer at a time to `dtype`
     when it runs; layers that the class names as sensitive keep their dtype. A GGUF file replaces the safetensors files; its
-    weights are converted when they are used, too.
+    weights are converted when they are used, too. LoRAs are applied last.
     Raises ValueError or FileNotFoundError, with one line, for an unknown option and for files that do not fit.
     """
     dtype = check_options(options)
     network = folder.load(component, cls, dtype) if options.gguf is None else _load_gguf(folder, component, cls, options)
     if options.quantize:
         store_as_fp8(network)
+    if options.loras:
+        from .lora import apply_loras
+
+        apply_loras(network, options.loras)
     return network
 
 

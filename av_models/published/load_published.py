@@ -71,6 +71,8 @@ def load_published(path: str | Path, stream: StreamName, options: ExpertOptions 
     if card["kind"] != KINDS[stream]:
         raise ValueError(f"{path} is of kind {card['kind']} ({card['architecture']}); use one of kind {KINDS[stream]}")
     found = find_expert(path)
+    if options.loras and not found:
+        raise ValueError(f"{options.loras[0][0]} is given for {path}, but {card['architecture']} takes no LoRA; leave it out")
     if not found and not is_diffusers_folder(path):
         from .svd_file import from_single_file
 

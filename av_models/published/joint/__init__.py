@@ -39,12 +39,14 @@ class LoadOptions:
     dtype: "float32", "float16" or "bfloat16", instead of either; None: as `keep_dtype` says.
     quantize: "fp8" stores the denoiser's weights in 8 bits and computes in `dtype`; None: no quantisation.
     gguf: a GGUF file with the denoiser's weights, instead of those in the folder.
+    loras: LoRA files with their strengths, applied in this order.
     """
 
     keep_dtype: bool = False
     dtype: str | None = None
     quantize: str | None = None
     gguf: Path | None = None
+    loras: tuple[tuple[Path, float], ...] = ()
 
 
 class JointFamily(Protocol):

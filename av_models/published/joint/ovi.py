@@ -157,6 +157,8 @@ def load_denoiser(path: Path, options: LoadOptions) -> Ovi:
     dtype = check_options(options)
     if options.gguf is not None:
         raise ValueError(f"gguf is {options.gguf}, but Ovi is not loaded from GGUF files; use fp8 to need less memory")
+    if options.loras:
+        raise ValueError(f"{options.loras[0][0]} is given, but Ovi takes no LoRA; leave it out")
     with torch.device("meta"):
         ovi = Ovi(sizes_of(read_shapes(path), path))
     with open_tensors(path) as file:

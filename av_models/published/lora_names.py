@@ -1,0 +1,84 @@
+"""The names that files of LoRAs have for the layers of published networks, beside the names of diffusers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+Rename = tuple[str, str]
+
+WAN: tuple[Rename, ...] = (
+    (r"^(blocks\.\d+)\.scale_shift_table$", r"\1.modulation"),
+    (r"^(blocks\.\d+)\.norm2\b", r"\1.norm3"),
+    (r"^scale_shift_table$", "head.modulation"),
+    (r"^proj_out\b", "head.head"),
+    (r"^condition_embedder\.text_embedder\.linear_1\b", "text_embedding.0"),
+    (r"^condition_embedder\.text_embedder\.linear_2\b", "text_embedding.2"),
+    (r"^condition_embedder\.time_embedder\.linear_1\b", "time_embedding.0"),
+    (r"^condition_embedder\.time_embedder\.linear_2\b", "time_embedding.2"),
+    (r"^condition_embedder\.time_proj\b", "time_projection.1"),
+    (r"^condition_embedder\.image_embedder\.norm1\b", "img_emb.proj.0"),
+    (r"^condition_embedder\.image_embedder\.ff\.net\.0\.proj\b", "img_emb.proj.1"),
+    (r"^condition_embedder\.image_embedder\.ff\.net\.2\b", "img_emb.proj.3"),
+    (r"^condition_embedder\.image_embedder\.norm2\b", "img_emb.proj.4"),
+    (r"\.attn1\.", ".self_attn."),
+    (r"\.attn2\.", ".cross_attn."),
+    (r"\.to_([qkv])\b", r".\1"),
+    (r"\.to_out\.0\b", ".o"),
+    (r"\.add_([kv])_proj\b", r".\1_img"),
+    (r"\.norm_added_k\b", ".norm_k_img"),
+    (r"\.ffn\.net\.0\.proj\b", ".ffn.0"),
+    (r"\.ffn\.net\.2\b", ".ffn.2"),
+)
+LTX2: tuple[Rename, ...] = (
+    (r"^(audio_)?proj_in\b", r"\1patchify_proj"),
+    (r"^(audio_)?time_embed\b", r"\1adaln_single"),
+    (r"^(audio_)?prompt_adaln\b", r"\1prompt_adaln_single"),
+    (r"^av_cross_attn_(video|audio)_scale_shift\b", r"av_ca_\1_scale_shift_adaln_single"),
+    (r"^av_cross_attn_video_a2v_gate\b", "av_ca_a2v_gate_adaln_single"),
+    (r"^av_cross_attn_audio_v2a_gate\b", "av_ca_v2a_gate_adaln_single"),
+    (r"\b(video|audio)_a2v_cross_attn_scale_shift_table\b", r"scale_shift_table_a2v_ca_\1"),
+    (r"\bnorm_([qk])\b", r"\1_norm"),
+)
+FLUX: tuple[Rename, ...] = (
+    (r"^transformer_blocks\.", "double_blocks."),
+    (r"^single_transformer_blocks\.", "single_blocks."),
+    (r"^(single_blocks\.\d+)\.(?:attn\.to_[qkv]|proj_mlp)\b", r"\1.linear1"),
+    (r"^(single_blocks\.\d+)\.proj_out\b", r"\1.linear2"),
+    (r"^(single_blocks\.\d+)\.norm\.linear\b", r"\1.modulation.lin"),
+    (r"\.attn\.to_[qkv]\b", ".img_attn.qkv"),
+    (r"\.attn\.add_[qkv]_proj\b", ".txt_attn.qkv"),
+    (r"\.attn\.to_out\.0\b", ".img_attn.proj"),
+    (r"\.attn\.to_add_out\b", ".txt_attn.proj"),
+    (r"\.ff\.net\.0\.proj\b", ".img_mlp.0"),
+    (r"\.ff\.net\.2\b", ".img_mlp.2"),
+    (r"\.ff_context\.net\.0\.proj\b", ".txt_mlp.0"),
+    (r"\.ff_context\.net\.2\b", ".txt_mlp.2"),
+    (r"\.norm1\.linear\b", ".img_mod.lin"),
+    (r"\.norm1_context\.linear\b", ".txt_mod.lin"),
+)
+AUTHORS: Mapping[str, tuple[Rename, ...]] = {
+    "WanTransformer3DModel": WAN, "LTX2VideoTransformer3DModel": LTX2, "FluxTransformer2DModel": FLUX,
+}  # fmt: skip
+"""How the authors' names are made of diffusers' names, by the class of the network. Others have diffusers' names only."""
+FUSED_ORDER = ("q", "k", "v", "proj_mlp")  # of the layers whose rows one layer of the authors holds
+
+
+def layer_names(network: str, own: Iterable[str]) -> dict[str, list[str]]:
+    """Return the layers or parameters of a network by each name that a file may have for them, with dots or underscores.
+
+    network: the name of its class. A name of the authors may stand for the rows of several layers, which come in their order.
+    """
+    found: dict[str, list[str]] = {}
+    for name in sorted(own, key=_place):
+        authors = name
+        for pattern, replacement in AUTHORS.get(network, ()):
+            authors = re.sub(pattern, replacement, authors)
+        for alias in {name, authors, name.replace(".", "_"), authors.replace(".", "_")}:
+            found.setdefault(alias, []).append(name)
+    return found
+
+
+def _place(name: str) -> tuple[int, str]:
+    last = re.sub(r"^(?:to|add)_([qkv])(?:_proj)?$", r"\1", name.rpartition(".")[2])
+    return FUSED_ORDER.index(last) if last in FUSED_ORDER else 0, name
