@@ -19,8 +19,10 @@ class PromptedModel:
     negative: AVCondition
 
     def condition(self, text: PromptKind) -> AVCondition:
-        """Return the positive or the negative prompt."""
-        return self.positive if text == "positive" else self.negative
+        """Return the positive or the negative prompt. Models that attend to padding get both in the length of the longer one."""
+        positive = text == "positive"
+        prompt, other = (self.positive, self.negative) if positive else (self.negative, self.positive)
+        return prompt.matched(other)
 
 
 class BranchRunner:

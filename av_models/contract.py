@@ -81,6 +81,8 @@ class Condition:
     vector: [B, D], added to the time embedding; None if the model has no such input.
     image: [B, C, 1, h, w], a latent that is concatenated with the noisy one on the channel axis; None as above.
     second: the tokens and mask of a second text encoder; None as above.
+    padding: [B, M, D], the encoder's output at the positions after the tokens, for a model that attends to padding. Its positive
+        and negative prompt then always have one length (see `matched`). None: padding is zeros, and the model ignores it.
 
     The null condition ∅ of most models is zeros.
     """
@@ -90,11 +92,12 @@ class Condition:
     vector: Tensor | None = None
     image: Tensor | None = None
     second: Condition | None = None
+    padding: Tensor | None = None
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Condition:
         """Apply `change` to every tensor."""
-        vector, image = (part if part is None else change(part) for part in (self.vector, self.image))
-        return Condition(change(self.tokens), change(self.mask), vector, image, self.second and self.second.each(change))
+        vector, image, padding = (part if part is None else change(part) for part in (self.vector, self.image, self.padding))
+        return Condition(change(self.tokens), change(self.mask), vector, image, self.second and self.second.each(change), padding)
 
     def to(self, device: torch.device) -> Condition:
         return self.each(lambda part: part.to(device))
@@ -104,9 +107,18 @@ class Condition:
         return self.each(lambda part: part.expand(rows, *part.shape[1:]))
 
     def padded(self, length: int) -> Condition:
-        """Pad the tokens with zeros to `length`; the mask is False there."""
+        """Pad the tokens to `length`, with `padding` and then with zeros; the mask is False there."""
         added = length - self.mask.shape[1]
-        return replace(self, tokens=pad(self.tokens, (0, 0, 0, added)), mask=pad(self.mask, (0, added))) if added else self
+        if not added:
+            return self
+        mask, encoded, left = pad(self.mask, (0, added)), self.tokens, self.padding
+        if left is not None:
+            encoded, left = torch.cat([encoded, left[:, :added]], 1), left[:, added:]
+        return replace(self, tokens=pad(encoded, (0, 0, 0, length - encoded.shape[1])), mask=mask, padding=left)
+
+    def matched(self, other: Condition) -> Condition:
+        """Return this prompt as long as `other` or longer, for a model that attends to padding; else unchanged."""
+        return self if self.padding is None else self.padded(max(self.mask.shape[1], other.mask.shape[1]))
 
     @staticmethod
     def cat(parts: Sequence[Condition]) -> Condition:
@@ -120,6 +132,7 @@ class Condition:
             _cat_optional([part.vector for part in parts]),
             _cat_optional([part.image for part in parts]),
             Condition.cat(seconds) if seconds else None,
+            _cat_paddings([part.padding for part in padded]),
         )
 
 
@@ -127,6 +140,12 @@ def _cat_optional(parts: Sequence[Tensor | None]) -> Tensor | None:
     """Concatenate tensors on the batch axis; return None if the model does not use them."""
     tensors = [part for part in parts if part is not None]
     return torch.cat(tensors) if tensors else None
+
+
+def _cat_paddings(parts: Sequence[Tensor | None]) -> Tensor | None:
+    """Concatenate paddings on the batch axis, each cut to the shortest."""
+    shortest = min((part.shape[1] for part in parts if part is not None), default=0)
+    return _cat_optional([part if part is None else part[:, :shortest] for part in parts])
 
 
 @dataclass(frozen=True)
@@ -145,6 +164,10 @@ class AVCondition:
     def expand(self, rows: int) -> AVCondition:
         """Repeat a condition with one row `rows` times; return one with more rows unchanged."""
         return AVCondition(*(p if p.tokens.shape[0] > 1 else p.expand(rows) for p in (self.video, self.audio)))
+
+    def matched(self, other: AVCondition) -> AVCondition:
+        """Return each prompt as long as that of `other` or longer, where its model attends to padding."""
+        return AVCondition(self.video.matched(other.video), self.audio.matched(other.audio))
 
     @staticmethod
     def cat(parts: Sequence[AVCondition]) -> AVCondition:

@@ -52,21 +52,31 @@ class FluxExpert(nn.Module):
 
     def forward(self, latent: Tensor, t: Tensor, text: Condition) -> Tensor:
         """Run the whole transformer: latent [B, C, T], t [B] in 0..1. Returns the velocity, shaped as the latent."""
+        tokens, pooled_text = self.prompt(text)
         out = self.transformer(
-            hidden_states=latent.transpose(1, 2), encoder_hidden_states=text.tokens, pooled_projections=pooled(text),
+            hidden_states=latent.transpose(1, 2), encoder_hidden_states=tokens, pooled_projections=pooled_text,
             timestep=t, img_ids=self.positions(latent.shape[2], latent.device),
-            txt_ids=torch.zeros(text.tokens.shape[1], 3, device=latent.device), return_dict=False,
+            txt_ids=torch.zeros(tokens.shape[1], 3, device=latent.device), return_dict=False,
         )[0]  # fmt: skip
         return out.transpose(1, 2)
 
+    def prompt(self, text: Condition) -> tuple[Tensor, Tensor]:
+        """Return the text that the blocks attend to, [B, L, D], and the text that modulates them: the mean of the tokens, [B, D]."""
+        return text.tokens, pooled(text)
+
+    def rotary(self, text_rows: int, steps: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return cos and sin [text rows + T, head size]. All text is at position 0."""
+        text_ids = torch.zeros(text_rows, 3, device=device)
+        return self.transformer.pos_embed(torch.cat([text_ids, self.positions(steps, device)]))
+
     def embed(self, latent: Tensor, t: Tensor, text: Condition) -> ExpertState:
-        """Prepare the state of the first block. The pooled text is the mean of the tokens without padding."""
+        """Prepare the state of the first block."""
         flux = self.transformer
+        tokens, pooled_text = self.prompt(text)
         hidden = flux.x_embedder(latent.transpose(1, 2))
-        time = flux.time_text_embed(t.to(hidden.dtype) * 1000, pooled(text))
-        text_ids = torch.zeros(text.tokens.shape[1], 3, device=latent.device)
-        rotary = flux.pos_embed(torch.cat([text_ids, self.positions(latent.shape[2], latent.device)]))
-        return ExpertState(hidden, flux.context_embedder(text.tokens), time, rotary, latent.shape)
+        time = flux.time_text_embed(t.to(hidden.dtype) * 1000, pooled_text)
+        rotary = self.rotary(tokens.shape[1], latent.shape[2], latent.device)
+        return ExpertState(hidden, flux.context_embedder(tokens), time, rotary, latent.shape)
 
     def at_positions(self, state: ExpertState, positions: Tensor, axes: tuple[int, int, int]) -> ExpertState:
         """Return the state with the audio tokens at `positions` [T, 3] on rotary axes of these sizes, and text at 0."""
