@@ -61,7 +61,7 @@ class FluxExpert(nn.Module):
         return out.transpose(1, 2)
 
     def prompt(self, text: Condition) -> tuple[Tensor, Tensor]:
-        """Return the text that the blocks attend to, [B, L, D], and the text that modulates them: the mean of the tokens, [B, D]."""
+        """Return the text that the blocks attend to, [B, L, D], and the text that modulates them, [B, D]: their mean."""
         return text.tokens, pooled(text)
 
     def rotary(self, text_rows: int, steps: int, device: torch.device) -> tuple[Tensor, Tensor]:
