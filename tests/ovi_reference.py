@@ -16,7 +16,7 @@ from torch import Tensor
 
 from duet_av.av_models.contract import AVCondition, AVLatent, Condition
 from duet_av.av_models.joint.ovi import Ovi, OviSizes
-from duet_av.av_models.published.joint import wan_vae_file
+from duet_av.av_models.published import wan_vae_file
 from duet_av.av_models.published.joint.ovi_names import published_name
 from duet_av.benchmarks.small_models.ovi import random_tensors, shapes_of
 

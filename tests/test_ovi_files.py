@@ -17,6 +17,7 @@ from duet_av.av_models.contract import FULL, AVTime, denoise
 from duet_av.av_models.generation import generate
 from duet_av.av_models.joint.ovi import OviSizes
 from duet_av.av_models.load_joint import load_joint_model
+from duet_av.av_models.published import umt5_file
 from duet_av.av_models.published.joint import (
     LoadOptions,
     describe,
@@ -24,10 +25,9 @@ from duet_av.av_models.published.joint import (
     find_family,
     load_family,
     mmaudio_files,
-    umt5_file,
 )
 from duet_av.av_models.published.joint.ovi import own_scheduler, sizes_of
-from duet_av.av_models.published.joint.wan_vae_file import load_wan_vae
+from duet_av.av_models.published.wan_vae_file import load_wan_vae
 from duet_av.av_models.recommended import parse_sampling
 from duet_av.benchmarks.small_models import ovi as small
 from duet_av.tests import ovi_reference as ref

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import T5Config, T5EncoderModel, T5ForConditionalGeneration, UMT5Config, UMT5EncoderModel
 
-from duet_av.av_models.published.joint import umt5_file
+from duet_av.av_models.published import umt5_file
 from duet_av.av_models.published.t5_file import load_t5, t5_width
 from duet_av.av_models.published.tensor_files import read_header
 

@@ -13,7 +13,8 @@ from transformers import T5TokenizerFast, UMT5Config, UMT5EncoderModel
 
 from ...av_models.codecs.mmaudio16 import BigVGAN16, MMAudioVAE16
 from ...av_models.joint.ovi import Ovi, OviSizes
-from ...av_models.published.joint import ovi_names, wan_vae_file
+from ...av_models.published import wan_vae_file
+from ...av_models.published.joint import ovi_names
 
 MODEL, VIDEO_VAE = "model_960x960.safetensors", "wan2.2_vae.safetensors"
 AUDIO_VAE, VOCODER = "mmaudio_vae_16k_fp32.safetensors", "mmaudio_vocoder_bigvgan_best_netG_fp32.safetensors"

@@ -26,17 +26,18 @@ from ...joint.ovi_tower import TEXT_LENGTH
 from ...joint_model import JointModel
 from ...recommended import scales_of_cfg
 from ...shapes import VideoShape, exact_fps
+from .. import umt5_file
 from ..folder import DiffusersFolder
 from ..load_network import check_options
 from ..loaded_expert import on_device_while_used
 from ..named_tensors import ScaledTensors, load_named
-from . import LoadOptions, mmaudio_files, umt5_file
+from ..wan_vae_file import load_wan_vae
+from . import LoadOptions, mmaudio_files
 from .comfyui_text import ComfyUIText
 from .folder_card import component_bytes
 from .ovi_files import MISSING, OviFiles, find_parts, total_bytes
 from .ovi_names import TOWERS, published_name
 from .prompts import JointPromptConditioner
-from .wan_vae_file import load_wan_vae
 
 FPS, SHIFT = 24, 5.0
 FIRST_SIGMA = float(np.float32(1 - 1 / 1000))  # of the scheduler of Ovi's authors

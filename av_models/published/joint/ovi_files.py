@@ -8,8 +8,9 @@ from pathlib import Path
 
 from ...card_fields import read_table
 from ...checkpoint import Shape, read_shapes
+from .. import umt5_file, wan_vae_file
 from ..folder import has_vocabulary
-from . import find_ovi_file, mmaudio_files, umt5_file, wan_vae_file
+from . import find_ovi_file, mmaudio_files
 
 VAE_CLASS, ENCODER_CLASS = "AutoencoderKLWan", "UMT5EncoderModel"
 WAN = "Wan-AI/Wan2.2-TI2V-5B-Diffusers"

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from transformers import UMT5Config, UMT5EncoderModel
 
-from ...checkpoint import Shape, read_shapes
-from ..t5_file import ATTENTION, BIAS, FEED_FORWARD, LAST, WORDS, load_encoder_tensors
+from ..checkpoint import Shape, read_shapes
+from .t5_file import ATTENTION, BIAS, FEED_FORWARD, LAST, WORDS, load_encoder_tensors
 
 
 def is_encoder(shapes: Mapping[str, Shape]) -> bool:
