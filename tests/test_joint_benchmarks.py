@@ -1,11 +1,11 @@
 """The benchmarks of joint models: what they write, and that the script for a GPU runs where there is none."""
 
-from argparse import Namespace
-
+import pytest
 import torch
 
-from duet_av.benchmarks import joint_models
-from duet_av.benchmarks.gpu_kandinsky6 import Run, measure, measure_half_memory
+from duet_av.av_models.guidance import make_guidance
+from duet_av.benchmarks import gpu_avfulldit, gpu_kandinsky6, joint_models
+from duet_av.benchmarks.gpu_run import measure, measure_half_memory
 
 SECONDS = {"pair": [1.0] * 4} | dict.fromkeys(joint_models.STRATEGIES, [1.04] * 4)
 
@@ -23,9 +23,9 @@ def test_the_calls_of_a_step_are_compared_with_the_pipelines_own_pair():
 
 
 @torch.no_grad()
-def test_the_script_for_a_gpu_measures_a_tiny_network():
-    run = Run(Namespace(small=True, strategy="joint_cfg"), torch.device("cpu"))
-    flops = run.count_flops()
-    found = measure(run, 2, flops, peak=1.0)
-    assert flops > 1e8 and found["seconds"] > 0 and 0 <= found["share"] < 1
+@pytest.mark.parametrize("script", [gpu_kandinsky6, gpu_avfulldit])
+def test_the_script_for_a_gpu_measures_a_tiny_network(script):
+    run = script.make(True, torch.device("cpu"), make_guidance("joint_cfg_star" if script is gpu_avfulldit else "joint_cfg"))
+    found = measure(run, 2, peak=1.0)
+    assert run.count_flops() > 1e8 and found["seconds"] > 0 and 0 <= found["share"] < 1
     assert measure_half_memory(run, 1.0)["equal"]

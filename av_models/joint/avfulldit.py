@@ -134,6 +134,10 @@ class AVFullDiT(nn.Module):
         columns = self.video.blocks, self.audio.blocks, list(self.new_heads)
         return zip(*([None] * (self.skippable - len(column)) + column for column in columns))
 
+    def compile_blocks(self, **options: Any) -> None:
+        """Compile `run_blocks`, which runs every layer, with these options of `torch.compile`."""
+        self.run_blocks = torch.compile(self.run_blocks, **options)  # type: ignore[method-assign]
+
     def run_blocks(
         self, blocks: Blocks, video: ExpertState, audio: ExpertState, counts: RowCounts
     ) -> tuple[ExpertState, ExpertState]:
