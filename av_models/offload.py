@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
+from logging import LogRecord, getLogger
 from typing import Any
 
 import torch
@@ -60,11 +62,29 @@ def _route(network: nn.Module, names: Sequence[str], root: _Entry) -> None:
 
         def run(self: nn.Module, *args: Any, **options: Any) -> Any:
             call = partial(method, self, *args, **options)
-            return call() if root.running else root(call)
+            if root.running:
+                return call()
+            with _quiet():
+                return root(call)
 
         return run
 
     network.__class__ = type(cls.__name__, (cls,), {name: routed(name) for name in names})
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep diffusers from listing every layer that the first call did not run: those of another coupling come to the device too."""
+    logger = getLogger("diffusers.hooks.group_offloading")
+    logger.addFilter(_is_no_list)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_is_no_list)
+
+
+def _is_no_list(record: LogRecord) -> bool:
+    return "layers were not executed" not in record.getMessage()
 
 
 def is_offloaded(network: nn.Module) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from copy import copy
 
 import pytest
 import torch
+from diffusers.hooks import group_offloading
 from torch import nn
 
 from duet_av.av_models import offload as offload_module
@@ -74,6 +76,25 @@ def test_a_call_is_one_forward_pass_for_diffusers(tmp_path, monkeypatch):
     to_disk(network, tmp_path)
     network.predict(torch.rand(2, 4))
     assert len(calls) == 1
+
+
+@torch.no_grad()
+def test_diffusers_lists_no_layers_of_other_couplings(tmp_path, monkeypatch):
+    class Warns(Towers):
+        def predict(self, x: torch.Tensor) -> torch.Tensor:
+            for line in ("some layers were not executed: a, b", "another line"):
+                group_offloading.logger.warning(line)
+            return super().predict(x)
+
+    shown, handler = [], logging.Handler()
+    monkeypatch.setattr(handler, "emit", lambda record: shown.append(record.getMessage()))
+    monkeypatch.setattr(group_offloading.logger, "handlers", [handler])
+    network = Warns()
+    to_disk(network, tmp_path)
+    network.predict(torch.rand(2, 4))
+    assert shown == ["another line"]
+    group_offloading.logger.warning("layers were not executed")
+    assert len(shown) == 2
 
 
 @torch.no_grad()
