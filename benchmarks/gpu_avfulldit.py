@@ -12,15 +12,18 @@ from typing import Any
 
 import torch
 from diffusers import FluxTransformer2DModel, WanTransformer3DModel
+from diffusers.pipelines.stable_audio.modeling_stable_audio import StableAudioNumberConditioner
+from torch import nn
 
 from ..av_models.contract import AVCondition, Condition, LatentShape
-from ..av_models.experts.flux import FluxExpert
+from ..av_models.experts.tangoflux import TangoFluxExpert
 from ..av_models.experts.wan import WanExpert
 from ..av_models.guidance import Guidance
 from ..av_models.joint.avfulldit import AVFullDiT
 from .gpu_run import Run, main, to_bf16
 
 JOINT_BLOCKS = 18
+SYNC_AXES = (44, 42, 42)  # Wan's rotary axes
 SYNC_SCALE = (2048 / 44100) / (4 / 24)  # 1/τ: latent steps of audio, latent frames of video
 WAN: dict[str, Any] = {
     "num_attention_heads": 24, "attention_head_dim": 128, "in_channels": 48, "out_channels": 48, "text_dim": 4096, "freq_dim": 256,
@@ -28,7 +31,7 @@ WAN: dict[str, Any] = {
 }  # fmt: skip
 TANGOFLUX: dict[str, Any] = {
     "in_channels": 64, "num_layers": 6, "num_single_layers": 18, "attention_head_dim": 128, "num_attention_heads": 8,
-    "joint_attention_dim": 1024, "pooled_projection_dim": 1024, "axes_dims_rope": (44, 42, 42),
+    "joint_attention_dim": 1024, "pooled_projection_dim": 1024,
 }  # fmt: skip
 LATENTS = LatentShape((1, 48, 31, 44, 80), (1, 64, 109))  # 121 frames of 704 × 1280 and their audio
 SMALL_LATENTS = LatentShape((1, 48, 3, 4, 4), (1, 64, 11))
@@ -44,8 +47,10 @@ def make(small: bool, device: torch.device, guidance: Guidance) -> Run:
     torch.manual_seed(0)
     with torch.device(device):
         video, audio = WanTransformer3DModel(**wan), FluxTransformer2DModel(**flux)
-        experts = WanExpert(to_bf16(video)), FluxExpert(to_bf16(audio), SYNC_SCALE)
-        network = AVFullDiT(*experts, joint_blocks).eval().requires_grad_(False)
+        others = nn.Linear(1024, 1024), StableAudioNumberConditioner(1024, 0, 30, 256)
+        tangoflux = TangoFluxExpert(to_bf16(audio), *(each.to(torch.bfloat16) for each in others))
+        tangoflux.use_sync_positions(SYNC_AXES, SYNC_SCALE)
+        network = AVFullDiT(WanExpert(to_bf16(video)), tangoflux, joint_blocks).eval().requires_grad_(False)
     network.new_heads.to(torch.bfloat16)
     return Run(device, network, make_prompts(device), SMALL_LATENTS if small else LATENTS, 5.0, guidance)
 

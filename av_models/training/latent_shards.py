@@ -142,7 +142,9 @@ def encode_prompts(
 
     def encode(pair: tuple[str, str]) -> Iterator[dict[str, Tensor]]:
         cond = model.encode(*pair, shape=shape)
-        yield {f"{stream}.{name}": x.clone() for stream in ("video", "audio") for name, x in _tensors(getattr(cond, stream)).items()}
+        yield {
+            f"{stream}.{name}": x.clone() for stream in ("video", "audio") for name, x in _tensors(getattr(cond, stream)).items()
+        }
 
     wanted = {_prompt_key(pair): pair for pair in sorted(captions)}
     device = PartialState().device
