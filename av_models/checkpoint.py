@@ -126,7 +126,7 @@ def copy_tensors(module: nn.Module, path: str | Path, names: Mapping[str, str]) 
 
     The file is opened again from time to time, so that what was copied does not stay in memory. Raises ValueError.
     """
-    left = list(module.state_dict().items())
+    left = [(key, value) for key, value in module.state_dict().items() if key in names]
     while left:
         with open_tensors(Path(path)) as file:
             count = 0

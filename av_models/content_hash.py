@@ -15,7 +15,7 @@ import torch
 from .checkpoint import open_tensors, real_tensor
 from .published.tensor_files import is_scale, tensor_paths
 
-VALUES = 64  # of each tensor
+VALUES = 8  # of each tensor; each costs a read of the disk
 BLOCKS, BLOCK = 1024, 1024  # of a file that is not of safetensors
 NETWORKS = ("transformer", "unet")
 OTHER_PARTS = ("text_encoder.", "vae.", "cond_stage_model.", "first_stage_model.", "conditioner.", "pretransform.")

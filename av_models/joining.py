@@ -77,7 +77,7 @@ def join_experts(  # noqa: PLR0913 (four files and their settings)
     if layers is not None:
         return _join_trained(files, layers, name, options)
     if is_published(video) or is_published(audio):
-        return _join_published(load_streams(files, options), joint_blocks, name, clip, rope)
+        return join_loaded(*load_streams(files, options), joint_blocks=joint_blocks, name=name, clip=clip, rope=rope)
     return _join_expert_files(files, joint_blocks or DEFAULT_BLOCKS, name, clip)
 
 
@@ -102,10 +102,16 @@ def _join_expert_files(files: Files, joint_blocks: int, name: str, clip: dict[st
     return model
 
 
-def _join_published(
-    experts: tuple[LoadedExpert, LoadedExpert], joint_blocks: int | None, name: str, clip: dict[str, Any] | None, rope: Rope
+def join_loaded(
+    v: LoadedExpert,
+    a: LoadedExpert,
+    *,
+    name: str,
+    joint_blocks: int | None = None,
+    clip: dict[str, Any] | None = None,
+    rope: Rope = "vanilla",
 ) -> JointModel:
-    v, a = experts
+    """Join two loaded experts into an untrained joint model. For the arguments see `join_experts`."""
     shape = VideoShape(**(clip or v.clip or FALLBACK_CLIP))
     denoiser, reason = build_pair(v, a, joint_blocks, shape, rope)
     card: dict[str, Any] = {"kind": "joint", "architecture": type(denoiser).__name__, "name": name, "trained": False}

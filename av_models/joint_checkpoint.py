@@ -11,18 +11,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import torch
 from torch import Tensor
 
 from .build_from_card import one_line
 from .card_fields import require
-from .checkpoint import check_fit, copy_tensors, load_checkpoint, read_card, read_shapes, save_checkpoint
+from .checkpoint import check_fit, copy_tensors, open_tensors, read_card, read_shapes, real_tensor, save_checkpoint
 from .content_hash import content_hash
 from .contract import StreamName
 from .joint.avfulldit import AVFullDiT
 from .joint_model import JointModel
 from .load_parts import JOINT_LAYERS, expect
 from .pair_card import describe_pair, pair_sampling
-from .printable import printable, quoted
+from .printable import printable
 from .published.build_pair import ROPES, weave
 from .published.expert_options import ExpertOptions
 from .published.experts import find_expert
@@ -32,7 +33,8 @@ from .shapes import VideoShape
 
 Contents = Literal["joint", "lora", "full"]
 CONTENTS = ("joint", "lora", "full")
-NEW = "new_heads."
+NEW, TOWERS = "new_heads.", ("video.", "audio.")
+LORA, BASE, ADAPTER = ".lora_", ".base_layer", "default"  # of peft's names of a LoRA, of what it changes, and of one in training
 STREAMS: tuple[StreamName, StreamName] = ("video", "audio")
 CLIP = ("frames", "height", "width", "fps")
 
@@ -57,11 +59,10 @@ def expert_entry(path: str | Path, source: str = "") -> dict[str, str]:
 
 def joint_tensors(denoiser: AVFullDiT, kind: Contents = "joint") -> dict[str, Tensor]:
     """Return the tensors that a file of this kind holds, by their names in it."""
-    state = denoiser.state_dict()
     if kind == "full":
-        return {name: value for name, value in state.items() if ".lora_" not in name}
-    kept = {name: value for name, value in state.items() if name.startswith(NEW)}
-    return kept | (_lora_tensors(denoiser) if kind == "lora" else {})
+        return {name.replace(BASE, ""): value for name, value in denoiser.state_dict().items() if LORA not in name}
+    heads = {NEW + name: value for name, value in denoiser.new_heads.state_dict().items()}
+    return heads | (_trained_lora(denoiser) if kind == "lora" else {})
 
 
 def save_joint_layers(  # noqa: PLR0913 (the pair, and what is said of it)
@@ -221,29 +222,43 @@ def _other_experts(card: Mapping[str, Any], files: tuple[str | Path, ...]) -> li
 def _load_tensors(denoiser: AVFullDiT, card: Mapping[str, Any], path: str | Path) -> None:
     """Copy the tensors of a checkpoint into the denoiser, or add its LoRA."""
     shapes, kind = read_shapes(path), card["contains"]
-    parts = {"": denoiser} if kind == "full" else {NEW: denoiser.new_heads}
-    for prefix, network in parts.items():
-        own = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-        found = {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
-        check_fit(own, found, "AVFullDiT", path)
-        copy_tensors(network, path, {name: prefix + name for name in own})
-    others = [name for name in shapes if not name.startswith(tuple(parts))]
+    if kind == "full" and any(hasattr(parameter, "quant_type") for parameter in denoiser.parameters()):
+        raise ValueError(f"{path} has all weights of the experts, which are not those of a GGUF file; load the experts without gguf")
+    network, prefix = (denoiser, "") if kind == "full" else (denoiser.new_heads, NEW)
+    own = {name: value for name, value in network.state_dict().items() if LORA not in name}
+    names = {name: prefix + name.replace(BASE, "") for name in own}
+    extra = [name for name in shapes if name not in names.values() and not (kind == "lora" and name.startswith(TOWERS))]
+    needed = {names[name]: tuple(value.shape) for name, value in own.items()}
+    found = {name: shape for name, shape in shapes.items() if name in needed or name in extra}
+    check_fit(needed, found, "AVFullDiT of these experts", path)
+    copy_tensors(network, path, names)
     if kind == "lora":
         _add_lora(denoiser, path)
-    elif others:
-        raise ValueError(f"{path} has {len(others)} tensors more than joint layers, such as {quoted(others[0])}; give another file")
 
 
-def _lora_tensors(denoiser: AVFullDiT) -> dict[str, Tensor]:
-    return {name.replace(".default", ""): value for name, value in denoiser.state_dict().items() if ".lora_" in name}
+def _trained_lora(denoiser: AVFullDiT) -> dict[str, Tensor]:
+    """Return the LoRA that training added to both experts, with its alphas; without LoRA files that were loaded into them."""
+    found = {}
+    for name, value in denoiser.state_dict().items():
+        if f"{LORA}A.{ADAPTER}." in name or f"{LORA}B.{ADAPTER}." in name:
+            found[name.replace(f".{ADAPTER}.", ".")] = value
+    layers = [name.partition(LORA)[0] for name in found if f"{LORA}A." in name]
+    return found | {f"{layer}.alpha": torch.tensor(float(_alpha(denoiser, layer))) for layer in layers}
+
+
+def _alpha(denoiser: AVFullDiT, layer: str) -> float:
+    """Return the alpha of a LoRA layer of peft: the strength of its change times its rank."""
+    module: Any = denoiser.get_submodule(layer)
+    return module.scaling[ADAPTER] * module.r[ADAPTER]
 
 
 def _add_lora(denoiser: AVFullDiT, path: str | Path) -> None:
     from .published.lora import apply_lora_tensors
 
-    tensors, _ = load_checkpoint(path)
-    for stream in STREAMS:
-        own = {key.removeprefix(f"{stream}."): value for key, value in tensors.items() if key.startswith(f"{stream}.")}
-        if own:
-            network: Any = getattr(denoiser, stream)
-            apply_lora_tensors(network.transformer, own)
+    with open_tensors(Path(path)) as file:
+        for stream in STREAMS:
+            start = f"{stream}."
+            tensors = {key.removeprefix(start): real_tensor(file, key, path) for key in file.keys() if key.startswith(start)}
+            if tensors:
+                expert: Any = getattr(denoiser, stream)
+                apply_lora_tensors(expert.transformer, tensors, source=path)

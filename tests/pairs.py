@@ -6,10 +6,13 @@ from typing import Any
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel, UniPCMultistepScheduler, WanTransformer3DModel
+from torch import nn
 
 from duet_av.av_models.contract import Condition
 from duet_av.av_models.experts.flux import FluxExpert
 from duet_av.av_models.experts.wan import WanExpert
+from duet_av.av_models.joining import join_loaded
+from duet_av.av_models.joint_model import JointModel
 from duet_av.av_models.published.experts.prompts import PromptConditioner
 from duet_av.av_models.published.joint.comfyui_text import TextEmbedding
 from duet_av.av_models.published.loaded_expert import LoadedExpert
@@ -61,3 +64,30 @@ def audio(expert: Any = None, **card: Any) -> LoadedExpert:
         "audio", expert or flux(), small.audio_codec(), conditioner(""), None, {"name": "Small TangoFlux"} | DESCRIBED | card,
         FlowMatchEulerDiscreteScheduler(), {"steps": 4, "scale": 4.5},
     )  # fmt: skip
+
+
+def pair(v: LoadedExpert | None = None, a: LoadedExpert | None = None, **options: Any) -> JointModel:
+    """An untrained pair."""
+    return join_loaded(v or video(), a or audio(), **{"name": "Pair"} | options)
+
+
+def with_heads(model: JointModel, seed: int = 2) -> JointModel:
+    """The pair with new heads that are anything but zero."""
+    small.randomised(model.denoiser.new_heads, seed)
+    return model
+
+
+def to_gguf(transformer: Any) -> Any:
+    """Stores the weights of linear layers as Q8_0, as the blocks of a GGUF file; computes in float32."""
+    import gguf
+    from diffusers.quantizers.gguf.utils import GGUFLinear, GGUFParameter
+
+    for module in list(transformer.modules()):
+        for name, layer in module.named_children():
+            if isinstance(layer, nn.Linear) and layer.in_features % 32 == 0 and "time" not in name and "linear" not in name:
+                linear = GGUFLinear(layer.in_features, layer.out_features, layer.bias is not None, torch.float32)
+                stored = gguf.quants.quantize(layer.weight.numpy(), gguf.GGMLQuantizationType.Q8_0)
+                linear.weight = GGUFParameter(torch.from_numpy(stored), quant_type=gguf.GGMLQuantizationType.Q8_0)
+                linear.bias = layer.bias
+                setattr(module, name, linear)
+    return transformer.requires_grad_(False)
