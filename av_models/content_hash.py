@@ -69,7 +69,7 @@ def _hash_bytes(path: Path) -> str:
     digest = sha256(str(path.stat().st_size).encode())
     with path.open("rb") as file:
         end = file.seek(0, os.SEEK_END)
-        for start in _even(max(1, end - BLOCK), BLOCKS).tolist():
+        for start in _even(max(0, end - BLOCK) + 1, BLOCKS).tolist():
             file.seek(start)
             digest.update(file.read(BLOCK))
     return digest.hexdigest()

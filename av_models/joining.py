@@ -135,7 +135,7 @@ def _join_trained(files: Files, layers: str | Path, name: str, options: tuple[Ex
     card = read_card(layers)
     expect(card, "kind", (JOINT_LAYERS,), layers)
     require(card, layers, "architecture", "trained", *(f"clip.{name}" for name in ("frames", "height", "width", "fps")))
-    if card["architecture"] == "AVFullDiT":
+    if expect(card, "architecture", ("AVFullDiT", "JointDiT"), layers) == "AVFullDiT":
         from .joint_checkpoint import join_with_layers
 
         return join_with_layers(layers, card, load_streams(files, options), name, files[:2])

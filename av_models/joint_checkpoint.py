@@ -223,7 +223,7 @@ def _load_tensors(denoiser: AVFullDiT, card: Mapping[str, Any], path: str | Path
     """Copy the tensors of a checkpoint into the denoiser, or add its LoRA."""
     shapes, kind = read_shapes(path), card["contains"]
     if kind == "full" and any(hasattr(parameter, "quant_type") for parameter in denoiser.parameters()):
-        raise ValueError(f"{path} has all weights of the experts, which are not those of a GGUF file; load the experts without gguf")
+        raise ValueError(f"{path} has all weights of the experts, which a GGUF file does not take; load the experts without gguf")
     network, prefix = (denoiser, "") if kind == "full" else (denoiser.new_heads, NEW)
     own = {name: value for name, value in network.state_dict().items() if LORA not in name}
     names = {name: prefix + name.replace(BASE, "") for name in own}

@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel, UniPCMultistepScheduler, WanTransformer3DModel
+from diffusers.pipelines.stable_audio.modeling_stable_audio import StableAudioNumberConditioner
 from torch import nn
 
 from duet_av.av_models.contract import Condition
-from duet_av.av_models.experts.flux import FluxExpert
+from duet_av.av_models.experts.tangoflux import TangoFluxExpert
 from duet_av.av_models.experts.wan import WanExpert
 from duet_av.av_models.joining import join_loaded
 from duet_av.av_models.joint_model import JointModel
@@ -32,8 +33,15 @@ def wan(**changes: Any) -> WanExpert:
     return seeded(20, lambda: WanExpert(WanTransformer3DModel(**small.video_config(**changes)).eval().requires_grad_(False)))
 
 
-def flux(**changes: Any) -> FluxExpert:
-    return seeded(21, lambda: FluxExpert(FluxTransformer2DModel(**small.audio_config(**changes)).eval().requires_grad_(False)))
+def flux(**changes: Any) -> TangoFluxExpert:
+    """A TangoFlux of any size."""
+
+    def make() -> TangoFluxExpert:
+        transformer = FluxTransformer2DModel(**small.audio_config(**changes))
+        pooled, text = transformer.config.pooled_projection_dim, transformer.config.joint_attention_dim
+        return TangoFluxExpert(transformer, nn.Linear(text, pooled), StableAudioNumberConditioner(text, 1, 30, 8))
+
+    return seeded(21, make).eval().requires_grad_(False)
 
 
 def conditioner(negative: str) -> PromptConditioner:

@@ -18,12 +18,13 @@ from duet_av.av_models.joint.sync_positions import SyncPositions
 from duet_av.av_models.known_parts import KnownParts
 from duet_av.av_models.memory_plan import plan_sampling
 from duet_av.av_models.noise import audio_noise, video_noise
-from duet_av.av_models.offload import is_offloaded, offload
+from duet_av.av_models.offload import is_offloaded
 from duet_av.av_models.published.build_pair import recommended_joint_blocks, weave, why_not_woven
 from duet_av.av_models.published.joint.comfyui_text import TextEmbedding
 from duet_av.av_models.shapes import AudioStride, VideoShape, VideoStride
 from duet_av.tests import pairs, small
 from duet_av.tests.sample_with import sample_with
+from duet_av.tests.test_offload import to_disk
 
 FULL, CUT, REMOVED = CouplingKind.FULL, CouplingKind.CUT, CouplingKind.REMOVED
 CLIP = VideoShape(**pairs.CLIP)
@@ -189,7 +190,7 @@ def test_each_expert_takes_embeddings_of_its_own_text_encoder():
     assert torch.equal(cond.video.tokens, video.tokens) and torch.equal(cond.audio.tokens, audio.tokens)
     with pytest.raises(ValueError, match="^audio: the embedding has width 3, but 8 is needed"):
         model.conditioner.from_stream_embeddings(video, TextEmbedding(torch.rand(1, 3, 3), audio.mask, None))
-    model.conditioner.audio = object()
+    del model.conditioner.audio.from_embedding
     with pytest.raises(ValueError, match="the audio expert takes no CONDITIONING; connect Prompts"):
         model.conditioner.from_stream_embeddings(video, audio)
 
@@ -197,7 +198,7 @@ def test_each_expert_takes_embeddings_of_its_own_text_encoder():
 def test_text_encoders_need_no_room_for_the_denoiser():
     model = pairs.pair()
     assert model.encoding_parts == ("conditioner",) and model.conditioner.encoder_bytes == 0
-    assert model.negative_words("", " ") == ("blurry", " ") and model.negative_words("dark", "")[0] == "dark"
+    assert model.negative_words("", " ") == ("blurry", "") and model.negative_words("dark", "")[0] == "dark"
 
 
 # Positions.
@@ -213,8 +214,9 @@ def sync_pair(fps: float = 16) -> AVFullDiT:
 def test_audio_is_at_the_video_s_positions_on_the_video_s_axes():
     denoiser, latent, t, cond = sync_pair(), small.latent(), small.times(), small.condition()
     assert denoiser.sync.ratio == 4
-    cos, sin = denoiser.embed_audio(latent.audio, t.audio, cond.audio).rotary
-    text, frames = cond.audio.tokens.shape[1], denoiser.video.transformer.rope(torch.zeros(1, 5, 5, 4, 4))
+    state = denoiser.embed_audio(latent.audio, t.audio, cond.audio)
+    (cos, sin), text = state.rotary, denoiser.audio.text_rows(state)
+    frames = denoiser.video.transformer.rope(torch.zeros(1, 5, 5, 4, 4))
     for ours, theirs in ((cos, frames[0]), (sin, frames[1])):
         torch.testing.assert_close(ours[text::4], theirs[0, ::4, 0][: len(ours[text::4])].to(ours.dtype), **CLOSE)
         assert torch.equal(ours[:text], ours[:1].expand(text, -1))
@@ -236,7 +238,7 @@ def test_all_audio_attention_has_these_positions():
 def test_a_clip_of_another_frame_rate_has_other_positions_and_the_same_weights():
     model = pairs.pair(rope="avsync")
     denoiser = model.denoiser_for(model.shape(fps=8))
-    assert model.card["rope"] == "avsync" and model.denoiser_for(model.shape()) is model.denoiser
+    assert model.card["rope"] == "avsync" and model.denoiser_for(model.shape()).sync == model.denoiser.sync
     assert denoiser.sync.ratio == 2 * model.denoiser.sync.ratio
     assert denoiser.new_heads is model.denoiser.new_heads and isinstance(denoiser, AVFullDiT)
     assert not torch.equal(predict(denoiser, REMOVED).audio, predict(model.denoiser, REMOVED).audio)
@@ -268,11 +270,10 @@ def test_experts_that_take_the_clip_s_length_get_it():
 
 
 def test_a_woven_expert_gets_the_clip_s_length_too():
-    flux, other = pairs.flux(), pairs.flux()
-    flux.for_clip = lambda shape: other
-    model = pairs.pair(pairs.video(), pairs.audio(flux))
-    view = model.denoiser_for(model.shape())
-    assert view.audio is other and model.denoiser.audio is flux and view.new_heads is model.denoiser.new_heads
+    model = pairs.pair()
+    view = model.denoiser_for(model.shape(seconds=2))
+    assert view.audio.seconds == 2 and model.denoiser.audio.seconds == 30 and view.new_heads is model.denoiser.new_heads
+    assert not torch.equal(predict(view, REMOVED).audio, predict(model.denoiser, REMOVED).audio)
 
 
 # Precisions, and weights that are elsewhere.
@@ -318,3 +319,28 @@ def test_towers_in_other_precisions_compute_as_their_transformers_do(store, dtyp
     for name in ("video", "audio"):
         got, wanted = getattr(out[FULL], name).float(), getattr(expected, name)
         assert float((got - wanted).norm() / wanted.norm()) < 0.1, name
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("store", [lambda expert: expert, in_fp8])
+def test_an_offloaded_pair_computes_the_same(tmp_path, store):
+    denoiser = pairs.with_heads(pairs.pair(pairs.video(store(pairs.wan())), pairs.audio(store(pairs.flux())))).denoiser
+    view = denoiser.for_clip(pairs.pair().shape(seconds=2))
+    t = AVTime(torch.tensor([[0.0, 0.5, 0.5]] * 2), torch.full((2,), 0.5))
+    expected = [predict(view, kind, t=t) for kind in CouplingKind]
+    alone = view.predict_stream(small.latent().audio, t.audio, small.text(), "audio")
+    to_disk(denoiser, tmp_path)
+    assert is_offloaded(denoiser)
+    view = denoiser.for_clip(pairs.pair().shape(seconds=2))
+    for kind, each in zip(CouplingKind, expected):
+        out = predict(view, kind, t=t)
+        assert torch.equal(out.video, each.video) and torch.equal(out.audio, each.audio)
+    assert torch.equal(view.predict_stream(small.latent().audio, t.audio, small.text(), "audio"), alone)
+
+
+def test_the_memory_of_a_pair_is_estimated():
+    model = pairs.pair()
+    latents = model.latent_shape(model.shape())
+    plan = plan_sampling(model, latents, 2, 10**9, can_offload=True)
+    assert plan.weights > 10**5 and plan.activations == 2 * (3 * 4 + latents.audio[2]) * 48 * 24 * 4 and not plan.offloaded
+    assert plan_sampling(model, latents, 2, plan.weights, can_offload=True).offloaded == plan.weights
