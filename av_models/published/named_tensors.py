@@ -33,13 +33,18 @@ class FileTensors:
 
 
 class ScaledTensors(FileTensors):
-    """Tensors of which some have a scale beside them, as 8-bit files do: W = stored · scale."""
+    """Tensors of which some have a scale beside them, as 8-bit files do: W = stored · scale.
+
+    products: the precision of these products.
+    """
+
+    products = torch.bfloat16
 
     def read(self, name: str) -> Tensor:
         stem = name.removesuffix(".weight")
         scale = next((stem + end for end in SCALES if name != stem and stem + end in self.stored), None)
         value = super().read(name)
-        return value if scale is None else value.to(torch.bfloat16) * super().read(scale).to(torch.bfloat16)
+        return value if scale is None else value.to(self.products) * super().read(scale).to(self.products)
 
     def half(self) -> torch.dtype:
         """Return float16 if weights are stored in it, else bfloat16."""
@@ -51,6 +56,12 @@ class ScaledTensors(FileTensors):
 
     def _dtypes(self) -> set[str]:
         return {self.file.get_slice(name).get_dtype() for name in self.stored}
+
+
+class ExactTensors(ScaledTensors):
+    """As `ScaledTensors`, with products in float32."""
+
+    products = torch.float32
 
 
 class WeightNormTensors(FileTensors):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,11 +13,13 @@ from typing import Any
 from torch import Tensor
 
 from ..checkpoint import Shape, open_tensors
+from ..printable import printable
 from .folder import check_complete
 from .named_tensors import SCALES
 
 PRECISIONS = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8", "F8_E5M2": "fp8"}
 MINOR = 0.02  # share of the values in another precision that is not named, such as norms
+EIGHT_BITS = ("F8_E4M3", "F8_E5M2")
 SCALED_MARKS = ("scaled_fp8", "comfy_quant")
 
 
@@ -86,8 +88,25 @@ def tensor_paths(path: Path) -> list[Path]:
 
 def read_header(path: Path) -> Header:
     """Return the header of a file or of a folder's files. Raises as `tensor_paths` does."""
-    paths = tensor_paths(path)
+    return read_headers(tensor_paths(path))
+
+
+def read_headers(paths: Sequence[Path]) -> Header:
+    """Return the header of several files as one."""
     return _read_header(*((str(each), each.stat().st_mtime_ns, each.stat().st_size) for each in paths))
+
+
+def check_scales(header: Header, path: Path) -> None:
+    """Raise ValueError, in one line, if 8-bit weights say that they are scaled and have no scale, or are of another kind."""
+    if not header.scaled:
+        return
+    for name, kind in header.dtypes.items():
+        stem = name.removesuffix(".weight")
+        marked = kind in EIGHT_BITS or f"{stem}.{SCALED_MARKS[1]}" in header.dtypes
+        if stem == name or not marked or any(stem + end in header.shapes for end in SCALES):
+            continue
+        raise ValueError(f"{path}: {printable(name)} is in 8 bits and has no scale, such as {printable(stem)}{SCALES[1]}; "
+                         "download the file again")  # fmt: skip
 
 
 @lru_cache(maxsize=256)

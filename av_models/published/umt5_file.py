@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 from transformers import UMT5Config, UMT5EncoderModel
 
-from ..checkpoint import Shape, read_shapes
+from ..checkpoint import Shape
 from .t5_file import ATTENTION, BIAS, FEED_FORWARD, LAST, WORDS, load_encoder_tensors
+from .tensor_files import read_header
 
 
 def is_encoder(shapes: Mapping[str, Shape]) -> bool:
@@ -20,7 +21,7 @@ def is_encoder(shapes: Mapping[str, Shape]) -> bool:
 def load_encoder(path: Path, dtype: torch.dtype) -> UMT5EncoderModel:
     """Load the encoder. Raises ValueError, in one line, if tensors are missing or do not fit."""
     with torch.device("meta"):
-        encoder = UMT5EncoderModel(config_of(read_shapes(path)))
+        encoder = UMT5EncoderModel(config_of(read_header(path).shapes))
     return load_encoder_tensors(encoder, path, dtype)
 
 

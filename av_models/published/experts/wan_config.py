@@ -51,6 +51,11 @@ class WanModel:
         """Whether it takes a given first frame by a time for each latent frame."""
         return self.channels == TI2V_CHANNELS
 
+    @property
+    def vae(self) -> str:
+        """The version of its VAE."""
+        return "2.2" if self.takes_first_frame else "2.1"
+
 
 TI2V_CHANNELS, T2V_CHANNELS = 48, 16
 CLIP_480 = {"frames": 81, "height": 480, "width": 832, "fps": 16}
