@@ -97,3 +97,13 @@ def small_ovi(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("published") / "Ovi"
     ovi.build(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_wan(tmp_path_factory) -> Path:
+    """The folder of a tiny random Wan 2.2 TI2V."""
+    from duet_av.benchmarks.small_models import wan
+
+    folder = tmp_path_factory.mktemp("published") / "wan"
+    wan.build(folder)
+    return folder

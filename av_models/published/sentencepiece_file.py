@@ -60,7 +60,9 @@ def make_tokenizer(words: Words) -> Any:
 
 def parse(data: bytes) -> Words:
     """Read a SentencePiece model."""
-    pieces, special, unknown, characters = [], [], 0, b""
+    pieces: list[tuple[str, float]] = []
+    special: list[str] = []
+    unknown, characters = 0, b""
     for number, value in _fields(data):
         if number == PIECES:
             piece = dict(_fields(value))

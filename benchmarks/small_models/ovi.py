@@ -35,7 +35,7 @@ def build(folder: Path, seed: int = 0) -> None:
     save(folder / VIDEO_VAE, random_tensors(shapes_of(vae, wan_vae_file.published_name), seed + 1), torch.float16)
     save(folder / AUDIO_VAE, audio_vae_tensors(seed + 2))
     save(folder / VOCODER, vocoder_tensors(seed + 3))
-    tokenizer = _tokenizer()
+    tokenizer = t5_tokenizer()
     tokenizer.save_pretrained(folder / "tokenizer")
     config = UMT5Config(vocab_size=len(tokenizer), d_model=TEXT_WIDTH, d_kv=8, d_ff=32, num_layers=2, num_heads=4, dropout_rate=0.0)
     with torch.random.fork_rng(devices=[]):
@@ -91,7 +91,7 @@ def save(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype = torch.f
     save_file({name: x.to(dtype).contiguous() for name, x in tensors.items()}, path)
 
 
-def _tokenizer() -> T5TokenizerFast:
+def t5_tokenizer() -> T5TokenizerFast:
     letters = [chr(code) for code in range(33, 127)]
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<s>", 0.0), ("<unk>", -9.0), ("▁", -2.0), *((letter, -3.0) for letter in letters)]
     return T5TokenizerFast(vocab=pieces, eos_token="</s>", unk_token="<unk>", pad_token="<pad>", extra_ids=0)

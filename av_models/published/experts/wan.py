@@ -88,8 +88,8 @@ def _open(path: Path, options: ExpertOptions) -> tuple[WanFiles, WanModel, dict[
             raise ValueError(f"{network.path} is {other[0]}, which needs {other[1]}; {INSTEAD}")
         configs.append(config_of(network.shapes, network.path) | _own_settings(network))
     if configs[0] != configs[-1]:
-        one, other = (f"{network.path} has {_sizes(config)}" for network, config in zip(networks.networks, configs))
-        raise ValueError(f"{one}, but {other}; use the two networks of Wan 2.2 A14B")
+        high, low = (f"{network.path} has {_sizes(config)}" for network, config in zip(networks.networks, configs))
+        raise ValueError(f"{high}, but {low}; use the two networks of Wan 2.2 A14B")
     model = _model(networks, configs[0])
     return with_parts(networks, options, model.vae), model, configs[0]
 
@@ -140,7 +140,9 @@ def _check_half(files: WanFiles) -> None:
         raise ValueError(f"{files.path} is Wan 2.2 A14B's network for low noise; load the one for high noise, and choose this one "
                          "as low_noise")  # fmt: skip
     if files.lacks_half:
-        raise FileNotFoundError(f"{files.path} is Wan 2.2 A14B's network for high noise and needs {LOW_NOISE}; choose it as low_noise")
+        raise FileNotFoundError(
+            f"{files.path} is Wan 2.2 A14B's network for high noise and needs {LOW_NOISE}; choose it as low_noise"
+        )
     if halves in (["low", "high"], ["low", "low"], ["high", "high"]):
         raise ValueError(f"the networks of Wan 2.2 A14B are {quoted(files.high.path.name)} for high noise and "
                          f"{quoted(files.networks[1].path.name)} for low noise; choose the other file for one of them")  # fmt: skip

@@ -56,8 +56,8 @@ def load_expert(
     """Load a checkpoint whose files are complete. card: what is known of it."""
     codec = _load_codec(parts, model, options)
     experts = [WanExpert(load_transformer(network, config, options), text_length=TEXT_LENGTH) for network in parts.networks]
-    for number, expert in enumerate(experts):
-        apply_loras(expert.transformer, _loras_for(options, "" if len(experts) == 1 else ("high", "low")[number]))
+    for number, each in enumerate(experts):
+        apply_loras(each.transformer, _loras_for(options, "" if len(experts) == 1 else ("high", "low")[number]))
     half = options.keep_dtype or check_options(options) in (torch.bfloat16, torch.float16)
     text = UMT5Text(
         parts.path, config["text_dim"], parts.text_encoder, parts.tokenizer, torch.bfloat16 if half else torch.float32,
@@ -65,8 +65,9 @@ def load_expert(
     )  # fmt: skip
     conditioner = PromptConditioner(text.encode, text.from_embedding, text.encoder_bytes, NEGATIVE, clip_text("Wan"))
     boundary = parts.settings.get("boundary_ratio") or BOUNDARY
+    expert = experts[0] if len(experts) == 1 else WanStages(experts[0], experts[1], boundary)
     return LoadedExpert(
-        "video", experts[0] if len(experts) == 1 else WanStages(*experts, boundary=boundary), codec, conditioner.eval(), dict(model.clip),
+        "video", expert, codec, conditioner.eval(), dict(model.clip),
         card, _scheduler(parts, model), {"steps": model.steps, "scale": model.scale}, NEGATIVE,
     )  # fmt: skip
 
