@@ -70,6 +70,7 @@ FILE = Rule(is_file_name, "the name of a file in the same folder")
 SIZE = whole(1, 2**24)
 PREDICTION = one_of(*get_args(Prediction))
 NAMED_EXPERT = {"model": WORD, "hash": WORD, "source": WORD}
+JOINT_CHECKPOINT = {"experts": {"video": NAMED_EXPERT, "audio": NAMED_EXPERT}, "audio_steps": whole(0, 2**24)}
 
 ENCODER = {
     "vocabulary": several(WORD), "length": whole(1, 4096), "width": SIZE, "layers": whole(1, 1000), "heads": whole(1, 1024),
@@ -89,7 +90,6 @@ CARD: dict[str, Any] = EXPERT | {
         "inputs": several(whole(0, 1000), 2), "joint_blocks": whole(0, 1000), "audio_rate": number(0, 1e6), "qk_width": SIZE,
         "v_width": SIZE, "heads": whole(1, 1024), "attention": TEXT,
     },
-    "experts": {"video": NAMED_EXPERT, "audio": NAMED_EXPERT}, "audio_steps": whole(0, 2**24),
     "step": whole(0, 2**53), "seconds": number(0, 1e12), "logged": several(TEXT),
 }  # fmt: skip
 """What the fields of a card must be, by kind of file or not. Other fields are free."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .build_from_card import one_line
-from .card_fields import require
+from .card_fields import JOINT_CHECKPOINT, check_fields, require
 from .checkpoint import check_fit, copy_tensors, open_tensors, read_card, read_shapes, real_tensor, save_checkpoint
 from .content_hash import content_hash
 from .contract import StreamName
@@ -170,6 +170,7 @@ def check_joint_card(card: dict[str, Any], path: str | Path) -> None:
     expect(card, "contains", CONTENTS, path)
     expect(card, "rope", ROPES, path)
     require(card, path, "name", "trained", "joint_blocks", *(f"clip.{field}" for field in CLIP))
+    check_fields(card, JOINT_CHECKPOINT, path)
     require(card, path, *(f"experts.{stream}.{field}" for stream in STREAMS for field in ("model", "hash", "source")))
 
 
