@@ -54,6 +54,10 @@ class LTX2(ResidualTowers):
         """Compile the blocks with these options of `torch.compile`."""
         self.transformer.compile_repeated_blocks(**options)
 
+    def checkpoint_blocks(self) -> None:
+        """Compute the states inside each block again in the backward pass. All rows must be coupled and skip no block."""
+        self.transformer.enable_gradient_checkpointing()
+
     def predict_rows(self, latent: AVLatent, t: AVTime, cond: AVCondition, strengths: Strengths, skip: Skip | None) -> AVLatent:
         """Predict the flow velocity ε − x_0 of every row. skip: the block that each row skips, or None."""
         with self._call_with(skip, latent.video.device):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ..contract import (
     AVCondition,
@@ -87,6 +88,10 @@ class ResidualTowers(nn.Module, ABC):
     def compile_blocks(self, **options: Any) -> None:
         """Compile `run_block`, which all blocks share, with these options of `torch.compile`."""
         self.run_block = torch.compile(self.run_block, **options)  # type: ignore[method-assign]
+
+    def checkpoint_blocks(self) -> None:
+        """Compute the states inside each block again in the backward pass of training, which needs less memory."""
+        self.run_block = partial(checkpoint, self.run_block, use_reentrant=False)  # type: ignore[method-assign]
 
     @abstractmethod
     def predict_rows(self, latent: AVLatent, t: AVTime, cond: AVCondition, strengths: Strengths, skip: Skip | None) -> AVLatent:

@@ -3,33 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+
+from .experts.wan_names import original_name
 
 Rename = tuple[str, str]
 
-WAN: tuple[Rename, ...] = (
-    (r"^(blocks\.\d+)\.scale_shift_table$", r"\1.modulation"),
-    (r"^(blocks\.\d+)\.norm2\b", r"\1.norm3"),
-    (r"^scale_shift_table$", "head.modulation"),
-    (r"^proj_out\b", "head.head"),
-    (r"^condition_embedder\.text_embedder\.linear_1\b", "text_embedding.0"),
-    (r"^condition_embedder\.text_embedder\.linear_2\b", "text_embedding.2"),
-    (r"^condition_embedder\.time_embedder\.linear_1\b", "time_embedding.0"),
-    (r"^condition_embedder\.time_embedder\.linear_2\b", "time_embedding.2"),
-    (r"^condition_embedder\.time_proj\b", "time_projection.1"),
-    (r"^condition_embedder\.image_embedder\.norm1\b", "img_emb.proj.0"),
-    (r"^condition_embedder\.image_embedder\.ff\.net\.0\.proj\b", "img_emb.proj.1"),
-    (r"^condition_embedder\.image_embedder\.ff\.net\.2\b", "img_emb.proj.3"),
-    (r"^condition_embedder\.image_embedder\.norm2\b", "img_emb.proj.4"),
-    (r"\.attn1\.", ".self_attn."),
-    (r"\.attn2\.", ".cross_attn."),
-    (r"\.to_([qkv])\b", r".\1"),
-    (r"\.to_out\.0\b", ".o"),
-    (r"\.add_([kv])_proj\b", r".\1_img"),
-    (r"\.norm_added_k\b", ".norm_k_img"),
-    (r"\.ffn\.net\.0\.proj\b", ".ffn.0"),
-    (r"\.ffn\.net\.2\b", ".ffn.2"),
-)
 LTX2: tuple[Rename, ...] = (
     (r"^(audio_)?proj_in\b", r"\1patchify_proj"),
     (r"^(audio_)?time_embed\b", r"\1adaln_single"),
@@ -57,9 +37,23 @@ FLUX: tuple[Rename, ...] = (
     (r"\.norm1\.linear\b", ".img_mod.lin"),
     (r"\.norm1_context\.linear\b", ".txt_mod.lin"),
 )
-AUTHORS: Mapping[str, tuple[Rename, ...]] = {
-    "WanTransformer3DModel": WAN, "LTX2VideoTransformer3DModel": LTX2, "FluxTransformer2DModel": FLUX,
-}  # fmt: skip
+
+
+def _wan(name: str) -> str:
+    return original_name(f"{name}.").removesuffix(".")  # as of a tensor of this layer
+
+
+def _renamed(renames: tuple[Rename, ...], name: str) -> str:
+    for pattern, replacement in renames:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+AUTHORS: Mapping[str, Callable[[str], str]] = {
+    "WanTransformer3DModel": _wan,
+    "LTX2VideoTransformer3DModel": partial(_renamed, LTX2),
+    "FluxTransformer2DModel": partial(_renamed, FLUX),
+}
 """How the authors' names are made of diffusers' names, by the class of the network. Others have diffusers' names only."""
 FUSED_ORDER = ("q", "k", "v", "proj_mlp")  # of the layers whose rows one layer of the authors holds
 
@@ -71,9 +65,7 @@ def layer_names(network: str, own: Iterable[str]) -> dict[str, list[str]]:
     """
     found: dict[str, list[str]] = {}
     for name in sorted(own, key=_place):
-        authors = name
-        for pattern, replacement in AUTHORS.get(network, ()):
-            authors = re.sub(pattern, replacement, authors)
+        authors = AUTHORS.get(network, str)(name)
         for alias in {name, authors, name.replace(".", "_"), authors.replace(".", "_")}:
             found.setdefault(alias, []).append(name)
     return found
