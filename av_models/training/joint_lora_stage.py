@@ -35,7 +35,7 @@ TARGETS = {
 """The ends of the names of the layers that get a LoRA, by the class of the network: all attentions, also those between video and
 audio."""
 PREFIXES = {"Kandinsky6Transformer3DModel": "transformer.", "LTX2VideoTransformer3DModel": "diffusion_model."}
-"""Before the names of layers in the file. Diffusers takes both, and ComfyUI the second one for LTX-2, whose blocks it names alike."""
+"""Before the names of layers in the file. Diffusers takes both; ComfyUI the second one for LTX-2, whose blocks it names alike."""
 PROMPT_PARTS = ("text_encoder", "tokenizer", "connectors")  # folders that encoded prompts depend on
 ADAPTER = "default"
 
