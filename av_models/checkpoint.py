@@ -86,6 +86,14 @@ def read_card(path: str | Path) -> dict[str, Any]:
         return _card(path, file)
 
 
+def has_card(path: str | Path) -> bool:
+    """Return whether a safetensors file has a model card. Raises as `load_checkpoint` for a damaged file; False for a GGUF file."""
+    if Path(path).suffix.lower() == ".gguf":
+        return False
+    with open_tensors(Path(path)) as file:
+        return CARD in (file.metadata() or {})
+
+
 def load_into(module: M, tensors: Mapping[str, Tensor], path: str | Path) -> M:
     """Load `tensors` into `module`, converted to the module's dtypes; return the module.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 def description_lines(card: Mapping[str, Any]) -> list[str]:
     """Return the lines for the card of a published joint model (see `published.joint.describe`)."""
-    size = f"{_count(card['parameters'])} parameters, {size_in_words(card['bytes'])} on disk"
+    size = f"{count_in_words(card['parameters'])} parameters, {size_in_words(card['bytes'])} on disk"
     return [f"{card['name']}: {size}, licence {card['licence']}", f"can: {', '.join(card['capabilities'])}", *card["notes"]]
 
 
@@ -33,7 +33,8 @@ def size_in_words(count: int) -> str:
     return f"{count / 1e3:.1f} kB"
 
 
-def _count(parameters: int) -> str:
+def count_in_words(parameters: int) -> str:
+    """Return a number of parameters such as "5.0 billion"."""
     for unit, name in ((1e9, "billion"), (1e6, "million")):
         if parameters >= unit:
             return f"{parameters / unit:.1f} {name}"

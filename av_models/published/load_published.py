@@ -21,7 +21,7 @@ from .svd_names import UNET, VISION
 if TYPE_CHECKING:
     from .loaded_expert import LoadedExpert
 
-SVD = "StableVideoDiffusionPipeline"
+SVD, GGUF = "StableVideoDiffusionPipeline", ".gguf"
 FAMILIES = {
     SVD: (VIDEO_EXPERT, "svd"),
     "AnimateDiffPipeline": (VIDEO_EXPERT, "animatediff"),
@@ -89,7 +89,7 @@ def load_published(path: str | Path, stream: StreamName, options: ExpertOptions 
 
 
 def _is_single_file(path: Path) -> bool:
-    if not path.is_file():
+    if not path.is_file() or path.suffix.lower() == GGUF:
         return False
     with open_tensors(path) as file:
         return {f"{UNET}input_blocks.0.0.weight", f"{VISION}proj"} <= set(file.keys())
