@@ -1,23 +1,53 @@
-"""Finds experts: files in models/duet, diffusers folders, and Stable Video Diffusion files in models/checkpoints."""
+"""Finds experts and their parts by name: in models/duet and models/diffusers, and in ComfyUI's own folders."""
 
 from __future__ import annotations
 
 from pathlib import Path, PurePath
 
-from .host import checkpoints, diffusers_folders, find_model, model_files
+from ..av_models.published.downloads import DOWNLOADS
+from .host import (
+    CHECKPOINTS,
+    DIFFUSERS,
+    DIFFUSION_MODELS,
+    MODELS,
+    TEXT_ENCODERS,
+    VAES,
+    diffusers_folders,
+    files_of,
+    find_model,
+    gguf_files,
+    model_files,
+    network_folders,
+)
+
+SOUND_WORDS = ("audio", "ace_step", "ace-step", "acestep", "tango")
+"""Parts of the names of checkpoints that may be audio models. Others, such as those of images, are not listed."""
 
 
 def expert_names() -> list[str]:
-    """Returns the names of all experts that the user has."""
-    return [*model_files(), *_svd_checkpoints(), *diffusers_folders()]
+    """Returns the names of all files and folders that may be experts; what they are is read when they are used."""
+    folders = network_folders(MODELS, DIFFUSERS, DIFFUSION_MODELS)
+    inside = tuple(f"{name}/" for name in folders)
+    files = [name for name in (*model_files(), *_checkpoints(), *files_of(DIFFUSION_MODELS)) if not name.startswith(inside)]
+    return list(dict.fromkeys((*files, *gguf_files(), *diffusers_folders(), *folders)))
 
 
 def find_expert(name: str) -> Path:
-    """Returns the file or folder called `name`. Raises FileNotFoundError if it does not exist."""
-    folders = diffusers_folders()
+    """Returns the file or folder called `name`. Raises FileNotFoundError, with what to download, if it does not exist."""
+    folders = diffusers_folders() | network_folders(MODELS, DIFFUSERS, DIFFUSION_MODELS)
     if name in folders:
         return folders[name]
-    return _svd_checkpoints().get(name) or find_model(name)
+    if name in (checkpoints := _checkpoints()):
+        return checkpoints[name]
+    try:
+        return Path(find_model(name))
+    except FileNotFoundError:
+        others = files_of(DIFFUSION_MODELS) | gguf_files()
+        if name in others:
+            return others[name]
+        if name not in DOWNLOADS:
+            raise
+    raise FileNotFoundError(f"model {name!r} was not found in models/{DOWNLOADS[name].parts[0].folder}; {DOWNLOADS[name]}")
 
 
 def title(path: Path) -> str:
@@ -25,6 +55,30 @@ def title(path: Path) -> str:
     return path.name if path.is_dir() else path.stem
 
 
-def _svd_checkpoints() -> dict[str, Path]:
-    """Returns checkpoints with Stability AI's file names, such as svd.safetensors and svd_xt.safetensors."""
-    return {name: path for name, path in checkpoints().items() if PurePath(name).name.lower().startswith("svd")}
+def text_encoders() -> dict[str, Path]:
+    """Returns the files and folders of text encoders by name."""
+    return _inside("text_encoder") | network_folders(TEXT_ENCODERS) | files_of(TEXT_ENCODERS)
+
+
+def vaes() -> dict[str, Path]:
+    """Returns the files and folders of VAEs by name."""
+    return _inside("vae") | network_folders(VAES) | files_of(VAES)
+
+
+def tokenizers() -> dict[str, Path]:
+    """Returns the folders of tokenizers in diffusers folders, and those of networks, which can hold one too."""
+    return _inside("tokenizer") | network_folders(TEXT_ENCODERS, MODELS)
+
+
+def _inside(component: str) -> dict[str, Path]:
+    """Returns the folders of a component of diffusers pipelines, by name."""
+    return {f"{name}/{component}": path for name, each in diffusers_folders().items() if (path := each / component).is_dir()}
+
+
+def _checkpoints() -> dict[str, Path]:
+    """Returns the checkpoints with Stability AI's file names of Stable Video Diffusion, and those of audio models."""
+    return {name: path for name, path in files_of(CHECKPOINTS).items() if _may_be_expert(PurePath(name).name.lower())}
+
+
+def _may_be_expert(name: str) -> bool:
+    return name.startswith("svd") or any(word in name for word in SOUND_WORDS)

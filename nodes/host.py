@@ -17,11 +17,13 @@ from torch import Tensor
 
 from ..av_models.memory import free_memory, weight_bytes
 from ..av_models.offload import offload
-from ..av_models.published.folder import files_outside, find_diffusers_folders, find_files
+from ..av_models.published.folder import files_outside, find_diffusers_folders, find_files, find_network_folders
 
 MODELS = "duet"  # the folder of Duet's model files in ComfyUI's `models`
 DIFFUSERS, CHECKPOINTS = "diffusers", "checkpoints"  # folders shared with other nodes
 DIFFUSION_MODELS = "diffusion_models"  # where ComfyUI keeps the networks of models, also in the folder `unet`
+TEXT_ENCODERS, VAES, LORAS = "text_encoders", "vae", "loras"
+FOLDER_NAMES = {DIFFUSION_MODELS: ("unet", DIFFUSION_MODELS), TEXT_ENCODERS: (TEXT_ENCODERS, "clip")}  # where ComfyUI has two
 SUFFIX, GGUF = ".safetensors", ".gguf"
 MAX_ASKED, MAX_ID = 100, 200  # nodes whose audio is asked for, characters of a node id
 
@@ -75,17 +77,14 @@ if "comfy_api" in sys.modules:  # ComfyUI imports it before any custom node
             raise FileNotFoundError(f"model file {name!r} was not found in {folders}; put it there, or choose another")
         return Path(found)
 
-    def diffusers_folders() -> dict[str, Path]:
-        """Returns the folders of diffusers pipelines by name."""
-        return find_diffusers_folders(Path(root) for kind in (MODELS, DIFFUSERS) for root in folder_paths.get_folder_paths(kind))
+    def _roots(*kinds: str) -> list[Path]:
+        """Returns the folders for files of these kinds, with those of extra_model_paths.yaml."""
+        return [Path(root) for kind in kinds for root in folder_paths.get_folder_paths(kind)]
 
-    def gguf_files() -> dict[str, Path]:
-        """Returns the GGUF files of networks by name. ComfyUI's own lists have none."""
-        return find_files((Path(root) for kind in (MODELS, DIFFUSION_MODELS) for root in folder_paths.get_folder_paths(kind)), GGUF)
-
-    def checkpoints() -> dict[str, Path]:
-        """Returns the single-file checkpoints by name."""
-        return {name: Path(folder_paths.get_full_path_or_raise(CHECKPOINTS, name)) for name in _files(CHECKPOINTS)}
+    def files_of(kind: str) -> dict[str, Path]:
+        """Returns the safetensors files of a kind by name, such as those in `CHECKPOINTS`."""
+        found = ((name, folder_paths.get_full_path(kind, name)) for name in _files(kind))
+        return {name: Path(path) for name, path in found if path}
 
     def require_comfyui(node: str) -> None:
         """Raises ValueError if ComfyUI does not run the node: its models and samplers are needed."""
@@ -99,6 +98,12 @@ if "comfy_api" in sys.modules:  # ComfyUI imports it before any custom node
         from comfy import sd1_clip
 
         return Path(sd1_clip.__file__).with_name("sd1_tokenizer")
+
+    def t5_tokenizer() -> Path | None:
+        """Returns the folder of the tokenizer of T5 v1.1 and FLAN-T5, or None."""
+        from comfy import text_encoders
+
+        return Path(next(iter(text_encoders.__path__))) / "t5_tokenizer"
 
     def keeps_workflow() -> bool:
         """Whether saved files contain their workflow."""
@@ -235,16 +240,13 @@ else:
     def find_model(name: str) -> Path:
         return session.get().folders.find_model(MODELS, name)
 
-    def diffusers_folders() -> dict[str, Path]:
-        return find_diffusers_folders(session.get().folders.models / kind for kind in (MODELS, DIFFUSERS))
+    def _roots(*kinds: str) -> list[Path]:
+        names = (name for kind in kinds for name in FOLDER_NAMES.get(kind, (kind,)))
+        return [session.get().folders.models / name for name in names]
 
-    def gguf_files() -> dict[str, Path]:
-        return find_files((session.get().folders.models / kind for kind in (MODELS, DIFFUSION_MODELS, "unet")), GGUF)
-
-    def checkpoints() -> dict[str, Path]:
-        folders = session.get().folders
-        root = folders.models / CHECKPOINTS
-        return {name: root / name for name in folders.list(root, (SUFFIX,))}
+    def files_of(kind: str) -> dict[str, Path]:
+        list_files = session.get().folders.list
+        return {name: root / name for root in reversed(_roots(kind)) for name in list_files(root, (SUFFIX,))}
 
     def require_comfyui(node: str) -> None:
         raise ValueError(f"{node} needs ComfyUI's models and samplers; run this workflow in ComfyUI")
@@ -253,6 +255,9 @@ else:
         return DEVICE.type != "cpu"
 
     def clip_tokenizer() -> Path | None:
+        return None
+
+    def t5_tokenizer() -> Path | None:
         return None
 
     def keeps_workflow() -> bool:
@@ -305,6 +310,21 @@ else:
         offload(model.parts[part], DEVICE)
 
 
+def diffusers_folders() -> dict[str, Path]:
+    """Returns the folders of diffusers pipelines by name."""
+    return find_diffusers_folders(_roots(MODELS, DIFFUSERS))
+
+
+def network_folders(*kinds: str) -> dict[str, Path]:
+    """Returns the folders that hold one network, such as shards, by name."""
+    return find_network_folders(_roots(*kinds))
+
+
+def gguf_files() -> dict[str, Path]:
+    """Returns the GGUF files of networks by name. ComfyUI's own lists have none."""
+    return find_files(_roots(MODELS, DIFFUSION_MODELS), GGUF)
+
+
 def _networks(models: Iterable[Any], parts: Iterable[str]) -> list[torch.nn.Module]:
     """Returns the parts of joint models to load, and other networks as they are."""
     return [each for model in models for each in (model.movable(parts) if hasattr(model, "movable") else [model])]
@@ -318,8 +338,8 @@ __all__ = [
     "Types",
     "check_interrupt",
     "clip_tokenizer",
-    "checkpoints",
     "diffusers_folders",
+    "files_of",
     "find_model",
     "free_device_memory",
     "gguf_files",
@@ -327,6 +347,7 @@ __all__ = [
     "io",
     "keeps_workflow",
     "model_files",
+    "network_folders",
     "offload_part",
     "on_device",
     "on_gpu",
@@ -337,6 +358,7 @@ __all__ = [
     "report_text",
     "require_comfyui",
     "send_preview",
+    "t5_tokenizer",
     "temp_folder",
     "ui",
     "wants_previews",

@@ -27,6 +27,10 @@ RUNS_CODE = frozenset({
     "_attn_implementation_internal", "experts_implementation", "_experts_implementation", "_experts_implementation_internal",
 })  # fmt: skip
 """Settings of configs that name code: a module of the folder, a package, or a kernel that is downloaded."""
+COMPONENTS = frozenset({
+    "vae", "audio_vae", "vocoder", "scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "image_encoder",
+})  # fmt: skip
+"""Subfolders of models that are no models themselves."""
 ATTENTION = ("eager", "sdpa")
 VOCABULARIES = (("tokenizer.json",), ("tokenizer.model",), ("spiece.model",), ("vocab.json", "merges.txt"))
 """The files that each hold a tokenizer's words. Without them, transformers makes one that knows no words."""
@@ -161,6 +165,28 @@ def find_diffusers_folders(roots: Iterable[Path]) -> dict[str, Path]:
     """Find all diffusers folders below `roots`. Returns their paths by their names relative to the root."""
     found = ((Path(folder), root) for root in roots for folder, _, names in os.walk(root, followlinks=True) if INDEX in names)
     return {folder.relative_to(root).as_posix(): folder for folder, root in sorted(found, reverse=True)}
+
+
+def find_network_folders(roots: Iterable[Path]) -> dict[str, Path]:
+    """Find all folders below `roots` that hold one network: safetensors files beside a config or an index of shards.
+
+    Left out are diffusers folders, and components, such as VAEs, beside other files of their model. Returns their paths by their
+    names relative to the root.
+    """
+    found = []
+    for root in roots:
+        for folder, below, names in os.walk(root, followlinks=True):
+            whole = Path(folder) != root and _holds_network(names)
+            if whole and Path(folder).name not in COMPONENTS:
+                found.append((Path(folder), root))
+            if whole or INDEX in names:
+                below.clear()
+    return {folder.relative_to(root).as_posix(): folder for folder, root in sorted(found, reverse=True)}
+
+
+def _holds_network(names: list[str]) -> bool:
+    described = "config.json" in names or any(name.endswith(".safetensors.index.json") for name in names)
+    return described and INDEX not in names and any(name.endswith(".safetensors") for name in names)
 
 
 def find_files(roots: Iterable[Path], suffix: str) -> dict[str, Path]:
