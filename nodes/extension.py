@@ -11,6 +11,7 @@ from .decode import DuetDecode
 from .empty_latent import DuetEmptyLatent
 from .encode import DuetEncode
 from .encode_prompts import DuetEncodePrompts
+from .expert_lora import DuetAudioExpertLora, DuetVideoExpertLora
 from .guidance import DuetGuidance
 from .guidance_modifiers import DuetGuidanceModifiers
 from .host import ComfyExtension, io
@@ -50,6 +51,8 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     DuetJointNoise,
     DuetCompareGuiders,
     DuetPromptsFromConditioning,
+    DuetVideoExpertLora,
+    DuetAudioExpertLora,
 )
 
 

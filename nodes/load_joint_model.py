@@ -12,16 +12,9 @@ from . import model_cache
 from .host import DIFFUSERS, MODELS, gguf_files, io, model_files, on_gpu
 from .joint_files import find_joint, joint_names
 from .model_cache import COMES_WITH_DUET, NONE
+from .precisions import AS_STORED, PRECISIONS
 from .reports import report
 from .sockets import JointModelSocket
-
-PRECISIONS = {
-    "as stored": {},
-    "bf16": {"dtype": "bfloat16"},
-    "fp16": {"dtype": "float16"},
-    "fp8": {"quantize": "fp8"},
-}
-AS_STORED = next(iter(PRECISIONS))
 
 
 class DuetLoadJointModel(io.ComfyNode):

@@ -12,6 +12,7 @@ from ..av_models.checkpoint import sidecar_file
 from ..av_models.load_parts import codec_files
 from ..av_models.loading import watch_loading
 from ..av_models.paused_gc import paused_gc
+from ..av_models.published.expert_options import ExpertOptions
 from ..av_models.published.joint import LoadOptions, family_files, find_family
 from ..av_models.published.load_published import published_files
 from ..bounce.shipped import BINDERS, BOUNCE, EXPERTS, JOINT_MODELS, shipped
@@ -115,10 +116,13 @@ def _source(name: str, find: Callable[[str], Path] = find_model) -> str | Path:
     return name if name in COMES_WITH_DUET else find(name)
 
 
-def stamp(path: str | Path) -> tuple:
-    """Returns a value that changes when the file at `path`, its `.card.json`, or any file in the diffusers folder changes."""
+def stamp(path: str | Path, options: ExpertOptions = ExpertOptions()) -> tuple:
+    """Returns a value that changes when the file at `path`, its `.card.json`, or any file that it is loaded with changes.
+
+    options: how a published expert is loaded.
+    """
     sidecar = sidecar_file(Path(path))
-    stats = [(file, file.stat()) for file in (*published_files(path), *([sidecar] if sidecar.is_file() else []))]
+    stats = [(file, file.stat()) for file in (*published_files(path, options), *([sidecar] if sidecar.is_file() else []))]
     return tuple((str(file.resolve()), stat.st_mtime_ns, stat.st_size) for file, stat in stats)
 
 

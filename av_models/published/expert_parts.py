@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,29 +16,90 @@ from .load_published import published_card
 TEXT_ENCODER, VAE, TOKENIZER = "text_encoder", "vae", "tokenizer"
 
 
+WORDS = {TEXT_ENCODER: ("text encoder", "text_encoder"), VAE: ("vae",), TOKENIZER: ("tokenizer",)}
+"""Words of the missing parts in a card's `needs`."""
+
+
 @dataclass(frozen=True)
 class Wanted:
-    """The parts that an expert of a family takes.
-
-    text_encoder, vae: how `Found.model` of one begins; the first that is found is used. tokenizer: how its class begins.
-    """
+    """The parts that an expert takes: how `Found.model` of a fitting file begins, the best first. word: in names of such files."""
 
     text_encoder: tuple[str, ...] = ()
     vae: tuple[str, ...] = ()
-    tokenizer: str = ""
+    word: str = ""
 
 
-UMT5, OOBLECK = ("UMT5",), ("Oobleck",)
+@dataclass(frozen=True)
+class Parts:
+    """The options with the parts that were found, their names by part, and the card of the expert with them."""
+
+    options: ExpertOptions
+    chosen: Mapping[str, str]
+    card: Mapping[str, Any]
+
+    def missing(self, found: Found | None) -> list[str]:
+        """Return a line for each missing part that says what to download."""
+        return [_missing_line(need, found) for need in self.card.get("needs", ())]
+
+
+UMT5, OOBLECK = ("UMT5-XXL", "UMT5 with width"), ("Oobleck",)
 WANTED = {
-    "wan": Wanted(UMT5, ("the VAE of Wan 2.1",), "T5"),
-    "tangoflux": Wanted(("T5 v1.1 or FLAN-T5 large",), OOBLECK, "T5"),
-    "stable_audio": Wanted(("T5-base", "T5"), OOBLECK, "T5"),
+    "wan": Wanted(UMT5, ("the VAE of Wan 2.1",), word="wan"),
+    "tangoflux": Wanted(("T5 v1.1 or FLAN-T5 large", "T5 v1.1 or FLAN-T5 with width"), OOBLECK),
+    "stable_audio": Wanted(("T5-base", "T5 with width"), OOBLECK),
 }
-"""By family; what is not listed here is beside the expert."""
-WAN_SECOND = ("the VAE of Wan 2.2",)
+"""By family; experts that are not listed here have all their parts beside them."""
 
 
-def wanted_parts(found: Found) -> Wanted:
+def wanted_parts(found: Found | None) -> Wanted:
     """Return which parts an expert takes."""
-    wanted = WANTED.get(found.family, Wanted())
-    return replace(wanted, vae=WAN_SECOND) if found.family == "wan" and "5B" in found.model else wanted
+    wanted = WANTED.get(found.family if found else "", Wanted())
+    second = found is not None and found.family == "wan" and "5B" in found.model
+    return replace(wanted, vae=("the VAE of Wan 2.2",)) if second else wanted
+
+
+def find_parts(path: Path, found: Found | None, options: ExpertOptions, candidates: Callable[[str], Mapping[str, Path]]) -> Parts:
+    """Return the options of an expert with the parts that it needs and that are among the user's files.
+
+    candidates(part): the user's files and folders for a "text_encoder", "vae" or "tokenizer", by name.
+    """
+    chosen: dict[str, str] = {}
+    card = published_card(path, options)
+    for part in WORDS:
+        if getattr(options, part) is not None or not _needs(card, part) or (part == VAE and options.codec is not None):
+            continue
+        files, wanted = candidates(part), wanted_parts(found)
+        name = _tokenizer(files, wanted) if part == TOKENIZER else _best(files, getattr(wanted, part), wanted.word)
+        if name is not None:
+            options = replace(options, **{part: files[name]})
+            chosen[part], card = name, published_card(path, options)
+    return Parts(options, chosen, card)
+
+
+def _needs(card: Mapping[str, Any], part: str) -> bool:
+    return any(word in need.lower() for need in card.get("needs", ()) for word in WORDS[part])
+
+
+def _best(files: Mapping[str, Path], wanted: tuple[str, ...], word: str) -> str | None:
+    """Return the name of the best of the user's files; names with `word` first, then the order of the list."""
+    fitting = []
+    for order, (name, path) in enumerate(files.items()):
+        found = detect(path)
+        rank = None if found is None else next((i for i, start in enumerate(wanted) if found.model.startswith(start)), None)
+        if rank is not None:
+            fitting.append((rank, word not in name.lower(), order, name))
+    return min(fitting)[-1] if fitting else None
+
+
+def _tokenizer(files: Mapping[str, Path], wanted: Wanted) -> str | None:
+    """Return the name of a folder with the tokenizer of UMT5, or of T5: their classes are the same, and their words are not."""
+    is_umt5 = wanted.text_encoder[:1] == UMT5[:1]
+    fitting = (name for name, path in files.items() if tokenizer_class(path).startswith("T5") and has_vocabulary(path))
+    return next((name for name in fitting if is_umt5 == any(word in name.lower() for word in ("umt5", "wan"))), None)
+
+
+def _missing_line(need: str, found: Found | None) -> str:
+    part = next((part for part, words in WORDS.items() if any(word in need.lower() for word in words)), None)
+    starts = getattr(wanted_parts(found), TEXT_ENCODER if part == TOKENIZER else part) if part else ()
+    download = next((each for name, each in PARTS.items() if any(start.startswith(name) for start in starts)), None)
+    return f"missing: {need}; {download or 'download it'}"
