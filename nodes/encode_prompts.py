@@ -12,6 +12,7 @@ from .host import io
 from .placement import load_encoders
 from .reports import report
 from .sockets import JointModelSocket, Prompts, PromptsSocket, encode_embeddings
+from .stream_prompts import clip_stream, embed_pair, is_pair
 
 SHOWN = 120  # characters of a negative prompt of the model
 MAX_ASPECT_RATIO = 5  # long side divided by short side
@@ -40,7 +41,7 @@ class DuetEncodePrompts(io.ComfyNode):
                 io.Clip.Input(
                     "clip",
                     optional=True,
-                    tooltip="Text encoder of ComfyUI, instead of the model's own: Kandinsky 6, LTX-2 and Ovi.",
+                    tooltip="Text encoder of ComfyUI, instead of the model's own: Kandinsky 6, LTX-2, Ovi, and UMT5-XXL for Wan.",
                 ),
             ],
             outputs=[PromptsSocket.Output(display_name="prompts", tooltip="Connect to the sampler.")],
@@ -51,7 +52,7 @@ class DuetEncodePrompts(io.ComfyNode):
         cls, model, video_prompt: str, audio_prompt: str, video_negative: str, audio_negative: str, picture=None, clip=None
     ) -> io.NodeOutput:
         _check_clip(clip, model)
-        load_encoders(model, text_encoders=clip is None)
+        load_encoders(model, text_encoders=clip is None or is_pair(model))
         ignored = model.ignored_prompts(video_prompt, audio_prompt)
         ignored += [line.replace("_prompt", "_negative", 1) for line in model.ignored_prompts(video_negative, audio_negative)]
         words = (video_prompt, audio_prompt), (video_negative, audio_negative)
@@ -80,10 +81,10 @@ def _text_prompts(model, words: tuple[tuple[str, str], tuple[str, str]], clip: A
     pairs = words[0], model.negative_words(*words[1])
     if clip is None:
         return Prompts(words, encoded=tuple(model.encode(*pair) for pair in pairs), encoder=ref(model))
-    embedded = tuple(model.conditioner.embed(clip, *pair) for pair in pairs)
+    embedded = embed_pair(model, clip, pairs) if is_pair(model) else tuple(model.conditioner.embed(clip, *pair) for pair in pairs)
     try:
         with torch.no_grad():
-            encoded = tuple(encode_embeddings(model, *pair) for pair in embedded)
+            encoded = tuple(encode_embeddings(model, *each) for each in zip(embedded, pairs))
     except ValueError as error:
         raise ValueError(f"clip: {error}") from None
     return Prompts(words, encoded=encoded, encoder=ref(model), embedded=embedded)
@@ -91,7 +92,9 @@ def _text_prompts(model, words: tuple[tuple[str, str], tuple[str, str]], clip: A
 
 def _check_clip(clip: Any, model) -> None:
     """Raises ValueError if a text encoder of ComfyUI is connected and the model cannot use it."""
-    if clip is not None and getattr(model.conditioner, "comfyui_text", None) is None:
+    if is_pair(model) and clip is not None:
+        clip_stream(model, clip)
+    elif clip is not None and getattr(model.conditioner, "comfyui_text", None) is None:
         raise ValueError(f"clip is connected, but {model.name} has a text encoder of its own kind; disconnect clip")
 
 
@@ -130,6 +133,9 @@ def _clip_lines(prompts: Prompts) -> list[str]:
     if not prompts.embedded:
         return []
     (video, audio), _ = prompts.embedded
+    if audio is None or video is None:
+        stream, each = ("video", video) if audio is None else ("audio", audio)
+        return [f"encoded by clip as in training, for the {stream}: {int(each.mask.sum())} tokens"]
     counts = [int(each.mask.sum()) for each in ((video,) if audio is video else (video, audio))]
     return [f"encoded by clip as in training: {' and '.join(map(str, counts))} tokens"]
 

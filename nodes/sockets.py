@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from ..av_models.contract import AVCondition
 from ..av_models.guidance import Guidance
 from ..av_models.shapes import AVShape
 from .host import io
+from .stream_prompts import encode_streams, is_pair
 
 if TYPE_CHECKING:
     from ..av_models.joint_model import JointModel
@@ -36,14 +38,15 @@ class Prompts:
     words: ((video, audio), (video, audio)), the positive pair first.
     picture: the image [H, W, C] for models that take one.
     encoded: both pairs as encoded by the model `encoder`; None if encoding needs the size of the clip.
-    embedded: both pairs as a text encoder of ComfyUI has encoded them, () if the model's own has.
+    embedded: both pairs as a text encoder of ComfyUI has encoded them, () if the model's own has; None for a stream whose `words`
+        the model's own encodes.
     """
 
     words: tuple[tuple[str, str], tuple[str, str]]
     picture: Tensor | None = None
     encoded: tuple[AVCondition, AVCondition] | None = None
     encoder: ReferenceType[JointModel] | None = None
-    embedded: tuple[tuple[TextEmbedding, TextEmbedding], ...] = ()
+    embedded: tuple[tuple[TextEmbedding | None, ...], ...] = ()
 
     def encoded_by(self, model: JointModel) -> bool:
         """Whether `model` has encoded the prompts."""
@@ -58,9 +61,9 @@ class Prompts:
             raise ValueError(f"prompts were encoded for a different model than {model.name}; connect the same model to both nodes")
         if self.encoded_by(model):
             return list(self.encoded or ())
-        if self.embedded:
-            return [encode_embeddings(model, video, audio) for video, audio in self.embedded]
         positive, negative = self.words[0], model.negative_words(*self.words[1])
+        if self.embedded:
+            return [encode_embeddings(model, *each) for each in zip(self.embedded, (positive, negative))]
         return [model.encode(*positive, self.picture, shape), model.encode(*negative, None, shape)]
 
     def image_change(self, model: JointModel, shape: AVShape | None = None) -> list[str]:
@@ -73,8 +76,16 @@ class Prompts:
         return [] if self.picture is None else change_line("image", model.fit_image(self.picture, shape))
 
 
-def encode_embeddings(model: JointModel, video: TextEmbedding, audio: TextEmbedding) -> AVCondition:
-    """Returns the condition of an embedding for each modality. Raises ValueError as `encode_embedding` does."""
+def encode_embeddings(model: JointModel, pair: Sequence[TextEmbedding | None], words: tuple[str, str]) -> AVCondition:
+    """Returns the condition of an embedding for each modality; of one that is None, the model's own text encoder encodes the words.
+
+    Raises ValueError as `encode_embedding` does.
+    """
+    if is_pair(model):
+        return encode_streams(model, pair, words)
+    video, audio = pair
+    if video is None or audio is None:
+        raise ValueError(f"prompts were encoded for a different model than {model.name}; connect the same model to both nodes")
     encoded = encode_embedding(model, video)
     return encoded if audio is video else AVCondition(encoded.video, encode_embedding(model, audio).audio)
 
