@@ -7,6 +7,7 @@ from dataclasses import replace
 from ..av_models.published.expert_options import ExpertOptions
 from .expert_files import title
 from .host import LORAS, files_of, io
+from .lora_files import find_lora
 from .model_cache import stamp
 from .reports import report
 from .sockets import AudioExpertSocket, ExpertFile, VideoExpertSocket
@@ -17,13 +18,13 @@ class _ExpertLora(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, lora: str, strength: float, **expert) -> tuple:
-        return (*stamp(_find_lora(lora)), strength)
+        return (*stamp(find_lora(lora)), strength)
 
     @classmethod
     def _add(cls, expert: ExpertFile, lora: str, strength: float) -> io.NodeOutput:
         from ..av_models.published.detect import detect, say_what
 
-        path = _find_lora(lora)
+        path = find_lora(lora)
         found = detect(path)
         if found is None or found.kind != "lora":
             raise ValueError(f"{path} holds {say_what(path)}; choose a LoRA")
@@ -83,9 +84,3 @@ def _lora_inputs() -> list:
         ),
     ]  # fmt: skip
 
-
-def _find_lora(name: str):
-    files = files_of(LORAS)
-    if name not in files:
-        raise FileNotFoundError(f"LoRA {name!r} was not found in models/{LORAS}; put it there, or choose another")
-    return files[name]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,9 @@ from ..av_models.published.expert_options import ExpertOptions
 from ..av_models.published.experts import find_expert
 from ..av_models.published.load_published import is_published, published_card
 from ..bounce.shipped import EXPERTS
-from .expert_files import expert_names, text_encoders, title, tokenizers, vaes
-from .host import DIFFUSERS, DIFFUSION_MODELS, MODELS, io, t5_tokenizer
+from .expert_files import expert_names, text_encoders, title, vaes
+from .expert_parts import complete
+from .host import DIFFUSERS, DIFFUSION_MODELS, MODELS, io
 from .model_cache import NONE, check_files, expert_path, stamp
 from .precisions import AS_STORED, PRECISIONS
 from .reports import report
@@ -160,21 +161,18 @@ def _parts(
 
     Raises ValueError for options that the expert does not have.
     """
-    from ..av_models.published.expert_parts import find_parts
-
     given = {"text_encoder": text_encoder, "vae": vae, "precision": precision, "low_noise": low_noise}
     found = find_expert(path)
     if found is None:
         _require_defaults(path, given)
         return None
-    files: dict[str, Callable[[], Mapping[str, Path]]] = {"text_encoder": text_encoders, "vae": vaes, "tokenizer": _tokenizers}
     options = ExpertOptions(
         **PRECISIONS[precision],
         text_encoder=None if text_encoder == AUTOMATIC else _chosen("text_encoder", text_encoder, text_encoders()),
         vae=None if vae == AUTOMATIC else _chosen("vae", vae, vaes()),
         low_noise=None if low_noise == NONE else expert_path(low_noise, kind),
     )
-    return find_parts(path, found, options, lambda part: files[part]())
+    return complete(path, found, options)
 
 
 def _require_defaults(path: Path, given: Mapping[str, str]) -> None:
@@ -188,11 +186,6 @@ def _chosen(part: str, name: str, files: Mapping[str, Path]) -> Path:
     if name not in files:
         raise FileNotFoundError(f"{part} {name!r} was not found; choose another, or {AUTOMATIC}")
     return files[name]
-
-
-def _tokenizers() -> Mapping[str, Path]:
-    own = t5_tokenizer()
-    return tokenizers() | ({} if own is None or not own.is_dir() else {"that of ComfyUI": own})
 
 
 def _family_report(path: Path, parts: Parts) -> dict:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ..av_models.joint_checkpoint import is_joint_checkpoint
 from ..av_models.published.description import description_lines, missing_lines
 from ..av_models.published.joint import LoadOptions, find_family
 from ..bounce.shipped import BOUNCE, BOUNCE_JOINTDIT, HEARING_T2AV
 from . import model_cache
-from .host import DIFFUSERS, MODELS, gguf_files, io, model_files, on_gpu
+from .host import DIFFUSERS, LORAS, MODELS, files_of, gguf_files, io, model_files, on_gpu
+from .lora_files import find_lora
 from .joint_files import find_joint, joint_names
 from .model_cache import COMES_WITH_DUET, NONE
 from .precisions import AS_STORED, PRECISIONS
@@ -42,6 +45,14 @@ class DuetLoadJointModel(io.ComfyNode):
                     "gguf", advanced=True, options=[NONE, *gguf_files()], default=NONE, optional=True,
                     tooltip="A GGUF file with the network of the model, in place of the one in its folder. Needs less memory.",
                 ),
+                io.Combo.Input(
+                    "lora", advanced=True, options=[NONE, *files_of(LORAS)], default=NONE, optional=True,
+                    tooltip="A LoRA for Kandinsky 6 or LTX-2, in models/loras.",
+                ),
+                io.Float.Input(
+                    "lora_strength", advanced=True, default=1.0, min=-20.0, max=20.0, step=0.01, optional=True,
+                    tooltip="How strongly the LoRA changes the model. 0: not at all.",
+                ),
             ],
             outputs=[JointModelSocket.Output(display_name="model", tooltip="Connect to prompts, latent, sampler and decoder.")],
         )  # fmt: skip
@@ -51,16 +62,22 @@ class DuetLoadJointModel(io.ComfyNode):
         return model_cache.check_files(model, find=find_joint)
 
     @classmethod
-    def fingerprint_inputs(cls, model: str, precision: str = AS_STORED, gguf: str = NONE) -> tuple:
+    def fingerprint_inputs(
+        cls, model: str, precision: str = AS_STORED, gguf: str = NONE, lora: str = NONE, lora_strength: float = 1.0
+    ) -> tuple:
         weights = () if gguf == NONE else model_cache.stamp(_find_gguf(gguf))
-        return (*model_cache.fingerprint(model), precision, weights)
+        added = () if lora == NONE else (*model_cache.stamp(find_lora(lora)), lora_strength)
+        return (*model_cache.fingerprint(model), precision, weights, added)
 
     @classmethod
-    def execute(cls, model: str, precision: str = AS_STORED, gguf: str = NONE) -> io.NodeOutput:
+    def execute(
+        cls, model: str, precision: str = AS_STORED, gguf: str = NONE, lora: str = NONE, lora_strength: float = 1.0
+    ) -> io.NodeOutput:
         options = _options(precision, gguf)
         if not _is_published(model):
-            _require_as_stored(model, precision, gguf)
-        joint = model_cache.load(model, replace(options, keep_dtype=on_gpu()))
+            _require_as_stored(model, precision, gguf, lora)
+        loras = () if lora == NONE or lora_strength == 0 else ((find_lora(lora), lora_strength),)
+        joint = model_cache.load(model, replace(options, keep_dtype=on_gpu(), loras=loras))
         return io.NodeOutput(joint, ui=model_report(joint))
 
 
@@ -77,9 +94,12 @@ def _options(precision: str, gguf: str) -> LoadOptions:
     return LoadOptions(**PRECISIONS[precision], gguf=_find_gguf(gguf))
 
 
-def _require_as_stored(name: str, precision: str, gguf: str) -> None:
-    """Raises ValueError for options that Duet's own models do not have."""
-    for option, value, off in (("precision", precision, AS_STORED), ("gguf", gguf, NONE)):
+def _require_as_stored(name: str, precision: str, gguf: str, lora: str) -> None:
+    """Raises ValueError for options that Duet's own models do not have, and joint checkpoints neither, except for a precision."""
+    with_precision = name not in COMES_WITH_DUET and is_joint_checkpoint(find_joint(name))
+    for option, value, off in (("precision", precision, AS_STORED), ("gguf", gguf, NONE), ("lora", lora, NONE)):
+        if option == "precision" and with_precision:
+            continue
         if value != off:
             raise ValueError(f"{option} is {value}, which {name} does not have; set {option} to {off}")
 
@@ -96,12 +116,16 @@ def file_input(name: str, tooltip: str, *shipped: str, advanced: bool | None = N
     return io.Combo.Input(name, options=[BOUNCE, *shipped, *model_files()], tooltip=tooltip, advanced=advanced)
 
 
-def model_report(joint) -> dict:
-    """Returns the report of a node whose output is a joint model."""
+def model_report(joint, untrained: Sequence[str] | None = None) -> dict:
+    """Returns the report of a node whose output is a joint model. untrained: warnings in place of the one for untrained pairs."""
+    if untrained is None:
+        line = f"{joint.name} is untrained as a pair: video and audio are generated independently"
+        untrained = [] if joint.trained else [line]
     if "capabilities" in joint.card:
-        return report(*description_lines(joint.card), warnings=missing_lines(joint.card), **_facts(joint.card))
-    untrained = f"{joint.name} is untrained as a pair: video and audio are generated independently"
-    return report(joint.name, warnings=[] if joint.trained else [untrained], model=joint.name, trained=joint.trained)
+        warnings = [*missing_lines(joint.card), *untrained]
+        return report(*description_lines(joint.card), warnings=warnings, **_facts(joint.card))
+    notes = joint.card.get("notes", [])
+    return report(joint.name, *notes, warnings=list(untrained), model=joint.name, trained=joint.trained)
 
 
 def _facts(card: dict) -> dict:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from weakref import WeakValueDictionary
 
 import torch
 
 from ..av_models.checkpoint import sidecar_file
+from ..av_models.joint_checkpoint import is_joint_checkpoint
 from ..av_models.load_parts import codec_files
 from ..av_models.loading import watch_loading
 from ..av_models.paused_gc import paused_gc
@@ -35,6 +37,10 @@ def load(name: str, options: LoadOptions = LoadOptions()):
     from ..bounce.shipped import load_joint_model  # imports diffusers: only when a model is loaded
 
     source, key = _source(name, find_joint), fingerprint(name)
+    if not isinstance(source, str) and is_joint_checkpoint(source):
+        from .joint_experts import find_source
+
+        return _cached((*key, options), lambda: load_joint_model(source, options, lambda entry: find_source(entry, options)))
     if isinstance(source, str) or not find_family(source):
         return _cached(key, lambda: load_joint_model(source))
     with watch_loading(_Progress(family_files(source))):
@@ -72,9 +78,13 @@ def join(video: ExpertFile, audio: ExpertFile, video_codec: Path, audio_codec: P
 
     files = video.path, audio.path, video_codec, audio_codec
     name = f"{title(video.path)} + {title(audio.path)}"
-    key = (*map(stamp, files), joint_blocks, layers and stamp(layers))
-    options = {"joint_blocks": joint_blocks, "name": name, "keep_dtype": on_gpu(), "layers": layers}
-    return _cached(key, lambda: join_experts(*files, **options))
+    options = [replace(each.options or ExpertOptions(), keep_dtype=on_gpu()) for each in (video, audio)]
+    stamps = stamp(video.path, options[0]), stamp(audio.path, options[1]), stamp(video_codec), stamp(audio_codec)
+    key = (*stamps, *options, joint_blocks, layers and stamp(layers))
+    settings = {"joint_blocks": joint_blocks or None, "name": name, "layers": layers}
+    read = [file for path, each in zip(files, options) for file in published_files(path, each)]
+    with watch_loading(_Progress(list(dict.fromkeys(read)))):
+        return _cached(key, lambda: join_experts(*files, **settings, video_options=options[0], audio_options=options[1]))
 
 
 def expert_path(name: str, kind: str) -> Path:
