@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..av_models.published.expert_options import ExpertOptions, Found
-from ..av_models.published.expert_parts import TEXT_ENCODER, TOKENIZER, VAE, Parts, find_parts
 from .expert_files import text_encoders, tokenizers, vaes
 from .host import t5_tokenizer
+
+if TYPE_CHECKING:
+    from ..av_models.published.expert_options import ExpertOptions, Found
+    from ..av_models.published.expert_parts import Parts
+
+FILES: dict[str, Callable[[], Mapping[str, Path]]] = {"text_encoder": text_encoders, "vae": vaes, "tokenizer": lambda: _tokenizers()}
 
 
 def complete(path: Path, found: Found, options: ExpertOptions) -> Parts:
     """Returns the options of an expert with the parts that it needs and that are among the user's files."""
-    files: dict[str, Callable[[], Mapping[str, Path]]] = {TEXT_ENCODER: text_encoders, VAE: vaes, TOKENIZER: _tokenizers}
-    return find_parts(path, found, options, lambda part: files[part]())
+    from ..av_models.published.expert_parts import find_parts  # imports diffusers
+
+    return find_parts(path, found, options, lambda part: FILES[part]())
 
 
 def _tokenizers() -> Mapping[str, Path]:

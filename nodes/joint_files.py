@@ -44,6 +44,13 @@ def _is_joint(path: Path) -> bool:
         return False
 
 
+def is_joint_checkpoint(path: str | Path) -> bool:
+    """Returns whether a file holds the joint layers of a pair, and names its experts."""
+    from ..av_models.joint_checkpoint import is_joint_checkpoint  # imports diffusers
+
+    return Path(path).is_file() and is_joint_checkpoint(path)
+
+
 def find_joint(name: str) -> Path:
     """Returns the file or folder called `name`.
 

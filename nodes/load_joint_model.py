@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..av_models.joint_checkpoint import is_joint_checkpoint
 from ..av_models.published.description import description_lines, missing_lines
 from ..av_models.published.joint import LoadOptions, find_family
 from ..bounce.shipped import BOUNCE, BOUNCE_JOINTDIT, HEARING_T2AV
 from . import model_cache
 from .host import DIFFUSERS, LORAS, MODELS, files_of, gguf_files, io, model_files, on_gpu
 from .lora_files import find_lora
-from .joint_files import find_joint, joint_names
+from .joint_files import find_joint, is_joint_checkpoint, joint_names
 from .model_cache import COMES_WITH_DUET, NONE
 from .precisions import AS_STORED, PRECISIONS
 from .reports import report

@@ -10,7 +10,6 @@ from weakref import WeakValueDictionary
 import torch
 
 from ..av_models.checkpoint import sidecar_file
-from ..av_models.joint_checkpoint import is_joint_checkpoint
 from ..av_models.load_parts import codec_files
 from ..av_models.loading import watch_loading
 from ..av_models.paused_gc import paused_gc
@@ -20,7 +19,7 @@ from ..av_models.published.load_published import published_files
 from ..bounce.shipped import BINDERS, BOUNCE, EXPERTS, JOINT_MODELS, shipped
 from .expert_files import find_expert, title
 from .host import check_interrupt, clip_tokenizer, find_model, on_gpu, report_progress
-from .joint_files import find_joint
+from .joint_files import find_joint, is_joint_checkpoint
 from .sockets import ExpertFile
 
 COMES_WITH_DUET = (*JOINT_MODELS, *BINDERS)
