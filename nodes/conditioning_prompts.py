@@ -32,8 +32,8 @@ class DuetPromptsFromConditioning(io.ComfyNode):
             node_id="DuetPromptsFromConditioning",
             display_name="Prompts from Conditioning",
             category="Duet/make",
-            description="Uses prompts that a text encoder of ComfyUI has encoded, for Kandinsky 6, LTX-2, Ovi, and pairs such as Wan "
-            "and TangoFlux. The model's own text encoders are then not needed.",
+            description="Uses prompts that a text encoder of ComfyUI has encoded, for Kandinsky 6, LTX-2, Ovi, and pairs such as "
+            "Wan and TangoFlux. The model's own text encoders are then not needed.",
             search_aliases=["duet", "clip text encode", "conditioning", "text encoder", "gguf text encoder"],
             inputs=[
                 JointModelSocket.Input("model", tooltip="The model that will generate the clip."),

@@ -33,7 +33,9 @@ class _ExpertLora(io.ComfyNode):
         options = expert.options or ExpertOptions()
         loras = options.loras if strength == 0 else (*options.loras, (path, strength))
         line = f"{title(expert.path)} with {path.stem}, strength {strength:g}"
-        return io.NodeOutput(replace(expert, options=replace(options, loras=loras)), ui=report(line, lora=path.stem, strength=strength))
+        return io.NodeOutput(
+            replace(expert, options=replace(options, loras=loras)), ui=report(line, lora=path.stem, strength=strength)
+        )
 
 
 class DuetVideoExpertLora(_ExpertLora):
@@ -80,7 +82,7 @@ def _lora_inputs() -> list:
     return [
         io.Combo.Input("lora", options=list(files_of(LORAS)), tooltip="A LoRA in models/loras, of this model."),
         io.Float.Input(
-            "strength", default=1.0, min=-20.0, max=20.0, step=0.01, tooltip="How strongly the LoRA changes the model. 0: not at all."
+            "strength", default=1.0, min=-20.0, max=20.0, step=0.01,
+            tooltip="How strongly the LoRA changes the model. 0: not at all.",
         ),
     ]  # fmt: skip
-

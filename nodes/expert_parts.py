@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     from ..av_models.published.expert_options import ExpertOptions, Found
     from ..av_models.published.expert_parts import Parts
 
-FILES: dict[str, Callable[[], Mapping[str, Path]]] = {"text_encoder": text_encoders, "vae": vaes, "tokenizer": lambda: _tokenizers()}
+FILES: dict[str, Callable[[], Mapping[str, Path]]] = {
+    "text_encoder": text_encoders,
+    "vae": vaes,
+    "tokenizer": lambda: _tokenizers(),
+}
 
 
 def complete(path: Path, found: Found, options: ExpertOptions) -> Parts:

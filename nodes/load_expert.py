@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..av_models.card_fields import check_fields, require, whole
 from ..av_models.checkpoint import has_card, read_card
@@ -112,9 +112,7 @@ class DuetLoadAudioExpert(_LoadExpert):
         )
 
     @classmethod
-    def execute(
-        cls, expert: str, text_encoder: str = AUTOMATIC, vae: str = AUTOMATIC, precision: str = AS_STORED
-    ) -> io.NodeOutput:
+    def execute(cls, expert: str, text_encoder: str = AUTOMATIC, vae: str = AUTOMATIC, precision: str = AS_STORED) -> io.NodeOutput:
         return cls._load(expert, text_encoder=text_encoder, vae=vae, precision=precision)
 
 
@@ -192,7 +190,10 @@ def _family_report(path: Path, parts: Parts) -> dict:
     card = parts.card
     lines = [*description_lines(card), f"precision: {card['precision']}"]
     lines += [f"{part.replace('_', ' ')}: {name}" for part, name in parts.chosen.items()]
-    facts = {name: card[name] for name in ("architecture", "licence", "parameters", "bytes", "precision", "capabilities", "needs", "notes")}
+    facts = {
+        name: card[name]
+        for name in ("architecture", "licence", "parameters", "bytes", "precision", "capabilities", "needs", "notes")
+    }
     warnings = parts.missing(find_expert(path))
     return report(*lines, warnings=warnings, expert=title(path), parts=dict(parts.chosen), **facts)
 

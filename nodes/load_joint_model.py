@@ -11,8 +11,8 @@ from ..av_models.published.joint import LoadOptions, find_family
 from ..bounce.shipped import BOUNCE, BOUNCE_JOINTDIT, HEARING_T2AV
 from . import model_cache
 from .host import DIFFUSERS, LORAS, MODELS, files_of, gguf_files, io, model_files, on_gpu
-from .lora_files import find_lora
 from .joint_files import find_joint, is_joint_checkpoint, joint_names
+from .lora_files import find_lora
 from .model_cache import COMES_WITH_DUET, NONE
 from .precisions import AS_STORED, PRECISIONS
 from .reports import report

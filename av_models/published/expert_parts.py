@@ -71,7 +71,8 @@ def find_parts(path: Path, found: Found | None, options: ExpertOptions, candidat
         files, wanted = candidates(part), wanted_parts(found)
         name = _tokenizer(files, wanted) if part == TOKENIZER else _best(files, getattr(wanted, part), wanted.word)
         if name is not None:
-            options = replace(options, **{part: files[name]})
+            changed: dict[str, Any] = {part: files[name]}
+            options = replace(options, **changed)
             chosen[part], card = name, published_card(path, options)
     return Parts(options, chosen, card)
 

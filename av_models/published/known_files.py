@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from ..checkpoint import Shape
-from .joint import mmaudio_files, wan_vae_file
+from .joint import mmaudio_files
+from .oobleck_file import is_oobleck
+from .wan_vae_file import version_of
 
 Shapes = Mapping[str, Shape]
 TEXT_ENCODER, VIDEO_VAE, AUDIO_VAE, IMAGE_VAE, LORA = "text_encoder", "video_vae", "audio_vae", "image_vae", "lora"
@@ -79,22 +81,18 @@ def _other_text_encoder(shapes: Shapes) -> Known | None:
 
 
 def _wan_vae(shapes: Shapes) -> Known | None:
-    if wan_vae_file.is_wan_vae(shapes):
-        return Known("the VAE of Wan 2.2", VIDEO_VAE, ORIGINAL)
-    if "decoder.middle.0.residual.0.gamma" in shapes and len(shapes.get("conv2.weight", ())) == 5:
-        return Known("the VAE of Wan 2.1", VIDEO_VAE, ORIGINAL)
-    if "decoder.mid_block.resnets.0.norm1.gamma" in shapes and len(shapes.get("post_quant_conv.weight", ())) == 5:
-        second = shapes["post_quant_conv.weight"][0] == wan_vae_file.CHANNELS
-        return Known(f"the VAE of Wan {'2.2' if second else '2.1'}", VIDEO_VAE, DIFFUSERS)
-    return None
+    version = version_of(shapes)
+    if version is None:
+        return None
+    names = ORIGINAL if "conv2.weight" in shapes else DIFFUSERS
+    return Known(f"the VAE of Wan {version}", VIDEO_VAE, names)
 
 
 def _oobleck(shapes: Shapes) -> Known | None:
-    if "decoder.block.0.snake1.alpha" in shapes and "decoder.conv1.bias" in shapes:
-        return Known("Oobleck, the VAE of Stable Audio and TangoFlux", AUDIO_VAE, DIFFUSERS)
-    if any(name.endswith("decoder.layers.1.layers.0.alpha") for name in shapes):
-        return Known("Oobleck, the VAE of Stable Audio and TangoFlux", AUDIO_VAE, ORIGINAL)
-    return None
+    if not is_oobleck(shapes):
+        return None
+    names = ORIGINAL if any("decoder.layers." in name for name in shapes) else DIFFUSERS
+    return Known("Oobleck, the VAE of Stable Audio and TangoFlux", AUDIO_VAE, names)
 
 
 def _mmaudio(shapes: Shapes) -> Known | None:
