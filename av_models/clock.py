@@ -23,7 +23,7 @@ from .contract import Prediction
 from .guidance.modifiers import SAME_TIME
 from .noise import AUDIO, VIDEO, Seed, check_seed, step_generator
 from .parameterization import convert
-from .path import DDPM, EDM, Flow, Path
+from .path import DDPM, EDM, Flow, Path, Trigonometric
 
 MOST_STEPS = 100_000
 
@@ -65,7 +65,7 @@ def check_times(times: Sequence[float]) -> None:
 
 def make_clock(path: Path, scheduler: Any, modality: int, seed: Seed) -> Clock:
     """Return the clock of one modality with noise schedule `path`. scheduler: it is copied; None: an Euler scheduler that fits."""
-    kinds: dict[type, Callable[..., Clock]] = {Flow: FlowClock, EDM: EDMClock, DDPM: DDPMClock}
+    kinds: dict[type, Callable[..., Clock]] = {Flow: FlowClock, EDM: EDMClock, DDPM: DDPMClock, Trigonometric: TrigonometricClock}
     return kinds[type(path)](path, scheduler, modality, seed)
 
 
@@ -208,7 +208,7 @@ class FlowClock(Clock):
 class EDMClock(Clock):
     """EDM with diffusers' Euler, as in Stable Video Diffusion: the state is x_0 + σ ε."""
 
-    path: EDM
+    path: EDM | Trigonometric
 
     def default(self) -> SchedulerMixin:
         return EulerDiscreteScheduler(
@@ -244,6 +244,20 @@ class EDMClock(Clock):
 
     def state_path(self, index: int) -> tuple[float, float]:
         return 1.0, float(self.scheduler.sigmas[index])
+
+
+class TrigonometricClock(EDMClock):
+    """Stable Audio Open with its own scheduler or diffusers' Euler: the state is x_0 + σ ε, as for EDM."""
+
+    path: Trigonometric
+
+    def _require_continuous(self) -> None:
+        if self.scheduler.config.get("sigma_data") != 1.0:  # of its own scheduler
+            super()._require_continuous()
+
+    def _read_times(self) -> None:
+        levels = self.scheduler.sigmas[: len(self.scheduler.timesteps)]
+        self.times = self.network_times = self.path.time_at(levels).tolist()
 
 
 class DDPMClock(Clock):

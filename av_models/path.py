@@ -1,11 +1,12 @@
 """Noise schedules: α and σ of x_t = α x_0 + σ ε at a time t from 0 (clean) to 1 (noise).
 
-Flow matching, EDM and DDPM use the same time t: the quantile of the noise level in each schedule (JointDiT, CVPR 2025, eqs. 4–5).
+All schedules use the same time t: the quantile of the noise level in each of them (JointDiT, CVPR 2025, eqs. 4–5).
 The inputs of a network are x_t and the timestep of its own schedule.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, Protocol
@@ -107,6 +108,34 @@ class DDPM:
 
     def network_time(self, t: Tensor) -> Tensor:
         return self.index(t).to(t.dtype)
+
+
+@dataclass(frozen=True)
+class Trigonometric:
+    """The path of Stable Audio Open (arXiv 2407.14358): α = cos(t π/2), σ = sin(t π/2), and the timestep is t.
+
+    The input of the network is (x_0 + σ_EDM ε) / √(1 + σ_EDM²) with σ_EDM = tan(t π/2), as in EDM.
+    lowest, highest: σ_EDM is clamped to these values, and t with it.
+    """
+
+    lowest: float = 1e-5
+    highest: float = 500.0
+
+    def sigma_at(self, t: Tensor) -> Tensor:
+        """Return σ_EDM at each t, clamped to `lowest` … `highest`."""
+        return torch.tan(t.double().clamp(0, 1 - MIN_QUANTILE) * (math.pi / 2)).clamp(self.lowest, self.highest)
+
+    def time_at(self, level: Tensor) -> Tensor:
+        """Return the time t of a noise level σ_EDM, the inverse of `sigma_at`, as diffusers' scheduler computes it."""
+        return level.atan() / math.pi * 2
+
+    def at(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        level = self.sigma_at(t)
+        alpha = (1 + level**2).rsqrt()
+        return alpha.to(t.dtype), (level * alpha).to(t.dtype)
+
+    def network_time(self, t: Tensor) -> Tensor:
+        return self.time_at(self.sigma_at(t)).to(t.dtype)
 
 
 FLOW = Flow()

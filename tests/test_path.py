@@ -8,12 +8,12 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from duet_av.av_models.path import DDPM, EDM, FLOW
+from duet_av.av_models.path import DDPM, EDM, FLOW, Trigonometric
 
 GRID = torch.tensor([0.01, 0.2, 0.5, 0.8, 0.99], dtype=torch.float64)
 
 
-@pytest.mark.parametrize("path", [EDM(), DDPM()], ids=["edm", "ddpm"])
+@pytest.mark.parametrize("path", [EDM(), DDPM(), Trigonometric()], ids=["edm", "ddpm", "trigonometric"])
 def test_what_a_unet_sees_keeps_unit_variance(path):
     alpha, sigma = path.at(GRID)
     torch.testing.assert_close(alpha**2 + sigma**2, torch.ones_like(GRID), rtol=0, atol=1e-6)
@@ -32,6 +32,16 @@ def test_edm_noise_is_log_normal_in_t():
 
 def test_edm_stays_within_the_levels_that_the_network_knows():
     assert EDM().sigma_at(torch.tensor([0.0, 1.0])).tolist() == pytest.approx([0.002, 700.0])
+
+
+def test_the_trigonometric_path_is_a_quarter_of_a_circle():
+    path = Trigonometric()
+    for ours, wanted in zip(path.at(GRID), (torch.cos(GRID * math.pi / 2), torch.sin(GRID * math.pi / 2))):
+        torch.testing.assert_close(ours, wanted)
+    torch.testing.assert_close(path.network_time(GRID), GRID)
+    torch.testing.assert_close(path.time_at(path.sigma_at(GRID)), GRID)
+    ends = path.sigma_at(torch.tensor([0.0, 1.0]))
+    assert ends.tolist() == pytest.approx([1e-5, 500.0]) and path.network_time(torch.ones(1)) == pytest.approx(0.99873, abs=1e-5)
 
 
 def test_ddpm_steps_are_the_ceiling_of_t():
