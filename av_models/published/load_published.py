@@ -16,6 +16,7 @@ from .expert_options import ExpertOptions
 from .experts import FAMILIES as EXPERTS
 from .experts import family_module, find_expert
 from .folder import DiffusersFolder, is_diffusers_folder
+from .joint import in_one_line
 from .svd_names import UNET, VISION
 
 if TYPE_CHECKING:
@@ -77,10 +78,11 @@ def load_published(path: str | Path, stream: StreamName, options: ExpertOptions 
         from .svd_file import from_single_file
 
         return from_single_file(path, options.keep_dtype)
-    with one_line(path, card["architecture"]):
-        if found:
+    if found:
+        with in_one_line(path, lambda: found.model):
             loaded = family_module(found.family).load(Path(path), options)
-        else:
+    with one_line(path, card["architecture"]):
+        if not found:
             family = import_module(f".{FAMILIES[card['architecture']][1]}", __package__)
             loaded = family.from_folder(DiffusersFolder(Path(path), options.keep_dtype))
         check_sizes(loaded.codec, path)

@@ -5,7 +5,7 @@ Each family is a module of this package with `describe`, `files` and `load` (see
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -98,7 +98,7 @@ def _single_files(path: Path) -> list[Path]:
 def describe(path: str | Path) -> dict[str, Any]:
     """Return the card of a published joint model (see `JointFamily.describe`). Raises ValueError or FileNotFoundError."""
     family = _family(path)
-    with _one_line(path):
+    with in_one_line(path, lambda: find_family(path)):
         return family.describe(Path(path))
 
 
@@ -114,7 +114,7 @@ def load_family(path: str | Path, options: LoadOptions = LoadOptions()) -> Joint
     model.
     """
     family = _family(path)
-    with _one_line(path):
+    with in_one_line(path, lambda: find_family(path)):
         model = family.load(Path(path), options)
         for codec in (model.video_codec, model.audio_codec):
             check_sizes(codec, path)
@@ -122,15 +122,18 @@ def load_family(path: str | Path, options: LoadOptions = LoadOptions()) -> Joint
 
 
 @contextmanager
-def _one_line(path: str | Path) -> Iterator[None]:
-    """Turn what goes wrong with a damaged model into a ValueError with one line that names it."""
+def in_one_line(path: str | Path, name: Callable[[], str | None]) -> Iterator[None]:
+    """Turn what goes wrong with a damaged model into a ValueError with one line that names it.
+
+    Errors that say what to do stay as they are. name: returns the name of the model.
+    """
     try:
         yield
     except FAILURES as error:
         if is_out_of_memory(error) or _has_remedy(error):
             raise
         reason = printable(error) or type(error).__name__
-        raise ValueError(f"{path} cannot be loaded as {find_family(path)} ({reason}); download it again") from error
+        raise ValueError(f"{path} cannot be loaded as {name()} ({reason}); download it again") from error
 
 
 def _has_remedy(error: Exception) -> bool:
