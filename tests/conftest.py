@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 WORKFLOW = Path(__file__).parent.parent / "workflows" / "api" / "bounce_t2av.json"
 
@@ -106,4 +107,24 @@ def small_wan(tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp("published") / "wan"
     wan.build(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_stable_audio(tmp_path_factory) -> Path:
+    """The folder of a tiny random Stable Audio Open."""
+    from duet_av.benchmarks.small_models import stable_audio
+
+    folder = tmp_path_factory.mktemp("published") / "stable_audio"
+    stable_audio.build(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_stable_audio_files(tmp_path_factory) -> Path:
+    """A folder of models with the same Stable Audio Open as a checkpoint, and its text encoder."""
+    from duet_av.benchmarks.small_models import stable_audio
+
+    folder = tmp_path_factory.mktemp("models")
+    stable_audio.build_files(folder, dtype=torch.float32)
     return folder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKLWan
@@ -91,7 +92,8 @@ def save(path: Path, tensors: Mapping[str, Tensor], dtype: torch.dtype = torch.f
     save_file({name: x.to(dtype).contiguous() for name, x in tensors.items()}, path)
 
 
-def t5_tokenizer() -> T5TokenizerFast:
+def t5_tokenizer(**options: Any) -> T5TokenizerFast:
+    """Return a tokenizer of letters. options: others than its defaults."""
     letters = [chr(code) for code in range(33, 127)]
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<s>", 0.0), ("<unk>", -9.0), ("▁", -2.0), *((letter, -3.0) for letter in letters)]
-    return T5TokenizerFast(vocab=pieces, eos_token="</s>", unk_token="<unk>", pad_token="<pad>", extra_ids=0)
+    return T5TokenizerFast(vocab=pieces, eos_token="</s>", unk_token="<unk>", pad_token="<pad>", extra_ids=0, **options)
