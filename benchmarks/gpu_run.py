@@ -79,9 +79,12 @@ def to_bf16(transformer: nn.Module) -> nn.Module:
     return transformer.eval().requires_grad_(False)
 
 
-def measure(run: Run, steps: int, peak: float) -> dict[str, float]:
-    """Returns the seconds of a step, the memory and the share of the chip's peak."""
-    flops = run.count_flops()
+def measure(run: Run, steps: int, peak: float, flops: int | None = None) -> dict[str, float]:
+    """Returns the seconds of a step, the memory and the share of the chip's peak.
+
+    flops: of a step; None: they are counted, which must not be done with a compiled network: it would never be compiled.
+    """
+    flops = run.count_flops() if flops is None else flops
     _reset_memory(run.device)
     _, seconds = run.sample(steps)
     step = statistics.median(seconds[1:] or seconds)
@@ -130,6 +133,7 @@ def main(description: str, make: Make, strategies: tuple[str, ...]) -> None:
     parser.add_argument("--steps", type=int, default=5, help="sampling steps of each measurement")
     parser.add_argument("--peak", type=float, default=989.0, help="peak of the chip in TFLOPS")
     parser.add_argument("--small", action="store_true", help="a tiny network, also on a CPU")
+    parser.add_argument("--skip", nargs="+", default=[], choices=["compiled", "half_memory"], help="what is not measured")
     args = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cpu" and not args.small:
@@ -140,13 +144,16 @@ def main(description: str, make: Make, strategies: tuple[str, ...]) -> None:
         guided = run.guided(strategy)
         made[strategy] = _attempt(lambda: measure(guided, args.steps, args.peak))
         _say(made)
-    run.network.compile_blocks()
-    made["compiled"] = _attempt(lambda: measure(run, args.steps + 1, args.peak))
-    _say(made)
-    for compiled in ("run_block", "run_blocks"):
-        run.network.__dict__.pop(compiled, None)
-    made["half_memory"] = _attempt(lambda: measure_half_memory(run, made[args.strategy[0]]["peak_gib"]))
-    _say(made)
+    if "compiled" not in args.skip:
+        flops = run.count_flops()
+        run.network.compile_blocks()
+        made["compiled"] = _attempt(lambda: measure(run, args.steps + 1, args.peak, flops))
+        _say(made)
+        for compiled in ("run_block", "run_blocks"):
+            run.network.__dict__.pop(compiled, None)
+    if "half_memory" not in args.skip:
+        made["half_memory"] = _attempt(lambda: measure_half_memory(run, made[args.strategy[0]]["peak_gib"]))
+        _say(made)
 
 
 def _say(made: dict[str, Any]) -> None:
