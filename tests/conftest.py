@@ -128,3 +128,13 @@ def small_stable_audio_files(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     stable_audio.build_files(folder, dtype=torch.float32)
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_tangoflux(tmp_path_factory) -> Path:
+    """The folder of a tiny random TangoFlux."""
+    from duet_av.benchmarks.small_models import tangoflux
+
+    folder = tmp_path_factory.mktemp("published") / "TangoFlux"
+    tangoflux.build(folder)
+    return folder

@@ -6,7 +6,6 @@ from copy import copy
 
 import torch
 from diffusers import FluxTransformer2DModel
-from diffusers.models.transformers.transformer_flux import FluxPosEmbed
 from diffusers.pipelines.stable_audio.modeling_stable_audio import StableAudioNumberConditioner
 from torch import Tensor, nn
 
@@ -14,8 +13,6 @@ from ..contract import Condition
 from ..shapes import AVShape
 from .base import ExpertState
 from .flux import FluxExpert, pooled
-
-Axes = tuple[int, int, int]
 
 
 class TangoFluxExpert(FluxExpert):
@@ -32,7 +29,6 @@ class TangoFluxExpert(FluxExpert):
     ) -> None:
         super().__init__(transformer)
         self.fc, self.duration, self.seconds, self.max_seconds = fc, duration, max_seconds, max_seconds
-        self.sync_positions: tuple[Axes, float] | None = None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -48,51 +44,22 @@ class TangoFluxExpert(FluxExpert):
         other.seconds = seconds
         return other
 
-    def use_sync_positions(self, axes: Axes, scale: float) -> None:
-        """Use the positions of AVSyncRoPE (arXiv 2512.02457), those of the video expert: (p · scale, 0, 0).
-
-        axes: sizes of the video expert's rotary axes, 44, 42 and 42 for Wan. scale: 1/τ (see `shapes.sync_ratio`).
-        Raises ValueError for axes that do not fit the head size.
-        """
-        if len(axes) != 3 or any(size < 0 or size % 2 for size in axes) or sum(axes) != self.head_size:
-            raise ValueError(f"the rotary axes are {axes}; use three even numbers whose sum is {self.head_size}")
-        self.sync_positions = axes, scale
-
-    def use_own_positions(self) -> None:
-        """Use TangoFlux's own positions again."""
-        self.sync_positions = None
-
     def positions(self, steps: int, device: torch.device) -> Tensor:
-        """Return the position ids [T, 3] of the audio tokens: (p, p, p), or (p · scale, 0, 0) for AVSyncRoPE."""
-        p = torch.arange(steps, device=device)[:, None]
-        if self.sync_positions is None:
-            return p.expand(-1, 3)
-        return p * torch.tensor([self.sync_positions[1], 0.0, 0.0], device=device)
-
-    def rotary(self, text_rows: int, steps: int, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Return cos and sin [text rows + T, head size]. All text is at position 0."""
-        if self.sync_positions is None:
-            return super().rotary(text_rows, steps, device)
-        embed = FluxPosEmbed(self.transformer.pos_embed.theta, list(self.sync_positions[0]))
-        return embed(torch.cat([torch.zeros(text_rows, 3, device=device), self.positions(steps, device)]))
+        """Return the position ids [T, 3] of the audio tokens: (p, p, p)."""
+        return torch.arange(steps, device=device)[:, None].expand(-1, 3)
 
     def prompt(self, text: Condition) -> tuple[Tensor, Tensor]:
         """Return the text with the token of the clip's length, [B, L + 1, D], and the pooled text, [B, D]."""
         tokens = text.tokens.to(self.fc.weight.dtype)
         real = torch.where(text.mask[..., None], tokens, torch.zeros_like(tokens))
         pooled_text = self.fc(pooled(Condition(real, text.mask))).relu()
-        seconds = torch.full((len(tokens),), self.seconds, device=tokens.device, dtype=torch.float32)
-        with_length = torch.cat([tokens, self.duration(seconds).to(tokens.dtype)], 1)
+        length = self.duration(torch.tensor([self.seconds], device=tokens.device, dtype=torch.float32))
+        with_length = torch.cat([tokens, length.to(tokens.dtype).expand(len(tokens), -1, -1)], 1)
         return with_length.to(self.dtype), pooled_text.to(self.dtype)
 
     def forward(self, latent: Tensor, t: Tensor, text: Condition) -> Tensor:
         """Run the whole transformer: latent [B, C, T], t [B] in 0..1. Returns the velocity, shaped as the latent, in float32."""
-        if self.sync_positions is None:
-            return super().forward(latent.to(self.dtype), t, text).float()
-        state = self.embed(latent, t, text)
-        for block in self.blocks:
-            state = self.run(block, state)
-        return self.head(state)
+        return super().forward(latent.to(self.dtype), t, text).float()
 
     def embed(self, latent: Tensor, t: Tensor, text: Condition) -> ExpertState:
         """Prepare the state of the first block."""

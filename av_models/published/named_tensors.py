@@ -50,6 +50,10 @@ class ScaledTensors(FileTensors):
         """Return float16 if weights are stored in it, else bfloat16."""
         return torch.float16 if "F16" in self._dtypes() and "BF16" not in self._dtypes() else torch.bfloat16
 
+    def compute(self) -> torch.dtype:
+        """Return the precision to compute in: that of the weights; for those in 8 bits, as `half`."""
+        return self.half() if {"F16", "BF16", "F8_E4M3"} & self._dtypes() else torch.float32
+
     def plain_8_bits(self) -> bool:
         """Return whether weights are stored in 8 bits, without scales."""
         return "F8_E4M3" in self._dtypes() and not any(name.endswith(SCALES) for name in self.stored)

@@ -30,6 +30,11 @@ class Header:
     shapes: Mapping[str, Shape]
     dtypes: Mapping[str, str]
 
+    def part(self, *prefixes: str) -> Header:
+        """Return the header of the tensors whose names begin so."""
+        names = [name for name in self.shapes if name.startswith(prefixes)]
+        return Header({name: self.shapes[name] for name in names}, {name: self.dtypes[name] for name in names})
+
     @property
     def parameters(self) -> int:
         """The number of values, without the scales of 8-bit weights."""

@@ -6,7 +6,7 @@ import argparse
 from importlib import import_module
 from pathlib import Path
 
-FAMILIES = ("kandinsky6", "ltx2", "ovi", "stable_audio", "wan")
+FAMILIES = ("kandinsky6", "ltx2", "ovi", "stable_audio", "tangoflux", "wan")
 
 
 def main() -> None:
