@@ -106,13 +106,17 @@ def load_expert(parts: TangoFluxFiles, options: ExpertOptions) -> TangoFluxExper
         frequencies = shapes[prefixes.duration + FREQUENCIES][0]
         duration = StableAudioNumberConditioner(config["joint_attention_dim"], 0, parts.lengths[1], 2 * frequencies)
     compute = dtype or (tensors.compute() if options.keep_dtype else torch.float32)
-    for part, prefix in ((transformer, prefixes.transformer), (fc, prefixes.fc), (duration, prefixes.duration)):
-        own = compute if part is transformer else torch.float32
-        load_named(part, tensors, {name: prefix + name for name in part.state_dict()}, lambda name, x, own=own: x.to(own))
+    _fill(transformer, tensors, prefixes.transformer, compute)
+    _fill(fc, tensors, prefixes.fc, torch.float32)
+    _fill(duration, tensors, prefixes.duration, torch.float32)
     if options.quantize or (options.keep_dtype and dtype is None and tensors.plain_8_bits()):
         store_as_fp8(transformer)
     apply_loras(transformer, options.loras)
     return TangoFluxExpert(transformer, fc, duration, parts.lengths[1]).eval()
+
+
+def _fill(network: nn.Module, tensors: ScaledTensors, prefix: str, dtype: torch.dtype) -> None:
+    load_named(network, tensors, {name: prefix + name for name in network.state_dict()}, lambda name, x: x.to(dtype))
 
 
 def _load_codec(parts: TangoFluxFiles, options: ExpertOptions) -> AudioCodec:
