@@ -18,6 +18,7 @@ from .experts import family_module, find_expert
 from .folder import DiffusersFolder, is_diffusers_folder
 from .joint import in_one_line
 from .svd_names import UNET, VISION
+from .tensor_files import tensor_paths
 
 if TYPE_CHECKING:
     from .loaded_expert import LoadedExpert
@@ -46,6 +47,8 @@ def published_card(path: str | Path, options: ExpertOptions = ExpertOptions()) -
     found = find_expert(path)
     if found:
         return family_module(found.family).describe(Path(path), options)
+    if not is_diffusers_folder(path):
+        tensor_paths(Path(path))  # raises for a missing shard
     architecture = DiffusersFolder(Path(path)).pipeline_class if is_diffusers_folder(path) else SVD
     if architecture not in FAMILIES:
         raise ValueError(f"{path} holds {architecture}; use one of {', '.join((*FAMILIES, *EXPERTS))}")
