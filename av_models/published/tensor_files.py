@@ -40,11 +40,6 @@ class Header:
         """The number of values, without the scales of 8-bit weights."""
         return sum(math.prod(shape) for name, shape in self.shapes.items() if not is_scale(name))
 
-    def part(self, prefix: str) -> Header:
-        """Return the header of the tensors whose names begin with `prefix`."""
-        names = [name for name in self.shapes if name.startswith(prefix)]
-        return Header({name: self.shapes[name] for name in names}, {name: self.dtypes[name] for name in names})
-
     @property
     def scaled(self) -> bool:
         """Whether 8-bit weights have scales beside them, or say so."""
