@@ -13,13 +13,16 @@ from diffusers.loaders.lora_conversion_utils import (
     _convert_non_diffusers_ltx2_lora_to_diffusers,
     _convert_non_diffusers_wan_lora_to_diffusers,
 )
+from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
 from safetensors.torch import load_file, save_file
 
 from duet_av.av_models.contract import CouplingKind
 from duet_av.av_models.published.expert_options import ExpertOptions
+from duet_av.av_models.published.joint import LoadOptions
+from duet_av.av_models.published.joint.ovi import load_denoiser
 from duet_av.av_models.published.load_network import store_as_fp8
 from duet_av.av_models.published.load_published import load_published
-from duet_av.av_models.published.lora import apply_lora_tensors, apply_loras, read_lora
+from duet_av.av_models.published.lora import apply_lora_tensors, apply_loras, apply_loras_beside, read_lora
 from duet_av.benchmarks.small_models import kandinsky6, ltx2
 from duet_av.tests import small
 
@@ -107,6 +110,7 @@ STYLES = {
     "peft": {"prefix": "base_model.model."},
     "ComfyUI": {"prefix": "diffusion_model."},
     "ComfyUI, up and down": {"prefix": "diffusion_model.", "ends": UP_DOWN, "alpha": RANK},
+    "DiffSynth": {"prefix": "pipe.dit.", "ends": ("lora_A.default", "lora_B.default")},
     "kohya": {"prefix": "lora_unet_", "ends": UP_DOWN, "alpha": RANK, "flat": True},
 }
 
@@ -210,6 +214,35 @@ def test_ltx2_names(tmp_path):
     apply_loras(network, [(comfy, 1.0)])
 
 
+CONNECTORS = {
+    "text_embedding_projection.aggregate_embed": "text_proj_in",
+    "video_embeddings_connector.transformer_1d_blocks.0.attn1.to_q": "video_connector.transformer_blocks.0.attn1.to_q",
+}
+
+
+@pytest.mark.parametrize("prefix", ["connectors.", "diffusion_model.", ""])
+def test_a_lora_of_ltx2_can_also_change_its_connectors(prefix, tmp_path):
+    """As that of its distillation does."""
+    network = random_network(LTX2VideoTransformer3DModel, **ltx2.TRANSFORMER | ltx2.OF_VERSION["2.0"])
+    connectors = random_network(LTX2TextConnectors, **ltx2._connectors(False))
+    pairs = halves(connectors, CONNECTORS.values())
+    extra = {
+        f"{prefix}{name}.lora_{half}.weight": x
+        for name, both in (pairs if prefix == "connectors." else named(pairs, CONNECTORS)).items()
+        for half, x in zip("AB", both)
+    }
+    path = write(tmp_path / "x.safetensors", halves(network, ["transformer_blocks.0.attn1.to_q"]), **extra)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        apply_loras(network, [(path, 1.0)])
+        apply_loras_beside(connectors, [(path, 0.5)])
+    for name, (a, b) in pairs.items():
+        layer = connectors.get_submodule(name)
+        torch.testing.assert_close(layer.get_delta_weight("lora_0"), 0.5 * b @ a)
+    only = write(tmp_path / "y.safetensors", halves(wan(), ["blocks.0.attn1.to_q"]))
+    apply_loras_beside(random_network(LTX2TextConnectors, **ltx2._connectors(False)), [(only, 1.0)])
+
+
 def test_kandinsky_and_flux_names(tmp_path):
     for network, layers in (
         (random_network(Kandinsky6Transformer3DModel, **kandinsky6.TRANSFORMER), KANDINSKY_LAYERS),
@@ -223,6 +256,37 @@ def test_kandinsky_and_flux_names(tmp_path):
         for tensors in found:
             assert tensors.keys() == {f"{name}.lora_{half}.weight" for name in layers for half in "AB"}
             assert all(torch.equal(x, found[0][name]) for name, x in tensors.items())
+
+
+@pytest.mark.parametrize("options", [{}, {"keep_dtype": True, "quantize": "fp8"}])
+def test_ovi_takes_loras(options, small_ovi, tmp_path):
+    layers = {"video_model.blocks.1.self_attn.q": "blocks.1.video.attn1.to_q",
+              "audio_model.blocks.0.cross_attn.k_fusion": "blocks.0.to_audio.to_k"}  # fmt: skip
+    path = next(small_ovi.glob("model_*.safetensors"))
+    plain = load_denoiser(path, LoadOptions(**options))
+    pairs = halves(plain, layers.values())
+    for theirs in (pairs, named(pairs, layers)):
+        lora = write(tmp_path / "x.safetensors", theirs, "")
+        changed = load_denoiser(path, LoadOptions(loras=((lora, 0.5),), **options))
+        for name, (a, b) in pairs.items():
+            layer = changed.get_submodule(name)
+            assert layer.lora_A["lora_0"].weight.dtype == (torch.bfloat16 if options else torch.float32)
+            torch.testing.assert_close(layer.get_delta_weight("lora_0").float(), 0.5 * b @ a, atol=0.05, rtol=0.05)
+
+
+def test_a_convolution_and_its_flat_form(tmp_path):
+    a, b = torch.randn(RANK, 5, 1, 2, 2), torch.randn(48, RANK, 1, 1, 1)
+    shaped = write(tmp_path / "1.safetensors", {"patch_embedding": (a, b)}, "diffusion_model.", UP_DOWN)
+    flat = write(tmp_path / "2.safetensors", {"patch_embedding": (a.flatten(1), b.flatten(1))}, "diffusion_model.", UP_DOWN)
+    results = []
+    for path in (shaped, flat):
+        network = wan()
+        apply_loras(network, [(path, 0.5)])
+        results.append(run_wan(network))
+    expected = wan()
+    expected.patch_embedding.weight += 0.5 * (b.flatten(1) @ a.flatten(1)).view_as(expected.patch_embedding.weight)
+    assert torch.equal(*results)
+    torch.testing.assert_close(results[0], run_wan(expected), atol=1e-5, rtol=1e-5)
 
 
 def test_one_layer_of_flux_authors_is_several_of_diffusers(tmp_path):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from diffusers.loaders.peft import PeftAdapterMixin
 from torch import Tensor, nn
 
 from ..contract import AVCondition, AVLatent, AVTime, Condition, Skip, StreamName
@@ -34,7 +35,7 @@ class OviSizes:
     frequencies: int = 256
 
 
-class Ovi(ResidualTowers):
+class Ovi(ResidualTowers, PeftAdapterMixin):
     """Predicts the flow velocity of video latents [B, C, T, H, W] and audio latents [B, C, T].
 
     Every block's cross-attention to the text also attends to the other tower's tokens. This is added before the output

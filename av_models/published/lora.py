@@ -16,16 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers.models.modeling_utils import get_parameter_dtype
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from ..card_fields import read_table
 from ..checkpoint import format_keys, open_tensors, real_tensor
 from ..printable import printable, quoted
-from .lora_names import layer_names
+from .lora_names import OF_OTHER_PARTS, layer_names
 
 PREFIX = re.compile(
-    r"^(?:base_model\.model\.|model\.diffusion_model\.|diffusion_model\.|transformer\.|unet\.|lora_unet_|lora_transformer_)+"
+    r"^(?:base_model\.model\.|model\.diffusion_model\.|diffusion_model\.|transformer\.|unet\.|pipe\.dit\.|connectors\."
+    r"|lora_unet_+|lora_transformer_+|lycoris_+)+"
 )
 ENDS = {
     ".lora_A.weight": "A", ".lora_A.default.weight": "A", ".lora_down.weight": "A", ".lora.down.weight": "A",
@@ -66,6 +68,14 @@ def apply_loras(network: Any, loras: Sequence[tuple[Path, float]]) -> None:
         _add(network, tensors, strength, path)
 
 
+def apply_loras_beside(network: Any, loras: Sequence[tuple[Path, float]]) -> None:
+    """Add to a part of a model, such as LTX-2's connectors, what LoRA files have for it; files need not have anything."""
+    for path, strength in loras:
+        tensors, config = _read_file(Path(path))
+        found, _ = _match(tensors, config, network, path)
+        _add(network, found, strength, path)
+
+
 def apply_lora_tensors(network: Any, tensors: Mapping[str, Tensor], strength: float = 1.0, source: str | Path = "the LoRA") -> None:
     """Add a LoRA whose tensors are in memory; their names are those of a file. source: what messages call it. See `apply_loras`."""
     _add(network, _fit(tensors, {}, network, source), strength, source)
@@ -84,9 +94,24 @@ def read_lora(path: str | Path, network: Any) -> dict[str, Tensor]:
 def _fit(tensors: Mapping[str, Tensor], config: Mapping[str, Any], network: nn.Module, source: str | Path) -> dict[str, Tensor]:
     """Return the tensors by the names of the network's layers (see `read_lora`)."""
     what = type(network).__name__
+    found, unknown = _match(tensors, config, network, source)
+    if not found:
+        raise ValueError(
+            f"{source} fits no layer of {what}: it has {format_keys(unknown or list(tensors), NAMED)}; use a LoRA of this model"
+        )
+    unknown = [key for key in unknown if not OF_OTHER_PARTS.match(key)]
+    if unknown:
+        warnings.warn(f"{source}: {len(unknown)} keys fit no layer of {what}: {format_keys(unknown, NAMED)}", stacklevel=2)
+    return found
+
+
+def _match(
+    tensors: Mapping[str, Tensor], config: Mapping[str, Any], network: nn.Module, source: str | Path
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Return the tensors that the network has layers for, and the keys of the others."""
     changes, unknown = _by_layer(tensors, source)
     own = _own_layers(network)
-    names = layer_names(what, own)
+    names = layer_names(type(network).__name__, own)
     found: dict[str, Tensor] = {}
     for name, change in changes.items():
         targets = names.get(name, [])
@@ -94,13 +119,7 @@ def _fit(tensors: Mapping[str, Tensor], config: Mapping[str, Any], network: nn.M
             unknown += change.keys
         else:
             found |= _place(change, {target: own[target] for target in targets}, config, source)
-    if not found:
-        raise ValueError(
-            f"{source} fits no layer of {what}: it has {format_keys(unknown or list(tensors), NAMED)}; use a LoRA of this model"
-        )
-    if unknown:
-        warnings.warn(f"{source}: {len(unknown)} keys fit no layer of {what}: {format_keys(unknown, NAMED)}", stacklevel=2)
-    return found
+    return found, unknown
 
 
 def _read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -162,9 +181,11 @@ def _place(
         raise ValueError(f"{source} has {printable(change.keys[0])} and not the other half of this LoRA layer; download it again")
     if "A" in parts:
         for name, rows in _row_ranges(change, targets, source):
-            scale = _scale(change, name, config, source)
-            a = parts["A"] if scale == 1 else parts["A"].float() * scale
-            found |= {f"{name}.lora_A.weight": a, f"{name}.lora_B.weight": parts["B"][rows]}
+            scale, shape = _scale(change, name, config, source), _weight_shape(targets[name])
+            assert shape is not None
+            a = (parts["A"] if scale == 1 else parts["A"].float() * scale).reshape(change.rank, *shape[1:])
+            b = parts["B"][rows].reshape(shape[0], change.rank, *[1] * (len(shape) - 2))
+            found |= {f"{name}.lora_A.weight": a, f"{name}.lora_B.weight": b}
             if "bias" in parts:
                 found[f"{name}.lora_B.bias"] = parts["bias"][rows]
         return found | _differences({kind: x for kind, x in parts.items() if kind == "diff"}, targets, source)
@@ -177,8 +198,8 @@ def _row_ranges(change: Change, targets: Mapping[str, Any], source: str | Path) 
     ranges, start = [], 0
     for name, layer in targets.items():
         shape = _weight_shape(layer)
-        if shape is None or a.ndim < 2 or tuple(a.shape[1:]) != shape[1:]:
-            needed = "no LoRA" if shape is None else f"{shape[1]} columns"
+        if shape is None or a.ndim < 2 or a[0].numel() != math.prod(shape[1:]):
+            needed = "no LoRA" if shape is None else f"{math.prod(shape[1:])} columns"
             raise ValueError(f"{source}: {printable(change.keys[0])} has shape {_shape(a)}, and {name} takes {needed}; "
                              "use a LoRA of this model")  # fmt: skip
         ranges.append((name, slice(start, start + shape[0])))
@@ -288,7 +309,7 @@ def _in_precision(network: Any, layers: Mapping[str, Tensor]) -> dict[str, Tenso
     found = {}
     for name, tensor in layers.items():
         base = network.get_submodule(name.rpartition(".lora_")[0]).weight
-        found[name] = tensor.to(base.device, base.dtype if base.dtype in FLOATS else network.dtype).contiguous()
+        found[name] = tensor.to(base.device, base.dtype if base.dtype in FLOATS else get_parameter_dtype(network)).contiguous()
         bias = name.removesuffix("weight") + "bias"
         if with_bias and name.endswith(".lora_B.weight") and bias not in layers:
             found[bias] = found[name].new_zeros(len(tensor))

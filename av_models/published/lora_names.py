@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from .experts.wan_names import original_name
+from .joint.ovi_names import published_name
 
 Rename = tuple[str, str]
 
@@ -18,6 +19,11 @@ LTX2: tuple[Rename, ...] = (
     (r"^av_cross_attn_video_a2v_gate\b", "av_ca_a2v_gate_adaln_single"),
     (r"^av_cross_attn_audio_v2a_gate\b", "av_ca_v2a_gate_adaln_single"),
     (r"\b(video|audio)_a2v_cross_attn_scale_shift_table\b", r"scale_shift_table_a2v_ca_\1"),
+    (r"\bnorm_([qk])\b", r"\1_norm"),
+)
+LTX2_CONNECTORS: tuple[Rename, ...] = (
+    (r"^(video_|audio_)?text_proj_in\b", r"text_embedding_projection.\1aggregate_embed"),
+    (r"^(video|audio)_connector\.transformer_blocks\b", r"\1_embeddings_connector.transformer_1d_blocks"),
     (r"\bnorm_([qk])\b", r"\1_norm"),
 )
 FLUX: tuple[Rename, ...] = (
@@ -39,8 +45,9 @@ FLUX: tuple[Rename, ...] = (
 )
 
 
-def _wan(name: str) -> str:
-    return original_name(f"{name}.").removesuffix(".")  # as of a tensor of this layer
+def _of_layer(rename: Callable[[str], str], name: str) -> str:
+    """Return the name of a layer, for a function that renames tensors."""
+    return rename(f"{name}.").removesuffix(".")
 
 
 def _renamed(renames: tuple[Rename, ...], name: str) -> str:
@@ -50,11 +57,15 @@ def _renamed(renames: tuple[Rename, ...], name: str) -> str:
 
 
 AUTHORS: Mapping[str, Callable[[str], str]] = {
-    "WanTransformer3DModel": _wan,
+    "WanTransformer3DModel": partial(_of_layer, original_name),
+    "Ovi": partial(_of_layer, published_name),
     "LTX2VideoTransformer3DModel": partial(_renamed, LTX2),
+    "LTX2TextConnectors": partial(_renamed, LTX2_CONNECTORS),
     "FluxTransformer2DModel": partial(_renamed, FLUX),
 }
 """How the authors' names are made of diffusers' names, by the class of the network. Others have diffusers' names only."""
+OF_OTHER_PARTS = re.compile(r"^(lora_te\d*_|text_encoder|(.*\.)?(connectors|text_embedding_projection|\w+_embeddings_connector)\.)")
+"""Keys that files have for networks beside the one that most of their keys are for: LTX-2's connectors, text encoders."""
 FUSED_ORDER = ("q", "k", "v", "proj_mlp")  # of the layers whose rows one layer of the authors holds
 
 

@@ -106,7 +106,7 @@ def load(path: Path, options: LoadOptions) -> JointModel:
         LTX2(transformer, float(CLIP.fps), use_cross_timestep=newer, own_skip_block=28 if newer else 29).eval(),
         video_codec,
         audio_codec,
-        make_conditioner(folder, _text_model(folder), dtype).eval(),
+        make_conditioner(folder, _text_model(folder), dtype, options.loras).eval(),
         CLIP,
         own_times,
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from math import ceil
+from pathlib import Path
 
 import torch
 from diffusers import LTX2Pipeline
@@ -31,16 +33,24 @@ LENGTH = 1024  # tokens of a prompt
 class LTX2Prompts:
     """Encodes prompts with the encoders of a folder, which are loaded when they are first used.
 
-    model_type: of the text encoder. dtype: of the networks; None: as the folder says.
+    model_type: of the text encoder. dtype: of the networks; None: as the folder says. loras: files with strengths, of which some
+    have layers of the connectors.
     """
 
-    def __init__(self, folder: DiffusersFolder, model_type: str, dtype: torch.dtype | None = None) -> None:
-        self.folder, self.model_type, self.dtype = folder, model_type, dtype
+    def __init__(
+        self, folder: DiffusersFolder, model_type: str, dtype: torch.dtype | None = None, loras: Sequence[tuple[Path, float]] = ()
+    ) -> None:
+        self.folder, self.model_type, self.dtype, self.loras = folder, model_type, dtype, loras
 
     @cached_property
     def connectors(self) -> LTX2TextConnectors:
         """The networks between Gemma and the two towers."""
-        return self.folder.load("connectors", LTX2TextConnectors, self.dtype)
+        connectors = self.folder.load("connectors", LTX2TextConnectors, self.dtype)
+        if self.loras:
+            from ..lora import apply_loras_beside
+
+            apply_loras_beside(connectors, self.loras)
+        return connectors
 
     @cached_property
     def pipeline(self) -> LTX2Pipeline:
@@ -97,9 +107,11 @@ CLIP_LOADER = "LTXV Audio Text Encoder Loader with files of the same version"
 CLIP_TEXT = ComfyUIText("LTX-2", CLIP_LOADER, ("gemma",), LENGTH)
 
 
-def make_conditioner(folder: DiffusersFolder, model_type: str, dtype: torch.dtype | None) -> JointPromptConditioner:
+def make_conditioner(
+    folder: DiffusersFolder, model_type: str, dtype: torch.dtype | None, loras: Sequence[tuple[Path, float]] = ()
+) -> JointPromptConditioner:
     """Return the conditioner of a folder. Nothing is loaded yet."""
-    prompts = LTX2Prompts(folder, model_type, dtype)
+    prompts = LTX2Prompts(folder, model_type, dtype, loras)
     conditioner = JointPromptConditioner(
         prompts.encode,
         lambda *parts: prompts.from_embeddings(conditioner.device_marker.device, *parts),

@@ -158,8 +158,6 @@ def load_denoiser(path: Path, options: LoadOptions) -> Ovi:
     dtype = check_options(options)
     if options.gguf is not None:
         raise ValueError(f"gguf is {options.gguf}, but Ovi is not loaded from GGUF files; use fp8 to need less memory")
-    if options.loras:
-        raise ValueError(f"{options.loras[0][0]} is given, but Ovi takes no LoRA; leave it out")
     with torch.device("meta"):
         ovi = Ovi(sizes_of(read_shapes(path), path))
     with open_tensors(path) as file:
@@ -174,6 +172,10 @@ def load_denoiser(path: Path, options: LoadOptions) -> Ovi:
         load_named(ovi, tensors, {own: published_name(own) for own in ovi.state_dict()}, convert)
     if in_8_bits:
         apply_layerwise_casting(ovi, EIGHT_BITS, compute, skip_modules_pattern=NOT_IN_8_BITS)
+    if options.loras:
+        from ..lora import apply_loras
+
+        apply_loras(ovi, options.loras)
     return ovi
 
 
