@@ -16,7 +16,8 @@ from diffusers.loaders.lora_conversion_utils import (
 from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
 from safetensors.torch import load_file, save_file
 
-from duet_av.av_models.contract import CouplingKind
+from duet_av.av_models.contract import AVLatent, AVTime, CouplingKind
+from duet_av.av_models.joining import join_experts
 from duet_av.av_models.published.expert_options import ExpertOptions
 from duet_av.av_models.published.joint import LoadOptions
 from duet_av.av_models.published.joint.ovi import load_denoiser
@@ -409,6 +410,35 @@ def test_a_joint_model_takes_loras_on_both_towers(kind, tmp_path):
     for stream in ("video", "audio"):
         assert (getattr(after, stream) - getattr(before, stream)).abs().max() > 0.05
         torch.testing.assert_close(getattr(after, stream), getattr(wanted, stream), atol=2e-5, rtol=2e-5)
+
+
+def test_published_experts_of_a_pair_take_loras(small_wan, small_tangoflux, tmp_path):
+    """In two namings of Wan's LoRAs; the joint model computes with both."""
+    layers = {key: own for key, own in WAN_BLOCKS.items() if "blocks.1" in key}
+    expert = load_published(small_wan, "video").expert
+    pairs = halves(expert.transformer, layers.values())
+    audio_layers = ["transformer_blocks.0.attn.to_out.0", "single_transformer_blocks.0.proj_mlp"]
+    audio = halves(load_published(small_tangoflux, "audio").expert.transformer, audio_layers)
+    sound = ExpertOptions(loras=((write(tmp_path / "a.safetensors", audio), 1.0),))
+    generator, results = torch.Generator().manual_seed(0), []
+    given = None
+    for style in (None, "ComfyUI, up and down", "kohya"):
+        path = style and write(tmp_path / "v.safetensors", named(pairs, layers), **STYLES[style])
+        options = [ExpertOptions(loras=((path, 1.0),)), sound] if path else [ExpertOptions()] * 2
+        model = join_experts(
+            small_wan, small_tangoflux, "none", "none", name="x", video_options=options[0], audio_options=options[1]
+        )
+        shape = model.shape(frames=5, height=32, width=32)
+        if given is None:
+            sizes = model.latent_shape(shape)
+            latent = AVLatent(*(torch.randn(size, generator=generator) for size in (sizes.video, sizes.audio)))
+            given = latent, AVTime(torch.tensor([0.5]), torch.tensor([0.5])), model.encode("a", "b", shape=shape)
+        with torch.no_grad():
+            results.append(model.denoiser_for(shape).predict(*given, [CouplingKind.FULL]))
+    for other in results[2:]:
+        assert torch.equal(other.video, results[1].video) and torch.equal(other.audio, results[1].audio)
+    for stream in ("video", "audio"):
+        assert (getattr(results[0], stream) - getattr(results[1], stream)).abs().max() > 0.01
 
 
 def test_a_lora_that_fits_no_layer_is_refused(tmp_path):
