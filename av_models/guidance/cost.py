@@ -85,6 +85,11 @@ def _check_refusal(guidance: Guidance, per_step: Iterable[Sequence[Branch]], mod
     reason = getattr(model, "refuses_guidance", "")
     if reason and any(len(branches) > 1 or "negative" in (b.video, b.audio) for branches in per_step for b in branches):
         raise ValueError(f"guidance is {guidance.name}, but {reason}; choose none, or scales of 1")
+    for stream in ("video", "audio"):
+        reason, scales = getattr(getattr(model, stream, None), "refuses_guidance", ""), guidance.scales
+        wrong = [name for name, scale in scales.items() if name.startswith(stream) and scale != 1]
+        if reason and wrong and any(len(branches) > 1 for branches in per_step):
+            raise ValueError(f"{wrong[0]} is {scales[wrong[0]]:g}, but {reason}; use 1")
 
 
 def _check_coupling(guidance: Guidance, needed: set[CouplingKind], model: JointDenoiser) -> None:
