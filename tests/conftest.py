@@ -138,3 +138,13 @@ def small_tangoflux(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("published") / "TangoFlux"
     tangoflux.build(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_stable_audio_3(tmp_path_factory) -> Path:
+    """The folder of a tiny random Stable Audio 3 that is distilled."""
+    from duet_av.benchmarks.small_models import stable_audio_3
+
+    folder = tmp_path_factory.mktemp("published") / "stable_audio_3"
+    stable_audio_3.build(folder)
+    return folder

@@ -13,7 +13,12 @@ from ...load_parts import AUDIO_EXPERT, VIDEO_EXPERT
 from ..expert_options import ExpertOptions, Found
 from ..loaded_expert import LoadedExpert
 
-FAMILIES: dict[str, str] = {"stable_audio": AUDIO_EXPERT, "tangoflux": AUDIO_EXPERT, "wan": VIDEO_EXPERT}
+FAMILIES: dict[str, str] = {
+    "stable_audio": AUDIO_EXPERT,
+    "stable_audio_3": AUDIO_EXPERT,
+    "tangoflux": AUDIO_EXPERT,
+    "wan": VIDEO_EXPERT,
+}
 """The kind of each family's experts ("video_expert" or "audio_expert"), by the name of its module."""
 __all__ = ["AUDIO_EXPERT", "FAMILIES", "VIDEO_EXPERT", "ExpertFamily", "family_module", "find_expert"]
 

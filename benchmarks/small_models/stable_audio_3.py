@@ -1,0 +1,62 @@
+"""A tiny random Stable Audio 3: a diffusers folder."""
+
+from __future__ import annotations
+
+import string
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderSAME, FlowMatchEulerDiscreteScheduler, StableAudio3DiTModel, StableAudio3Pipeline
+from diffusers.pipelines.stable_audio_3.modeling_stable_audio_3 import StableAudio3DurationEmbedder
+from torch import nn
+from transformers import GemmaTokenizerFast, T5GemmaConfig, T5GemmaEncoderModel, T5GemmaModuleConfig
+
+WIDTH, TEXT_WIDTH, CHANNELS = 32, 16, 8
+
+
+def build(folder: Path, seed: int = 0, distilled: bool = True) -> None:
+    """Write a diffusers folder. distilled: of the weights for 8 steps, else of the base."""
+    make_pipeline(seed, distilled).save_pretrained(folder)
+
+
+def make_pipeline(seed: int = 0, distilled: bool = True) -> StableAudio3Pipeline:
+    """Return the pipeline."""
+    tokenizer = _tokenizer()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        transformer = StableAudio3DiTModel(
+            io_channels=CHANNELS, embed_dim=WIDTH, depth=2, num_heads=2, cond_token_dim=TEXT_WIDTH, global_cond_dim=TEXT_WIDTH,
+            local_add_cond_dim=CHANNELS + 1, timestep_features_dim=16, num_memory_tokens=4,
+        )  # fmt: skip
+        vae = AutoencoderSAME(
+            patch_size=16, encoder_channels=16, encoder_c_mults=[2], encoder_strides=[4], encoder_transformer_depths=[1],
+            latent_dim=CHANNELS, dim_heads=16,
+        )  # fmt: skip
+        parts = vae, T5GemmaEncoderModel(_text_config(len(tokenizer))), StableAudio3DurationEmbedder(TEXT_WIDTH, 16), transformer
+        for network in parts:
+            _fill_zeros(network)
+    vae, text, duration, transformer = (network.eval().requires_grad_(False) for network in parts)
+    scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=1, stochastic_sampling=distilled)
+    pipeline = StableAudio3Pipeline(vae, text, tokenizer, duration, transformer, scheduler)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def _fill_zeros(network: nn.Module) -> None:
+    """Fill weights that are zeros at first, on which nothing would depend."""
+    for parameter in network.parameters():
+        if not parameter.any():
+            nn.init.normal_(parameter, std=0.1)
+
+
+def _text_config(words: int) -> T5GemmaConfig:
+    encoder = T5GemmaModuleConfig(
+        vocab_size=words, hidden_size=TEXT_WIDTH, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=1, head_dim=8, query_pre_attn_scalar=8,
+    )  # fmt: skip
+    return T5GemmaConfig(encoder=encoder, decoder=encoder, is_encoder_decoder=False, vocab_size=words)
+
+
+def _tokenizer() -> GemmaTokenizerFast:
+    words = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "▁", *string.ascii_letters, *string.digits, *".,!?'-"]
+    return GemmaTokenizerFast({word: number for number, word in enumerate(words)}, model_max_length=256)
