@@ -36,7 +36,7 @@ KINDS: dict[StreamName, str] = {"video": VIDEO_EXPERT, "audio": AUDIO_EXPERT}
 
 def is_published(path: str | Path) -> bool:
     """Return whether this is a diffusers folder, the single file of Stable Video Diffusion, or one of `experts.FAMILIES`."""
-    return is_diffusers_folder(path) or _is_single_file(Path(path)) or find_expert(path) is not None
+    return is_diffusers_folder(path) or find_expert(path) is not None or _is_single_file(Path(path))
 
 
 def published_card(path: str | Path, options: ExpertOptions = ExpertOptions()) -> dict[str, Any]:

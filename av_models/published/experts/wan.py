@@ -128,9 +128,9 @@ def _sizes(config: Mapping[str, Any]) -> str:
 def _precision_notes(files: WanFiles) -> list[str]:
     header = files.high.header
     notes = ["fp8 without scales"] if "fp8" in header.precision and not header.scaled else []
-    others = {network.header.precision for network in files.networks}
-    mixed = " and ".join(sorted(others)) if len(others) > 1 else header.precision if " and " in header.precision else ""
-    return notes + ([f"Mixed precisions: {mixed}."] if mixed else [])
+    others = sorted({network.header.precision for network in files.networks})
+    mixed = len(others) > 1 or (" and " in header.precision and "fp8" not in header.precision)
+    return notes + ([f"Mixed precisions: {' and '.join(others)}."] if mixed else [])
 
 
 def _check_half(files: WanFiles) -> None:

@@ -15,7 +15,7 @@ from ..expert_options import ExpertOptions
 from ..folder import INDEX, DiffusersFolder, check_complete, is_diffusers_folder
 from ..tensor_files import Header, check_scales, read_headers
 from . import wan_gguf
-from .wan_names import diffusers_name, naming_of, prefix_of
+from .wan_names import diffusers_name, naming_of, original_name, prefix_of
 
 SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.safetensors$")
 HALF = re.compile(r"(high|low)[-_ ]?noise", re.IGNORECASE)
@@ -57,6 +57,11 @@ class Network:
         stored = self.header.shapes
         return "comfyui" if prefix_of(stored) or self.header.scaled else naming_of(stored) or "original"
 
+    def stored_name(self, name: str) -> str:
+        """Return the name in the files of a tensor of diffusers' transformer."""
+        stored = self.header.shapes
+        return prefix_of(stored) + (name if naming_of(stored) == "diffusers" else original_name(name))
+
     @property
     def half(self) -> str:
         """Which of A14B's networks its name says that it is: "high", "low" or ""."""
@@ -97,6 +102,7 @@ class WanFiles:
     def all(self) -> list[Path]:
         """All files that the loaded expert depends on."""
         found = [file for network in self.networks for file in network.files]
+        found += [file for network in self.networks if (file := network.path / "config.json").is_file()]
         for part in (self.text_encoder, self.tokenizer, self.vae, self.pipeline and self.pipeline / "scheduler"):
             if part is not None:
                 found += [part] if part.is_file() else sorted(file for file in part.glob("*") if file.is_file())

@@ -36,7 +36,6 @@ from . import wan_gguf
 from .prompts import PromptConditioner
 from .wan_config import TEXT_LENGTH, WanModel
 from .wan_files import VAES, Network, WanFiles
-from .wan_names import diffusers_name
 
 NEGATIVE = (
     "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量，JPEG压缩残留，丑陋的，残缺的，多余的手指，"
@@ -83,41 +82,40 @@ def load_transformer(network: Network, config: Mapping[str, Any], options: Exper
         if options.quantize:
             raise ValueError(f"{network.path} is quantized already, and quantize is {options.quantize}; use one of the two")
         return wan_gguf.load(network.path, dict(config), compute)
-    with init_empty_weights(include_buffers=False):
-        wan = WanTransformer3DModel(**config)
-    in_8_bits = bool(options.quantize) or (options.keep_dtype and chosen is None and _all_in_8_bits(network, wan))
-    in_float32, in_layers = set(wan._keep_in_fp32_modules), _cast_layers(wan) if in_8_bits else frozenset()
+    in_8_bits = bool(options.quantize) or (options.keep_dtype and chosen is None and _stored_in_8_bits(network, config))
+    wan, in_float32 = _empty(config, compute if in_8_bits else None), set(WanTransformer3DModel._keep_in_fp32_modules)
+    layers = {name for name, tensor in wan.state_dict().items() if tensor.dtype == EIGHT_BITS}
 
     def convert(name: str, tensor: Tensor) -> Tensor:
         if in_float32.intersection(name.split(".")):
             return tensor.float()
-        value = tensor if tensor.dtype == EIGHT_BITS else tensor.to(compute)
-        return value.to(EIGHT_BITS) if name.rpartition(".")[0] in in_layers else value.to(compute)
+        if name in layers:
+            return tensor if tensor.dtype == EIGHT_BITS else tensor.to(compute).to(EIGHT_BITS)
+        return tensor.to(compute)
 
-    names = {diffusers_name(name): name for name in header.shapes}
-    tensors = ExactTensors(Shards(list(network.files)), network.path)
-    load_named(wan, tensors, {name: names.get(name, name) for name in wan.state_dict()}, convert)
+    load_named(
+        wan, ExactTensors(Shards(list(network.files)), network.path), {x: network.stored_name(x) for x in wan.state_dict()}, convert
+    )
     report_loaded(network.files if network.path.is_dir() else [])
-    if in_8_bits:
+    return wan
+
+
+def _empty(config: Mapping[str, Any], compute: torch.dtype | None = None) -> WanTransformer3DModel:
+    """Return a transformer without weights. compute: in which it computes, if its weights will be in 8 bits."""
+    with init_empty_weights(include_buffers=False):
+        wan = WanTransformer3DModel(**config)
+    if compute is not None:
         wan.enable_layerwise_casting(storage_dtype=EIGHT_BITS, compute_dtype=compute)
     return wan
 
 
-def _cast_layers(wan: WanTransformer3DModel) -> frozenset[str]:
-    """Return the names of the layers that diffusers stores in 8 bits."""
-    kept = [*wan._skip_layerwise_casting_patterns, *wan._keep_in_fp32_modules]
-    return frozenset(
-        name
-        for name, module in wan.named_modules()
-        if isinstance(module, torch.nn.Linear) and not any(part in name for part in kept)
-    )
-
-
-def _all_in_8_bits(network: Network, wan: WanTransformer3DModel) -> bool:
-    """Return whether the file holds all that diffusers stores in 8 bits in 8 bits, without scales."""
-    kinds = {diffusers_name(name): kind for name, kind in network.header.dtypes.items()}
-    cast = [name for name in wan.state_dict() if name.rpartition(".")[0] in _cast_layers(wan)]
-    return not network.header.scaled and all(kinds.get(name) == "F8_E4M3" for name in cast)
+def _stored_in_8_bits(network: Network, config: Mapping[str, Any]) -> bool:
+    """Return whether the file has all that diffusers stores in 8 bits in 8 bits, without scales."""
+    header = network.header
+    if header.scaled or "F8_E4M3" not in header.dtypes.values():
+        return False
+    layers = [name for name, tensor in _empty(config, torch.bfloat16).state_dict().items() if tensor.dtype == EIGHT_BITS]
+    return all(header.dtypes.get(network.stored_name(name)) == "F8_E4M3" for name in layers)
 
 
 def _loras_for(options: ExpertOptions, half: str) -> list[tuple[Path, float]]:
