@@ -23,6 +23,7 @@ from duet_av.av_models.published import wan_vae_file
 from duet_av.av_models.published.expert_options import ExpertOptions
 from duet_av.av_models.published.experts import find_expert, wan
 from duet_av.av_models.published.experts.wan_config import MODELS, config_of, model_of
+from duet_av.av_models.published.experts.wan_load import loras_for
 from duet_av.av_models.published.experts.wan_names import MARKS, diffusers_name, original_name
 from duet_av.av_models.published.joint.comfyui_text import TextEmbedding
 from duet_av.av_models.published.load_published import is_published, load_published, published_card, published_files
@@ -243,6 +244,17 @@ def test_the_two_networks_of_a14b_are_one_expert(halves, parts, tmp_path):
         assert loaded.card["name"] == "Wan 2.2 T2V-A14B" and (loaded.card["blocks"], loaded.card["needs"]) == (0, [])
         assert loaded.sampling == {"steps": 40, "scale": 4.0} and loaded.scheduler.config.flow_shift == 12
     assert find_expert(halves / HIGH).model == "Wan 2.2 T2V-A14B (high noise)"
+
+
+def test_loras_of_a14b_are_for_the_network_in_their_names():
+    names = {
+        "Wan22_A14B_T2V_HIGH_Lightning_rank128_fp16": "high", "lora_v1.1_low_noise": "low", "lowNoise-a": "low", "style": "",
+        "my-low-rank": "", "highlight": "", "glow": "", "a_low": "low",
+    }  # fmt: skip
+    options = ExpertOptions(loras=tuple((Path(f"{name}.safetensors"), 1.0) for name in names))
+    for half in ("high", "low", ""):
+        wanted = [name for name, own in names.items() if not half or own in ("", half)]
+        assert [path.stem for path, _ in loras_for(options, half)] == wanted
 
 
 def test_half_of_a14b_is_refused_in_one_line(halves, parts, network, tmp_path):

@@ -46,7 +46,7 @@ SCHEDULERS = {
 }
 EIGHT_BITS = torch.float8_e4m3fn
 STORED = {"fp16": torch.float16, "fp32": torch.float32}  # others are computed in bfloat16
-HALF = re.compile(r"(high|low)(?![a-z])", re.IGNORECASE)  # in the names of LoRAs
+HALF = re.compile(r"(?<![a-z])(high|low)(?:[-_ ]?noise|(?![a-z]|[-_ ]?(?:rank|res|poly|key|angle)))", re.IGNORECASE)
 
 
 def load_expert(
@@ -56,7 +56,7 @@ def load_expert(
     codec = _load_codec(parts, model, options)
     experts = [WanExpert(load_transformer(network, config, options), text_length=TEXT_LENGTH) for network in parts.networks]
     for number, each in enumerate(experts):
-        apply_loras(each.transformer, _loras_for(options, "" if len(experts) == 1 else ("high", "low")[number]))
+        apply_loras(each.transformer, loras_for(options, "" if len(experts) == 1 else ("high", "low")[number]))
     half = options.keep_dtype or check_options(options) in (torch.bfloat16, torch.float16)
     text = UMT5Text(
         parts.path, config["text_dim"], parts.text_encoder, parts.tokenizer, torch.bfloat16 if half else torch.float32,
@@ -118,9 +118,9 @@ def _stored_in_8_bits(network: Network, config: Mapping[str, Any]) -> bool:
     return all(header.dtypes.get(network.stored_name(name)) == "F8_E4M3" for name in layers)
 
 
-def _loras_for(options: ExpertOptions, half: str) -> list[tuple[Path, float]]:
+def loras_for(options: ExpertOptions, half: str) -> list[tuple[Path, float]]:
     """Return the LoRAs for one of A14B's networks: those whose names do not say that they are for the other one."""
-    named = [(each, HALF.search(each[0].name)) for each in options.loras]
+    named = [(each, HALF.search(each[0].name)) for each in options.loras]  # such as "…_HIGH_fp16" or "…_low_noise"
     return [each for each, found in named if not half or not found or found[1].lower() == half]
 
 
