@@ -57,17 +57,25 @@ def title(path: Path) -> str:
 
 def text_encoders() -> dict[str, Path]:
     """Returns the files and folders of text encoders by name."""
-    return _inside("text_encoder") | network_folders(TEXT_ENCODERS) | files_of(TEXT_ENCODERS)
+    return _first(files_of(TEXT_ENCODERS), network_folders(TEXT_ENCODERS), _inside("text_encoder"))
 
 
 def vaes() -> dict[str, Path]:
     """Returns the files and folders of VAEs by name."""
-    return _inside("vae") | network_folders(VAES) | files_of(VAES)
+    return _first(files_of(VAES), network_folders(VAES), _inside("vae"))
 
 
 def tokenizers() -> dict[str, Path]:
     """Returns the folders of tokenizers in diffusers folders, and those of networks, which can hold one too."""
-    return _inside("tokenizer") | network_folders(TEXT_ENCODERS, MODELS)
+    return _first(_inside("tokenizer"), network_folders(TEXT_ENCODERS, MODELS))
+
+
+def _first(*lists: dict[str, Path]) -> dict[str, Path]:
+    """Returns all lists in one; of two files with the same name, the first."""
+    found: dict[str, Path] = {}
+    for each in lists:
+        found |= {name: path for name, path in each.items() if name not in found}
+    return found
 
 
 def _inside(component: str) -> dict[str, Path]:

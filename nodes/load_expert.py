@@ -29,6 +29,7 @@ SIZES = {name: whole(1, 10_000) for name in ("num_layers", "num_attention_heads"
 SINGLE = {"num_single_layers": whole(0, 10_000)}
 NOT_TRIED = "Not tried with published weights yet."
 AUTOMATIC = "automatic"
+LABELS = {"text_encoder": "text encoder", "tokenizer": "tokenizer", "vae": "VAE"}
 
 
 class _LoadExpert(io.ComfyNode):
@@ -189,7 +190,7 @@ def _chosen(part: str, name: str, files: Mapping[str, Path]) -> Path:
 def _family_report(path: Path, parts: Parts) -> dict:
     card = parts.card
     lines = [*description_lines(card), f"precision: {card['precision']}"]
-    lines += [f"{part.replace('_', ' ')}: {name}" for part, name in parts.chosen.items()]
+    lines += [f"{LABELS[part]}: {name}" for part, name in parts.chosen.items()]
     facts = {
         name: card[name]
         for name in ("architecture", "licence", "parameters", "bytes", "precision", "capabilities", "needs", "notes")

@@ -83,7 +83,7 @@ DOWNLOADS: dict[str, Download] = dict([
     _wan_video(WAN21, "wan2.1_t2v_14B_fp16.safetensors", 29),
     ("TangoFlux", Download(4, (
         Part("declare-lab/TangoFlux", "duet/TangoFlux"),
-        Part("google/flan-t5-large", "duet/TangoFlux/tokenizer", "spiece.model tokenizer.json tokenizer_config.json"),
+        Part("google/flan-t5-large", "duet/TangoFlux/tokenizer", "tokenizer.json tokenizer_config.json special_tokens_map.json spiece.model"),
     ))),
 ])  # fmt: skip
 """By the names that the loaders show."""

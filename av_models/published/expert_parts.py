@@ -22,7 +22,7 @@ WORDS = {TEXT_ENCODER: ("text encoder", "text_encoder"), VAE: ("vae",), TOKENIZE
 
 @dataclass(frozen=True)
 class Wanted:
-    """The parts that an expert takes: how `Found.model` of a fitting file begins, the best first. word: in names of such files."""
+    """The parts that an expert takes: how `Found.model` of a fitting file begins, the best first. word: in names of such VAEs."""
 
     text_encoder: tuple[str, ...] = ()
     vae: tuple[str, ...] = ()
@@ -44,7 +44,7 @@ class Parts:
 
 UMT5, OOBLECK = ("UMT5-XXL", "UMT5 with width"), ("Oobleck",)
 WANTED = {
-    "wan": Wanted(UMT5, ("the VAE of Wan 2.1",), word="wan"),
+    "wan": Wanted(UMT5, ("the VAE of Wan 2.2", "the VAE of Wan 2.1"), word="wan"),
     "tangoflux": Wanted(("T5 v1.1 or FLAN-T5 large", "T5 v1.1 or FLAN-T5 with width"), OOBLECK),
     "stable_audio": Wanted(("T5-base", "T5 with width"), OOBLECK),
 }
@@ -53,9 +53,7 @@ WANTED = {
 
 def wanted_parts(found: Found | None) -> Wanted:
     """Return which parts an expert takes."""
-    wanted = WANTED.get(found.family if found else "", Wanted())
-    second = found is not None and found.family == "wan" and "5B" in found.model
-    return replace(wanted, vae=("the VAE of Wan 2.2",)) if second else wanted
+    return WANTED.get(found.family if found else "", Wanted())
 
 
 def find_parts(path: Path, found: Found | None, options: ExpertOptions, candidates: Callable[[str], Mapping[str, Path]]) -> Parts:
@@ -66,10 +64,11 @@ def find_parts(path: Path, found: Found | None, options: ExpertOptions, candidat
     chosen: dict[str, str] = {}
     card = published_card(path, options)
     for part in WORDS:
-        if getattr(options, part) is not None or not _needs(card, part) or (part == VAE and options.codec is not None):
+        need = _need(card, part)
+        if getattr(options, part) is not None or need is None or (part == VAE and options.codec is not None):
             continue
         files, wanted = candidates(part), wanted_parts(found)
-        name = _tokenizer(files, wanted) if part == TOKENIZER else _best(files, getattr(wanted, part), wanted.word)
+        name = _tokenizer(files, wanted) if part == TOKENIZER else _best(files, _starts(wanted, part, need), wanted.word if part == VAE else "")
         if name is not None:
             changed: dict[str, Any] = {part: files[name]}
             options = replace(options, **changed)
@@ -77,8 +76,15 @@ def find_parts(path: Path, found: Found | None, options: ExpertOptions, candidat
     return Parts(options, chosen, card)
 
 
-def _needs(card: Mapping[str, Any], part: str) -> bool:
-    return any(word in need.lower() for need in card.get("needs", ()) for word in WORDS[part])
+def _need(card: Mapping[str, Any], part: str) -> str | None:
+    """Return the text of the card that says that a part is missing."""
+    return next((need for need in card.get("needs", ()) if any(word in need.lower() for word in WORDS[part])), None)
+
+
+def _starts(wanted: Wanted, part: str, need: str) -> tuple[str, ...]:
+    """Return how `Found.model` of a fitting file begins: those that the text names, or all."""
+    starts: tuple[str, ...] = getattr(wanted, part)
+    return tuple(start for start in starts if start in need) or starts
 
 
 def _best(files: Mapping[str, Path], wanted: tuple[str, ...], word: str) -> str | None:
@@ -101,6 +107,7 @@ def _tokenizer(files: Mapping[str, Path], wanted: Wanted) -> str | None:
 
 def _missing_line(need: str, found: Found | None) -> str:
     part = next((part for part, words in WORDS.items() if any(word in need.lower() for word in words)), None)
-    starts = getattr(wanted_parts(found), TEXT_ENCODER if part == TOKENIZER else part) if part else ()
-    download = next((each for name, each in PARTS.items() if any(start.startswith(name) for start in starts)), None)
+    source = TEXT_ENCODER if part == TOKENIZER else part  # its download has the tokenizer too
+    starts = () if source is None else _starts(wanted_parts(found), source, need)
+    download = next((each for start in starts for name, each in PARTS.items() if start.startswith(name)), None)
     return f"missing: {need}; {download or 'download it'}"
