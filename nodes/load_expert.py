@@ -38,8 +38,8 @@ class _LoadExpert(io.ComfyNode):
     kind: str
 
     @classmethod
-    def validate_inputs(cls, expert: str, low_noise: str | None = None) -> bool | str:
-        return check_files(expert, low_noise, find=lambda name: expert_path(name, cls.kind))
+    def validate_inputs(cls, expert: str) -> bool | str:
+        return check_files(expert, find=lambda name: expert_path(name, cls.kind))
 
     @classmethod
     def fingerprint_inputs(cls, expert: str, **options: str) -> tuple:

@@ -16,6 +16,7 @@ NATIVE = tuple(
     sorted(path.stem for path in (FOLDER / "api").glob("*.json") if path.stem.startswith(("ltx23", "ltx25", "minimax")))
 )  # in ComfyUI alone
 JOINT = ("kandinsky6_t2av", "kandinsky6_i2av", "ltx2_diffusers", "ovi_t2av")  # with joint models that people can download
+PAIRS = ("wan_tangoflux_t2av", "wan_tangoflux_i2av")  # with two experts that people can download
 
 
 @cache

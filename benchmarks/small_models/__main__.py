@@ -6,7 +6,7 @@ import argparse
 from importlib import import_module
 from pathlib import Path
 
-FAMILIES = ("kandinsky6", "ltx2", "ovi", "stable_audio", "stable_audio_3", "tangoflux", "wan")
+FAMILIES = ("kandinsky6", "ltx2", "ovi", "stable_audio", "stable_audio_3", "tangoflux", "wan", "wan_tangoflux")
 
 
 def main() -> None:
