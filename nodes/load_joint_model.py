@@ -46,7 +46,7 @@ class DuetLoadJointModel(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "lora", advanced=True, options=[NONE, *files_of(LORAS)], default=NONE, optional=True,
-                    tooltip="A LoRA for Kandinsky 6 or LTX-2, in models/loras.",
+                    tooltip="A LoRA for Kandinsky 6, LTX-2 or Ovi, in models/loras.",
                 ),
                 io.Float.Input(
                     "lora_strength", advanced=True, default=1.0, min=-20.0, max=20.0, step=0.01, optional=True,

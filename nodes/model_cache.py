@@ -37,13 +37,21 @@ def load(name: str, options: LoadOptions = LoadOptions()):
 
     source, key = _source(name, find_joint), fingerprint(name)
     if not isinstance(source, str) and is_joint_checkpoint(source):
-        from .joint_experts import find_source
-
-        return _cached((*key, options), lambda: load_joint_model(source, options, lambda entry: find_source(entry, options)))
+        return _load_pair(source, key, options)
     if isinstance(source, str) or not find_family(source):
         return _cached(key, lambda: load_joint_model(source))
     with watch_loading(_Progress(family_files(source))):
         return _cached((*key, options), lambda: load_joint_model(source, options))
+
+
+def _load_pair(path: Path, key: tuple, options: LoadOptions):
+    """Returns the pair of a joint checkpoint, with experts that are among the user's files."""
+    from ..bounce.shipped import load_joint_model
+    from .joint_experts import find_sources
+
+    sources = find_sources(path, options)
+    stamps = tuple(None if each is None else (*stamp(each.path, each.options), each.options) for each in sources.values())
+    return _cached((*key, options, stamps), lambda: load_joint_model(path, options, lambda entry: sources[entry["stream"]]))
 
 
 class _Progress:

@@ -148,3 +148,13 @@ def small_stable_audio_3(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("published") / "stable_audio_3"
     stable_audio_3.build(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_wan_tangoflux(tmp_path_factory) -> Path:
+    """A folder `models` with a tiny random pair of Wan 2.2 TI2V and TangoFlux, with the names of the real files."""
+    from duet_av.benchmarks.small_models import wan_tangoflux
+
+    folder = tmp_path_factory.mktemp("pair") / "models"
+    wan_tangoflux.build(folder, steps=32)
+    return folder
