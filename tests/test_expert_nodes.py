@@ -1,4 +1,4 @@
-"""Experts that people download in the nodes: listed, completed, joined, with LoRA, with ComfyUI's text encoders, and found again."""
+"""Experts that people download in the nodes: listed, completed, joined, with LoRA and text encoders of ComfyUI, found again."""
 
 from __future__ import annotations
 

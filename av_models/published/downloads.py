@@ -64,6 +64,7 @@ def _wan_video(repository: str, name: str, gigabytes: float) -> tuple[str, Downl
     return name, _comfyui(repository, "diffusion_models", name, gigabytes)
 
 
+TOKENIZER = "tokenizer.json tokenizer_config.json special_tokens_map.json spiece.model"
 WAN21, WAN22 = "Wan_2.1_ComfyUI_repackaged", "Wan_2.2_ComfyUI_Repackaged"
 DOWNLOADS: dict[str, Download] = dict([
     _diffusers("kandinskylab/Kandinsky-6.0-Lite-5s-Diffusers", 35),
@@ -83,7 +84,7 @@ DOWNLOADS: dict[str, Download] = dict([
     _wan_video(WAN21, "wan2.1_t2v_14B_fp16.safetensors", 29),
     ("TangoFlux", Download(4, (
         Part("declare-lab/TangoFlux", "duet/TangoFlux"),
-        Part("google/flan-t5-large", "duet/TangoFlux/tokenizer", "tokenizer.json tokenizer_config.json special_tokens_map.json spiece.model"),
+        Part("google/flan-t5-large", "duet/TangoFlux/tokenizer", TOKENIZER),
     ))),
 ])  # fmt: skip
 """By the names that the loaders show."""

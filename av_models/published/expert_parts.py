@@ -68,7 +68,11 @@ def find_parts(path: Path, found: Found | None, options: ExpertOptions, candidat
         if getattr(options, part) is not None or need is None or (part == VAE and options.codec is not None):
             continue
         files, wanted = candidates(part), wanted_parts(found)
-        name = _tokenizer(files, wanted) if part == TOKENIZER else _best(files, _starts(wanted, part, need), wanted.word if part == VAE else "")
+        name = (
+            _tokenizer(files, wanted)
+            if part == TOKENIZER
+            else _best(files, _starts(wanted, part, need), wanted.word if part == VAE else "")
+        )
         if name is not None:
             changed: dict[str, Any] = {part: files[name]}
             options = replace(options, **changed)
