@@ -144,6 +144,13 @@ def test_a_folder_of_diffusers_is_loaded_as_it_was_saved(small_wan):
     assert {file for file in small_wan.rglob("*") if file.is_file()} == set(published_files(small_wan))
 
 
+def test_ti2v_as_the_pipeline_for_images_is_the_same(small_wan, tmp_path):
+    folder = Path(shutil.copytree(small_wan, tmp_path / "wan"))
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": "WanImageToVideoPipeline"}))
+    assert find_expert(folder) == find_expert(small_wan) and published_card(folder)["given"] == "frames"
+
+
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_layers_that_diffusers_keeps_in_float32_stay_so(network, parts, tmp_path, dtype):
     small.write_network(tmp_path / "any.safetensors", network, "original", "fp32")
@@ -269,9 +276,12 @@ def test_half_of_a14b_is_refused_in_one_line(halves, parts, network, tmp_path):
         with pytest.raises((ValueError, FileNotFoundError), match=words) as error:
             load_published(halves / path, "video", replace(chosen, low_noise=low))
         assert "\n" not in str(error.value)
-    small.write_network(tmp_path / "other.safetensors", network)
+    other = tmp_path / "other.safetensors"
+    small.write_network(other, network)
     with pytest.raises(ValueError, match="2 blocks of width 96 and 16 channels, but .* 48 channels; use the two networks"):
-        load_published(halves / HIGH, "video", replace(chosen, low_noise=tmp_path / "other.safetensors"))
+        load_published(halves / HIGH, "video", replace(chosen, low_noise=other))
+    with pytest.raises(ValueError, match="is Wan TI2V .*, which has one network; leave it out"):
+        load_published(other, "video", replace(parts, low_noise=other))
 
 
 # Files that are wrong
@@ -398,6 +408,25 @@ def test_the_tokenizer_in_a_text_encoders_file(parts, tmp_path):
     loaded = load_published(tmp_path / "b.safetensors", "video", replace(parts, text_encoder=tmp_path / "a.safetensors"))
     with pytest.raises(ValueError, match="spiece_model is not a SentencePiece model; download the file again"):
         loaded.conditioner.condition("a", None, None)
+
+
+def test_a_scaled_text_encoder_without_a_scale_is_refused(network, parts, tmp_path):
+    name, tensors = "encoder.block.0.layer.0.SelfAttention.q", load_file(parts.text_encoder)
+    scaled = {
+        f"{name}.weight": (tensors[f"{name}.weight"] / 0.5).to(torch.float8_e4m3fn),
+        f"{name}.scale_weight": torch.tensor(0.5),
+    }
+    tensors |= scaled | {"scaled_fp8": torch.zeros(2, dtype=torch.float8_e4m3fn)}
+    small.write_network(tmp_path / "any.safetensors", network)
+    for given in (tensors, {key: x for key, x in tensors.items() if "scale_weight" not in key}):
+        save_file(given, tmp_path / "umt5.safetensors")
+        loaded = load_published(tmp_path / "any.safetensors", "video", replace(parts, text_encoder=tmp_path / "umt5.safetensors"))
+        if given is tensors:
+            encoder = loaded.conditioner._encode.__self__.pipeline.text_encoder
+            assert torch.equal(encoder.get_parameter(f"{name}.weight"), scaled[f"{name}.weight"].float() * 0.5)
+            continue
+        with pytest.raises(ValueError, match="SelfAttention.q.weight is in 8 bits and has no scale"):
+            loaded.conditioner.condition("a", None, None)
 
 
 def test_text_encoders_of_other_widths_and_kinds_are_refused(network, parts, tmp_path):

@@ -21,7 +21,7 @@ from .folder import DiffusersFolder, has_vocabulary
 from .joint.comfyui_text import ComfyUIText, TextEmbedding
 from .loaded_expert import on_device_while_used
 from .sentencepiece_file import SPIECE, read_tokenizer
-from .tensor_files import read_header, tensor_paths
+from .tensor_files import check_scales, read_header, tensor_paths
 
 LENGTH = 512  # tokens of a prompt
 CLIP_LOADER = "Load CLIP with type wan and UMT5-XXL"
@@ -62,6 +62,7 @@ class UMT5Text:
         shapes = read_header(self.encoder).shapes
         if not umt5_file.is_encoder(shapes):
             raise ValueError(f"{self.encoder} is not the encoder of UMT5, which {self.owner} needs; use umt5_xxl_fp16.safetensors")
+        check_scales(read_header(self.encoder), self.encoder)
         with one_line(self.encoder, "UMT5"):
             encoder = umt5_file.load_encoder(self.encoder, self.dtype)
         if encoder.config.d_model != self.width:

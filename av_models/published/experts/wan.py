@@ -37,10 +37,10 @@ def find(path: Path) -> Found | None:
 def describe(path: Path, options: ExpertOptions) -> dict[str, Any]:
     """Return the card of an expert (see `ExpertFamily.describe`). Raises ValueError, in one line, for other models of Wan."""
     files, model, config = _open(path, options)
-    woven = files.low is None and not files.lacks_half
+    woven = model is not A14B
     headers = [network.header for network in files.networks]
     missing = [] if files.vae or options.codec is not None else [VAES[model.vae]]
-    half = [LOW_NOISE] if files.lacks_half else []
+    half = [LOW_NOISE] if model is A14B and files.low is None else []
     return {
         "kind": VIDEO_EXPERT, "architecture": "Wan", "name": model.name, "licence": "Apache-2.0",
         "parameters": sum(header.parameters for header in headers), "bytes": sum(file.stat().st_size for file in files.all),
@@ -66,7 +66,8 @@ def load(path: Path, options: ExpertOptions) -> LoadedExpert:
     from .wan_load import load_expert  # imports diffusers
 
     parts, model, config = _open(path, options)
-    _check_half(parts)
+    if model is A14B:
+        _check_half(parts)
     for network in parts.networks:
         network.check()
     return load_expert(parts, model, config, describe(path, options), options)
@@ -91,6 +92,10 @@ def _open(path: Path, options: ExpertOptions) -> tuple[WanFiles, WanModel, dict[
         high, low = (f"{network.path} has {_sizes(config)}" for network, config in zip(networks.networks, configs))
         raise ValueError(f"{high}, but {low}; use the two networks of Wan 2.2 A14B")
     model = _model(networks, configs[0])
+    if networks.low is not None and model is not A14B:
+        raise ValueError(
+            f"{networks.low.path} is given for low noise, but {path} is {model.name}, which has one network; leave it out"
+        )
     return with_parts(networks, options, model.vae), model, configs[0]
 
 
@@ -136,10 +141,10 @@ def _precision_notes(files: WanFiles) -> list[str]:
 def _check_half(files: WanFiles) -> None:
     """Raise ValueError if one of A14B's networks is missing, or if they are swapped."""
     halves = [network.half for network in files.networks]
-    if files.lacks_half and halves == ["low"]:
+    if halves == ["low"]:
         raise ValueError(f"{files.path} is Wan 2.2 A14B's network for low noise; load the one for high noise, and choose this one "
                          "as low_noise")  # fmt: skip
-    if files.lacks_half:
+    if files.low is None:
         raise FileNotFoundError(
             f"{files.path} is Wan 2.2 A14B's network for high noise and needs {LOW_NOISE}; choose it as low_noise"
         )
