@@ -439,7 +439,7 @@ def test_text_encoders_of_other_widths_and_kinds_are_refused(network, parts, tmp
     loaded = load_published(file, "video", replace(parts, text_encoder=tmp_path / "t5.safetensors"))
     with pytest.raises(ValueError, match="is not the encoder of UMT5, which .* needs; use umt5_xxl_fp16.safetensors"):
         loaded.conditioner.condition("a", None, None)
-    with pytest.raises(ValueError, match="the embedding is 7 wide, and any.safetensors needs 32; use Load CLIP with type wan"):
+    with pytest.raises(ValueError, match="the embeddings are 7 wide, and Wan needs 32; use Load CLIP with type wan"):
         loaded.conditioner.from_embedding(TextEmbedding(torch.zeros(1, 2, 7), torch.ones(1, 2, dtype=torch.bool), None))
 
 

@@ -36,11 +36,12 @@ def clip_text(model: str) -> ComfyUIText:
 class UMT5Text:
     """Encodes prompts with UMT5: at most 512 tokens, without those that only pad.
 
-    owner: the model that needs it, for errors. width: of the embeddings.
+    model, owner: its name and its file, for errors. width: of the embeddings.
     encoder: a safetensors file or a folder of them. tokenizer: a folder, or a file of ComfyUI that holds it. None: missing.
     dtype: of the encoder. missing: what is missing, in words.
     """
 
+    model: str
     owner: Path
     width: int
     encoder: Path | None
@@ -57,8 +58,10 @@ class UMT5Text:
     def pipeline(self) -> WanPipeline:
         """The pipeline with its text encoder, loaded when first used. Raises FileNotFoundError, in one line, if it is missing."""
         if self.encoder is None or self.tokenizer is None:
-            raise FileNotFoundError(f"{self.owner} needs {self.missing} to encode prompts; download it, or connect clip of Prompts "
-                                    "for Video and Audio")  # fmt: skip
+            raise FileNotFoundError(
+                f"{self.owner} needs {self.missing} to encode prompts; download it to the folder of this file, "
+                "or connect clip of Prompts for Video and Audio"
+            )
         shapes = read_header(self.encoder).shapes
         if not umt5_file.is_encoder(shapes):
             raise ValueError(f"{self.encoder} is not the encoder of UMT5, which {self.owner} needs; use umt5_xxl_fp16.safetensors")
@@ -86,7 +89,7 @@ class UMT5Text:
         """Return the condition of UMT5's embedding [1, L, width]. Raises ValueError, in one line, for another width."""
         found = embedding.tokens.shape[-1]
         if found != self.width:
-            raise ValueError(f"the embedding is {found} wide, and {self.owner.name} needs {self.width}; use {CLIP_LOADER}")
+            raise ValueError(f"the embeddings are {found} wide, and {self.model} needs {self.width}; use {CLIP_LOADER}")
         return trimmed(embedding.tokens, embedding.mask & embedding.tokens.ne(0).any(-1))
 
 

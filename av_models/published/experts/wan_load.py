@@ -59,7 +59,7 @@ def load_expert(
         apply_loras(each.transformer, loras_for(options, "" if len(experts) == 1 else ("high", "low")[number]))
     half = options.keep_dtype or check_options(options) in (torch.bfloat16, torch.float16)
     text = UMT5Text(
-        parts.path, config["text_dim"], parts.text_encoder, parts.tokenizer, torch.bfloat16 if half else torch.float32,
+        "Wan", parts.path, config["text_dim"], parts.text_encoder, parts.tokenizer, torch.bfloat16 if half else torch.float32,
         " and ".join(parts.missing_text()),
     )  # fmt: skip
     conditioner = PromptConditioner(text.encode, text.from_embedding, text.encoder_bytes, NEGATIVE, clip_text("Wan"))

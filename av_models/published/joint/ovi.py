@@ -4,37 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanPipeline
+from diffusers import AutoencoderKLWan, UniPCMultistepScheduler
 from diffusers.hooks import apply_layerwise_casting
-from diffusers.pipelines.wan.pipeline_wan import prompt_clean
 from torch import Tensor
-from transformers import T5TokenizerFast, UMT5EncoderModel
 
-from ...build_from_card import one_line
 from ...checkpoint import Shape, open_tensors, read_shapes
 from ...codecs.mmaudio import MMAudioCodec
 from ...codecs.wan_vae import WanCodec
 from ...contract import AVCondition, Condition, LatentShape
 from ...joint.ovi import Ovi, OviSizes, recommended_skip
-from ...joint.ovi_tower import TEXT_LENGTH
 from ...joint_model import JointModel
 from ...recommended import scales_of_cfg
 from ...shapes import VideoShape, exact_fps
-from .. import umt5_file
 from ..folder import DiffusersFolder
 from ..load_network import check_options
-from ..loaded_expert import on_device_while_used
 from ..named_tensors import ScaledTensors, load_named
+from ..umt5_text import UMT5Text, clip_text
 from ..wan_vae_file import load_wan_vae
 from . import LoadOptions, mmaudio_files
-from .comfyui_text import ComfyUIText
-from .folder_card import component_bytes
+from .comfyui_text import TextEmbedding
 from .ovi_files import MISSING, OviFiles, find_parts, total_bytes
 from .ovi_names import TOWERS, published_name
 from .prompts import JointPromptConditioner
@@ -192,75 +185,39 @@ def _load_audio_codec(parts: OviFiles) -> MMAudioCodec:
 
 
 class OviText:
-    """Encodes prompts with UMT5, as diffusers' Wan pipeline does: 512 tokens, without those that only pad.
+    """Encodes prompts with UMT5, the same for both modalities.
 
     keep_dtype: compute in bfloat16, as the authors do; else in float32. width: of the embeddings.
     """
 
     def __init__(self, parts: OviFiles, keep_dtype: bool, width: int) -> None:
-        self.parts, self.dtype, self.width = parts, torch.bfloat16 if keep_dtype else torch.float32, width
-
-    @property
-    def encoder_bytes(self) -> int:
-        """The size of the text encoder's files; 0 without them."""
-        path = self.parts.text_encoder
-        if path is None or path.is_file():
-            return 0 if path is None else path.stat().st_size
-        return component_bytes(DiffusersFolder(path), ["text_encoder"])
-
-    @cached_property
-    def pipeline(self) -> WanPipeline:
-        """The pipeline with its text encoder, loaded when first used. Raises FileNotFoundError, in one line, if it is missing."""
-        encoder_at, tokenizer_at, model = self.parts.text_encoder, self.parts.tokenizer, self.parts.model
-        if encoder_at is None or tokenizer_at is None:
-            missing = " and ".join(words for words in self.parts.missing if words in TEXT_PARTS)
-            raise FileNotFoundError(
-                f"{model} needs {missing} to encode prompts; download it to the folder of this file, "
-                "or connect clip of Prompts for Video and Audio"
-            )
-        encoder = self._load_encoder(encoder_at)
-        if encoder.config.d_model != self.width:
-            raise ValueError(f"{encoder_at} has text embeddings of width {encoder.config.d_model}, but {model} needs "
-                             f"{self.width}; use the text encoder of Wan 2.2")  # fmt: skip
-        tokenizer = DiffusersFolder(tokenizer_at).load_processor("tokenizer", T5TokenizerFast)
-        return WanPipeline(tokenizer=tokenizer, text_encoder=encoder, vae=None, scheduler=None)
-
-    def _load_encoder(self, path: Path) -> UMT5EncoderModel:
-        if path.is_dir():
-            return DiffusersFolder(path).load("text_encoder", UMT5EncoderModel, self.dtype)
-        with one_line(path, "UMT5"):
-            return umt5_file.load_encoder(path, self.dtype)
+        encoder, tokenizer = parts.text_encoder, parts.tokenizer
+        self.text = UMT5Text(
+            "Ovi", parts.model, width, encoder / "text_encoder" if encoder is not None and encoder.is_dir() else encoder,
+            tokenizer and tokenizer / "tokenizer", torch.bfloat16 if keep_dtype else torch.float32,
+            " and ".join(words for words in parts.missing if words in TEXT_PARTS),
+        )  # fmt: skip
 
     def encode(self, prompt: str, device: torch.device) -> AVCondition:
         """Return the condition of one prompt for both modalities, with one row."""
-        with on_device_while_used([self.pipeline.text_encoder], device):
-            tokens = self.pipeline._get_t5_prompt_embeds(prompt, max_sequence_length=TEXT_LENGTH, device=device)
-        return self._condition(tokens, tokens.ne(0).any(-1))
+        return _both(self.text.encode(prompt, device))
 
     def from_embeddings(self, tokens: Tensor, mask: Tensor | None, pooled: Tensor | None) -> AVCondition:
         """Return the condition of UMT5's embeddings [1, L, width]. Raises ValueError for another width."""
-        if tokens.shape[-1] != self.width:
-            raise ValueError(f"the embeddings are {tokens.shape[-1]} wide, and Ovi needs {self.width}; use {CLIP_LOADER}")
-        kept = tokens.ne(0).any(-1)
-        return self._condition(tokens, kept if mask is None else kept & mask)
-
-    @staticmethod
-    def _condition(tokens: Tensor, mask: Tensor) -> AVCondition:
-        length = int(mask.sum(1).amax().clamp(1, TEXT_LENGTH))
-        text = Condition((tokens * mask[..., None])[:, :length].float(), mask[:, :length])
-        return AVCondition(text, text)
+        real = torch.ones(tokens.shape[:2], dtype=torch.bool) if mask is None else mask
+        return _both(self.text.from_embedding(TextEmbedding(tokens, real, pooled)))
 
 
-CLIP_LOADER = "Load CLIP with type wan and UMT5-XXL"
-CLIP_TEXT = ComfyUIText("Ovi", CLIP_LOADER, ("umt5",), TEXT_LENGTH, keeps_end=True, clean=prompt_clean)
+def _both(text: Condition) -> AVCondition:
+    return AVCondition(text, text)
 
 
 class OviConditioner(JointPromptConditioner):
     """Encodes prompts for Ovi, and says where a prompt has the tags of another of its models."""
 
     def __init__(self, text: OviText, version: Version) -> None:
-        super().__init__(text.encode, text.from_embeddings, NEGATIVES, version.prompt_help, CLIP_TEXT)
-        self.text, self.version, self.encoder_bytes = text, version, text.encoder_bytes
+        super().__init__(text.encode, text.from_embeddings, NEGATIVES, version.prompt_help, clip_text("Ovi"))
+        self.text, self.version, self.encoder_bytes = text.text, version, text.text.encoder_bytes
 
     def ignored_prompts(self, video_prompt: str, audio_prompt: str) -> list[str]:
         """Return a message for each prompt that describes the sound as other models of Ovi need it."""
