@@ -8,6 +8,7 @@ python -m duet_av.benchmarks.gpu_avfulldit [--strategy NAME …] [--steps N] [--
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -20,11 +21,12 @@ from ..av_models.experts.tangoflux import TangoFluxExpert
 from ..av_models.experts.wan import WanExpert
 from ..av_models.guidance import Guidance
 from ..av_models.joint.avfulldit import AVFullDiT
+from ..av_models.joint.sync_positions import SyncPositions
+from ..av_models.shapes import AudioStride, VideoStride
 from .gpu_run import Run, main, to_bf16
 
 JOINT_BLOCKS = 18
-SYNC_AXES = (44, 42, 42)  # Wan's rotary axes
-SYNC_SCALE = (2048 / 44100) / (4 / 24)  # 1/τ: latent steps of audio, latent frames of video
+SYNC = SyncPositions(VideoStride(4, 16, 48), AudioStride(2048, 64), 44100, Fraction(24))
 WAN: dict[str, Any] = {
     "num_attention_heads": 24, "attention_head_dim": 128, "in_channels": 48, "out_channels": 48, "text_dim": 4096, "freq_dim": 256,
     "ffn_dim": 14336, "num_layers": 30,
@@ -49,8 +51,7 @@ def make(small: bool, device: torch.device, guidance: Guidance) -> Run:
         video, audio = WanTransformer3DModel(**wan), FluxTransformer2DModel(**flux)
         others = nn.Linear(1024, 1024), StableAudioNumberConditioner(1024, 0, 30, 256)
         tangoflux = TangoFluxExpert(to_bf16(audio), *(each.to(torch.bfloat16) for each in others))
-        tangoflux.use_sync_positions(SYNC_AXES, SYNC_SCALE)
-        network = AVFullDiT(WanExpert(to_bf16(video)), tangoflux, joint_blocks).eval().requires_grad_(False)
+        network = AVFullDiT(WanExpert(to_bf16(video)), tangoflux, joint_blocks, sync=SYNC).eval().requires_grad_(False)
     network.new_heads.to(torch.bfloat16)
     return Run(device, network, make_prompts(device), SMALL_LATENTS if small else LATENTS, 5.0, guidance)
 
