@@ -98,7 +98,9 @@ def test_every_naming_gives_the_same_weights(folder, loaded, names, other, durat
     (folder / small.MODEL).rename(file)
     change(file, lambda t: renamed(t, start, other, duration))
     found = load_published(file, "audio")
-    assert same_weights(found.expert, loaded.expert) and published_card(file)["names"] == names
+    card = published_card(file)
+    assert same_weights(found.expert, loaded.expert) and card["names"] == names
+    assert card["parameters"] == loaded.card["parameters"] == sum(x.numel() for x in found.expert.parameters())
     assert torch.equal(words(found).tokens, words(loaded).tokens)
 
 
@@ -188,6 +190,14 @@ def test_8_bits_with_scales_are_what_they_stand_for(folder, loaded):
     found = load_published(folder, "audio").expert
     weights = [each.transformer.single_transformer_blocks[0].proj_mlp.weight for each in (found, loaded.expert)]
     torch.testing.assert_close(*weights, rtol=0.07, atol=0.01)
+    change(
+        folder / small.MODEL,
+        lambda t: {k: x for k, x in t.items() if k != "transformer.single_transformer_blocks.1.proj_mlp.scale_weight"},
+    )
+    with pytest.raises(
+        ValueError, match="tangoflux.safetensors: transformer.single_transformer_blocks.1.proj_mlp.weight is in 8 bits and has no"
+    ):
+        load_published(folder, "audio")
 
 
 def test_a_lora_changes_its_layers(folder, loaded, tmp_path):
@@ -280,7 +290,9 @@ def test_the_tokenizer_is_missed_with_the_command_that_downloads_it(folder):
     found = load_published(folder, "audio")
     assert any("its tokenizer" in need for need in found.card["needs"])
     command = f"hf download google/flan-t5-large tokenizer.json .* --local-dir {re.escape(str(folder / 'tokenizer'))}"
-    with pytest.raises(FileNotFoundError, match=f"needs its tokenizer .{command}. to encode prompts; download it, or") as error:
+    with pytest.raises(
+        FileNotFoundError, match=f"needs its tokenizer .of google/flan-t5-large. to encode prompts; download it: {command}, or"
+    ) as error:
         words(found)
     assert "\n" not in str(error.value)
 

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from diffusers.pipelines.stable_audio_3.pipeline_stable_audio_3 import logsnr_sigma_schedule
@@ -25,6 +26,13 @@ class OwnFlowMatchScheduler(FlowMatchEulerDiscreteScheduler):
         if sigmas is None and num_inference_steps is not None:
             sigmas = self.own_levels(num_inference_steps)
         super().set_timesteps(num_inference_steps, device, sigmas, **options)
+
+
+class TangoFluxFlowMatchScheduler(OwnFlowMatchScheduler):
+    """That of TangoFlux: evenly spaced from 1 to 1/steps."""
+
+    def own_levels(self, steps: int) -> Sequence[float]:
+        return np.linspace(1.0, 1 / steps, steps).tolist()
 
 
 class StableAudio3FlowMatchScheduler(OwnFlowMatchScheduler):

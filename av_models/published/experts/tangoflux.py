@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
+from diffusers import FluxTransformer2DModel
 from diffusers.pipelines.stable_audio.modeling_stable_audio import StableAudioNumberConditioner
 from torch import nn
 
@@ -19,9 +18,10 @@ from ..expert_options import ExpertOptions, Found
 from ..load_network import check_options, store_as_fp8
 from ..loaded_expert import LoadedExpert
 from ..lora import apply_loras
-from ..named_tensors import ScaledTensors, load_named
+from ..named_tensors import ExactTensors, load_named
 from ..oobleck_file import load_oobleck
-from ..tensor_files import Shards, tensor_paths
+from ..tensor_files import Shards, check_scales, tensor_paths
+from .flow_schedulers import TangoFluxFlowMatchScheduler
 from .prompts import PromptConditioner
 from .tangoflux_files import FREQUENCIES, TangoFluxFiles, find_model, find_parts, transformer_config
 from .tangoflux_text import TangoFluxText
@@ -30,16 +30,6 @@ NAME, FAMILY = "TangoFlux", "tangoflux"
 SAMPLING = {"steps": 50, "scale": 4.5}
 LICENCE = "research only (Stability AI Community License, and WavCaps' academic use)"
 CAPABILITIES = ["text to audio", "stereo, 44100 Hz"]
-
-
-class TangoFluxScheduler(FlowMatchEulerDiscreteScheduler):
-    """Euler with the authors' noise levels, evenly spaced from 1 to 1/steps."""
-
-    def set_timesteps(self, num_inference_steps: int | None = None, device: Any = None, sigmas: Any = None, **options: Any) -> None:
-        """Set the noise levels of a run."""
-        if sigmas is None and num_inference_steps is not None:
-            sigmas = np.linspace(1.0, 1 / num_inference_steps, num_inference_steps)
-        super().set_timesteps(num_inference_steps, device, sigmas, **options)
 
 
 def find(path: Path) -> Found | None:
@@ -55,7 +45,7 @@ def describe(path: Path, options: ExpertOptions) -> dict[str, Any]:
     """Return the card (see `ExpertFamily.describe`)."""
     parts = find_parts(path, options)
     config, seconds = transformer_config(parts.header.shapes, parts.prefixes), parts.lengths[1]
-    own = parts.header.part(parts.prefixes.transformer, parts.prefixes.fc, parts.prefixes.duration)
+    own = parts.network
     return {
         "kind": AUDIO_EXPERT, "architecture": NAME, "name": NAME, "licence": LICENCE, "parameters": own.parameters,
         "bytes": sum(file.stat().st_size for file in parts.all), "precision": own.precision, "names": parts.prefixes.names,
@@ -66,7 +56,7 @@ def describe(path: Path, options: ExpertOptions) -> dict[str, Any]:
 
 
 def _notes(parts: TangoFluxFiles) -> list[str]:
-    with_8_bits = ["fp8 without scales"] if _open(parts).plain_8_bits() else []
+    with_8_bits = ["fp8 without scales"] if parts.in_plain_8_bits else []
     return [
         f"All {parts.lengths[0]} latent steps are generated; a shorter clip is their beginning.", *with_8_bits,
         "For research only: commercial use needs a licence of Stability AI. Powered by Stability AI.",
@@ -85,11 +75,12 @@ def load(path: Path, options: ExpertOptions) -> LoadedExpert:
     Raises FileNotFoundError or ValueError, in one line, for a missing VAE, missing tensors, other shapes and unknown options.
     """
     parts = find_parts(path, options)
+    check_scales(parts.network, parts.model)
     codec, text = _load_codec(parts, options), TangoFluxText(parts)
     conditioner = PromptConditioner(text.encode, text.from_embedding, text.encoder_bytes)
     return LoadedExpert(
         "audio", load_expert(parts, options), codec, conditioner.eval(), card=describe(path, options),
-        scheduler=TangoFluxScheduler(), sampling=SAMPLING,
+        scheduler=TangoFluxFlowMatchScheduler(), sampling=SAMPLING,
     )  # fmt: skip
 
 
@@ -109,13 +100,13 @@ def load_expert(parts: TangoFluxFiles, options: ExpertOptions) -> TangoFluxExper
     _fill(transformer, tensors, prefixes.transformer, compute)
     _fill(fc, tensors, prefixes.fc, torch.float32)
     _fill(duration, tensors, prefixes.duration, torch.float32)
-    if options.quantize or (options.keep_dtype and dtype is None and tensors.plain_8_bits()):
+    if options.quantize or (options.keep_dtype and dtype is None and parts.in_plain_8_bits):
         store_as_fp8(transformer)
     apply_loras(transformer, options.loras)
     return TangoFluxExpert(transformer, fc, duration, parts.lengths[1]).eval()
 
 
-def _fill(network: nn.Module, tensors: ScaledTensors, prefix: str, dtype: torch.dtype) -> None:
+def _fill(network: nn.Module, tensors: ExactTensors, prefix: str, dtype: torch.dtype) -> None:
     load_named(network, tensors, {name: prefix + name for name in network.state_dict()}, lambda name, x: x.to(dtype))
 
 
@@ -132,5 +123,5 @@ def _load_codec(parts: TangoFluxFiles, options: ExpertOptions) -> AudioCodec:
     return codec.with_steps(parts.lengths[0])
 
 
-def _open(parts: TangoFluxFiles) -> ScaledTensors:
-    return ScaledTensors(Shards(tensor_paths(parts.model)), parts.model)
+def _open(parts: TangoFluxFiles) -> ExactTensors:
+    return ExactTensors(Shards(tensor_paths(parts.model)), parts.model)

@@ -101,6 +101,21 @@ class TangoFluxFiles:
     tokenizer: Path | None
 
     @property
+    def network(self) -> Header:
+        """The header of the expert's tensors, without those of the text encoder."""
+        own, text = (
+            self.header.part(self.prefixes.transformer, self.prefixes.fc, self.prefixes.duration),
+            self.prefixes.text_encoder,
+        )
+        names = [name for name in own.shapes if text is None or not name.startswith(text)]
+        return Header({name: own.shapes[name] for name in names}, {name: own.dtypes[name] for name in names})
+
+    @property
+    def in_plain_8_bits(self) -> bool:
+        """Whether weights of the expert are stored in 8 bits, without scales."""
+        return "fp8" in self.network.precision.split(" and ")
+
+    @property
     def text_prefix(self) -> str:
         """How the names of the text encoder's tensors begin."""
         return (self.prefixes.text_encoder or "") if self.text_encoder == self.model else ""
@@ -124,8 +139,8 @@ class TangoFluxFiles:
         """Return what is missing, in words, with where it is published. codec: one that is used in place of the VAE."""
         words = {
             "vae": f"the VAE ({VAE} of {REPOSITORY})",
-            "text_encoder": f"the text encoder (the folder of {T5}; {MODEL} of {REPOSITORY} has it too)",
-            "tokenizer": f"its tokenizer ({tokenizer_command(self.model)})",
+            "text_encoder": f"the text encoder ({T5}; {MODEL} of {REPOSITORY} has it too)",
+            "tokenizer": f"its tokenizer (of {T5})",
         }
         return {part: text for part, text in words.items() if getattr(self, part) is None and not (part == "vae" and codec)}
 

@@ -17,7 +17,7 @@ from ..joint.comfyui_text import TextEmbedding
 from ..loaded_expert import on_device_while_used
 from ..t5_file import load_t5, t5_width
 from ..tensor_files import read_header
-from .tangoflux_files import T5, TangoFluxFiles
+from .tangoflux_files import T5, TangoFluxFiles, tokenizer_command
 
 LONGEST = 512  # tokens, of FLAN-T5; for tokenizers that say nothing of it
 
@@ -53,12 +53,11 @@ class TangoFluxText:
         return DiffusersFolder(folder.parent).load_processor(folder.name, T5TokenizerFast)
 
     def _require(self, part: str) -> Path:
-        missing = self.parts.missing(None)
-        if part in missing:
-            need = f"{self.parts.model} needs {missing[part]} to encode prompts"
-            raise FileNotFoundError(f"{need}; download it, or connect a CONDITIONING of FLAN-T5-large")
-        path = getattr(self.parts, part)
-        assert path is not None
+        path: Path | None = getattr(self.parts, part)
+        if path is None:
+            how = f"download it: {tokenizer_command(self.parts.model)}" if part == "tokenizer" else "download it"
+            need = f"{self.parts.model} needs {self.parts.missing(None)[part]} to encode prompts"
+            raise FileNotFoundError(f"{need}; {how}, or connect a CONDITIONING of FLAN-T5-large")
         return path
 
     def encode(self, prompt: str, device: torch.device) -> Condition:
