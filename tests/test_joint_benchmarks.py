@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from duet_av.av_models.guidance import make_guidance
-from duet_av.benchmarks import gpu_avfulldit, gpu_kandinsky6, joint_models
+from duet_av.benchmarks import gpu_avfulldit, gpu_kandinsky6, joint_models, joint_negative
 from duet_av.benchmarks.gpu_run import measure, measure_half_memory
 
 SECONDS = {"pair": [1.0] * 4} | dict.fromkeys(joint_models.STRATEGIES, [1.04] * 4)
@@ -29,3 +29,18 @@ def test_the_script_for_a_gpu_measures_a_tiny_network(script):
     found = measure(run, 2, peak=1.0)
     assert run.count_flops() > 1e8 and found["seconds"] > 0 and 0 <= found["share"] < 1
     assert measure_half_memory(run, 1.0)["equal"]
+
+
+def test_a_row_without_joint_layers_is_compared_with_both_experts():
+    took = {
+        "removed": [1.0] * 4,
+        "experts": [1.0] * 4,
+        "full and removed": [2.4] * 4,
+        "two full": [2.8] * 4,
+        "experts, two rows": [2.0] * 4,
+    }
+    lines = joint_negative.lines(took)
+    assert lines[2] == "| in a call of its own | 1.00 [1.00, 1.00], aim 1.00 reached |"
+    assert lines[3].endswith("| 1.00 [1.00, 1.00], aim 1.00 reached |")
+    tasks = joint_negative.make_tasks(joint_negative.make_pair())
+    assert tasks.keys() == took.keys()
