@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import sha256
@@ -13,12 +14,14 @@ from typing import Any
 import torch
 
 from .checkpoint import open_tensors, real_tensor
+from .published.experts import family_module, find_expert
 from .published.tensor_files import is_scale, tensor_paths
 
 VALUES = 8  # of each tensor; each costs a read of the disk
 BLOCKS, BLOCK = 1024, 1024  # of a file that is not of safetensors
 NETWORKS = ("transformer", "unet")
-OTHER_PARTS = ("text_encoder.", "vae.", "cond_stage_model.", "first_stage_model.", "conditioner.", "pretransform.")
+OTHER_PARTS = re.compile(r"(^|\.)(text_encoder|vae|cond_stage_model|first_stage_model|conditioner|pretransform)\.")
+"""In names of tensors of a file that holds more than the network."""
 
 
 def content_hash(path: str | Path) -> str:
@@ -36,6 +39,10 @@ def network_files(path: Path) -> list[Path]:
     """Return the files with an expert's network."""
     if path.is_file():
         return [path]
+    found = find_expert(path)
+    own = getattr(family_module(found.family), "network_files", None) if found else None
+    if own is not None:
+        return own(path)
     folders = (path / name for name in NETWORKS)
     files = tensor_paths(next((folder for folder in folders if folder.is_dir()), path))
     if not files:
@@ -54,7 +61,7 @@ def _hash(*files: tuple[str, int, int]) -> str:
 def _hash_tensors(path: Path) -> Iterable[str]:
     with open_tensors(path) as file:
         for name in file.keys():
-            if not name.startswith(OTHER_PARTS) and not is_scale(name):
+            if not OTHER_PARTS.search(name) and not is_scale(name):
                 yield _hash_tensor(file, name, path)
 
 

@@ -31,6 +31,7 @@ from duet_av.av_models.published.build_pair import weave
 from duet_av.av_models.published.expert_options import ExpertOptions
 from duet_av.av_models.schedule import SamplingSchedule
 from duet_av.av_models.shapes import VideoShape
+from duet_av.benchmarks.small_models import wan
 from duet_av.tests import pairs, small
 
 CODECS = {"video": "video.safetensors", "audio": "audio.safetensors"}
@@ -299,3 +300,55 @@ def test_a_changed_file_is_read_again_and_a_bad_one_is_named(network, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="empty has no safetensors files"):
         content_hash(tmp_path / "empty")
+
+
+# Published experts.
+
+
+def published(video: Path, audio: Path, **options) -> JointModel:
+    return join_experts(video, audio, "none", "none", **{"name": "Pair"} | options)
+
+
+def test_published_experts_have_one_hash_in_every_layout(small_wan, small_tangoflux, tmp_path):
+    network = wan.transformer()
+    for names in wan.NAMES:
+        wan.write_network(tmp_path / f"{names}.safetensors", network, names, "fp32")
+    wan.write_shards(tmp_path / "shards", network)
+    wan.write_vae(tmp_path / "shards" / "wan2.2_vae.safetensors")
+    layouts = [small_wan, small_wan / "transformer", tmp_path / "shards", *(tmp_path / f"{n}.safetensors" for n in wan.NAMES)]
+    assert len({content_hash(path) for path in layouts}) == 1
+    assert content_hash(small_tangoflux) == content_hash(small_tangoflux / "tangoflux.safetensors")
+    wan.write_network(tmp_path / "half.safetensors", network, precision="fp16")
+    wan.write_network(tmp_path / "other.safetensors", wan.transformer(seed=1), precision="fp32")
+    assert len({content_hash(path) for path in (small_wan, tmp_path / "half.safetensors", tmp_path / "other.safetensors")}) == 3
+    assert expert_entry(small_wan)["model"] == expert_entry(layouts[-1])["model"]
+
+
+def test_a_trained_pair_of_published_experts_comes_back_from_files_in_other_names(small_wan, small_tangoflux, tmp_path):
+    model = published(small_wan, small_tangoflux, rope="avsync")
+    small.randomised(model.denoiser.new_heads, 4)
+    clip = {"frames": 5, "height": 32, "width": 32, "fps": 24}
+    path = tmp_path / "duet" / "ours.safetensors"
+    entries = [expert_entry(small_wan, SOURCES["video"]), expert_entry(small_tangoflux, SOURCES["audio"])]
+    save_joint_layers(path, model.denoiser, *entries, card={"clip": clip, "name": "Ours"})
+    first = published(small_wan, small_tangoflux, layers=path)
+    wan.write_network(tmp_path / "diffusion_models" / "wan2.2_ti2v_5B_fp32.safetensors", wan.transformer(), precision="fp32")
+
+    def find(entry):
+        if entry["stream"] == "audio":
+            return small_tangoflux
+        file = joint_checkpoint.match_hash(entry, [small_tangoflux, *(tmp_path / "diffusion_models").iterdir()])
+        parts = {name: small_wan / name for name in ("text_encoder", "tokenizer", "vae")}
+        return None if file is None else ExpertSource(file, ExpertOptions(**parts))
+
+    second = load_joint_model(path, find=find)
+    assert first.card["notes"] == second.card["notes"] and first.clip.frames == 5 and "licence" in first.card
+    shape = first.shape()
+    assert first.latent_shape(shape).audio[2] == 5  # of a clip, not of 30 s
+    one, two = (generate(each, "a red ball", "metal", schedule=SamplingSchedule(2)) for each in (first, second))
+    assert torch.equal(one.frames, two.frames) and torch.equal(one.waveform, two.waveform) and not one.warnings
+    (tmp_path / "diffusion_models" / "wan2.2_ti2v_5B_fp32.safetensors").unlink()
+    with pytest.raises(
+        FileNotFoundError, match=r"needs the video expert Wan TI2V .* \(Wan-AI/Wan2.2-TI2V-5B-Diffusers\); download it"
+    ):
+        load_joint_model(path, find=find)

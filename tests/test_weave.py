@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,7 @@ from torch import nn
 from duet_av.av_models.contract import AVCondition, AVLatent, AVTime, CouplingKind
 from duet_av.av_models.generation import generate
 from duet_av.av_models.guidance import make_guidance
+from duet_av.av_models.joining import join_experts
 from duet_av.av_models.joint.avfulldit import AVFullDiT
 from duet_av.av_models.joint.separate_experts import SeparateExperts
 from duet_av.av_models.joint.sync_positions import SyncPositions
@@ -21,7 +23,9 @@ from duet_av.av_models.noise import audio_noise, video_noise
 from duet_av.av_models.offload import is_offloaded
 from duet_av.av_models.published.build_pair import recommended_joint_blocks, weave, why_not_woven
 from duet_av.av_models.published.joint.comfyui_text import TextEmbedding
+from duet_av.av_models.published.load_published import load_published
 from duet_av.av_models.shapes import AudioStride, VideoShape, VideoStride
+from duet_av.benchmarks.small_models import wan as small_wan_files
 from duet_av.tests import pairs, small
 from duet_av.tests.sample_with import sample_with
 from duet_av.tests.test_offload import to_disk
@@ -344,3 +348,44 @@ def test_the_memory_of_a_pair_is_estimated():
     plan = plan_sampling(model, latents, 2, 10**9, can_offload=True)
     assert plan.weights > 10**5 and plan.activations == 2 * (3 * 4 + latents.audio[2]) * 48 * 24 * 4 and not plan.offloaded
     assert plan_sampling(model, latents, 2, plan.weights, can_offload=True).offloaded == plan.weights
+
+
+# Published files.
+
+
+@pytest.fixture(scope="module")
+def real(small_wan, small_tangoflux):
+    return join_experts(small_wan, small_tangoflux, "none", "none", name="Real")
+
+
+@torch.no_grad()
+def test_published_files_are_woven_and_removed_is_both_bit_for_bit(real, small_wan, small_tangoflux):
+    assert isinstance(real.denoiser, AVFullDiT) and real.denoiser.joint_blocks == 2 and real.known_modes == ("frames", "renoised")
+    assert real.recommended.schedule.steps == 50
+    assert real.recommended.make_guidance().scales == {"video_scale": 5.0, "audio_scale": 4.5}
+    shape = real.shape(frames=5, height=64, width=32)
+    latents, cond = real.latent_shape(shape), real.encode("a red ball", "metal")
+    latent, t = AVLatent(video_noise(latents.video, 1), audio_noise(latents.audio, 2)), AVTime(*[torch.full((1,), 0.6)] * 2)
+    out = real.denoiser_for(shape).predict(latent, t, cond, [REMOVED])
+    alone = load_published(small_wan, "video"), load_published(small_tangoflux, "audio")
+    assert torch.equal(out.video, alone[0].expert(latent.video, t.video, cond.video))
+    assert torch.equal(out.audio, alone[1].expert.for_clip(shape)(latent.audio, t.audio, cond.audio))
+
+
+def test_published_files_give_a_sounding_clip(real):
+    shape = real.shape(frames=9, height=32, width=32)
+    clip = generate(
+        real, "a red ball", "metal", shape=shape, schedule=replace(real.make_schedule(real.latent_shape(shape)), steps=2)
+    )
+    assert clip.frames.shape == (9, 32, 32, 3) and bool(torch.isfinite(clip.frames).all()) and not clip.warnings
+    assert clip.waveform.shape[1] == round(9 / 24 * 44100) and bool(torch.isfinite(clip.waveform).all())
+
+
+def test_a14b_and_other_head_sizes_stay_apart(small_tangoflux, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("a14b")
+    small_wan_files.build(folder, size="a14b")
+    model = join_experts(folder, small_tangoflux, "none", "none", name="Pair")
+    assert isinstance(model.denoiser, SeparateExperts) and "two networks" in model.card["notes"][-1]
+    shape = model.shape(frames=5, height=32, width=32)
+    schedule = replace(model.make_schedule(model.latent_shape(shape)), steps=2)
+    assert not generate(model, "red", "wood", shape=shape, schedule=schedule).warnings

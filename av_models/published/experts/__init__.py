@@ -24,7 +24,10 @@ __all__ = ["AUDIO_EXPERT", "FAMILIES", "VIDEO_EXPERT", "ExpertFamily", "family_m
 
 
 class ExpertFamily(Protocol):
-    """The functions of a family's module."""
+    """The functions of a family's module.
+
+    Some have `network_files(path)` too: the files with the network in a folder that also has others.
+    """
 
     def find(self, path: Path) -> Found | None:
         """Return what a file or folder is, if it is an expert of this family; else None. Reads no weights."""

@@ -69,6 +69,12 @@ def files(path: Path, options: ExpertOptions) -> list[Path]:
     return find_parts(path, options).all
 
 
+def network_files(path: Path) -> list[Path]:
+    """Return the files of the network in a folder (see `content_hash`)."""
+    found = find_model(path)
+    return [] if found is None else tensor_paths(found[0])
+
+
 def load(path: Path, options: ExpertOptions) -> LoadedExpert:
     """Load TangoFlux. The text encoder is loaded with the first prompt; only then an error is raised if it is missing.
 

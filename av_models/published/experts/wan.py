@@ -58,6 +58,12 @@ def files(path: Path, options: ExpertOptions) -> list[Path]:
     return [*_open(path, options)[0].all, *(lora for lora, _ in options.loras)]
 
 
+def network_files(path: Path) -> list[Path]:
+    """Return the files of the network in a folder, or of both of A14B (see `content_hash`)."""
+    found = find_networks(path)
+    return [] if found is None else [file for network in found.networks for file in network.files]
+
+
 def load(path: Path, options: ExpertOptions) -> LoadedExpert:
     """Load the expert and its codec. The text encoder is loaded with the first prompt.
 
