@@ -158,3 +158,13 @@ def small_wan_tangoflux(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("pair") / "models"
     wan_tangoflux.build(folder, steps=32)
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_ace_step(tmp_path_factory) -> Path:
+    """The folder of a tiny random ACE-Step 1.5."""
+    from duet_av.benchmarks.small_models import ace_step
+
+    folder = tmp_path_factory.mktemp("published") / "ace_step"
+    ace_step.build(folder)
+    return folder

@@ -34,6 +34,7 @@ class StableAudioExpert(nn.Module):
     def __init__(self, transformer: StableAudioDiTModel, projection: StableAudioProjectionModel, seconds: float) -> None:
         super().__init__()
         self.transformer, self.projection, self.seconds = transformer, projection, seconds
+        self.head_size = transformer.config.attention_head_dim
 
     def for_clip(self, shape: AVShape) -> StableAudioExpert:
         """Return this expert for clips of another length. The networks are shared."""

@@ -35,6 +35,7 @@ class StableAudio3Expert(nn.Module):
     ) -> None:
         super().__init__()
         self.transformer, self.duration, self.seconds = transformer, duration, seconds
+        self.head_size = transformer.config.embed_dim // transformer.config.num_heads
         self.refuses_guidance = DISTILLED if distilled else ""
 
     def for_clip(self, shape: AVShape) -> StableAudio3Expert:

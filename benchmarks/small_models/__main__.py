@@ -6,7 +6,9 @@ import argparse
 from importlib import import_module
 from pathlib import Path
 
-FAMILIES = ("kandinsky6", "ltx2", "ovi", "stable_audio", "stable_audio_3", "tangoflux", "wan", "wan_tangoflux")
+FAMILIES = (
+    "ace_step", "kandinsky6", "ltx2", "ovi", "stable_audio", "stable_audio_3", "tangoflux", "wan", "wan_tangoflux",
+)  # fmt: skip
 
 
 def main() -> None:

@@ -90,7 +90,7 @@ def build(folder: Path, seed: int = 0, distilled: bool = False) -> None:
 def make_pipeline(seed: int = 0, distilled: bool = False) -> Kandinsky6TI2VAPipeline:
     """Return the model's pipeline. Its tokenizer is Qwen's alone, without the processor of images and videos."""
     outputs = {"out_visual_dim": GRID * VIDEO_CHANNELS, "out_audio_dim": GRID * AUDIO_CHANNELS} if distilled else {}
-    tokenizer, clip_tokenizer = _qwen_tokenizer(), _clip_tokenizer()
+    tokenizer, clip_tokenizer = qwen_tokenizer(), _clip_tokenizer()
     clip = CLIPTextConfig(vocab_size=len(clip_tokenizer), bos_token_id=0, eos_token_id=1, pad_token_id=1, **CLIP)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -111,7 +111,7 @@ def make_pipeline(seed: int = 0, distilled: bool = False) -> Kandinsky6TI2VAPipe
     return pipeline
 
 
-def _qwen_tokenizer() -> Qwen2Tokenizer:
+def qwen_tokenizer() -> Qwen2Tokenizer:
     """Return a byte-pair tokenizer that was trained on the template alone, which then has more than its real 129 tokens."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)

@@ -14,6 +14,7 @@ from ..expert_options import ExpertOptions, Found
 from ..loaded_expert import LoadedExpert
 
 FAMILIES: dict[str, str] = {
+    "ace_step": AUDIO_EXPERT,
     "stable_audio": AUDIO_EXPERT,
     "stable_audio_3": AUDIO_EXPERT,
     "tangoflux": AUDIO_EXPERT,
