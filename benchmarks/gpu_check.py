@@ -12,6 +12,8 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,15 +23,19 @@ import torch
 
 from ..av_models.branch_runner import PromptedModel
 from ..av_models.contract import AVLatent
+from ..av_models.joining import join_experts
 from ..av_models.joint_model import JointModel
 from ..av_models.load_joint import load_joint_model
 from ..av_models.noise import NoiseSource
 from ..av_models.offload import offload
+from ..av_models.published.build_pair import Rope
+from ..av_models.published.expert_options import ExpertOptions
 from ..av_models.published.joint import LoadOptions
 from ..av_models.sampling import sample
 from ..av_models.shapes import AVShape
 
 JOINT = ("kandinsky6", "ltx2", "ovi")
+PAIR = ("wan", "tangoflux")
 STEPS = 3
 
 
@@ -65,6 +71,14 @@ class Check:
         return all(bool(each.isfinite().all()) for each in model.decode(latent.to(self.device), self.shape))
 
 
+def load_pair(video: Path, audio: Path, trained: bool, options: LoadOptions) -> JointModel:
+    """Returns a pair with untrained joint layers. trained: sample it with them, as if they were trained."""
+    each = ExpertOptions(**vars(options))
+    rope: Rope = "avsync" if trained else "vanilla"
+    pair = join_experts(video, audio, "", "", name="pair", rope=rope, video_options=each, audio_options=each)
+    return replace(pair, card=pair.card | {"trained": True}, own_schedulers=None) if trained else pair
+
+
 def latents(model: JointModel, shape: AVShape) -> AVLatent:
     """Returns the latents of a clip with the recommended guidance, on the CPU."""
     sizes = model.latent_shape(shape)
@@ -89,10 +103,14 @@ def main() -> None:
     device = torch.device("cpu" if args.cpu else "cuda")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     with TemporaryDirectory() as root:
-        for family in JOINT:
-            folder = Path(root) / family
+        folders = {family: Path(root) / family for family in (*JOINT, *PAIR)}
+        for family, folder in folders.items():
             import_module(f".small_models.{family}", __package__).build(folder)
-            _say(family, lambda: Check(lambda options: load_joint_model(folder, options), device).report())
+        for family in JOINT:
+            _say(family, lambda: Check(lambda options: load_joint_model(folders[family], options), device).report())
+        for trained in (False, True):
+            pair = partial(load_pair, folders["wan"], folders["tangoflux"], trained)
+            _say(f"{' and '.join(PAIR)}, {'woven' if trained else 'apart'}", lambda: Check(pair, device).report())
 
 
 def _say(name: str, task: Callable[[], dict[str, Any]]) -> None:
