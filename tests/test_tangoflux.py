@@ -13,6 +13,7 @@ from duet_av.av_models.contract import AVCondition, Condition, LatentShape
 from duet_av.av_models.experts.flux import FluxExpert
 from duet_av.av_models.experts.tangoflux import TangoFluxExpert
 from duet_av.av_models.guidance import make_guidance
+from duet_av.av_models.joining import join_experts
 from duet_av.av_models.joint.separate_experts import SeparateExperts
 from duet_av.av_models.joint_model import JointModel
 from duet_av.av_models.noise import NoiseSource
@@ -254,3 +255,25 @@ def test_embeddings_of_other_nodes_are_cut_to_their_words(official):
     assert nothing.tokens.shape[1] == 1 and math.isfinite(official.expert.prompt(nothing)[1].sum())
     with pytest.raises(ValueError, match="the embeddings are 7 wide, and TangoFlux needs 32; use google/flan-t5-large"):
         official.conditioner.from_embedding(TextEmbedding(torch.zeros(1, 2, 7), torch.ones(1, 2, dtype=torch.bool), None))
+
+
+# With Wan
+
+
+def test_a_pair_with_wan_has_prompts_of_one_length_batched_or_one_by_one(small_tangoflux, small_wan):
+    """The audio's negative prompt is padded and sees the clip's length; the video's prompts are as they were."""
+    model = join_experts(small_wan, small_tangoflux, "", "", name="pair")
+    shape = model.shape(seconds=0.5, height=32, width=32)
+    denoiser = model.denoiser_for(shape)
+    assert denoiser.audio.seconds == 0.5 and denoiser.audio.transformer is model.denoiser.audio.transformer
+    prompts = PromptedModel(denoiser, *(model.encode(words, words, None, shape) for words in ("a dog barks", "x")))
+    noise, schedule = NoiseSource(model.latent_shape(shape)), model.make_schedule(model.latent_shape(shape), steps=2)
+    runs = [
+        sample(prompts, noise, make_guidance("cfg", removed=True), schedule, options=RunOptions(batch)) for batch in (True, False)
+    ]
+    for one, other in zip(*((run.latent.video, run.latent.audio) for run in runs)):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-4)
+    assert runs[0].latent.audio.shape[-1] == 645
+    assert model.decode_audio(runs[0].latent.audio, shape).shape == (1, 2, 22050)
+    with pytest.raises(ValueError, match="the clip is 31 s long; use at most 30 s, the longest clip of this audio model"):
+        model.latent_shape(model.shape(seconds=31.0, height=32, width=32))
