@@ -34,6 +34,7 @@ sys.modules["duet_av"] = importlib.util.module_from_spec(spec)  # its nodes are 
 
 import sentencepiece  # noqa: E402
 from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
 from transformers import (  # noqa: E402
     CLIPTextConfig,
     CLIPTextModel,
@@ -51,9 +52,12 @@ from transformers import (  # noqa: E402
     UMT5EncoderModel,
 )
 
+from duet_av.av_models.contract import AVCondition  # noqa: E402
+from duet_av.av_models.published.experts.prompts import PromptConditioner  # noqa: E402
 from duet_av.av_models.published.folder import DiffusersFolder  # noqa: E402
 from duet_av.av_models.published.joint import kandinsky6, ltx2_prompts, ovi  # noqa: E402
-from duet_av.av_models.published.joint.comfyui_text import read_embedding  # noqa: E402
+from duet_av.av_models.published.joint.comfyui_text import TextEmbedding, read_embedding  # noqa: E402
+from duet_av.av_models.published.umt5_text import UMT5Text, clip_text  # noqa: E402
 from duet_av.benchmarks.small_models import ltx2 as small_ltx2  # noqa: E402
 
 FLOAT32 = {"dtype": torch.float32}
@@ -150,6 +154,34 @@ def of_ovi():
     return ovi.OviConditioner(ovi.OviText(parts, False, 32), ovi.OVI_960), clip
 
 
+def of_wan():
+    """The tokenizer is that in the text encoder's file: a SentencePiece model."""
+    data, vocabulary = pieces("umt5", vocab_size=90, bos_id=-1, unk_id=2)
+    size = {"vocab_size": len(vocabulary), "d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4}
+    text = randomized(UMT5EncoderModel(UMT5Config(**size, dropout_rate=0.0)))
+    file = folder / "umt5_xxl_fp16.safetensors"
+    save_file(dict(text.named_parameters()) | data, file)
+    clip = load(wan.te(), wan.WanT5Tokenizer, [text.state_dict()], data, umt5xxl_model_config=size)
+    own = UMT5Text("Wan", file, 32, file, file, torch.float32)
+    return OneStream(PromptConditioner(own.encode, own.from_embedding, comfyui_text=clip_text("Wan"))), clip
+
+
+class OneStream:
+    """The conditioner of one modality with the methods of one for both."""
+
+    def __init__(self, conditioner):
+        self.own = conditioner
+
+    def encode_prompt(self, prompt):
+        return AVCondition(*[self.own.encode_prompt(prompt)] * 2)
+
+    def embed(self, clip, prompt, _):
+        return [self.own.embed_prompt(clip, prompt)] * 2
+
+    def from_embeddings(self, *parts):
+        return AVCondition(*[self.own.from_embedding(TextEmbedding(*parts))] * 2)
+
+
 def of_ltx2(version):
     char = {"model_type": "char", "normalization_rule_name": "identity", "add_dummy_prefix": False, "bos_id": 2, "unk_id": 3,
             **{f"{name}_piece": f"<{name}>" for name in ("pad", "eos", "bos", "unk")}}  # fmt: skip
@@ -224,7 +256,7 @@ def distance(a, b):
 
 
 torch.manual_seed(0)
-make = {"kandinsky6": of_kandinsky6, "ovi": of_ovi}.get(family) or (lambda: of_ltx2(family.removeprefix("ltx2-")))
+make = {"kandinsky6": of_kandinsky6, "ovi": of_ovi, "wan": of_wan}.get(family) or (lambda: of_ltx2(family.removeprefix("ltx2-")))
 with torch.no_grad():
     made, clip = make()
     result.write_text(json.dumps([compare(made, clip, prompt) for prompt in PROMPTS]))

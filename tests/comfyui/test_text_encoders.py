@@ -18,7 +18,7 @@ FOLDER = "small-kandinsky-6"
 
 
 @pytest.mark.parametrize("family, needed", [
-    ("kandinsky6", True), ("ltx2-2.0", False), ("ltx2-2.3", False), ("ltx2-2.5", False), ("ovi", False),
+    ("kandinsky6", True), ("ltx2-2.0", False), ("ltx2-2.3", False), ("ltx2-2.5", False), ("ovi", False), ("wan", False),
 ])  # fmt: skip
 def test_conditions_equal_those_of_the_models_own_encoders(tmp_path, family, needed):
     """With the same weights and tokenizers. needed: whether those of CLIP Text Encode differ even for an empty prompt."""
@@ -31,7 +31,7 @@ def test_conditions_equal_those_of_the_models_own_encoders(tmp_path, family, nee
     assert done.returncode == 0, done.stderr[-3000:]
     words, empty, long = json.loads(result.read_text())
     assert all(each["clip"] <= 1e-5 for each in (words, empty, long))
-    assert words["tokens"] > 20 and long["tokens"] == (512 if family == "ovi" else 1024)
+    assert words["tokens"] > 20 and long["tokens"] == (512 if family in ("ovi", "wan") else 1024)
     assert words["plain"] > 0.1  # it takes parentheses for weights, or drops a backslash
     assert (empty["plain"] > 0.1) == needed
 
