@@ -4,15 +4,18 @@ import multiprocessing
 import os
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 
+from duet_av.av_models.checkpoint import sub_tensors
+from duet_av.av_models.contract import AVCondition, Condition
 from duet_av.av_models.joining import join_experts
 from duet_av.av_models.media.fit import extend_frames
 from duet_av.av_models.training import shards as shards_module
 from duet_av.av_models.training.clip_folder import list_clips, read_clips
-from duet_av.av_models.training.latent_shards import prepare_clips
+from duet_av.av_models.training.latent_shards import _prompt_key, _read_condition, encode_prompts, prepare_clips
 from duet_av.av_models.training.shards import Shards, hash_of, module_key
 from duet_av.tests import small
 from duet_av.tests.sounding import write_clip
@@ -173,3 +176,20 @@ def test_no_clip_left_is_one_line(pair, videos, tmp_path):
             (tmp_path / path.name).write_bytes(path.read_bytes())
     with pytest.raises(ValueError, match="has no clip to train on \\(skipped 2: .*1 × has no audio.*; use other videos"):
         prepare(pair, tmp_path, tmp_path / "cache")
+
+
+def test_what_an_encoder_gives_at_padding_is_kept_for_the_longest_prompt_of_a_batch(tmp_path):
+    """As TangoFlux needs it, whose training pads a batch to at most 64 tokens."""
+    text = Condition(torch.randn(1, 5, 3), torch.ones(1, 5, dtype=torch.bool), padding=torch.randn(1, 500, 3))
+
+    class Model:
+        conditioner = torch.nn.Module()
+
+        def encode(self, *prompts, shape):
+            return AVCondition(replace(text, padding=None), text)
+
+    shards = encode_prompts(Model(), {("a", "b")}, None, tmp_path)
+    tensors = shards.tensors(_prompt_key(("a", "b")))
+    video, audio = (_read_condition(sub_tensors(tensors, stream)) for stream in ("video", "audio"))
+    assert video.padding is None and torch.equal(audio.padding, text.padding[:, :59])
+    assert torch.equal(audio.padded(9).tokens, torch.cat([text.tokens, text.padding[:, :4]], 1))

@@ -22,7 +22,8 @@ from .clip_folder import ClipFolder, Skipped, VideoFile, read_clips, summarize
 from .shards import Shards, file_key, files_key, hash_of, module_key
 
 OnClip = Callable[[int, int], None] | None
-VERSION = "1"  # of how clips are cut and encoded; a new one makes new caches
+PADDED = 64  # tokens to which prompts are padded with what their encoder gives at padding, at most; as in TangoFlux's training
+VERSION = "2"  # of how clips are cut and encoded; a new one makes new caches
 
 
 @dataclass(frozen=True)
@@ -163,10 +164,12 @@ def _prompt_key(captions: tuple[str, str]) -> str:
 
 
 def _tensors(cond: Condition) -> dict[str, Tensor]:
-    """Return the tensors of a condition with one row by name, without the zeros after its last token."""
+    """Return the tensors of a condition with one row by name, without the zeros after its last token, and with little padding."""
     used = cond.tokens.ne(0).any(2).any(0).nonzero()
     length = int(used.max()) + 1 if len(used) else 0
     found = {"tokens": cond.tokens[:, :length], "mask": cond.mask, "vector": cond.vector, "image": cond.image}
+    if cond.padding is not None:
+        found["padding"] = cond.padding[:, : max(0, PADDED - cond.mask.shape[1])]
     tensors = {name: tensor for name, tensor in found.items() if tensor is not None}
     return tensors | ({f"second.{name}": x for name, x in _tensors(cond.second).items()} if cond.second else {})
 
@@ -174,4 +177,11 @@ def _tensors(cond: Condition) -> dict[str, Tensor]:
 def _read_condition(tensors: dict[str, Tensor]) -> Condition:
     mask, second = tensors["mask"], sub_tensors(tensors, "second")
     tokens = pad(tensors["tokens"], (0, 0, 0, mask.shape[1] - tensors["tokens"].shape[1]))
-    return Condition(tokens, mask, tensors.get("vector"), tensors.get("image"), _read_condition(second) if second else None)
+    return Condition(
+        tokens,
+        mask,
+        tensors.get("vector"),
+        tensors.get("image"),
+        _read_condition(second) if second else None,
+        tensors.get("padding"),
+    )
