@@ -26,6 +26,7 @@ from .parameterization import convert
 from .path import DDPM, EDM, Flow, Path, Trigonometric
 
 MOST_STEPS = 100_000
+LOWEST_SIGMA = 0.3  # at which Stable Audio Open's own schedulers take the last step
 
 PREDICTIONS: dict[str, Prediction] = {
     "flow_prediction": "flow", "epsilon": "epsilon", "v_prediction": "v", "sample": "x0",
@@ -250,6 +251,12 @@ class TrigonometricClock(EDMClock):
     """Stable Audio Open with its own scheduler or diffusers' Euler: the state is x_0 + σ ε, as for EDM."""
 
     path: Trigonometric
+
+    def default(self) -> SchedulerMixin:
+        return EulerDiscreteScheduler(
+            prediction_type="v_prediction", timestep_type="continuous", timestep_spacing="leading", use_exponential_sigmas=True,
+            sigma_min=LOWEST_SIGMA, sigma_max=self.path.highest,
+        )  # fmt: skip
 
     def _require_continuous(self) -> None:
         if self.scheduler.config.get("sigma_data") != 1.0:  # of its own scheduler

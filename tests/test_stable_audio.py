@@ -122,6 +122,15 @@ def test_new_noise_and_known_parts_work_on_its_noise_schedule(pair, noise):
     assert (made.audio[..., :100] == 0.5).all() and made.audio[..., 100:].std() > 0.1
 
 
+def test_without_a_scheduler_the_levels_are_those_of_its_own(loaded):
+    clock, steps = make_clock(loaded.expert.path, None, AUDIO, 0), 5
+    clock.use_own_grid(steps)
+    levels = torch.linspace(math.log(500), math.log(0.3), steps).exp()
+    torch.testing.assert_close(clock.scheduler.sigmas[:-1], levels, rtol=1e-4, atol=0)
+    torch.testing.assert_close(torch.tensor(clock.times), levels.atan() / math.pi * 2)
+    assert clock.path_after(steps - 1) == (1.0, 0.0)
+
+
 def test_schedulers_that_do_not_fit_are_refused_in_one_line(loaded):
     clock = make_clock(loaded.expert.path, EDMEulerScheduler(sigma_data=1.0, prediction_type="v_prediction"), AUDIO, 0)
     clock.use_own_grid(4)
