@@ -9,6 +9,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from duet_av.av_models.contract import AVCondition, AVLatent, CouplingKind, LatentShape
 from duet_av.av_models.experts.base import QKV
 from duet_av.av_models.guidance import make_guidance
+from duet_av.av_models.joint import avfulldit
 from duet_av.av_models.joint.avfulldit import AVFullDiT, added_cross_attention, attend, full_attention, joint_attention
 from duet_av.av_models.noise import audio_noise, video_noise
 from duet_av.tests import small
@@ -70,6 +71,15 @@ def test_coupled_each_modality_hears_the_other(joint_blocks):
 
 
 @torch.no_grad()
+def test_attention_is_never_computed_for_no_rows(monkeypatch):
+    """CUDA's attention returns None for them."""
+    rows, original = [], avfulldit.dispatch_attention_fn
+    monkeypatch.setattr(avfulldit, "dispatch_attention_fn", lambda q, k, v: rows.append(len(q)) or original(q, k, v))
+    model = small.joint()
+    model.predict(small.latent(2), small.times(2), small.condition(2), [CouplingKind.FULL, CouplingKind.REMOVED])
+    assert rows and min(rows) == 1
+
+
 def test_cut_uses_the_new_heads_and_removed_does_not():
     model, latent = small.joint(), small.latent()
     changed = copy.deepcopy(model)

@@ -232,7 +232,9 @@ CROSS_MODAL_ATTENTION: dict[str, CrossModalAttention] = {"full": full_attention,
 
 
 def attend(heads: QKV) -> Tensor:
-    """Compute self-attention within one group of heads."""
+    """Compute self-attention within one group of heads, which may have no rows: CUDA's attention then returns None."""
+    if not len(heads.q):
+        return heads.q
     return dispatch_attention_fn(heads.q, heads.k, heads.v)
 
 
