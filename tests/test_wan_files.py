@@ -212,6 +212,12 @@ def test_gguf_files_are_computed_as_their_dequantized_weights(network, parts, gg
     assert half.transformer.blocks[0].attn1.to_q.weight.dtype == torch.uint8
 
 
+def test_gguf_files_with_four_dimensions_at_most(network, gguf_file, parts, tmp_path):
+    small.write_gguf(tmp_path / "a.gguf", network, dimensions=4)
+    found = weights(tmp_path / "a.gguf", parts)
+    assert all(torch.equal(x, found[name]) for name, x in weights(gguf_file, parts).items())
+
+
 def test_without_the_package_gguf_one_line_says_so(gguf_file, monkeypatch):
     monkeypatch.setattr(f"{wan.__name__}_gguf.find_spec", lambda name: None)
     assert is_published(gguf_file)
@@ -320,6 +326,24 @@ def test_an_8_bit_file_without_a_scale_is_refused(network, parts, tmp_path, prec
         ValueError, match="blocks.1.ffn.0.weight is in 8 bits and has no scale, such as blocks.1.ffn.0.weight_scale"
     ):
         load_published(file, "video", parts)
+
+
+@pytest.mark.parametrize("change", ["4 bits", "blocks"])
+def test_other_formats_of_comfyui_are_refused(network, parts, tmp_path, change):
+    file, tensors = tmp_path / "any.safetensors", small.named_tensors(network, "original", small.NEWER_SCALED)
+    part = "weight" if change == "4 bits" else "weight_scale"
+    tensors[f"blocks.1.ffn.0.{part}"] = torch.zeros(64, 48, dtype=torch.uint8)
+    save_file(tensors, file)
+    with pytest.raises(ValueError, match="blocks.1.ffn.0.weight is in a format that Duet does not read; use a file in fp8"):
+        load_published(file, "video", parts)
+
+
+def test_scales_of_rows(network, parts, tmp_path):
+    file, tensors = tmp_path / "any.safetensors", small.named_tensors(network, "original", small.NEWER_SCALED)
+    rows = torch.rand(64, generator=torch.Generator().manual_seed(1))
+    save_file(tensors | {"blocks.1.ffn.0.weight_scale": rows}, file)
+    wanted = tensors["blocks.1.ffn.0.weight"].float() * rows[:, None]
+    assert torch.equal(weights(file, parts)["blocks.1.ffn.net.0.proj.weight"], wanted)
 
 
 def test_missing_and_mixed_shards_are_refused(network, parts, tmp_path):

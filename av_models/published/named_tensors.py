@@ -44,7 +44,10 @@ class ScaledTensors(FileTensors):
         stem = name.removesuffix(".weight")
         scale = next((stem + end for end in SCALES if name != stem and stem + end in self.stored), None)
         value = super().read(name)
-        return value if scale is None else value.to(self.products) * super().read(scale).to(self.products)
+        if scale is None:
+            return value
+        factor = super().read(scale).to(self.products)
+        return value.to(self.products) * (factor[:, None] if factor.ndim == 1 and value.ndim == 2 else factor)  # for all, or rows
 
     def half(self) -> torch.dtype:
         """Return float16 if weights are stored in it, else bfloat16."""

@@ -102,16 +102,19 @@ def read_headers(paths: Sequence[Path]) -> Header:
 
 
 def check_scales(header: Header, path: Path) -> None:
-    """Raise ValueError, in one line, if 8-bit weights say that they are scaled and have no scale, or are of another kind."""
+    """Raise ValueError, in one line, if weights say that they are scaled 8-bit ones and have no scale, or are of another kind."""
     if not header.scaled:
         return
     for name, kind in header.dtypes.items():
         stem = name.removesuffix(".weight")
-        marked = kind in EIGHT_BITS or f"{stem}.{SCALED_MARKS[1]}" in header.dtypes
-        if stem == name or not marked or any(stem + end in header.shapes for end in SCALES):
+        if stem == name or (kind not in EIGHT_BITS and f"{stem}.{SCALED_MARKS[1]}" not in header.dtypes):
             continue
-        raise ValueError(f"{path}: {printable(name)} is in 8 bits and has no scale, such as {printable(stem)}{SCALES[1]}; "
-                         "download the file again")  # fmt: skip
+        scale = next((header.shapes[stem + end] for end in SCALES if stem + end in header.shapes), None)
+        if kind not in EIGHT_BITS or (scale is not None and math.prod(scale) not in (1, header.shapes[name][0])):
+            raise ValueError(f"{path}: {printable(name)} is in a format that Duet does not read; use a file in fp8, fp16 or bf16")
+        if scale is None:
+            raise ValueError(f"{path}: {printable(name)} is in 8 bits and has no scale, such as {printable(stem)}{SCALES[1]}; "
+                             "download the file again")  # fmt: skip
 
 
 @lru_cache(maxsize=256)

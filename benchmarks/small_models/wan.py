@@ -136,8 +136,11 @@ def named_tensors(network: WanTransformer3DModel, names: str, precision: str) ->
     return found
 
 
-def write_gguf(path: Path, network: WanTransformer3DModel, kind: str = "Q8_0") -> None:
-    """Write a transformer to a GGUF file with original names: large matrices in a quantized type, all else in float32."""
+def write_gguf(path: Path, network: WanTransformer3DModel, kind: str = "Q8_0", dimensions: int = 5) -> None:
+    """Write a transformer to a GGUF file with original names: large matrices in a quantized type, all else in float32.
+
+    dimensions: the most of a tensor; the shapes of others are in the metadata, as some writers have it.
+    """
     import gguf
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -147,7 +150,9 @@ def write_gguf(path: Path, network: WanTransformer3DModel, kind: str = "Q8_0") -
         if own.startswith("blocks.") and own.endswith(".weight") and x.ndim == 2:
             writer.add_tensor(original_name(own), gguf.quantize(plain, quantized), raw_dtype=quantized)
         else:
-            writer.add_tensor(original_name(own), plain)
+            if plain.ndim > dimensions:
+                writer.add_array(f"comfy.gguf.orig_shape.{original_name(own)}", list(plain.shape))
+            writer.add_tensor(original_name(own), plain.reshape(-1, *plain.shape[-3:]) if plain.ndim > dimensions else plain)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -63,7 +63,6 @@ CLIP_720 = {"frames": 81, "height": 720, "width": 1280, "fps": 16}
 CLIP_TI2V = {"frames": 121, "height": 704, "width": 1280, "fps": 24}
 A14B = WanModel("Wan 2.2 T2V-A14B", T2V_CHANNELS, CLIP_720, 12.0, 40, 4.0, (
     "Its own pipeline has the guidance scale 4 for high noise (t of at least 0.875) and 3 for low noise.",
-    "Joint layers belong to the blocks of one network, and A14B has two: it is sampled beside the audio expert.",
 ))  # fmt: skip
 MODELS = {
     (30, 1536, T2V_CHANNELS): WanModel("Wan 2.1 T2V-1.3B", T2V_CHANNELS, CLIP_480, 3.0),

@@ -19,6 +19,7 @@ from ...printable import printable
 from ..tensor_files import Header
 from .wan_names import diffusers_name
 
+OWN_SHAPE = "comfy.gguf.orig_shape"
 NOT_INSTALLED = "the package gguf is not installed, which reads GGUF files; install it with pip install gguf"
 
 
@@ -52,11 +53,18 @@ def _read_header(path: Path, changed: int) -> Header:
     from gguf import GGUFReader
 
     try:
-        tensors = GGUFReader(path).tensors
-        shapes = {tensor.name: tuple(int(size) for size in reversed(tensor.shape)) for tensor in tensors}
-        return GGUFHeader(shapes, {tensor.name: tensor.tensor_type.name for tensor in tensors})
+        reader = GGUFReader(path)
+        shapes = {tensor.name: _own_shape(reader, tensor) for tensor in reader.tensors}
+        return GGUFHeader(shapes, {tensor.name: tensor.tensor_type.name for tensor in reader.tensors})
     except Exception as error:  # the package raises errors of all kinds for damaged files
         raise ValueError(f"{path} is not a complete GGUF file ({printable(error)}); download it again") from error
+
+
+def _own_shape(reader: Any, tensor: Any) -> tuple[int, ...]:
+    """Return a tensor's shape; of one with more than four dimensions, which some writers cannot store, as its metadata says."""
+    field = reader.get_field(f"{OWN_SHAPE}.{tensor.name}")
+    sizes = reversed(tensor.shape) if field is None else (field.parts[index][0] for index in field.data)
+    return tuple(int(size) for size in sizes)
 
 
 def load(path: Path, config: dict[str, Any], dtype: torch.dtype) -> Any:
