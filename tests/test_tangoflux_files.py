@@ -7,14 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffusers import FluxTransformer2DModel
 from safetensors.torch import load_file, save_file
+from transformers import T5Config, T5EncoderModel
 
 from duet_av.av_models.codecs.oobleck import OobleckCodec
 from duet_av.av_models.published.expert_options import ExpertOptions
 from duet_av.av_models.published.experts import find_expert
 from duet_av.av_models.published.experts import tangoflux as family
-from duet_av.av_models.published.experts.tangoflux_files import rotary_axes
+from duet_av.av_models.published.experts.tangoflux_files import find_prefixes, rotary_axes, transformer_config
 from duet_av.av_models.published.load_published import is_published, load_published, published_card, published_files
+from duet_av.av_models.published.t5_file import config_of
 from duet_av.av_models.shapes import AudioShape, AVShape, VideoShape
 from duet_av.benchmarks.small_models import tangoflux as small
 from duet_av.tests.tangoflux_reference import build_vae
@@ -77,15 +80,28 @@ def test_the_folder_of_the_authors_says_what_it_is(small_tangoflux, loaded):
     assert loaded.sampling == {"steps": 50, "scale": 4.5} and loaded.clip is None and loaded.conditioner.comfyui_text is None
 
 
-def test_the_published_sizes_are_found_without_weights(tmp_path):
-    """6 + 18 blocks of 8 heads of 128, as in the authors' config."""
-    assert rotary_axes(128) == (16, 56, 56) and rotary_axes(64) == (8, 28, 28) and sum(rotary_axes(16)) == 16
-    sizes = small.Sizes(dual=2, single=3, heads=2, head_size=16)
-    small.build(tmp_path, sizes=sizes)
-    card = published_card(tmp_path / small.MODEL)
-    assert (card["blocks"], card["heads"], card["head_size"]) == (5, 2, 16)
-    expert = load_published(tmp_path, "audio").expert
-    assert expert.width == 32 and expert.depth == 5 and expert.transformer.config.num_single_layers == 3
+def test_the_sizes_of_the_published_one_are_read_off_its_shapes():
+    """6 + 18 blocks of 8 heads of 128, and FLAN-T5-large, as in the authors' config."""
+    sizes = {
+        "in_channels": 64, "num_layers": 6, "num_single_layers": 18, "attention_head_dim": 128, "num_attention_heads": 8,
+        "joint_attention_dim": 1024, "pooled_projection_dim": 1024,
+    }  # fmt: skip
+    large = {"vocab_size": 32128, "d_model": 1024, "d_kv": 64, "d_ff": 2816, "num_layers": 24, "num_heads": 16}
+    with torch.device("meta"):
+        parts = {
+            "transformer.": FluxTransformer2DModel(**sizes), "fc.0.": torch.nn.Linear(1024, 1024),
+            "text_encoder.": T5EncoderModel(T5Config(**large, feed_forward_proj="gated-gelu")),
+        }  # fmt: skip
+    shapes = {prefix + name: tuple(x.shape) for prefix, part in parts.items() for name, x in part.state_dict().items()}
+    prefixes = find_prefixes(shapes | {"duration_emebdder.time_positional_embedding.0.weights": (128,)})
+    assert transformer_config(shapes, prefixes) == sizes | {"axes_dims_rope": (16, 56, 56)}
+    text = config_of(shapes, "text_encoder.")
+    assert {name: getattr(text, name) for name in large} == large and text.is_gated_act
+
+
+@pytest.mark.parametrize("head_size, axes", [(128, (16, 56, 56)), (64, (8, 28, 28)), (32, (4, 14, 14)), (16, (2, 6, 8))])
+def test_other_head_sizes_have_the_same_shares_of_the_axes(head_size, axes):
+    assert rotary_axes(head_size) == axes
 
 
 @pytest.mark.parametrize("names, other, duration", [
