@@ -35,6 +35,7 @@ Contents = Literal["joint", "lora", "full"]
 CONTENTS = ("joint", "lora", "full")
 NEW, TOWERS = "new_heads.", ("video.", "audio.")
 LORA, BASE, ADAPTER = ".lora_", ".base_layer", "default"  # of peft's names of a LoRA, of what it changes, and of one in training
+ENDS = (f"A.{ADAPTER}.weight", f"B.{ADAPTER}.weight", "A.weight", "B.weight")
 STREAMS: tuple[StreamName, StreamName] = ("video", "audio")
 CLIP = ("frames", "height", "width", "fps")
 
@@ -62,7 +63,7 @@ def joint_tensors(denoiser: AVFullDiT, kind: Contents = "joint") -> dict[str, Te
     if kind == "full":
         return {name.replace(BASE, ""): value for name, value in denoiser.state_dict().items() if LORA not in name}
     heads = {NEW + name: value for name, value in denoiser.new_heads.state_dict().items()}
-    return heads | (_trained_lora(denoiser) if kind == "lora" else {})
+    return heads | (_named_lora(denoiser.state_dict(), denoiser) if kind == "lora" else {})
 
 
 def save_joint_layers(  # noqa: PLR0913 (the pair, and what is said of it)
@@ -79,15 +80,18 @@ def save_joint_layers(  # noqa: PLR0913 (the pair, and what is said of it)
 
     video, audio: the files or folders of the experts, or their entries (`expert_entry`).
     card: at least `clip` {"frames", "height", "width", "fps"}; further fields, such as `name` and `sampling`, are kept.
-    tensors: in place of the denoiser's own (see `joint_tensors`).
+    tensors: in place of the denoiser's own, by the names in the denoiser or in the file (see `joint_tensors`).
     """
+    held = joint_tensors(denoiser, kind) if tensors is None else dict(tensors)
+    if tensors is not None and kind == "lora":
+        held = {name: value for name, value in held.items() if LORA not in name} | _named_lora(held, denoiser)
     entries = {s: dict(of) if isinstance(of, Mapping) else expert_entry(of) for s, of in zip(STREAMS, (video, audio))}
     own: dict[str, Any] = {
         "kind": JOINT_LAYERS, "architecture": "AVFullDiT", "name": "AVFullDiT", "trained": True, "contains": kind,
         "joint_blocks": denoiser.joint_blocks, "attention": denoiser.attention,
         "rope": "vanilla" if denoiser.sync is None else "avsync", "experts": entries,
     }  # fmt: skip
-    save_checkpoint(path, joint_tensors(denoiser, kind) if tensors is None else tensors, own | dict(card))
+    save_checkpoint(path, held, own | dict(card))
 
 
 def load_joint_layers(path: str | Path, find: Find | None = None, options: LoadOptions = LoadOptions()) -> JointModel:
@@ -237,13 +241,14 @@ def _load_tensors(denoiser: AVFullDiT, card: Mapping[str, Any], path: str | Path
         _add_lora(denoiser, path)
 
 
-def _trained_lora(denoiser: AVFullDiT) -> dict[str, Tensor]:
-    """Return the LoRA that training added to both experts, with its alphas; without LoRA files that were loaded into them."""
+def _named_lora(tensors: Mapping[str, Tensor], denoiser: AVFullDiT) -> dict[str, Tensor]:
+    """Return the LoRA in training among these tensors, by its names in a file, with its alphas; no LoRA file that was loaded."""
     found = {}
-    for name, value in denoiser.state_dict().items():
-        if f"{LORA}A.{ADAPTER}." in name or f"{LORA}B.{ADAPTER}." in name:
-            found[name.replace(f".{ADAPTER}.", ".")] = value
-    layers = [name.partition(LORA)[0] for name in found if f"{LORA}A." in name]
+    for name, value in tensors.items():
+        layer, _, end = name.partition(LORA)
+        if end in ENDS:
+            found[f"{layer}{LORA}{end[0]}.weight"] = value
+    layers = [name.removesuffix(f"{LORA}A.weight") for name in found if name.endswith(f"{LORA}A.weight")]
     return found | {f"{layer}.alpha": torch.tensor(float(_alpha(denoiser, layer))) for layer in layers}
 
 

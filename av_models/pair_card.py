@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .guidance import make_guidance
 from .published.loaded_expert import LoadedExpert
 from .recommended import scales_of_cfg
 
@@ -26,18 +27,16 @@ def describe_pair(video: LoadedExpert, audio: LoadedExpert, notes: list[str]) ->
 def pair_sampling(video: LoadedExpert, audio: LoadedExpert, trained: bool = False) -> dict[str, Any]:
     """Return the field `sampling` of the card, {} if the experts recommend nothing.
 
-    The larger number of steps, and each expert's own scale. A trained pair has one time for both, with the shift of the video's
-    scheduler, and guidance without the joint layers in the negative.
+    The larger number of steps, and each expert's own scale, or the usual one. A trained pair has one time for both, with the
+    shift of the video's scheduler. Guidance is CFG, as in the paper.
     """
     each = video.sampling, audio.sampling
     if not any(each):
         return {}
-    scales = scales_of_cfg([float(own.get("scale", 1.0)) for own in each])
-    sampling = {
-        "steps": max(own.get("steps", 1) for own in each),
-        "guidance": "joint_cfg_star" if trained else "cfg",
-        "scales": scales,
-    }
+    usual = make_guidance("cfg").scales
+    scales = [float(own.get("scale", usual[f"{name}_scale"])) for name, own in zip(("video", "audio"), each)]
+    steps = max(own.get("steps", 1) for own in each)
+    sampling = {"steps": steps, "guidance": "cfg", "scales": scales_of_cfg(scales)}
     return sampling | ({"shift": _shift(video.scheduler)} if trained else {})
 
 

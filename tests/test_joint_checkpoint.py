@@ -130,6 +130,19 @@ def test_tensors_of_a_training_are_saved_in_place_of_the_denoiser_s(experts, tmp
                        model.denoiser.new_heads[0].to_q.weight * 2)  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["as in the denoiser", "as in a file"])
+def test_the_lora_of_a_training_is_saved_with_its_alphas(experts, tmp_path, name):
+    model = trained(experts, "lora")
+    own = {key: value for key, value in model.denoiser.state_dict().items() if ".lora_" in key or key.startswith("new_heads")}
+    if name == "as in a file":
+        own = {key.replace(".default", ""): value for key, value in own.items()}
+    save_joint_layers(
+        tmp_path / "a.safetensors", model.denoiser, *files(experts)[:2], kind="lora", card={"clip": CLIP}, tensors=own
+    )
+    saved, expected = load_checkpoint(tmp_path / "a.safetensors")[0], joint_tensors(model.denoiser, "lora")
+    assert saved.keys() == expected.keys() and all(torch.equal(saved[key], expected[key]) for key in saved)
+
+
 def test_a_trained_pair_recommends_what_its_experts_do_with_one_time_for_both(tmp_path):
     model = pairs.with_heads(pairs.pair(rope="avsync"))
     none = {"model": "x", "hash": "y", "source": ""}
@@ -137,8 +150,8 @@ def test_a_trained_pair_recommends_what_its_experts_do_with_one_time_for_both(tm
     file = tmp_path / "a.safetensors"
     again = joint_checkpoint.join_with_layers(file, read_card(file), (pairs.video(), pairs.audio()), "Again", (file, file))
     advice = again.recommended
-    assert (advice.steps, advice.shift, advice.guidance) == (5, 5.0, "joint_cfg_star") and not again.has_own_times()
-    assert advice.scales["joint_cfg_star"] == {"video_scale": 5.0, "audio_scale": 4.5}
+    assert (advice.steps, advice.shift, advice.guidance) == (5, 5.0, "cfg") and not again.has_own_times()
+    assert advice.scales["cfg"] == {"video_scale": 5.0, "audio_scale": 4.5}
     assert generate(again, "red", "wood").frames.shape == (9, 32, 32, 3)
 
 

@@ -12,12 +12,13 @@ from torch import nn
 
 from duet_av.av_models.contract import AVCondition, AVLatent, AVTime, CouplingKind
 from duet_av.av_models.generation import generate
-from duet_av.av_models.guidance import make_guidance
+from duet_av.av_models.guidance import GUIDANCE, make_guidance
 from duet_av.av_models.joining import join_experts
 from duet_av.av_models.joint.avfulldit import AVFullDiT
 from duet_av.av_models.joint.separate_experts import SeparateExperts
 from duet_av.av_models.joint.sync_positions import SyncPositions
 from duet_av.av_models.known_parts import KnownParts
+from duet_av.av_models.latent_aligner import Aligner
 from duet_av.av_models.memory_plan import plan_sampling
 from duet_av.av_models.noise import audio_noise, video_noise
 from duet_av.av_models.offload import is_offloaded
@@ -29,6 +30,7 @@ from duet_av.benchmarks.small_models import wan as small_wan_files
 from duet_av.tests import pairs, small
 from duet_av.tests.sample_with import sample_with
 from duet_av.tests.test_offload import to_disk
+from duet_av.tests.toy_binder import Quarters
 
 FULL, CUT, REMOVED = CouplingKind.FULL, CouplingKind.CUT, CouplingKind.REMOVED
 CLIP = VideoShape(**pairs.CLIP)
@@ -141,6 +143,32 @@ def test_the_same_words_give_the_same_complete_clip_in_either_guidance():
     one, two = (generate(model, "red", "wood", guidance=model.recommended.make_guidance(name)) for name in ("cfg", "joint_cfg"))
     assert one.frames.shape == (9, 32, 32, 3) and bool(torch.isfinite(one.waveform).all()) and not one.warnings
     assert torch.equal(one.frames, two.frames) and len(one.waveform[0]) == round(9 / 16 * 16000)
+
+
+@pytest.mark.parametrize("name", [name for name in GUIDANCE if name != "autoguidance"])
+def test_every_guidance_takes_untrained_pairs_in_batches(name):
+    model = pairs.pair()
+    latents, prompts = model.latent_shape(model.shape(), 2), (model.encode("red", ""), model.encode("", ""))
+    strategy, schedule = model.adapt_guidance(make_guidance(name)), vars(model.make_schedule(latents, steps=2))
+    both = sample_with(model.denoiser, latents, *prompts, strategy, video_seed=[1, 2], audio_seed=[3, 4], **schedule).latent
+    one = model.latent_shape(model.shape())
+    second = sample_with(model.denoiser, one, *prompts, strategy, video_seed=2, audio_seed=4, **schedule).latent
+    torch.testing.assert_close(both.video[1:], second.video, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(both.audio[1:], second.audio, atol=1e-4, rtol=1e-4)
+
+
+def test_the_aligner_brings_an_untrained_pair_to_agree_on_its_own_times():
+    model = pairs.pair()
+    shape, prompts = model.shape(), (model.encode("red", ""), model.encode("", ""))
+    aligner = Aligner(binder=Quarters(), words=0.0, video_rate=0.1, audio_rate=0.1, update="sign")
+    schedule = vars(model.make_schedule(model.latent_shape(shape)))
+
+    def distance(alignment=None) -> float:
+        made = sample_with(model.denoiser, model.latent_shape(shape), *prompts, make_guidance("none", removed=True),
+                           alignment=alignment, **schedule).latent  # fmt: skip
+        return float(aligner.begin(model, shape, ("", "")).loss(made))
+
+    assert distance(aligner.begin(model, shape, ("", ""))) < distance()
 
 
 def test_the_card_says_what_both_experts_are():
@@ -381,7 +409,20 @@ def test_published_files_give_a_sounding_clip(real):
     assert clip.waveform.shape[1] == round(9 / 24 * 44100) and bool(torch.isfinite(clip.waveform).all())
 
 
-def test_a14b_and_other_head_sizes_stay_apart(small_tangoflux, tmp_path_factory):
+def test_stable_audio_stays_apart_with_the_numbers(small_wan, small_stable_audio):
+    model = join_experts(small_wan, small_stable_audio, "none", "none", name="Pair")
+    size = model.denoiser.audio.transformer.config.attention_head_dim
+    assert f"head sizes differ: video 32, audio {size}" in model.card["notes"][-1]
+    assert model.recommended.make_guidance().scales == {"video_scale": 5.0, "audio_scale": 7.0}
+
+
+def test_an_expert_that_recommends_nothing_has_the_usual_scale():
+    audio = replace(pairs.audio(), scheduler=None, sampling={})
+    model = pairs.pair(a=audio)
+    assert model.recommended.make_guidance().scales == {"video_scale": 5.0, "audio_scale": 2.5} and model.has_own_times()
+
+
+def test_a14b_stays_apart(small_tangoflux, tmp_path_factory):
     folder = tmp_path_factory.mktemp("a14b")
     small_wan_files.build(folder, size="a14b")
     model = join_experts(folder, small_tangoflux, "none", "none", name="Pair")

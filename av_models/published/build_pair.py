@@ -102,7 +102,7 @@ def why_not_woven(video: LoadedExpert, audio: LoadedExpert, joint_blocks: int | 
     from ..joint.avfulldit import check_fit
 
     experts: tuple[Any, Any] = video.expert, audio.expert
-    sizes = [getattr(expert, "head_size", 0) for expert in experts]
+    sizes = [_head_size(expert) for expert in experts]
     if all(sizes) and sizes[0] != sizes[1]:
         return f"the experts' head sizes differ: video {sizes[0]}, audio {sizes[1]}; use two with the same"
     for part in (video, audio):
@@ -115,6 +115,13 @@ def why_not_woven(video: LoadedExpert, audio: LoadedExpert, joint_blocks: int | 
     except ValueError as error:
         return str(error)
     return ""
+
+
+def _head_size(expert: Any) -> int:
+    """Return the size of the attention heads of a transformer; 0 if there is not one size."""
+    config = getattr(getattr(expert, "transformer", None), "config", {})
+    size = getattr(expert, "head_size", None) or config.get("attention_head_dim")
+    return size if isinstance(size, int) else 0
 
 
 def expert_name(part: LoadedExpert) -> str:
