@@ -49,7 +49,8 @@ def root(tmp_path_factory, small_kandinsky6, small_ltx2) -> Path:
 
 
 def config(name: str, schedule: dict | None = None, **changes) -> dict:
-    stage = {"batch": 2, "clip": CLIP, "rank": 2, "condition_dropout": 0.1, "targets": TARGETS[name]} | changes
+    lora = {"rank": 2, "targets": TARGETS[name]} | changes.pop("lora", {})
+    stage = {"batch": 2, "clip": CLIP, "lora": lora, "condition_dropout": 0.1, "lambda_a": 1.0} | changes
     return {
         "stage": "joint_lora", "model": name, "run": "run", "out": "out.safetensors", "seed": 1,
         "schedule": {"steps": STEPS, "lr": RATE} | (schedule or {}), "data": {"folder": "clips", "cache": f"cache_{name}"},
@@ -221,7 +222,7 @@ def test_prompts_are_dropped_as_often_as_asked(trained):
 
 def test_an_alpha_is_part_of_the_file(trained, tmp_path):
     stage = copy(trained.stage)
-    stage.config, stage.out = stage.config | {"alpha": 8.0}, tmp_path / "x.safetensors"
+    stage.config, stage.out = stage.config | {"lora": {"rank": 2, "alpha": 8.0}}, tmp_path / "x.safetensors"
     stage.finish(stage.model, {"steps": 1})
     plain = load_file(trained.file)
     for name, tensor in load_file(stage.out).items():
@@ -241,7 +242,7 @@ def test_the_frozen_network_can_be_bfloat16_and_times_of_the_config(root):
 
 
 @pytest.mark.parametrize("changes, message", [
-    ({"targets": ["to_x"]}, "stage_config.targets has to_x, which no layer of Kandinsky6Transformer3DModel ends with; use "),
+    ({"lora": {"targets": ["to_x"]}}, "stage_config.lora.targets has to_x, which no layer of Kandinsky6Transformer3DModel ends with; use "),
 ])  # fmt: skip
 def test_wrong_settings_are_one_line(changes, message, root):
     with pytest.raises(ValueError, match=message) as error:

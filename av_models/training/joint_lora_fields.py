@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..printable import quoted
-from .fields import BATCH, CLIP, SHARE, WEIGHT, Field, Flag, Number, Table, Text
+from .fields import BATCH, CLIP, SHARE, WEIGHT, Flag, Number, Table, Text
 
 MOST_NAMES = 100
 
@@ -22,9 +22,8 @@ class Names:
             Text().check(item, f"{where}[{number}]")
 
 
-FIELDS: dict[str, Field] = {
-    "batch": BATCH, "clip": CLIP, "rank": Number(1, 4096, whole=True), "alpha?": Number(0, 1e6, above=True), "targets?": Names(),
-    "condition_dropout": SHARE, "first_frame?": SHARE, "time?": Table({"loc?": Number(-100, 100), "scale?": WEIGHT}),
-    "lambda_v?": WEIGHT, "lambda_a?": WEIGHT, "gradient_checkpointing?": Flag(), "name?": Text(),
-}  # fmt: skip
-JOINT_LORA = Table(FIELDS)
+LORA = Table({"rank": Number(1, 4096, whole=True), "alpha?": Number(0, 1e6, above=True), "targets?": Names()})
+JOINT_LORA = Table({
+    "batch": BATCH, "clip": CLIP, "lora": LORA, "lambda_a": WEIGHT, "condition_dropout": SHARE, "first_frame?": SHARE,
+    "time?": Table({"loc?": Number(-100, 100), "scale?": WEIGHT}), "gradient_checkpointing?": Flag(), "name?": Text(),
+})  # fmt: skip

@@ -76,7 +76,7 @@ class JointLoraStage:
         self.config, self.data, self.time, self.out, self.card = config, data, time, out, card
         self.given_tokens = model.known_mode == "frames"
         self.frozen_dtype = whole.transformer.dtype
-        self.model = Adapters(add_lora(whole.transformer, config))
+        self.model = Adapters(add_lora(whole.transformer, config["lora"]))
         if config.get("gradient_checkpointing", True):
             whole.checkpoint_blocks()
         self.denoiser: Any = model.denoiser_for(shape)
@@ -111,13 +111,14 @@ class JointLoraStage:
         target_v, target_a = noise.video - clean.video, noise.audio - clean.audio
         video = (out.video.float() - target_v)[:, :, given:].square().mean()
         audio = (out.audio.float() - target_a).square().mean()
-        loss = self.config.get("lambda_v", 1.0) * video + self.config.get("lambda_a", 1.0) * audio
+        loss = video + self.config["lambda_a"] * audio
         return loss, {"loss": loss.detach(), "video": video.detach(), "audio": audio.detach()}
 
     def finish(self, model: nn.Module, run: dict[str, Any]) -> None:
         """Write the LoRA with names that diffusers takes. Its alpha is part of B, so that every program loads it alike."""
         prefix = PREFIXES[type(self.denoiser.transformer).__name__]
-        factor = self.config.get("alpha", self.config["rank"]) / self.config["rank"]
+        lora = self.config["lora"]
+        factor = lora.get("alpha", lora["rank"]) / lora["rank"]
         tensors = {}
         for key, tensor in model.state_dict().items():
             name = key.replace("/", ".").replace(f".{ADAPTER}.", ".")
@@ -138,14 +139,14 @@ def with_first_frame(noisy: AVLatent, clean: AVLatent, t: Tensor) -> tuple[AVLat
     return AVLatent(video, noisy.audio), AVTime(times, t)
 
 
-def add_lora(network: Any, config: Mapping[str, Any]) -> dict[str, nn.Parameter]:
+def add_lora(network: Any, settings: Mapping[str, Any]) -> dict[str, nn.Parameter]:
     """Add a LoRA that changes nothing yet to the blocks of a network; return its tensors by name, in float32.
 
     Raises ValueError if an end of `targets` is that of no layer.
     """
-    layers = find_layers(network, config.get("targets") or TARGETS[type(network).__name__])
-    rank = config["rank"]
-    network.add_adapter(LoraConfig(r=rank, lora_alpha=config.get("alpha", rank), target_modules=layers), ADAPTER)
+    layers = find_layers(network, settings.get("targets", TARGETS[type(network).__name__]))
+    rank = settings["rank"]
+    network.add_adapter(LoraConfig(r=rank, lora_alpha=settings.get("alpha", rank), target_modules=layers), ADAPTER)
     found = {name: tensor for name, tensor in network.named_parameters() if f".{ADAPTER}." in name}
     for tensor in found.values():
         tensor.data = tensor.data.float()
@@ -161,7 +162,7 @@ def find_layers(network: nn.Module, ends: Sequence[str]) -> list[str]:
         if not any(name.endswith(end) for name in names):
             known = sorted({name.removeprefix(BLOCKS[what]).partition(".")[2] for name in names})
             raise ValueError(
-                f"stage_config.targets has {printable(end)}, which no layer of {what} ends with; use {format_keys(known, 8)}"
+                f"stage_config.lora.targets has {printable(end)}, which no layer of {what} ends with; use {format_keys(known, 8)}"
             )
     return [name for name in names if name.endswith(tuple(ends))]
 
@@ -200,7 +201,7 @@ def make_joint_lora_stage(setup: StageSetup) -> JointLoraStage:
     time = given.get("loc", usual_time(DiffusersFolder(path), model.latent_shape(shape))), given.get("scale", 1.0)
     card = {
         "kind": "lora", "architecture": model.card["architecture"], "name": config.get("name", f"LoRA of {model.name}"),
-        "trained": True, "model": model.name, "rank": config["rank"], "clip": config["clip"], "data": {"videos": len(data)},
+        "trained": True, "model": model.name, "rank": config["lora"]["rank"], "clip": config["clip"], "data": {"videos": len(data)},
     }  # fmt: skip
     return JointLoraStage(config, model, data, shape, time, setup.out, card)
 
