@@ -372,6 +372,13 @@ def test_an_incomplete_file_is_refused(network, parts, tmp_path):
     assert find_expert(file) is None
 
 
+def test_a_file_that_claims_many_blocks_is_refused(network, parts, tmp_path):
+    file, tensors = tmp_path / "any.safetensors", small.named_tensors(network, "original", "fp16")
+    save_file(tensors | {"blocks.1000000000.modulation": torch.zeros(1)}, file)
+    with pytest.raises(ValueError, match="lacks tensors of Wan, such as 'blocks.2'; download it again"):
+        load_published(file, "video", parts)
+
+
 def test_foreign_files_are_no_wan(small_ovi, parts, tmp_path):
     save_file({"blocks.0.weight": torch.zeros(2)}, tmp_path / "other.safetensors")
     (tmp_path / "text.txt").write_text("a")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, reduce
 from math import lcm
 from typing import Any
 
@@ -59,9 +59,12 @@ class WanExpert(nn.Module):
     def forward(self, latent: Tensor, t: Tensor, text: Condition) -> Tensor:
         """Run the whole transformer: latent [B, C, T, H, W], t in 0..1. Returns the velocity, shaped as the latent.
 
-        t: [B], or [B, T] with a time for each latent frame, as Wan 2.2 TI2V takes a given first frame.
+        t: [B], or [B, T] with a time for each latent frame, as Wan 2.2 TI2V takes a given first frame. The transformer embeds the
+        time of every token. In half precision, `embed` does so once for each frame, which needs far less memory.
         """
         x, tokens = self._inputs(latent, text)
+        if t.ndim == 2 and x.dtype != torch.float32:
+            return self.head(reduce(lambda state, block: self.run(block, state), self.blocks, self.embed(latent, t, text)))
         times = t * 1000
         if t.ndim == 2:
             p_t, p_h, p_w = self.transformer.config.patch_size
@@ -106,7 +109,7 @@ class WanExpert(nn.Module):
         """Prepare the state of the first block; latent, t and text as in `forward`.
 
         Its `time` is [B, 7, width]: six modulations, then the embedding for the head. With a time for each frame it is
-        [B, T, 7, width]: the transformer embeds the time of every token, which is the same and needs far more memory.
+        [B, T, 7, width].
         """
         wan = self.transformer
         x, tokens = self._inputs(latent, text)

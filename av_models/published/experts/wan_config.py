@@ -91,8 +91,12 @@ def config_of(shapes: Mapping[str, Shape], path: Path) -> dict[str, Any]:
 
 
 def count_blocks(shapes: Mapping[str, Shape]) -> int:
-    """Return the number of blocks: one more than the highest number in the names."""
-    return 1 + max((int(found[1]) for name in shapes if (found := BLOCK.match(name))), default=-1)
+    """Return the number of blocks. Raises KeyError with the name of the first that is missing."""
+    numbers = {int(found[1]) for name in shapes if (found := BLOCK.match(name))}
+    missing = next(number for number in range(len(numbers) + 1) if number not in numbers)
+    if missing < len(numbers):
+        raise KeyError(f"blocks.{missing}")
+    return len(numbers)
 
 
 def model_of(config: Mapping[str, Any]) -> WanModel:
