@@ -11,6 +11,7 @@ import torch
 from comfy.ldm.audio.autoencoder import AudioOobleckVAE
 from comfy.ldm.wan.vae import WanVAE
 from comfy.ldm.wan.vae2_2 import WanVAE as WanVAE22
+from comfy.model_management import load_models_gpu
 from comfy.sd import VAE
 from torch import Tensor
 from torch.nn import functional as F
@@ -30,7 +31,7 @@ def wrap_vae(vae: VAE, name: str) -> Codec:
     if name != VIDEO_VAE and network is AudioOobleckVAE:
         return AudioVAE(vae, name)
     wanted = "the VAE of Wan 2.1 or 2.2" if name == VIDEO_VAE else "that of Stable Audio or TangoFlux"
-    raise ValueError(f"{name} is a {network.__name__}, which Duet does not use; connect {wanted}")
+    raise ValueError(f"{name} holds {network.__name__}, which Duet does not use; connect {wanted}")
 
 
 class _HostVAE(Codec):
@@ -88,10 +89,12 @@ class AudioVAE(_HostVAE):
 
     @torch.no_grad()
     def encode(self, waveform: Tensor) -> Tensor:
-        """Encode a waveform, padded with zeros to whole latent steps. ComfyUI draws latents from the VAE's distribution."""
-        steps = self.stride.latent_length(waveform.shape[-1])
+        """Encode a waveform, padded with zeros to whole latent steps, to the mode of the VAE's distribution."""
+        vae, steps = self.host_vae, self.stride.latent_length(waveform.shape[-1])
         padded = F.pad(waveform, (0, steps * self.stride.samples - waveform.shape[-1]))
-        return self.host_vae.encode(padded.float().movedim(1, -1)).float().to(waveform.device)
+        load_models_gpu([vae.patcher], memory_required=vae.memory_used_encode(padded.shape, vae.vae_dtype))
+        encoded = vae.first_stage_model.encoder(padded.to(vae.device, vae.vae_dtype))  # ComfyUI would draw from the distribution
+        return encoded.chunk(2, 1)[0].float().to(waveform.device)
 
     @torch.no_grad()
     def decode(self, latent: Tensor) -> Tensor:
