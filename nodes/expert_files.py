@@ -66,8 +66,10 @@ def vaes() -> dict[str, Path]:
 
 
 def tokenizers() -> dict[str, Path]:
-    """Returns the folders of tokenizers in diffusers folders, and those of networks, which can hold one too."""
-    return _first(_inside("tokenizer"), network_folders(TEXT_ENCODERS, MODELS))
+    """Returns the folders that may hold a tokenizer: in diffusers folders, and in or beside networks."""
+    networks = network_folders(TEXT_ENCODERS, MODELS)
+    beside = {f"{name}/tokenizer": path for name, each in networks.items() if (path := each / "tokenizer").is_dir()}
+    return _first(_inside("tokenizer"), networks, beside)
 
 
 def _first(*lists: dict[str, Path]) -> dict[str, Path]:

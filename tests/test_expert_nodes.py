@@ -93,6 +93,15 @@ def test_fitting_parts_are_found_by_their_tensors(own_models):
     assert DuetLoadVideoExpert.fingerprint_inputs(WAN) != before
 
 
+def test_a_checkpoint_of_an_audio_model_finds_its_text_encoder(small_stable_audio_files):
+    token = use(small_stable_audio_files)
+    try:
+        output = DuetLoadAudioExpert.execute("stable-audio-open-1.0.safetensors")
+    finally:
+        session.reset(token)
+    assert "text encoder: t5-base.safetensors" in output.shown["text"] and not output.shown["duet"][0]["warnings"]
+
+
 def test_a_chosen_part_is_used(models):
     options = DuetLoadVideoExpert.execute(WAN, text_encoder=UMT5, vae=VAE, precision="bf16").args[0].options
     assert (options.text_encoder, options.vae) == (models / "text_encoders" / UMT5, models / "vae" / VAE)

@@ -86,9 +86,10 @@ def _need(card: Mapping[str, Any], part: str) -> str | None:
 
 
 def _starts(wanted: Wanted, part: str, need: str) -> tuple[str, ...]:
-    """Return how `Found.model` of a fitting file begins: those that the text names, or all."""
+    """Return how `Found.model` of a fitting file begins: of VAEs those that the text names."""
     starts: tuple[str, ...] = getattr(wanted, part)
-    return tuple(start for start in starts if start in need) or starts
+    named = tuple(start for start in starts if start in need)
+    return named if part == VAE and named else starts
 
 
 def _best(files: Mapping[str, Path], wanted: tuple[str, ...], word: str) -> str | None:
