@@ -10,7 +10,7 @@ from ..av_models.card_fields import check_fields, require, whole
 from ..av_models.checkpoint import has_card, read_card
 from ..av_models.load_parts import AUDIO_EXPERT, VIDEO_EXPERT, expect
 from ..av_models.published.description import description_lines
-from ..av_models.published.expert_options import ExpertOptions
+from ..av_models.published.expert_options import ExpertOptions, Found
 from ..av_models.published.experts import find_expert
 from ..av_models.published.load_published import is_published, published_card
 from ..bounce.shipped import EXPERTS
@@ -167,8 +167,8 @@ def _parts(
         return None
     options = ExpertOptions(
         **PRECISIONS[precision],
-        text_encoder=None if text_encoder == AUTOMATIC else _chosen("text_encoder", text_encoder, text_encoders()),
-        vae=None if vae == AUTOMATIC else _chosen("vae", vae, vaes()),
+        text_encoder=None if text_encoder == AUTOMATIC else _chosen("text_encoder", text_encoder, text_encoders(), found),
+        vae=None if vae == AUTOMATIC else _chosen("vae", vae, vaes(), found),
         low_noise=None if low_noise == NONE else expert_path(low_noise, kind),
     )
     return complete(path, found, options)
@@ -181,9 +181,13 @@ def _require_defaults(path: Path, given: Mapping[str, str]) -> None:
             raise ValueError(f"{name} is {value}, which {title(path)} does not have; set {name} to {default}")
 
 
-def _chosen(part: str, name: str, files: Mapping[str, Path]) -> Path:
+def _chosen(part: str, name: str, files: Mapping[str, Path], found: Found) -> Path:
+    """Returns a chosen file or folder. Raises FileNotFoundError if it is gone, and ValueError if it is of another model."""
+    from ..av_models.published.expert_parts import check_part
+
     if name not in files:
         raise FileNotFoundError(f"{part} {name!r} was not found; choose another, or {AUTOMATIC}")
+    check_part(part, files[name], found)
     return files[name]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from shutil import copytree
+from shutil import copyfile, copytree
 
 import pytest
 import torch
@@ -109,6 +109,17 @@ def test_a_chosen_part_is_used(models):
     with pytest.raises(FileNotFoundError) as error:
         DuetLoadVideoExpert.execute(WAN, vae="gone.safetensors")
     one_line(error, "vae 'gone.safetensors' was not found", "automatic")
+
+
+@pytest.mark.parametrize("part, source, words", [
+    ("text_encoder", f"vae/{VAE}", "the VAE of Wan 2.2"), ("vae", f"text_encoders/{UMT5}", "UMT5 with width 32"),
+])  # fmt: skip
+def test_a_part_of_another_kind_is_named(own_models, part, source, words):
+    folder = {"text_encoder": "text_encoders", "vae": "vae"}[part]
+    copyfile(own_models / source, own_models / folder / "wrong.safetensors")
+    with pytest.raises(ValueError) as error:
+        DuetLoadVideoExpert.execute(WAN, **{part: "wrong.safetensors"})
+    one_line(error, f"holds {words}", "takes")
 
 
 @pytest.mark.parametrize("options, words", [

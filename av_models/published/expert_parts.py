@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from .detect import detect, tokenizer_class
+from .detect import detect, say_what, tokenizer_class
 from .downloads import PARTS
 from .expert_options import ExpertOptions, Found
 from .folder import has_vocabulary
@@ -78,6 +78,15 @@ def find_parts(path: Path, found: Found | None, options: ExpertOptions, candidat
             options = replace(options, **changed)
             chosen[part], card = name, published_card(path, options)
     return Parts(options, chosen, card)
+
+
+def check_part(part: str, path: Path, found: Found) -> None:
+    """Raise ValueError, with what the file is, if a "text_encoder" or "vae" is not one that the expert takes."""
+    starts = getattr(wanted_parts(found), part)
+    held = detect(path)
+    if starts and (held is None or not held.model.startswith(starts)):
+        names = " or ".join(start for start in starts if not start.endswith("width"))
+        raise ValueError(f"{path} holds {say_what(path)}; {found.model} takes {names}")
 
 
 def _need(card: Mapping[str, Any], part: str) -> str | None:

@@ -29,7 +29,9 @@ def experts(comfyui):
     wan.write_vae(models / wan.VAES["t2v"], "t2v")
     (models / "loras").mkdir(exist_ok=True)
     key = "diffusion_model.blocks.0.self_attn.q.lora_"
-    save_file({f"{key}down.weight": torch.ones(2, 96), f"{key}up.weight": torch.ones(96, 2)}, models / "loras" / "style.safetensors")
+    save_file(
+        {f"{key}down.weight": torch.ones(2, 96), f"{key}up.weight": torch.ones(96, 2)}, models / "loras" / "style.safetensors"
+    )
     return comfyui
 
 
