@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import StableAudio3Pipeline
+from safetensors.torch import save_file
 
 from duet_av.av_models.contract import Condition
 from duet_av.av_models.noise import AUDIO, step_generator
@@ -98,6 +99,46 @@ def test_a_folder_is_found_described_and_loads_in_other_precisions(small_stable_
     with torch.no_grad():
         made, whole = (each.expert(latent, torch.tensor([0.5]), text) for each in (half, loaded))
     assert made.dtype == torch.float32 and 0 < distance(made, whole) < 0.1
+
+
+def test_the_authors_checkpoint_has_the_same_weights(tmp_path, loaded, base):
+    path, other = tmp_path / "stable_audio_3_medium.safetensors", tmp_path / "stable_audio_3_medium_base.safetensors"
+    small.build_file(path, dtype=torch.float32)
+    shutil.copy(path, other)
+    found, one = find_expert(path), load_published(path, "audio")
+    assert (found.model, found.names, found.precision) == ("Stable Audio 3 (32 wide)", "original", "fp32")
+    assert one.card["needs"] == ["text encoder T5Gemma", "tokenizer of T5Gemma"] and published_files(path) == [path]
+    for ours, theirs in ((one.expert, loaded.expert), (one.codec, loaded.codec)):
+        assert ours.state_dict().keys() == theirs.state_dict().keys()
+        assert all(torch.equal(x, theirs.state_dict()[name]) for name, x in ours.state_dict().items())
+    assert one.expert.refuses_guidance and not load_published(other, "audio").expert.refuses_guidance
+    sizes = ("blocks", "heads", "head_size")
+    assert [one.card[name] for name in sizes] == [loaded.card[name] for name in sizes]
+
+
+def test_what_a_checkpoint_lacks_is_named_in_one_line(tmp_path):
+    path, tensors = tmp_path / "sa3.safetensors", small.checkpoint_tensors(small.make_pipeline())
+
+    def message(changed: dict) -> str:
+        save_file({name: x.contiguous() for name, x in changed.items()}, path)
+        with pytest.raises(ValueError) as error:
+            load_published(path, "audio")
+        assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
+        return str(error.value).removeprefix(f"{path} ")
+
+    def without(start: str) -> dict:
+        return {name: x for name, x in tensors.items() if not name.startswith(start)}
+
+    layer = "model.model.transformer.layers.1.ff.ff.2.bias"
+    assert message(without(layer)) == f"lacks 1 tensors of StableAudio3DiTModel, such as {layer}; download it again"
+    padding = "conditioner.conditioners.prompt.padding_embedding"
+    assert message(without(padding)) == f"lacks {padding} of Stable Audio 3; use the whole checkpoint"
+    assert message(without("pretransform")).startswith("holds no SAME, the VAE of Stable Audio 3; ")
+    mapping = "pretransform.model.decoder.layers.3.mapping.weight_v"
+    wide = tensors[mapping].expand(-1, -1, 3)
+    assert message(tensors | {mapping: wide}).startswith("holds the VAE of Stable Audio 3 Small, which diffusers lacks; ")
+    save_file({name: x.contiguous() for name, x in without("pretransform").items()}, path)
+    assert "VAE" in published_card(path)["needs"]
 
 
 def test_what_is_missing_or_does_not_fit_is_named_in_one_line(small_stable_audio_3, loaded, tmp_path):

@@ -1,4 +1,4 @@
-"""Stable Audio 3, from a diffusers folder, as an audio expert."""
+"""Stable Audio 3, from a diffusers folder or the authors' checkpoint, as an audio expert."""
 
 from __future__ import annotations
 
@@ -12,7 +12,16 @@ from ..folder import DiffusersFolder, is_diffusers_folder
 from ..joint.folder_card import config_of
 from ..loaded_expert import LoadedExpert
 from ..text_files import TextFiles
-from .audio_family import NOT_TRIED, all_files, find_in_folder, missing_in_folder, precision_notes, transformer_config
+from .audio_family import (
+    NOT_TRIED,
+    all_files,
+    find_in_folder,
+    missing_in_folder,
+    precision_notes,
+    read_header_or_none,
+    transformer_config,
+)
+from .stable_audio_3_file import Checkpoint, prefix_of
 
 FAMILY, TEXT = "stable_audio_3", "T5Gemma"
 PARTS = {
@@ -24,22 +33,31 @@ ABILITIES = ["text to music and sound, stereo, up to 6 min 24 s"]
 
 
 def find(path: Path) -> Found | None:
-    """Return what a folder is, if it is Stable Audio 3; else None."""
-    return find_in_folder(path, "StableAudio3Pipeline", FAMILY, _name) if is_diffusers_folder(path) else None
+    """Return what a file or folder is, if it is Stable Audio 3; else None."""
+    if is_diffusers_folder(path):
+        return find_in_folder(path, "StableAudio3Pipeline", FAMILY, _name)
+    header = read_header_or_none(path)
+    prefix = None if header is None else prefix_of(header.shapes)
+    if header is None or prefix is None:
+        return None
+    network = header.part(prefix)
+    model = _name({"embed_dim": header.shapes[f"{prefix}to_cond_embed.0.weight"][0]})
+    return Found(model, AUDIO_EXPERT, FAMILY, "original", network.precision, network.parameters)
 
 
 def describe(path: Path, options: ExpertOptions) -> dict[str, Any]:
     """Return the card (see `ExpertFamily.describe`)."""
-    found, config = find(path), {"depth": 24, "num_heads": 24, "embed_dim": MEDIUM_WIDTH} | transformer_config(path)
+    found = find(path)
     assert found is not None
-    distilled = is_distilled(path)
-    notes = ["Distilled: 8 steps, no guidance of the audio (scale 1)."] if distilled else []
+    own = transformer_config(path) if is_diffusers_folder(path) else Checkpoint(path).config
+    config = {"depth": 24, "num_heads": 24, "embed_dim": MEDIUM_WIDTH} | own
+    notes = ["Distilled: 8 steps, no guidance of the audio (scale 1)."] if is_distilled(path) else []
     return {
         "kind": AUDIO_EXPERT, "architecture": "StableAudio3", "name": found.model, "licence": "Stability AI Community License",
         "parameters": found.parameters, "bytes": sum(file.stat().st_size for file in files(path, options) if file.is_file()),
         "precision": found.precision, "names": found.names, "blocks": config["depth"], "heads": config["num_heads"],
         "head_size": config["embed_dim"] // config["num_heads"], "capabilities": ABILITIES,
-        "needs": missing_in_folder(path, PARTS, options), "notes": [*notes, *precision_notes(found.precision), NOT_TRIED],
+        "needs": _needs(path, options), "notes": [*notes, *precision_notes(found.precision), NOT_TRIED],
     }  # fmt: skip
 
 
@@ -59,8 +77,22 @@ def load(path: Path, options: ExpertOptions) -> LoadedExpert:
 
 
 def is_distilled(path: Path) -> bool:
-    """Return whether the weights are distilled: then the scheduler of the pipeline adds new noise at each step."""
+    """Return whether the weights are distilled: then the scheduler of the pipeline adds new noise at each step.
+
+    A checkpoint is, unless its name says that it is the base.
+    """
+    if not is_diffusers_folder(path):
+        return "base" not in path.stem.lower()
     return bool(config_of(DiffusersFolder(path), "scheduler", "scheduler_config.json").get("stochastic_sampling"))
+
+
+def _needs(path: Path, options: ExpertOptions) -> list[str]:
+    if is_diffusers_folder(path):
+        return missing_in_folder(path, PARTS, options)
+    from ..same_file import find_prefix  # imports diffusers
+
+    no_vae = (options.codec or options.vae) is None and find_prefix(Checkpoint(path).shapes) is None
+    return [*(["VAE"] if no_vae else []), *TextFiles.find(path, TEXT, options).missing]
 
 
 def _name(config: Mapping[str, Any]) -> str:

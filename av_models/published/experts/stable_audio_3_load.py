@@ -7,23 +7,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderSAME, StableAudio3DiTModel
+from diffusers import StableAudio3DiTModel
 from diffusers.pipelines.stable_audio_3.modeling_stable_audio_3 import StableAudio3DurationEmbedder
-from torch import nn
+from torch import Tensor, nn
 from transformers import GemmaTokenizerFast, T5GemmaEncoderModel
 
 from ...codecs.same import SAMECodec
 from ...contract import Condition
 from ...experts.stable_audio_3 import TEXT_LENGTH, StableAudio3Expert
 from ..expert_options import ExpertOptions
-from ..folder import DiffusersFolder
+from ..folder import DiffusersFolder, is_diffusers_folder
 from ..joint.comfyui_text import ComfyUIText, TextEmbedding
-from ..load_network import load_network
+from ..load_network import check_options, load_network, store_as_fp8
 from ..loaded_expert import LoadedExpert, on_device_while_used
+from ..lora import apply_loras
+from ..named_tensors import ExactTensors, load_named
+from ..same_file import in_order, load_same
+from ..tensor_files import Shards, tensor_paths
 from ..text_files import TextFiles
 from .audio_family import check_codec, small_dtype, text_dtype
 from .flow_schedulers import StableAudio3FlowMatchScheduler
 from .prompts import PromptConditioner
+from .stable_audio_3_file import SECONDS, Checkpoint
 
 SAMPLING = {"steps": 100, "scale": 7.0}
 DISTILLED_SAMPLING = {"steps": 8, "scale": 1.0}
@@ -32,11 +37,9 @@ CLIP_TEXT = ComfyUIText("Stable Audio 3", CLIP_LOADER, ("t5gemma",), TEXT_LENGTH
 
 
 def load_expert(path: Path, text: TextFiles, card: dict[str, Any], distilled: bool, options: ExpertOptions) -> LoadedExpert:
-    """Load a folder. text: the files of the text encoder. card: what is known of it."""
-    folder = DiffusersFolder(path, options.keep_dtype)
-    transformer = load_network(folder, "transformer", StableAudio3DiTModel, options)
-    duration = folder.load("duration_embedder", StableAudio3DurationEmbedder, small_dtype(options))
-    codec = options.codec or SAMECodec.of(_load_vae(folder, options)).eval()
+    """Load a folder or a checkpoint. text: the files of the text encoder. card: what is known of it."""
+    transformer, duration = _load_folder(path, options) if is_diffusers_folder(path) else _load_checkpoint(path, options)
+    codec = options.codec or SAMECodec.of(load_same(options.vae or path, small_dtype(options))).eval()
     check_codec(codec, transformer.config.io_channels, path)
     expert = StableAudio3Expert(transformer, duration, distilled).eval().requires_grad_(False)
     words = StableAudio3Text(text, text_dtype(options), transformer.config.cond_token_dim)
@@ -46,12 +49,34 @@ def load_expert(path: Path, text: TextFiles, card: dict[str, Any], distilled: bo
     return LoadedExpert("audio", expert, codec, conditioner, card=card, scheduler=scheduler, sampling=sampling)
 
 
-def _load_vae(folder: DiffusersFolder, options: ExpertOptions) -> AutoencoderSAME:
-    if options.vae is None:
-        return folder.load("vae", AutoencoderSAME, small_dtype(options))
-    if options.vae.is_file():
-        raise ValueError(f"the VAE of Stable Audio 3 is not loaded from one file, such as {options.vae}; use the folder vae")
-    return DiffusersFolder(options.vae).load("", AutoencoderSAME, small_dtype(options))
+def _load_folder(path: Path, options: ExpertOptions) -> tuple[StableAudio3DiTModel, StableAudio3DurationEmbedder]:
+    folder = DiffusersFolder(path, options.keep_dtype)
+    transformer = load_network(folder, "transformer", StableAudio3DiTModel, options)
+    return transformer, folder.load("duration_embedder", StableAudio3DurationEmbedder, small_dtype(options))
+
+
+def _load_checkpoint(path: Path, options: ExpertOptions) -> tuple[StableAudio3DiTModel, StableAudio3DurationEmbedder]:
+    if options.gguf is not None:
+        raise ValueError(f"gguf is {options.gguf}, but Stable Audio 3 is not loaded from GGUF files; leave it out")
+    checkpoint, tensors = Checkpoint(path), ExactTensors(Shards(tensor_paths(path)), path)
+    compute = check_options(options) or (tensors.half() if options.keep_dtype else torch.float32)
+    with torch.device("meta"):
+        network = StableAudio3DiTModel(**checkpoint.config)
+    names = {own: checkpoint.stored_name(own) for own in network.state_dict()}
+    shapes = {own: tuple(x.shape) for own, x in network.state_dict().items()}
+
+    def convert(own: str, tensor: Tensor) -> Tensor:
+        flat = own == "prompt_padding_embedding"  # stored as one row
+        return in_order(own, tensor.reshape(shapes[own]) if flat and tensor.numel() == shapes[own][0] else tensor).to(compute)
+
+    load_named(network, tensors, names, convert)
+    if options.quantize:
+        store_as_fp8(network)
+    apply_loras(network, options.loras)
+    width, features = checkpoint.shapes[f"{SECONDS}weight"]
+    duration = StableAudio3DurationEmbedder(width, features)
+    linear = {f"linear.{part}": f"{SECONDS}{part}" for part in ("weight", "bias")}
+    return network, load_named(duration, tensors, linear, lambda name, x: x.to(compute))
 
 
 class StableAudio3Text:
