@@ -228,6 +228,11 @@ def test_half_precision_and_8_bits_with_scales_are_nearly_the_same(checkpoint, l
         made = predicted(expert, noise)
         assert made.dtype == torch.float32 and 0 < (made - whole).norm() < 0.1 * whole.norm()
 
+    lost = f"{names[0].removesuffix('weight')}scale_weight"
+    save_file({name: x for name, x in load_file(checkpoint).items() if name != lost}, checkpoint)
+    with pytest.raises(ValueError, match=f"{re.escape(names[0])} is in 8 bits and has no scale, such as "):
+        load_published(checkpoint, "audio")
+
 
 @torch.no_grad()
 def predicted(loaded: LoadedExpert, noise: AVLatent) -> Tensor:

@@ -23,7 +23,7 @@ from ..loaded_expert import LoadedExpert, on_device_while_used
 from ..lora import apply_loras
 from ..named_tensors import ExactTensors, load_named
 from ..same_file import in_order, load_same
-from ..tensor_files import Shards, tensor_paths
+from ..tensor_files import Shards, check_scales, read_header, tensor_paths
 from ..text_files import TextFiles
 from .audio_family import check_codec, small_dtype, text_dtype
 from .flow_schedulers import StableAudio3FlowMatchScheduler
@@ -58,6 +58,7 @@ def _load_folder(path: Path, options: ExpertOptions) -> tuple[StableAudio3DiTMod
 def _load_checkpoint(path: Path, options: ExpertOptions) -> tuple[StableAudio3DiTModel, StableAudio3DurationEmbedder]:
     if options.gguf is not None:
         raise ValueError(f"gguf is {options.gguf}, but Stable Audio 3 is not loaded from GGUF files; leave it out")
+    check_scales(read_header(path), path)
     checkpoint, tensors = Checkpoint(path), ExactTensors(Shards(tensor_paths(path)), path)
     compute = check_options(options) or (tensors.half() if options.keep_dtype else torch.float32)
     with torch.device("meta"):

@@ -24,7 +24,7 @@ from ..lora import apply_loras
 from ..named_tensors import ExactTensors, load_named
 from ..oobleck_file import load_oobleck
 from ..t5_file import load_t5
-from ..tensor_files import Shards, tensor_paths
+from ..tensor_files import Shards, check_scales, read_header, tensor_paths
 from ..text_files import TextFiles
 from .audio_family import check_codec, small_dtype, text_dtype
 from .prompts import PromptConditioner
@@ -69,6 +69,7 @@ def _load_folder(path: Path, options: ExpertOptions) -> tuple[StableAudioDiTMode
 def _load_checkpoint(path: Path, options: ExpertOptions) -> tuple[StableAudioDiTModel, StableAudioProjectionModel]:
     if options.gguf is not None:
         raise ValueError(f"gguf is {options.gguf}, but Stable Audio is not loaded from GGUF files; leave it out")
+    check_scales(read_header(path), path)
     checkpoint, tensors = Checkpoint(path), ExactTensors(Shards(tensor_paths(path)), path)
     compute = check_options(options) or (tensors.half() if options.keep_dtype else torch.float32)
     with torch.device("meta"):
