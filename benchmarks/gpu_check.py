@@ -2,7 +2,8 @@
 
 For each, one line of JSON with the largest differences of latents of 3 steps (values about 1): on the GPU from the CPU in float32
 (`gpu`), with weights that stay in main memory from the GPU (`offloaded`, 0 = the same bits), and in bfloat16 and with 8-bit weights
-from float32 (`bf16`, `fp8`), which only have to be small and finite; `decoded`: whether frames and waveform are finite.
+from float32 (`bf16`, `fp8`), which only have to be finite: random networks and their guidance enlarge the rounding of every step.
+`decoded`: whether frames and waveform are finite.
 --cpu: try the script without a GPU.
 """
 
