@@ -37,6 +37,7 @@ NEW, TOWERS = "new_heads.", ("video.", "audio.")
 LORA, BASE, ADAPTER = ".lora_", ".base_layer", "default"  # of peft's names of a LoRA, of what it changes, and of one in training
 ENDS = (f"A.{ADAPTER}.weight", f"B.{ADAPTER}.weight", "A.weight", "B.weight")
 STREAMS: tuple[StreamName, StreamName] = ("video", "audio")
+TOGETHER = "text to video with audio"
 CLIP = ("frames", "height", "width", "fps")
 
 
@@ -53,9 +54,12 @@ Find = Callable[[dict[str, str]], "Path | ExpertSource | None"]
 
 
 def expert_entry(path: str | Path, source: str = "") -> dict[str, str]:
-    """Return how a card names an expert: {"model", "hash", "source"}. source: where it comes from, such as a repository's name."""
-    found = find_expert(path)
-    return {"model": found.model if found else Path(path).stem, "hash": content_hash(path), "source": source}
+    """Return how a card names an expert: {"model", "hash", "source"}.
+
+    source: where it comes from, such as the name of a repository; "": the name of the file or folder.
+    """
+    found, path = find_expert(path), Path(path)
+    return {"model": found.model if found else path.stem, "hash": content_hash(path), "source": source or path.name}
 
 
 def joint_tensors(denoiser: AVFullDiT, kind: Contents = "joint") -> dict[str, Tensor]:
@@ -139,13 +143,12 @@ def join_with_layers(
     _load_tensors(denoiser, card, path)
     audio_codec = audio.codec.with_steps(card.get("audio_steps", 0)) if hasattr(audio.codec, "with_steps") else audio.codec
     described = describe_pair(video, audio, _other_experts(card, files))
-    sampling = card.get("sampling") or pair_sampling(video, audio, trained=True)
-    joined = (
-        described
-        | card
-        | {"kind": "joint", "name": name, "notes": described["notes"]}
-        | ({"sampling": sampling} if sampling else {})
-    )
+    if "capabilities" in described:
+        described["capabilities"] = [TOGETHER, *described["capabilities"]]
+        described["parameters"] += sum(parameter.numel() for parameter in denoiser.new_heads.parameters())
+    sampling = pair_sampling(video, audio, trained=True) | card.get("sampling", {})
+    own = {"kind": "joint", "name": name, "notes": described["notes"], **({"sampling": sampling} if sampling else {})}
+    joined = described | card | own
     return JointModel(
         joined, denoiser.eval().requires_grad_(False), video.codec, audio_codec, join_conditioners(video, audio), clip=clip
     )

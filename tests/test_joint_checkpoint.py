@@ -79,6 +79,11 @@ def save(path: Path, experts: Path, kind: str = "joint", rope: str = "avsync", *
     return path, model
 
 
+@pytest.fixture(scope="module")
+def ours(experts, tmp_path_factory) -> Path:
+    return save(tmp_path_factory.mktemp("ours") / "ours.safetensors", experts)[0]
+
+
 def clip_of(model: JointModel) -> tuple[torch.Tensor, torch.Tensor]:
     clip = generate(model, "a red ball", "metal", guidance=make_guidance("joint_cfg"), schedule=SamplingSchedule(2))
     return clip.frames, clip.waveform
@@ -146,11 +151,13 @@ def test_the_lora_of_a_training_is_saved_with_its_alphas(experts, tmp_path, name
 def test_a_trained_pair_recommends_what_its_experts_do_with_one_time_for_both(tmp_path):
     model = pairs.with_heads(pairs.pair(rope="avsync"))
     none = {"model": "x", "hash": "y", "source": ""}
-    save_joint_layers(tmp_path / "a.safetensors", model.denoiser, none, none, card={"clip": CLIP})
+    card = {"clip": CLIP, "sampling": {"steps": 9}}
+    save_joint_layers(tmp_path / "a.safetensors", model.denoiser, none, none, card=card)
     file = tmp_path / "a.safetensors"
     again = joint_checkpoint.join_with_layers(file, read_card(file), (pairs.video(), pairs.audio()), "Again", (file, file))
     advice = again.recommended
-    assert (advice.steps, advice.shift, advice.guidance) == (5, 5.0, "cfg") and not again.has_own_times()
+    assert (advice.steps, advice.shift, advice.guidance) == (9, 5.0, "cfg") and not again.has_own_times()
+    assert again.card["capabilities"][0] == "text to video with audio" and again.card["parameters"] > 10
     assert advice.scales["cfg"] == {"video_scale": 5.0, "audio_scale": 4.5}
     assert generate(again, "red", "wood").frames.shape == (9, 32, 32, 3)
 
@@ -187,24 +194,22 @@ def test_the_node_s_search_gets_the_card_s_words_and_says_how_to_load(experts, t
     ]  # fmt: skip
 
 
-def test_missing_experts_are_named_in_one_line_with_where_they_come_from(experts, tmp_path):
-    path, _ = save(tmp_path / "ours.safetensors", experts)
+def test_missing_experts_are_named_in_one_line_with_where_they_come_from(experts, ours):
     with pytest.raises(FileNotFoundError) as error:
-        load_joint_model(path)
+        load_joint_model(ours)
     assert str(error.value) == (
-        f"{path} needs the video expert video_expert (Wan-AI/Wan2.2-TI2V-5B-Diffusers) and the audio expert audio_expert "
+        f"{ours} needs the video expert video_expert (Wan-AI/Wan2.2-TI2V-5B-Diffusers) and the audio expert audio_expert "
         "(declare-lab/TangoFlux); download it, or choose the experts with Join Experts"
     )
     with pytest.raises(FileNotFoundError, match="needs the audio expert"):
-        load_joint_layers(path, lambda entry: files(experts)[0] if entry["stream"] == "video" else None)
+        load_joint_layers(ours, lambda entry: files(experts)[0] if entry["stream"] == "video" else None)
 
 
-def test_another_precision_by_hand_is_accepted_with_a_line(experts, tmp_path):
-    path, _ = save(tmp_path / "ours.safetensors", experts)
+def test_another_precision_by_hand_is_accepted_with_a_line(experts, ours, tmp_path):
     tensors, card = load_checkpoint(files(experts)[0])
     other = tmp_path / "half.safetensors"
     save_checkpoint(other, {name: value.bfloat16() for name, value in tensors.items()}, card)
-    model = join_experts(other, *files(experts)[1:], name="By hand", layers=path)
+    model = join_experts(other, *files(experts)[1:], name="By hand", layers=ours)
     assert model.card["notes"] == [
         "the video expert half.safetensors is not the file that the joint layers were trained with, video_expert: results may "
         "differ"
@@ -220,8 +225,7 @@ def refused(run, *words: str) -> None:
     assert "\n" not in str(error.value) and all(word in str(error.value) for word in words), str(error.value)
 
 
-def test_layers_of_other_sizes_are_refused_with_the_numbers(experts, tmp_path):
-    path, _ = save(tmp_path / "ours.safetensors", experts)
+def test_layers_of_other_sizes_are_refused_with_the_numbers(experts, ours, tmp_path):
     narrow = tmp_path / "narrow"
     narrow.mkdir()
     wide = small.video_config(num_attention_heads=4)
@@ -229,8 +233,8 @@ def test_layers_of_other_sizes_are_refused_with_the_numbers(experts, tmp_path):
     tensors, card = load_checkpoint(files(experts)[0])
     tensors |= {f"expert.{name}": value for name, value in expert.state_dict().items()}
     save_checkpoint(narrow / "video_expert.safetensors", tensors, card | {"config": wide})
-    refused(lambda: join_experts(narrow / "video_expert.safetensors", *files(experts)[1:], name="P", layers=path),
-            str(path), "new_heads.0.to_q.weight has shape (16, 32)", "needs (32, 32)")  # fmt: skip
+    refused(lambda: join_experts(narrow / "video_expert.safetensors", *files(experts)[1:], name="P", layers=ours),
+            str(ours), "new_heads.0.to_q.weight has shape (16, 32)", "needs (32, 32)")  # fmt: skip
 
 
 @pytest.mark.parametrize("changes, words", [
@@ -248,16 +252,14 @@ def test_layers_of_other_sizes_are_refused_with_the_numbers(experts, tmp_path):
     ({"audio_steps": -1}, ["audio_steps"]),
     ({"sampling": {"steps": 0}}, ["sampling.steps is 0"]),
 ])  # fmt: skip
-def test_a_damaged_card_is_one_line(experts, tmp_path, changes, words):
-    path, _ = save(tmp_path / "ours.safetensors", experts)
-    tensors, card = load_checkpoint(path)
+def test_a_damaged_card_is_one_line(experts, ours, tmp_path, changes, words):
+    path, (tensors, card) = tmp_path / "ours.safetensors", load_checkpoint(ours)
     save_checkpoint(path, tensors, card | changes)
     refused(lambda: join_experts(*files(experts), name="P", layers=path), *words)
 
 
-def test_tensors_that_are_no_joint_layers_are_named(experts, tmp_path):
-    path, _ = save(tmp_path / "ours.safetensors", experts)
-    tensors, card = load_checkpoint(path)
+def test_tensors_that_are_no_joint_layers_are_named(experts, ours, tmp_path):
+    path, (tensors, card) = tmp_path / "ours.safetensors", load_checkpoint(ours)
     save_checkpoint(path, tensors | {"video.transformer.x": torch.ones(1)}, card)
     refused(lambda: join_experts(*files(experts), name="P", layers=path), "unexpected keys video.transformer.x")
     save_checkpoint(path, {name: value for name, value in tensors.items() if "to_out" not in name}, card)
