@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -9,6 +13,9 @@ from duet_av.av_models.generation import generate
 from duet_av.av_models.joining import join_experts
 from duet_av.av_models.joint.separate_experts import SeparateExperts
 from duet_av.av_models.published.expert_options import ExpertOptions
+from duet_av.av_models.published.experts import find_expert
+from duet_av.av_models.published.load_published import load_published
+from duet_av.benchmarks.file_cells import fault_of_line
 from duet_av.benchmarks.small_models import stable_audio
 
 CLIP = {"frames": 5, "height": 32, "width": 32, "fps": 15}
@@ -46,3 +53,23 @@ def test_a_checkpoint_makes_a_clip_too_and_its_length_reaches_the_network(small_
     assert generate(model, "a ball", "rain", schedule=schedule).waveform.std() > 0
     with pytest.raises(ValueError, match="^the clip is 4 s long; use at most 2.975 s, the longest clip of this audio model$"):
         model.latent_shape(model.shape(seconds=4))
+
+
+@pytest.mark.parametrize(
+    "fixture, name, value",
+    [
+        ("small_stable_audio", "num_layers", "2"),
+        ("small_stable_audio", "sample_size", 10**9),
+        ("small_stable_audio_3", "num_heads", 0),
+        ("small_stable_audio_3", "embed_dim", [32]),
+        ("small_ace_step", "head_dim", None),
+    ],
+)
+def test_an_impossible_setting_is_named_in_one_line(fixture, name, value, request, tmp_path):
+    folder = Path(shutil.copytree(request.getfixturevalue(fixture), tmp_path / "copy"))
+    config = folder / "transformer" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {name: value}))
+    assert find_expert(folder) is not None or isinstance(value, list)
+    with pytest.raises(ValueError) as error:
+        load_published(folder, "audio")
+    assert str(folder) in str(error.value) and not fault_of_line(str(error.value))

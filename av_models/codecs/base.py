@@ -89,7 +89,7 @@ def decode_in_place(codec: VideoCodec | AudioCodec, latent: Tensor) -> Tensor:
     return codec.decode(latent if weight is None else latent.to(weight.device))
 
 
-LARGEST = {"time": 256, "space": 1024, "samples": 2**20, "bands": 4096, "channels": 4096, "sample_rate": 768_000}
+LARGEST = {"time": 256, "space": 1024, "samples": 2**20, "bands": 4096, "channels": 4096, "sample_rate": 768_000, "steps": 2**16}
 
 
 def check_sizes(codec: VideoCodec | AudioCodec, path: str | Path) -> None:
@@ -98,7 +98,7 @@ def check_sizes(codec: VideoCodec | AudioCodec, path: str | Path) -> None:
     if isinstance(codec.stride, AudioStride):
         sizes |= {"sample_rate": getattr(codec, "sample_rate"), "channels": getattr(codec, "channels")}
     for name, most in LARGEST.items():
-        value, least = sizes.get(name, 1), 0 if name == "bands" else 1
+        value, least = sizes.get(name, 1), 0 if name in ("bands", "steps") else 1
         if not isinstance(value, int) or not least <= value <= most:
             raise ValueError(f"{path}: the codec's {name} is {quoted(value)}; use a file with {least} to {most}")
 

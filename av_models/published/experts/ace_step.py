@@ -18,6 +18,7 @@ from .audio_family import (
     missing_in_folder,
     precision_notes,
     read_header_or_none,
+    sizes_of,
     transformer_config,
 )
 
@@ -27,6 +28,7 @@ PARTS = {
     "tokenizer": f"tokenizer of {TEXT}",
 }  # fmt: skip
 PUBLISHED = {"hidden_size": 2048, "num_hidden_layers": 24, "num_attention_heads": 16, "head_dim": 128}
+SIZES = {"blocks": "num_hidden_layers", "heads": "num_attention_heads", "head_size": "head_dim"}
 SINGLE_FILE = "ACE-Step 1.5 as one file"
 MARKS = ("decoder.layers.0.self_attn.q_proj.weight", "encoder.lyric_encoder.embed_tokens.weight")
 PREFIXES = ("", "model.diffusion_model.", "model.")
@@ -57,8 +59,7 @@ def describe(path: Path, options: ExpertOptions) -> dict[str, Any]:
     return {
         "kind": AUDIO_EXPERT, "architecture": "AceStep", "name": found.model, "licence": "MIT", "parameters": found.parameters,
         "bytes": sum(file.stat().st_size for file in files(path, options) if file.is_file()), "precision": found.precision,
-        "names": found.names, "blocks": config["num_hidden_layers"], "heads": config["num_attention_heads"],
-        "head_size": config["head_dim"], "capabilities": ["text and lyrics to music, stereo, 48 kHz"],
+        "names": found.names, **sizes_of(config, SIZES, path), "capabilities": ["text and lyrics to music, stereo, 48 kHz"],
         "needs": missing_in_folder(path, PARTS, options), "notes": [*notes, *precision_notes(found.precision), NOT_TRIED],
     }  # fmt: skip
 

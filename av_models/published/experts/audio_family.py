@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ...load_parts import AUDIO_EXPERT
+from ...printable import quoted
 from ..expert_options import ExpertOptions, Found
 from ..folder import DiffusersFolder, is_diffusers_folder
 from ..joint.folder_card import config_of, missing_parts
@@ -28,7 +29,7 @@ def find_in_folder(path: Path, pipeline: str, family: str, name: Callable[[Mappi
         if not is_diffusers_folder(path) or DiffusersFolder(path).pipeline_class != pipeline:
             return None
         model = name(transformer_config(path))
-    except (ValueError, OSError):
+    except (ValueError, OSError, TypeError):
         return None
     header = _header_of(path)
     return Found(model, AUDIO_EXPERT, family, "diffusers", header.precision, header.parameters)
@@ -63,6 +64,15 @@ def missing_in_folder(path: Path, parts: Mapping[str, str], options: ExpertOptio
 def transformer_config(path: Path) -> dict[str, Any]:
     """Return the config of the transformer of a diffusers folder; {} if there is none."""
     return config_of(DiffusersFolder(path), "transformer")
+
+
+def sizes_of(config: Mapping[str, Any], names: Mapping[str, str], path: Path) -> dict[str, int]:
+    """Return settings by our names for them. Raises ValueError, in one line, for one that is not a whole number above 0."""
+    for name in names.values():
+        value = config[name]
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{path / 'transformer'}: {name} is {quoted(value)}; download it again")
+    return {ours: config[theirs] for ours, theirs in names.items()}
 
 
 def all_files(path: Path, text: TextFiles, options: ExpertOptions) -> list[Path]:

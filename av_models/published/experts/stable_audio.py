@@ -19,6 +19,7 @@ from .audio_family import (
     missing_in_folder,
     precision_notes,
     read_header_or_none,
+    sizes_of,
     transformer_config,
 )
 
@@ -75,8 +76,7 @@ def load(path: Path, options: ExpertOptions) -> LoadedExpert:
 def _sizes(path: Path) -> dict[str, int]:
     config = transformer_config(path) if is_diffusers_folder(path) else single.Checkpoint(path).config
     published = {"num_layers": 24, "num_attention_heads": 24, "attention_head_dim": 64} | config
-    names = {"blocks": "num_layers", "heads": "num_attention_heads", "head_size": "attention_head_dim"}
-    return {ours: published[theirs] for ours, theirs in names.items()}
+    return sizes_of(published, {"blocks": "num_layers", "heads": "num_attention_heads", "head_size": "attention_head_dim"}, path)
 
 
 def _needs(path: Path, options: ExpertOptions) -> list[str]:

@@ -19,6 +19,7 @@ from .audio_family import (
     missing_in_folder,
     precision_notes,
     read_header_or_none,
+    sizes_of,
     transformer_config,
 )
 from .stable_audio_3_file import Checkpoint, prefix_of
@@ -51,12 +52,13 @@ def describe(path: Path, options: ExpertOptions) -> dict[str, Any]:
     assert found is not None
     own = transformer_config(path) if is_diffusers_folder(path) else Checkpoint(path).config
     config = {"depth": 24, "num_heads": 24, "embed_dim": MEDIUM_WIDTH} | own
+    sizes = sizes_of(config, {"blocks": "depth", "heads": "num_heads", "width": "embed_dim"}, path)
     notes = ["Distilled: 8 steps, no guidance of the audio (scale 1)."] if is_distilled(path) else []
     return {
         "kind": AUDIO_EXPERT, "architecture": "StableAudio3", "name": found.model, "licence": "Stability AI Community License",
         "parameters": found.parameters, "bytes": sum(file.stat().st_size for file in files(path, options) if file.is_file()),
-        "precision": found.precision, "names": found.names, "blocks": config["depth"], "heads": config["num_heads"],
-        "head_size": config["embed_dim"] // config["num_heads"], "capabilities": ABILITIES,
+        "precision": found.precision, "names": found.names, "blocks": sizes["blocks"], "heads": sizes["heads"],
+        "head_size": sizes["width"] // sizes["heads"], "capabilities": ABILITIES,
         "needs": _needs(path, options), "notes": [*notes, *precision_notes(found.precision), NOT_TRIED],
     }  # fmt: skip
 
