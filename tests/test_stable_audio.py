@@ -211,6 +211,24 @@ def test_the_text_encoder_may_be_one_file(small_stable_audio_files, loaded):
     assert torch.equal(condition(one, WORDS).tokens, condition(loaded, WORDS).tokens)
 
 
+def test_other_parts_may_be_folders(checkpoint, small_stable_audio, loaded):
+    """A transformers folder with a tokenizer elsewhere, and a VAE of diffusers in place of that in the checkpoint."""
+    names = ("text_encoder", "tokenizer", "vae")
+    one = load_published(checkpoint, "audio", ExpertOptions(**{name: small_stable_audio / name for name in names}))
+    assert one.card["needs"] == [] and torch.equal(condition(one, WORDS).tokens, condition(loaded, WORDS).tokens)
+    assert torch.equal(one.codec.state_dict()["vae.decoder.conv1.bias"], loaded.codec.state_dict()["vae.decoder.conv1.bias"])
+    files = published_files(checkpoint, ExpertOptions(vae=small_stable_audio / "vae"))
+    assert small_stable_audio / "vae" / "diffusion_pytorch_model.safetensors" in files
+    with pytest.raises(FileNotFoundError, match="there is no VAE .*away"):
+        load_published(checkpoint, "audio", ExpertOptions(vae=checkpoint.parent / "away"))
+
+
+def test_a_text_encoder_of_another_width_is_refused(checkpoint, small_stable_audio_3, small_stable_audio):
+    options = ExpertOptions(text_encoder=small_stable_audio_3 / "text_encoder", tokenizer=small_stable_audio / "tokenizer")
+    with pytest.raises(ValueError, match="text_encoder.* cannot be loaded as T5EncoderModel|has text embeddings of width"):
+        condition(load_published(checkpoint, "audio", options), WORDS)
+
+
 def test_half_precision_and_8_bits_with_scales_are_nearly_the_same(checkpoint, loaded, noise):
     tensors = load_file(checkpoint)
     names = [name for name, x in tensors.items() if name.startswith("model.model.transformer.layers") and x.ndim == 2]

@@ -111,6 +111,8 @@ def test_the_authors_checkpoint_has_the_same_weights(tmp_path, loaded, base):
     for ours, theirs in ((one.expert, loaded.expert), (one.codec, loaded.codec)):
         assert ours.state_dict().keys() == theirs.state_dict().keys()
         assert all(torch.equal(x, theirs.state_dict()[name]) for name, x in ours.state_dict().items())
+    with_vae = load_published(other, "audio", ExpertOptions(vae=path))
+    assert torch.equal(with_vae.codec.vae.bottleneck.bias, one.codec.vae.bottleneck.bias)
     assert one.expert.refuses_guidance and not load_published(other, "audio").expert.refuses_guidance
     sizes = ("blocks", "heads", "head_size")
     assert [one.card[name] for name in sizes] == [loaded.card[name] for name in sizes]
