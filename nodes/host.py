@@ -66,8 +66,8 @@ if "comfy_api" in sys.modules:  # ComfyUI imports it before any custom node
         return [name for name in names if name.endswith(SUFFIX)]
 
     def model_files() -> list[str]:
-        """Returns the names of the model files in models/duet."""
-        return files_outside(_files(MODELS), diffusers_folders())
+        """Returns the names of the model files in models/duet, without those in the folders of other models."""
+        return files_outside(_files(MODELS), diffusers_folders() | network_folders(MODELS))
 
     def find_model(name: str) -> Path:
         """Returns the model file called `name`. Raises FileNotFoundError if it does not exist."""
@@ -235,7 +235,7 @@ else:
 
     def model_files() -> list[str]:
         folders = session.get().folders
-        return files_outside(folders.list(folders.models / MODELS, (SUFFIX,)), diffusers_folders())
+        return files_outside(folders.list(folders.models / MODELS, (SUFFIX,)), diffusers_folders() | network_folders(MODELS))
 
     def find_model(name: str) -> Path:
         return session.get().folders.find_model(MODELS, name)

@@ -76,6 +76,7 @@ def test_files_of_comfyuis_folders_are_listed(own_models):
     assert choices(DuetLoadVideoExpert, "optional", "text_encoder") == ["automatic", UMT5]
     assert choices(DuetLoadVideoExpert, "optional", "vae") == ["automatic", VAE]
     assert DuetLoadVideoExpert.validate_inputs(WAN) is True
+    assert choices(DuetJoinExperts, "optional", "joint_layers") == ["none"]  # not the files in TangoFlux's folder
 
 
 def test_fitting_parts_are_found_by_their_tensors(own_models):
