@@ -24,6 +24,7 @@ TEMPLATE, WAN21 = "wan_tangoflux_t2av", "wan2.1_t2v_1.3B_fp16.safetensors"
 def experts(comfyui):
     """The small pair, another Wan, and a LoRA for it."""
     models = comfyui.base / "models"
+    before = set(models.rglob("*"))
     wan_tangoflux.build(models, steps=32)
     wan.write_network(models / "unet" / WAN21, wan.transformer("t2v"))
     wan.write_vae(models / wan.VAES["t2v"], "t2v")
@@ -32,7 +33,9 @@ def experts(comfyui):
     save_file(
         {f"{key}down.weight": torch.ones(2, 96), f"{key}up.weight": torch.ones(96, 2)}, models / "loras" / "style.safetensors"
     )
-    return comfyui
+    yield comfyui
+    for path in sorted(set(models.rglob("*")) - before, reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
 
 
 def options(experts, name: str, group: str, key: str) -> list[str]:
