@@ -110,14 +110,10 @@ def animatediff() -> AnimateDiffPipeline:
     return pipeline
 
 
-def image_codec(video: AnimateDiffPipeline) -> ImageCodec:
-    return ImageCodec(video.vae, 2)
-
-
 def pair(video: AnimateDiffPipeline, audio: AudioLDMPipeline) -> JointModel:
     """Both pipelines as a joint model that was never woven. It needs no conditioner: its conditions are the pipelines' own."""
     denoiser = SeparateExperts(AnimateDiffExpert(video.unet), AudioLDMExpert(audio.unet))
-    codecs = image_codec(video), MelCodec(audio.vae, audio.vocoder)
+    codecs = ImageCodec(video.vae, 2), MelCodec(audio.vae, audio.vocoder)
     return JointModel({"name": "Apart", "trained": False}, denoiser, *codecs, nn.Module(), VideoShape(3, 16, 16, 750))
 
 

@@ -40,11 +40,6 @@ def prefix_of(shapes: Mapping[str, Shape]) -> str | None:
     return None if newer else prefix
 
 
-def is_stable_audio(shapes: Mapping[str, Shape]) -> bool:
-    """Return whether a file with tensors of these names holds Stable Audio's network."""
-    return prefix_of(shapes) is not None
-
-
 def has_seconds(shapes: Mapping[str, Shape]) -> bool:
     """Return whether the start and the length of a clip are encoded, as in Stable Audio Open 1.0."""
     return all(f"{SECONDS.format(name)}1.weight" in shapes for name in NUMBERS.values())
