@@ -308,6 +308,20 @@ def test_a_woven_expert_gets_the_clip_s_length_too():
     assert not torch.equal(predict(view, REMOVED).audio, predict(model.denoiser, REMOVED).audio)
 
 
+@torch.no_grad()
+def test_whole_transformers_and_their_blocks_one_by_one_are_the_same():
+    """What looks between the blocks makes them run one by one."""
+    denoiser, latent, t, cond = pairs.pair().denoiser, small.latent(), small.times(), small.condition()
+    whole, seen = predict(denoiser, REMOVED), []
+    alone = denoiser.predict_stream(latent.video, t.video, cond.video, "video")
+    denoiser.watch = lambda number, state: seen.append(number)
+    one_by_one = predict(denoiser, REMOVED)
+    assert torch.equal(whole.video, one_by_one.video) and torch.equal(whole.audio, one_by_one.audio) and seen == [0, 1, 2, 3]
+    assert torch.equal(denoiser.predict_stream(latent.video, t.video, cond.video, "video"), alone)
+    skipped = denoiser.predict(latent, t, cond, [REMOVED] * 2, [None, 3])
+    assert torch.equal(skipped.video[0], whole.video[0]) and not torch.equal(skipped.video[1], whole.video[1])
+
+
 # Precisions, and weights that are elsewhere.
 
 
@@ -398,6 +412,9 @@ def test_published_files_are_woven_and_removed_is_both_bit_for_bit(real, small_w
     alone = load_published(small_wan, "video"), load_published(small_tangoflux, "audio")
     assert torch.equal(out.video, alone[0].expert(latent.video, t.video, cond.video))
     assert torch.equal(out.audio, alone[1].expert.for_clip(shape)(latent.audio, t.audio, cond.audio))
+    with_frame = replace(t, video=torch.tensor([[0.0, 0.6]]))
+    out = real.denoiser_for(shape).predict(latent, with_frame, cond, [REMOVED])
+    assert torch.equal(out.video, alone[0].expert(latent.video, with_frame.video, cond.video))
 
 
 def test_published_files_give_a_sounding_clip(real):

@@ -100,7 +100,9 @@ class AVFullDiT(nn.Module):
 
     def predict_stream(self, latent: Tensor, t: Tensor, cond: Condition, stream: StreamName, skip: Skip | None = None) -> Tensor:
         """Predict the flow velocity of one modality with its expert alone, without the joint parameters."""
-        expert = {"video": self.video, "audio": self.audio}[stream]
+        expert: Any = {"video": self.video, "audio": self.audio}[stream]
+        if self._runs_whole(skip or ()):
+            return expert(latent, t, cond)
         state = expert.embed(latent, t, cond) if stream == "video" else self.embed_audio(latent, t, cond)
         for number, block in enumerate(expert.blocks, self.skippable - expert.depth):
             state = _keep_skipped_rows(skip or (), number, state, expert.run(block, state))
@@ -110,6 +112,9 @@ class AVFullDiT(nn.Module):
 
     def forward(self, latent: AVLatent, t: AVTime, cond: AVCondition, counts: RowCounts, skip: Skip) -> AVLatent:
         """Predict as `predict` does, for rows sorted by coupling."""
+        experts: tuple[Any, Any] = self.video, self.audio
+        if counts[2] == latent.rows and self._runs_whole(skip):
+            return AVLatent(experts[0](latent.video, t.video, cond.video), experts[1](latent.audio, t.audio, cond.audio))
         video = self.video.embed(latent.video, t.video, cond.video)
         audio = self.embed_audio(latent.audio, t.audio, cond.audio)
         for number, blocks in enumerate(self.aligned_blocks()):
@@ -119,6 +124,14 @@ class AVFullDiT(nn.Module):
             if self.watch:
                 self.watch(number, video)
         return AVLatent(self.video.head(video), self.audio.head(audio))
+
+    def _runs_whole(self, skip: Skip) -> bool:
+        """Return whether `removed` rows can run the whole transformers, as the experts' own pipelines do.
+
+        Not if they have other positions here, or something happens at or between blocks.
+        """
+        own_positions = self.sync is None and getattr(self.video, "time_stride", 1) == 1
+        return own_positions and self.watch is None and "run_blocks" not in vars(self) and all(block is None for block in skip)
 
     def embed_audio(self, latent: Tensor, t: Tensor, cond: Condition) -> ExpertState:
         """Prepare the state of the audio expert's first block, with the positions that `sync` gives."""
