@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
@@ -19,6 +18,7 @@ from ..joint_model import JointModel
 from ..media.fit import extend_frames
 from ..shapes import AVShape
 from .clip_folder import ClipFolder, Skipped, VideoFile, read_clips, summarize
+from .processes import processes
 from .shards import Shards, file_key, files_key, hash_of, module_key
 
 OnClip = Callable[[int, int], None] | None
@@ -48,7 +48,7 @@ class TrainingClips:
     def latents(self, rows: Tensor) -> AVLatent:
         """Read the latents of clips, float32 on the CPU: video [B, C, T, H, W], audio [B, C, T] or [B, C, T, F]."""
         found = [self.clips.tensors(*self.places[row]) for row in rows.tolist()]
-        return AVLatent(*(torch.stack([each[name] for each in found]).float() for name in ("video", "audio")))
+        return AVLatent(*(torch.stack([each[name].float() for each in found]) for name in ("video", "audio")))
 
     def conditions(self, rows: Tensor, null: Tensor | None = None) -> AVCondition:
         """Read the encoded prompts of clips; rows whose `null` (bool [B]) is True get the null condition."""
@@ -77,7 +77,7 @@ def prepare_clips(
     prompt_files: files of text encoders that `model` has not loaded yet, which the cache of prompts depends on.
     on_clip(done, total): called after each video. Raises ValueError, in one line, if no clip is left.
     """
-    state, keys = PartialState(), {each.name: file_key(each.path) for each in folder.files}
+    state, keys = processes(), {each.name: file_key(each.path) for each in folder.files}
     encoder = _ClipEncoder(model, shape, state.device)
     clips = Shards(cache / f"clips_{encoder.key}")
     with encoder:
@@ -148,10 +148,10 @@ def encode_prompts(
         }
 
     wanted = {_prompt_key(pair): pair for pair in sorted(captions)}
-    device = PartialState().device
+    device = processes().device
     conditioner.to(device)
     try:
-        prompts.fill(wanted, encode, PartialState().process_index * 7)
+        prompts.fill(wanted, encode, processes().process_index * 7)
     finally:
         conditioner.to("cpu")
     if prompts.skipped:
