@@ -48,7 +48,7 @@ def train(args: argparse.Namespace) -> int:
         try:
             train_config(
                 path, resume=args.resume, steps=args.steps, folder=folder, out=out, on_step=progress.step,
-                on_clip=progress.clip,
+                on_clip=progress.clip, say=progress.say,
             )  # fmt: skip
         except KeyboardInterrupt:
             progress.close()
@@ -83,6 +83,11 @@ class Progress:
     def clip(self, done: int, total: int) -> None:
         """Show the number of encoded clips."""
         self._show("encoding clips", done, total, 0)
+
+    def say(self, line: str) -> None:
+        """Print a line beside the progress bars."""
+        self.close()
+        print(printable(line, LONGEST_LINE), file=sys.stderr)
 
     def step(self, done: int, total: int, loss: float) -> None:
         """Show the number of training steps and the loss."""

@@ -4,18 +4,26 @@ import os
 from pathlib import Path
 
 import pytest
+from accelerate.commands.config.config_args import load_config_from_file
 
 from duet_av.bounce.training.stages import STAGES, read_config
 from duet_av.commands import main
 from duet_av.tests.test_training import CONFIGS, toml, write
 
-SHIPPED = sorted((Path(__file__).parent.parent / "bounce" / "configs").glob("*.toml"))
+ROOT = Path(__file__).parent.parent
+SHIPPED = sorted(path for folder in ("bounce/configs", "configs") for path in (ROOT / folder).glob("*.toml"))
 WRONG = ("x", True, [], [1], {}, {"x": 1}, float("nan"), float("inf"))
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_the_shipped_configs_are_accepted(path):
     assert read_config(path)["stage"] in STAGES
+
+
+def test_the_shipped_launch_configs_ask_for_fsdp():
+    for path in (ROOT / "configs").glob("*.yaml"):
+        config = load_config_from_file(str(path))
+        assert config.distributed_type == "FSDP" and config.fsdp_config["fsdp_version"] == 2
 
 
 def refused(path: Path, *words: str) -> None:

@@ -15,7 +15,7 @@ from ..out_of_memory import is_out_of_memory
 from ..printable import printable, quoted
 from ..recommended import parse_sampling
 from .fields import CONFIG, SCHEDULE, Field, Table, check_table
-from .loop import Schedule, Stage, train
+from .loop import AnyStage, Schedule, train
 
 MOST_BYTES = 64 * 1024  # of a config
 NETWORK_ERRORS = (ArithmeticError, AssertionError, AttributeError, IndexError, MemoryError, RuntimeError, TypeError, ValueError)
@@ -26,7 +26,8 @@ class StageSetup:
     """The settings that a stage is built from.
 
     config: the parsed file. base: the folder that its paths are relative to. steps: of the schedule. out: the checkpoint to
-    write. on_clip(done, total): called while clips are encoded.
+    write. on_clip(done, total): called while clips are encoded. folder: of the run; None without one. say: called with lines for
+    the user.
     """
 
     config: dict[str, Any]
@@ -34,6 +35,8 @@ class StageSetup:
     steps: int
     out: Path
     on_clip: Callable[[int, int], None] | None = None
+    folder: Path | None = None
+    say: Callable[[str], None] = lambda line: None
 
     @property
     def kind(self) -> str:
@@ -51,7 +54,7 @@ class StageSetup:
         return self.file(name) if name in self.config else None
 
 
-Stages = Mapping[str, Callable[[StageSetup], Stage]]
+Stages = Mapping[str, Callable[[StageSetup], AnyStage]]
 """The function that builds a stage, for each value of a config's `stage`."""
 Fields = Mapping[str, Field]
 """What `stage_config` is for each value of a config's `stage`."""
@@ -74,6 +77,7 @@ def train_settings(
     folder: Path | None = None,
     out: Path | None = None,
     on_clip: Callable[[int, int], None] | None = None,
+    say: Callable[[str], None] = lambda line: None,
     **options: Any,
 ) -> Path:
     """Train the stage of a parsed config; returns the run's folder (curve, state).
@@ -81,7 +85,7 @@ def train_settings(
     path: the file that the config was read from; paths in the config are relative to its folder.
     steps: stop after this step, with the schedule of the whole run.
     folder, out: replace the config's `run` and `out`.
-    on_clip(done, total): called while clips are encoded.
+    on_clip(done, total): called while clips are encoded. say: called with lines for the user.
     options: `resume` and `on_step` of `train`.
     Raises ValueError, in one line, if a setting is missing or wrong.
     """
@@ -92,12 +96,13 @@ def train_settings(
         raise ValueError(f"{path}: out is {out}, which is a folder or a device; give the name of a file")
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{path}: run is {folder}, which is a file; give the name of a folder")
-    stage = _build(stages[config["stage"]], StageSetup(config, path.parent, schedule.steps, out, on_clip), path)
+    setup = StageSetup(config, path.parent, schedule.steps, out, on_clip, folder, say)
+    stage = _build(stages[config["stage"]], setup, path)
     train(stage, schedule, config["seed"], folder, stop=steps, **options)
     return folder
 
 
-def _build(make: Callable[[StageSetup], Stage], setup: StageSetup, path: Path) -> Stage:
+def _build(make: Callable[[StageSetup], AnyStage], setup: StageSetup, path: Path) -> AnyStage:
     """Build the stage. What its networks refuse is a ValueError, in one line, that names the config."""
     try:
         return make(setup)
@@ -115,7 +120,7 @@ def _named(error: Exception, path: Path) -> str:
     text = printable(error, 300)
     if isinstance(error, ValueError) and "; " in text:  # one of ours
         return text if str(path) in text else f"{path}: {text}"
-    return f"{path}: stage_config does not fit its network ({text}); compare it with a config in bounce/configs"
+    return f"{path}: stage_config does not fit its network ({text}); compare it with a config in configs or bounce/configs"
 
 
 def read_config(path: Path, stages: Stages, fields: Fields = {}) -> dict[str, Any]:

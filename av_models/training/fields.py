@@ -179,10 +179,14 @@ SCHEDULE: dict[str, Field] = {
 DATA = Table({
     "cache": FilePath(), "folder?": FilePath(), "list?": FilePath(), "clips?": COUNT, "size?": PIXELS, "seed?": SEED,
     "video_codec?": FilePath(), "audio_codec?": FilePath(), "sound?": Text(("tight", "delayed", "absent")),
+    "captions?": FilePath(),
 })  # fmt: skip
+OPTIONS = Table({f"{name}?": FilePath() for name in ("text_encoder", "tokenizer", "vae", "low_noise")})
+"""The files of the other parts of a published expert."""
 FILES = ("start", "video_expert", "audio_expert", "video_codec", "audio_codec")
 CONFIG: dict[str, Field] = {
     "stage": Text(), "run": FilePath(named=True), "out": FilePath(named=True), "seed": SEED, "schedule": Table(SCHEDULE),
     "stage_config": Network(), "data?": DATA, **{f"{name}?": FilePath() for name in FILES},
+    "video_options?": OPTIONS, "audio_options?": OPTIONS,
 }  # fmt: skip
 """The fields of a config. Those of `stage_config` depend on the stage."""

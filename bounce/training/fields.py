@@ -23,6 +23,7 @@ from ...av_models.training.fields import (
     Table,
     Text,
 )
+from ...av_models.training.stages import missing_files
 
 POSITIVE = Number(0, 1e6, above=True)
 REAL = Number(-1e6, 1e6)
@@ -89,7 +90,7 @@ def check_stage(config: dict[str, Any], path: Path, brings_codecs: bool) -> None
     """
     stage, settings = config["stage"], config["stage_config"]
     published = stage == "jointdit" and brings_codecs
-    needed = [name for name in FILES.get(stage, ()) if name not in config]
+    needed = [name for name in FILES.get(stage, ()) if name not in config] + missing_files(config)
     if stage in CODECS_OF_DATA:
         of = config.get("data", {})
         clips = () if "folder" in of or published else OF_CLIPS

@@ -11,9 +11,10 @@ import torch
 from ...av_models.checkpoint import read_card
 from ...av_models.published.load_published import is_published
 from ...av_models.training import config
+from ...av_models.training import stages as library
 from ...av_models.training.config import StageSetup
 from ...av_models.training.latents import LatentSet
-from ...av_models.training.loop import Stage
+from ...av_models.training.loop import AnyStage as Stage
 from .fields import STAGE_FIELDS, check_stage
 
 OnClip = Callable[[int, int], None] | None
@@ -70,6 +71,7 @@ def _jointdit(setup: StageSetup) -> Stage:
 
 
 STAGES = {
+    **library.STAGES,
     "video_codec": _codec, "audio_codec": _codec, "video_expert": _expert, "audio_expert": _expert, "joint": _joint,
     "svd_expert": _unet, "audioldm2_expert": _unet, "jointdit": _jointdit, "binder": _binder, "robust_binder": _robust_binder,
 }  # fmt: skip
@@ -77,7 +79,7 @@ STAGES = {
 
 def read_config(path: Path) -> dict[str, Any]:
     """Reads and checks a config (see `av_models.training.config.read_config`)."""
-    parsed = config.read_config(path, STAGES, STAGE_FIELDS)
+    parsed = config.read_config(path, STAGES, library.FIELDS | STAGE_FIELDS)
     experts = [path.parent / parsed[name] for name in ("video_expert", "audio_expert") if name in parsed]
     check_stage(parsed, path, brings_codecs=any(is_published(expert) or not expert.exists() for expert in experts))
     return parsed
