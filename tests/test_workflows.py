@@ -28,8 +28,10 @@ PIPELINES = {"Kandinsky-6.0-Lite-5s-Diffusers": "Kandinsky6TI2VAPipeline", "LTX-
 TITLE_BAR = 30  # pixels, above a node's position
 MOST = 300_000  # bytes of a picture
 EXTERNAL = {
-    "DuetLoadVideoExpert": ("checkpoints",), "DuetLoadAudioExpert": ("diffusers",), "DuetLoadJointModel": ("diffusers", "duet"),
+    "DuetLoadVideoExpert": ("checkpoints", "diffusion_models", "text_encoders", "vae"),
+    "DuetLoadAudioExpert": ("diffusers", "duet"), "DuetLoadJointModel": ("diffusers", "duet"),
 }  # fmt: skip
+WAN, TANGOFLUX = "wan2.2_ti2v_5B_fp16.safetensors", "TangoFlux"
 CORE_FILES = {  # the widgets of ComfyUI's loaders, and the folders of their files
     "ckpt_name": "checkpoints", "unet_name": "diffusion_models", "text_encoder": "text_encoders", "clip_name": "text_encoders",
     "vae_name": "vae", "model_name": "latent_upscale_models",
@@ -39,7 +41,8 @@ CORE_FILES = {  # the widgets of ComfyUI's loaders, and the folders of their fil
 @pytest.fixture(autouse=True)
 def published(tmp_path):
     """The user's files that workflows name: published checkpoints, and the picture that comes with ComfyUI."""
-    for file in ("checkpoints/svd_xt.safetensors", "diffusers/audioldm2/model_index.json", "example.png", f"duet/{OVI}"):
+    pair = (f"diffusion_models/{WAN}", *(f"duet/{TANGOFLUX}/{name}" for name in ("config.json", "tangoflux.safetensors")))
+    for file in ("checkpoints/svd_xt.safetensors", "diffusers/audioldm2/model_index.json", "example.png", f"duet/{OVI}", *pair):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).touch()
     for name, pipeline in PIPELINES.items():
@@ -214,7 +217,7 @@ def test_files_that_a_template_needs_are_listed_with_their_addresses(name):
     for node in template(name)["nodes"]:
         needed = node["type"] in EXTERNAL and node["widgets_values"][0]
         listed = node["properties"].get("models", [])
-        assert bool(listed) == bool(needed and ("." in needed or needed.islower()))
+        assert bool(listed) == bool(needed and ("." in needed or needed.islower() or needed == TANGOFLUX))
         assert not listed or any(needed in (model["name"], *model["directory"].split("/")) for model in listed)
         for model in listed:
             assert model["directory"].split("/")[0] in EXTERNAL[node["type"]]
