@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from typing import Any
 
 import torch
 from diffusers.models.transformers.transformer_ltx2 import LTX2VideoTransformer3DModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..contract import AVCondition, AVLatent, AVTime, Condition, Skip, StreamName
 from ..path import Flow
@@ -54,9 +54,11 @@ class LTX2(ResidualTowers):
         """Compile the blocks with these options of `torch.compile`."""
         self.transformer.compile_repeated_blocks(**options)
 
-    def checkpoint_blocks(self) -> None:
-        """Compute the states inside each block again in the backward pass. All rows must be coupled and skip no block."""
-        self.transformer.enable_gradient_checkpointing()
+    def training_units(self, blocks: Iterable[nn.Module], checkpointing: bool) -> list[nn.Module]:
+        """Return the blocks. With `checkpointing` all rows must be coupled and skip no block."""
+        if checkpointing:
+            self.transformer.enable_gradient_checkpointing()
+        return list(blocks)
 
     def predict_rows(self, latent: AVLatent, t: AVTime, cond: AVCondition, strengths: Strengths, skip: Skip | None) -> AVLatent:
         """Predict the flow velocity ε − x_0 of every row. skip: the block that each row skips, or None."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -67,6 +67,17 @@ class Strengths:
         return slice(None) if self.coupled is None else self.coupled
 
 
+class BlockUnit(nn.Module):
+    """A block with the function that runs it."""
+
+    def __init__(self, block: nn.Module, run: Callable[..., Any]) -> None:
+        super().__init__()
+        self.block, self.run = block, run
+
+    def forward(self, *args: Any) -> Any:
+        return self.run(self.block, *args)
+
+
 class ResidualTowers(nn.Module, ABC):
     """A joint denoiser of two towers whose cross-modal layers add to the hidden states and change nothing else.
 
@@ -89,9 +100,15 @@ class ResidualTowers(nn.Module, ABC):
         """Compile `run_block`, which all blocks share, with these options of `torch.compile`."""
         self.run_block = torch.compile(self.run_block, **options)  # type: ignore[method-assign]
 
-    def checkpoint_blocks(self) -> None:
-        """Compute the states inside each block again in the backward pass of training, which needs less memory."""
-        self.run_block = partial(checkpoint, self.run_block, use_reentrant=False)  # type: ignore[method-assign]
+    def training_units(self, blocks: Iterable[nn.Module], checkpointing: bool) -> list[nn.Module]:
+        """Return the blocks as modules that run as a whole, which FSDP can shard; the network runs them from now on.
+
+        checkpointing: compute the states inside a block again in the backward pass, which needs less memory.
+        """
+        run = partial(checkpoint, self.run_block, use_reentrant=False) if checkpointing else self.run_block
+        units = {block: BlockUnit(block, run) for block in blocks}
+        self.run_block = lambda block, *args: units[block](*args)  # type: ignore[method-assign]
+        return list(units.values())
 
     @abstractmethod
     def predict_rows(self, latent: AVLatent, t: AVTime, cond: AVCondition, strengths: Strengths, skip: Skip | None) -> AVLatent:

@@ -183,7 +183,7 @@ DATA = Table({
 })  # fmt: skip
 OPTIONS = Table({f"{name}?": FilePath() for name in ("text_encoder", "tokenizer", "vae", "low_noise")})
 """The files of the other parts of a published expert."""
-FILES = ("start", "video_expert", "audio_expert", "video_codec", "audio_codec")
+FILES = ("start", "video_expert", "audio_expert", "video_codec", "audio_codec", "model")
 CONFIG: dict[str, Field] = {
     "stage": Text(), "run": FilePath(named=True), "out": FilePath(named=True), "seed": SEED, "schedule": Table(SCHEDULE),
     "stage_config": Network(), "data?": DATA, **{f"{name}?": FilePath() for name in FILES},

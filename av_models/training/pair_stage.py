@@ -114,7 +114,7 @@ def make_pair_stage(setup: StageSetup) -> PairStage:
     """Load both experts, encode the clips, and make the stage. Raises FileNotFoundError or ValueError, in one line."""
     config, settings = setup.config, setup.settings
     of, paths = config["data"], (setup.file("video_expert"), setup.file("audio_expert"))
-    folder = list_clips(setup.base / of["folder"], _captions(setup))
+    folder = list_clips(setup.base / of["folder"], captions_of(setup))
     video, audio = _load_experts(setup, paths)
     clip, rope = VideoShape(**settings["clip"]), settings.get("rope", "avsync" if any(map(is_published, paths)) else "vanilla")
     torch.manual_seed(config["seed"])
@@ -137,7 +137,7 @@ def report_skipped(setup: StageSetup, data: TrainingClips) -> None:
         setup.say(f"{summarize(data.skipped)}; see {setup.folder / SKIPPED}")
 
 
-def _captions(setup: StageSetup) -> str | Path:
+def captions_of(setup: StageSetup) -> str | Path:
     name = setup.config["data"].get("captions", BESIDE)
     return setup.base / name if Path(name).suffix.lower() in LISTS else name
 

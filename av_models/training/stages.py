@@ -7,6 +7,7 @@ from typing import Any
 
 from .config import StageSetup
 from .fields import BATCH, CLIP, COUNT, ROWS, SHARE, WEIGHT, Anything, Flag, Number, Table, Text
+from .joint_lora_fields import JOINT_LORA
 from .loop import AnyStage
 
 
@@ -16,7 +17,13 @@ def _avfulldit(setup: StageSetup) -> AnyStage:
     return make_pair_stage(setup)
 
 
-STAGES: Mapping[str, Callable[[StageSetup], AnyStage]] = {"avfulldit": _avfulldit}
+def _joint_lora(setup: StageSetup) -> AnyStage:
+    from .joint_lora_stage import make_joint_lora_stage
+
+    return make_joint_lora_stage(setup)
+
+
+STAGES: Mapping[str, Callable[[StageSetup], AnyStage]] = {"avfulldit": _avfulldit, "joint_lora": _joint_lora}
 FIELDS: dict[str, Table] = {
     "avfulldit": Table({
         "batch": BATCH, "parts": Text(("joint", "lora", "full")), "clip": CLIP, "lambda_a": WEIGHT, "cut_rows": ROWS,
@@ -26,9 +33,12 @@ FIELDS: dict[str, Table] = {
         "lora?": Table({"rank": Number(1, 4096, whole=True)}), "sources?": Table({"video?": Text(), "audio?": Text()}),
         "name?": Text(), "sampling?": Anything(),
     }),
+    "joint_lora": JOINT_LORA,
 }  # fmt: skip
 """The fields of `stage_config`, by stage."""
-FILES: dict[str, tuple[str, ...]] = {"avfulldit": ("video_expert", "audio_expert", "data.folder")}
+FILES: dict[str, tuple[str, ...]] = {
+    "avfulldit": ("video_expert", "audio_expert", "data.folder"), "joint_lora": ("model", "data.folder"),
+}  # fmt: skip
 """What a config needs beside them, by stage."""
 
 
