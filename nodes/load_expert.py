@@ -54,7 +54,7 @@ class _LoadExpert(io.ComfyNode):
         parts = _parts(path, cls.kind, **options)
         if parts is not None:
             expect(parts.card, "kind", (cls.kind,), path)
-            return io.NodeOutput(ExpertFile(path, dict(parts.card), parts.options), ui=_family_report(path, parts))
+            return io.NodeOutput(ExpertFile(path, dict(parts.card), parts.options), ui=_family_report(path, parts, options["precision"]))
         published = is_published(path)
         card = published_card(path) if published else read_card(path)
         expect(card, "kind", (cls.kind,), path)
@@ -191,9 +191,10 @@ def _chosen(part: str, name: str, files: Mapping[str, Path], found: Found) -> Pa
     return files[name]
 
 
-def _family_report(path: Path, parts: Parts) -> dict:
+def _family_report(path: Path, parts: Parts, precision: str) -> dict:
     card = parts.card
-    lines = [*description_lines(card), f"precision: {card['precision']}"]
+    loaded = "" if precision == AS_STORED else f", loaded as {precision}"
+    lines = [*description_lines(card), f"precision: {card['precision']}{loaded}"]
     lines += [f"{LABELS[part]}: {name}" for part, name in parts.chosen.items()]
     facts = {
         name: card[name]

@@ -104,7 +104,9 @@ def test_a_checkpoint_of_an_audio_model_finds_its_text_encoder(small_stable_audi
 
 
 def test_a_chosen_part_is_used(models):
-    options = DuetLoadVideoExpert.execute(WAN, text_encoder=UMT5, vae=VAE, precision="bf16").args[0].options
+    output = DuetLoadVideoExpert.execute(WAN, text_encoder=UMT5, vae=VAE, precision="bf16")
+    options = output.args[0].options
+    assert "precision: fp16, loaded as bf16" in output.shown["text"]
     assert (options.text_encoder, options.vae) == (models / "text_encoders" / UMT5, models / "vae" / VAE)
     assert options.dtype == "bfloat16"
     with pytest.raises(FileNotFoundError) as error:
