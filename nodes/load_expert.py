@@ -54,7 +54,9 @@ class _LoadExpert(io.ComfyNode):
         parts = _parts(path, cls.kind, **options)
         if parts is not None:
             expect(parts.card, "kind", (cls.kind,), path)
-            return io.NodeOutput(ExpertFile(path, dict(parts.card), parts.options), ui=_family_report(path, parts, options["precision"]))
+            return io.NodeOutput(
+                ExpertFile(path, dict(parts.card), parts.options), ui=_family_report(path, parts, options["precision"])
+            )
         published = is_published(path)
         card = published_card(path) if published else read_card(path)
         expect(card, "kind", (cls.kind,), path)
