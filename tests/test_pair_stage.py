@@ -101,7 +101,7 @@ def test_the_loras_of_both_experts_change_their_results(folder, trained):
         assert not torch.equal(alone, expert(latent, torch.tensor([0.5]), getattr(cond, stream)))
 
 
-@pytest.mark.parametrize("parts", PARTS)
+@pytest.mark.parametrize("parts", ["lora", "full"])
 def test_a_killed_run_resumes_to_the_same_bits(folder, trained, tmp_path, parts):
     path, run_folder, out = folder / f"{parts}.toml", tmp_path / "run", folder / f"{parts}_again.safetensors"
     with pytest.raises(Killed):
@@ -217,6 +217,7 @@ def test_a_given_first_frame_is_clean_at_time_0_and_has_no_weight(folder):
 @pytest.mark.parametrize("stage, said", [
     ({"first_frame_rows": 1}, "first_frame_rows is 1, and this video expert takes no first frame; use 0"),
     ({"cut_rows": 5}, "cut_rows 5 and removed_rows 1 do not fit a batch of 4; use fewer"),
+    ({"cut_rows": 0, "removed_rows": 4}, "removed_rows is 4, all rows of the batch, which train no joint layers; use fewer"),
     ({"joint_blocks": 9}, "joint_blocks is 9; use 1 to 4"),
     ({"parts": "most"}, "stage_config.parts is 'most'; give one of joint, lora, full"),
     ({"rope": "expand"}, "stage_config.rope is 'expand'; give one of avsync, vanilla"),
@@ -264,7 +265,7 @@ def published(tmp_path_factory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("parts", PARTS)
+@pytest.mark.parametrize("parts", ["lora", "full"])
 def test_the_shipped_config_trains_tiny_wan_and_tangoflux(published, tmp_path, parts):
     path = published.with_name(f"{parts}.toml")
     path.write_text(published.read_text().replace('parts = "full"', f'parts = "{parts}"'))

@@ -89,6 +89,8 @@ def batch_settings(config: dict[str, Any], joint: JointModel) -> BatchSettings:
     if first and joint.known_mode == "renoised":
         raise ValueError(f"first_frame_rows is {first}, and this video expert takes no first frame; use 0")
     coupled_rows(batch, cut, removed)
+    if removed == batch:
+        raise ValueError(f"removed_rows is {removed}, all rows of the batch, which train no joint layers; use fewer")
     if first > batch - cut - removed:
         raise ValueError(f"first_frame_rows is {first}; give at most {max(0, batch - cut - removed)}, the coupled rows")
     return BatchSettings(batch, cut, removed, first, config["condition_dropout"], **config["time"], modes=joint.known_modes)
