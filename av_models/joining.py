@@ -11,23 +11,21 @@ import torch
 from .build_from_card import build, one_line
 from .card_fields import require
 from .checkpoint import read_card
-from .conditioning import JointTextConditioner, SeparateConditioner, SharedImageConditioner, TextConditioner
-from .contract import StreamName
+from .codec_fit import check_codecs
+from .conditioning import JointTextConditioner, SharedImageConditioner
 from .joint.avfulldit import AVFullDiT
+from .joint_checkpoint import join_with_layers
 from .joint_model import JointModel
-from .load_joint import check_codec, check_codecs
 from .load_parts import AUDIO_EXPERT, JOINT_LAYERS, VIDEO_EXPERT, expect, load_codec, load_expert
+from .load_streams import FALLBACK_CLIP, Files, join_conditioners, load_streams
 from .pair_card import describe_pair
 from .published.build_pair import Rope, build_jointdit, build_pair, find_jointdit_experts, joint_layers
 from .published.expert_options import ExpertOptions
-from .published.load_published import KINDS, is_published, load_published
+from .published.load_published import is_published, load_published
 from .published.loaded_expert import LoadedExpert
 from .recommended import sampling_field
 from .shapes import VideoShape
 
-Files = tuple[str | Path, str | Path, str | Path, str | Path]
-FALLBACK_CLIP: dict[str, Any] = {"frames": 32, "height": 64, "width": 64, "fps": 16}
-"""The clip size for expert files whose model card has none."""
 DEFAULT_BLOCKS = 4
 """Joint blocks of two expert files."""
 SVD_AUDIOLDM2: dict[str, Any] = {
@@ -126,18 +124,11 @@ def join_loaded(
     )  # fmt: skip
 
 
-def join_conditioners(video: LoadedExpert, audio: LoadedExpert) -> SeparateConditioner:
-    """Return the conditioner of two experts, with the negative prompts of their own pipelines."""
-    return SeparateConditioner(video.conditioner, audio.conditioner, (video.default_negative, audio.default_negative))
-
-
 def _join_trained(files: Files, layers: str | Path, name: str, options: tuple[ExpertOptions, ...]) -> JointModel:
     card = read_card(layers)
     expect(card, "kind", (JOINT_LAYERS,), layers)
     require(card, layers, "architecture", "trained", *(f"clip.{name}" for name in ("frames", "height", "width", "fps")))
     if expect(card, "architecture", ("AVFullDiT", "JointDiT"), layers) == "AVFullDiT":
-        from .joint_checkpoint import join_with_layers
-
         return join_with_layers(layers, card, load_streams(files, options), name, files[:2])
     require(card, layers, "joint")
     video, audio = files[:2]
@@ -151,19 +142,3 @@ def _join_trained(files: Files, layers: str | Path, name: str, options: tuple[Ex
         card | {"kind": "joint", "name": name}, denoiser.eval().requires_grad_(False), v.codec, a.codec,
         SharedImageConditioner(v.conditioner, a.conditioner), clip=clip,
     )  # fmt: skip
-
-
-def load_streams(files: Files, options: tuple[ExpertOptions, ...]) -> tuple[LoadedExpert, LoadedExpert]:
-    """Load both modalities of a pair."""
-    video, audio, video_codec, audio_codec = files
-    return _load_stream(video, "video", video_codec, options[0]), _load_stream(audio, "audio", audio_codec, options[1])
-
-
-def _load_stream(path: str | Path, stream: StreamName, codec: str | Path, options: ExpertOptions) -> LoadedExpert:
-    """Load one modality from a published checkpoint, or from an expert file and the codec that it was trained with."""
-    if is_published(path):
-        return load_published(path, stream, options)
-    expert, text, card = load_expert(path, (KINDS[stream],))
-    loaded_codec = load_codec(codec)
-    check_codec(path, card, stream, loaded_codec, Path(codec).name)
-    return LoadedExpert(stream, expert, loaded_codec, TextConditioner(text), card.get("clip", FALLBACK_CLIP))

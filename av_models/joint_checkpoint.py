@@ -22,6 +22,7 @@ from .contract import StreamName
 from .joint.avfulldit import AVFullDiT
 from .joint_model import JointModel
 from .load_parts import JOINT_LAYERS, expect
+from .load_streams import join_conditioners, load_streams
 from .pair_card import describe_pair, pair_sampling
 from .printable import printable
 from .published.build_pair import ROPES, weave
@@ -114,8 +115,6 @@ def load_joint_layers(path: str | Path, find: Find | None = None, options: LoadO
     if missing:
         raise FileNotFoundError(f"{path} needs {' and '.join(missing)}; download it, or choose the experts with Join Experts")
     sources = [_source(cast("Path | ExpertSource", found[stream]), options) for stream in STREAMS]
-    from .joining import load_streams
-
     codecs = [_codec_beside(path, card, stream) for stream in STREAMS]
     files = sources[0].path, sources[1].path, codecs[0], codecs[1]
     experts = load_streams(files, tuple(cast(ExpertOptions, source.options) for source in sources))
@@ -130,8 +129,6 @@ def join_with_layers(
     files: of the experts. A line of the card's `notes` says if they are not the ones that the checkpoint names.
     Raises ValueError, in one line and with the numbers, for experts that do not fit each other or the checkpoint.
     """
-    from .joining import join_conditioners
-
     check_joint_card(card, path)
     video, audio = experts
     with one_line(path, "AVFullDiT"):

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 from .build_from_card import build, one_line
 from .card_fields import require
 from .checkpoint import read_card
-from .codecs.base import AudioCodec, VideoCodec
+from .codec_fit import check_codecs
 from .conditioning import ImageEncoder, JointImageConditioner, JointTextConditioner
-from .contract import StreamName
 from .joint.avfulldit import AVFullDiT
 from .joint_model import JointModel
 from .load_parts import JOINT_LAYERS, build_audio_expert, build_audioldm2, build_svd, build_video_expert, expect, load_codec
 from .published.joint import LoadOptions, find_family, load_family
-from .shapes import AudioStride, VideoShape, VideoStride
+from .shapes import VideoShape
 from .text import WordEncoder
 
 if TYPE_CHECKING:
@@ -80,24 +79,3 @@ def _build_jointdit(card: dict[str, Any]) -> tuple[JointDiT, JointImageCondition
 
 
 BUILDERS: dict[str, Callable[[dict[str, Any]], tuple[Any, Any]]] = {"AVFullDiT": _build_avfulldit, "JointDiT": _build_jointdit}
-
-
-def check_codecs(model: JointModel, video: str | Path, audio: str | Path) -> None:
-    """Raise ValueError if a codec does not fit the network that was read from the file `video` or `audio`."""
-    names = model.card["codecs"]
-    check_codec(video, model.card["video"], "video", model.video_codec, names["video"])
-    check_codec(audio, model.card["audio"], "audio", model.audio_codec, names["audio"])
-
-
-def check_codec(path: str | Path, card: dict[str, Any], modality: StreamName, codec: VideoCodec | AudioCodec, name: str) -> None:
-    """Raise ValueError unless the codec in the file `name` fits the network of `modality` that `card` describes."""
-    if not isinstance(codec.stride, {"video": VideoStride, "audio": AudioStride}[modality]):
-        raise ValueError(
-            f"{path}: {name} is a {type(codec).__name__}, which is not for {modality}; use the codec that it was trained with"
-        )
-    needed = card["config"].get("out_channels") or card["config"].get("in_channels")
-    if codec.stride.channels != needed:
-        raise ValueError(
-            f"{path} denoises {needed} {modality} channels, but {name} has {codec.stride.channels}; "
-            "use the codec that it was trained with"
-        )

@@ -16,7 +16,7 @@ from duet_av.av_models.checkpoint import load_checkpoint, read_card, save_checkp
 from duet_av.av_models.content_hash import content_hash
 from duet_av.av_models.generation import generate
 from duet_av.av_models.guidance import make_guidance
-from duet_av.av_models.joining import join_experts, load_streams
+from duet_av.av_models.joining import join_experts
 from duet_av.av_models.joint_checkpoint import (
     ExpertSource,
     expert_entry,
@@ -27,6 +27,7 @@ from duet_av.av_models.joint_checkpoint import (
 )
 from duet_av.av_models.joint_model import JointModel
 from duet_av.av_models.load_joint import load_joint_model
+from duet_av.av_models.load_streams import load_streams
 from duet_av.av_models.published.build_pair import weave
 from duet_av.av_models.published.expert_options import ExpertOptions
 from duet_av.av_models.schedule import SamplingSchedule

@@ -14,10 +14,10 @@ from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
 from ..checkpoint import half
-from ..joining import join_conditioners, load_streams
 from ..joint.avfulldit import AVFullDiT
 from ..joint_checkpoint import STREAMS, expert_entry, joint_tensors, save_joint_layers
 from ..joint_model import JointModel
+from ..load_streams import join_conditioners, load_streams
 from ..pair_card import describe_pair
 from ..published.build_pair import weave
 from ..published.expert_options import ExpertOptions
