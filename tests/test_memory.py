@@ -140,7 +140,8 @@ def test_a_second_run_leaves_no_more_behind_than_the_first(model):
     def run() -> int:
         DuetDecode.execute(model, sampled(model))
         gc.collect()
-        return sum(each.nbytes for each in gc.get_objects() if issubclass(type(each), torch.Tensor))
+        real = torch.Tensor, torch.nn.Parameter  # not what torch.compile keeps in other tests
+        return sum(each.nbytes for each in gc.get_objects() if type(each) in real)
 
     first = run()
     assert run() <= first and run() <= first
