@@ -10,17 +10,23 @@ import pytest
 import torch
 
 from duet_av.av_models.checkpoint import load_checkpoint, read_card
+from duet_av.av_models.contract import CouplingKind
 from duet_av.av_models.generation import generate
 from duet_av.av_models.joint_checkpoint import ExpertSource, load_joint_layers
 from duet_av.av_models.load_parts import load_expert
 from duet_av.av_models.published.expert_options import ExpertOptions
+from duet_av.av_models.shapes import AVShape
 from duet_av.av_models.training import config as training_config
+from duet_av.av_models.training.clip_folder import list_clips, read_clips
 from duet_av.av_models.training.coupled_rows import coupled_rows, null_rows
 from duet_av.av_models.training.loop import CURVE, STATE, Intervals, Schedule, patches, precision
 from duet_av.av_models.training.pair_batch import BatchSettings, draw_batch
 from duet_av.av_models.training.pair_objective import pair_loss
 from duet_av.benchmarks.small_models import wan_tangoflux
+from duet_av.bounce.export_clips import export_clips
+from duet_av.bounce.measure.pair_use import measure_use
 from duet_av.bounce.training.stages import make_stage, read_config, train_config
+from duet_av.bounce.world.world import simulate
 from duet_av.commands import main
 from duet_av.tests.pair_files import CONFIG, STAGE, write_pair
 from duet_av.tests.sounding import write_clip
@@ -212,6 +218,26 @@ def test_a_given_first_frame_is_clean_at_time_0_and_has_no_weight(folder):
     broken.noise.video[0, :, 0] += 9
     exact.batch = broken
     assert pair_loss(exact, batch, 1.0)[0] == 0
+
+
+def test_the_use_of_the_other_modality_is_0_without_attention_between_them(trained):
+    model, worlds = load_joint_layers(trained["full"]), simulate(3, "val", 0)
+    together = measure_use(model, worlds)
+    assert all(abs(each["use"]) > 0 and each["interval"][0] <= each["use"] <= each["interval"][1] for each in together.values())
+    predict = model.denoiser.predict
+    model.denoiser.predict = lambda latent, t, cond, kinds: predict(latent, t, cond, [CouplingKind.CUT] * len(kinds))
+    assert measure_use(model, worlds) == {stream: {"use": 0.0, "interval": [0.0, 0.0]} for stream in ("video", "audio")}
+
+
+def test_exported_clips_are_a_folder_to_train_on(tmp_path):
+    export_clips(tmp_path / "own", 3, seed=2)
+    export_clips(tmp_path / "other", 3, seed=2, shuffled=True)
+    own, other = (list_clips(tmp_path / name).files for name in ("own", "other"))
+    assert [each.video_caption for each in own] == [each.video_caption for each in other]
+    assert sorted(each.audio_caption for each in own) == sorted(each.audio_caption for each in other)
+    assert all(a.audio_caption != b.audio_caption for a, b in zip(own, other))
+    frames, wave = next(read_clips(own[0].path, AVShape.of_frames(32, 64, 64, 16, 16_000)))
+    assert frames.shape == (32, 64, 64, 3) and bool(wave.any())
 
 
 @pytest.mark.parametrize("stage, said", [
