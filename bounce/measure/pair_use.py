@@ -29,13 +29,14 @@ AT_ONCE = 8
 
 
 @torch.no_grad()
-def measure_use(model: JointModel, worlds: Worlds) -> dict[str, dict[str, float | list[float]]]:
+def measure_use(model: JointModel, worlds: Worlds, seed: int = 0) -> dict[str, dict[str, float | list[float]]]:
     """Return by how many per cent the loss of video and of audio grows with the other modality of another clip.
 
+    seed: of the captions.
     The mean over `TIMES` with its 95 % interval over clips: {"video": {"use", "interval"}, "audio": …}. It is near zero if a
     modality does not depend on the other one.
     """
-    errors = _errors(model, worlds).numpy()
+    errors = _errors(model, worlds, seed).numpy()
     return {stream: _growth(errors[..., first : first + 2]) for stream, first in (("video", 0), ("audio", 2))}
 
 
@@ -51,13 +52,13 @@ def _growth(errors: np.ndarray) -> dict[str, float | list[float]]:
     return {"use": round(float(growth(rows.sum(0))), 3), "interval": [round(float(low), 3), round(float(high), 3)]}
 
 
-def _errors(model: JointModel, worlds: Worlds) -> Tensor:
+def _errors(model: JointModel, worlds: Worlds, seed: int) -> Tensor:
     """Return squared errors [clips, times, 4]: of the video with own and other audio, of the audio with own and other video."""
     frames = torch.from_numpy(render(worlds, model.clip.height)).float() / 255
     waves = torch.from_numpy(render_sound(worlds))[:, None]
     video = torch.cat([model.video_codec.encode(part) for part in frames.split(AT_ONCE)])
     audio = torch.cat([model.audio_codec.encode(part) for part in waves.split(AT_ONCE)])
-    cond = AVCondition.cat([model.encode(*pair) for pair in zip(*captions(worlds, 0, drop=0.0))])
+    cond = AVCondition.cat([model.encode(*pair) for pair in zip(*captions(worlds, seed, drop=0.0))])
     errors = torch.empty(len(worlds.exists), len(TIMES), 4, dtype=torch.float64)
     for number, t in enumerate(TIMES):
         torch.manual_seed(number)
@@ -85,8 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("model", type=Path, metavar="MODEL")
     parser.add_argument("--split", choices=SPLITS, default="val")
     parser.add_argument("--n", type=int, default=64, metavar="N", help="number of clips (64)")
+    parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(arguments)
-    print(json.dumps(measure_use(load_joint_model(str(args.model)), simulate(args.n, args.split, 0))))
+    worlds = simulate(args.n, args.split, args.seed)
+    print(json.dumps(measure_use(load_joint_model(str(args.model)), worlds, args.seed)))
     return 0
 
 
