@@ -71,9 +71,9 @@ def _jointdit(setup: StageSetup) -> Stage:
 
 
 STAGES = {
-    **library.STAGES,
     "video_codec": _codec, "audio_codec": _codec, "video_expert": _expert, "audio_expert": _expert, "joint": _joint,
     "svd_expert": _unet, "audioldm2_expert": _unet, "jointdit": _jointdit, "binder": _binder, "robust_binder": _robust_binder,
+    **library.STAGES,
 }  # fmt: skip
 
 
