@@ -19,6 +19,7 @@ from .wan_names import diffusers_name, naming_of, original_name, prefix_of
 
 SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.safetensors$")
 HALF = re.compile(r"(high|low)[-_ ]?noise", re.IGNORECASE)
+HALF_OF_A14B = re.compile(r"A14B.*(?<![a-z])(high|low)(?![a-z])", re.IGNORECASE)  # such as "Wan2_2-T2V-A14B-HIGH_fp8"
 GGUF = ".gguf"
 COMFYUI, WAN = "Comfy-Org/Wan_2.1_ComfyUI_repackaged", "Wan-AI/Wan2.2-TI2V-5B-Diffusers"
 TEXT_ENCODER = f"the text encoder (umt5_xxl_fp16.safetensors of {COMFYUI}, or the folder text_encoder of {WAN})"
@@ -65,7 +66,7 @@ class Network:
     @property
     def half(self) -> str:
         """Which of A14B's networks its name says that it is: "high", "low" or ""."""
-        found = HALF.search(self.path.name)
+        found = HALF.search(self.path.name) or HALF_OF_A14B.search(self.path.name)
         return found[1].lower() if found else ""
 
     def check(self) -> None:
@@ -194,6 +195,8 @@ def _indexed(path: Path) -> list[str]:
 
 def _part(path: Path | None, name: str) -> Path | None:
     """Return what an option names: `path` itself, or the folder of this part in a pipeline's folder."""
+    if path is not None and not path.exists():
+        raise FileNotFoundError(f"there is no {name} {path}; check the name")
     return path / name if path is not None and (path / name).is_dir() else path
 
 

@@ -46,7 +46,8 @@ SCHEDULERS = {
 }
 EIGHT_BITS = torch.float8_e4m3fn
 STORED = {"fp16": torch.float16, "fp32": torch.float32}  # others are computed in bfloat16
-HALF = re.compile(r"(?<![a-z])(high|low)(?:[-_ ]?noise|(?![a-z]|[-_ ]?(?:rank|res|poly|key|angle)))", re.IGNORECASE)
+NO_HALF = "rank|res|poly|key|angle|quality|detail|def|fidelity|motion|speed|light(?!n)|contrast|vram|fps|step"  # after high or low
+HALF = re.compile(rf"(?<![a-z])(high|low)(?:[-_ ]?noise|(?![a-z]|[-_ ]?(?:{NO_HALF})))", re.IGNORECASE)
 
 
 def load_expert(
