@@ -17,6 +17,7 @@ from duet_av.av_models.load_parts import load_expert
 from duet_av.av_models.published.expert_options import ExpertOptions
 from duet_av.av_models.shapes import AVShape
 from duet_av.av_models.training import config as training_config
+from duet_av.av_models.training import pair_stage
 from duet_av.av_models.training.clip_folder import list_clips, read_clips
 from duet_av.av_models.training.coupled_rows import coupled_rows, null_rows
 from duet_av.av_models.training.loop import CURVE, STATE, Intervals, Schedule, patches, precision
@@ -342,3 +343,25 @@ def test_two_processes_equal_one_with_ddp_and_with_fsdp(folder, tmp_path):
         assert out.keys() == whole.keys()
         for key in whole:
             torch.testing.assert_close(out[key], whole[key], rtol=1e-3, atol=1e-4)
+
+
+def test_a_nan_loss_ends_the_run_and_keeps_its_state(folder, tmp_path, monkeypatch):
+    path, objective = write(folder, "nan", {"parts": "joint"}), pair_stage.pair_loss
+    seen = []
+
+    def broken(*args, **kwargs):
+        loss, parts = objective(*args, **kwargs)
+        seen.append(loss)
+        return (loss * float("nan") if len(seen) == 3 else loss), parts
+
+    monkeypatch.setattr(pair_stage, "pair_loss", broken)
+    with pytest.raises(ValueError, match="the loss of step 3 is NaN; .* smaller lr"):
+        train_config(path)
+    assert read_card(folder / "runs" / "nan" / STATE)["step"] == 2 and not (folder / "nan.safetensors").exists()
+
+
+def test_a_result_that_cannot_be_written_is_refused_before_the_run(folder):
+    (folder / "file").write_text("")
+    with pytest.raises(OSError, match="cannot write .*file/out.safetensors; choose a folder"):
+        train_config(write(folder, "nowhere", out="file/out.safetensors"))
+    assert not (folder / "runs" / "nowhere").exists()

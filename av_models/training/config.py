@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -96,10 +97,18 @@ def train_settings(
         raise ValueError(f"{path}: out is {out}, which is a folder or a device; give the name of a file")
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{path}: run is {folder}, which is a file; give the name of a folder")
+    _check_writable(out)
     setup = StageSetup(config, path.parent, schedule.steps, out, on_clip, folder, say)
     stage = _build(stages[config["stage"]], setup, path)
     train(stage, schedule, config["seed"], folder, stop=steps, **options)
     return folder
+
+
+def _check_writable(out: Path) -> None:
+    """Raise OSError before a long run if its result cannot be written."""
+    folder = next(each for each in out.absolute().parents if each.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise OSError(f"cannot write {out}; choose a folder that you may write to")
 
 
 def _build(make: Callable[[StageSetup], AnyStage], setup: StageSetup, path: Path) -> AnyStage:

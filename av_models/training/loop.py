@@ -219,7 +219,8 @@ def train(
     """Train `stage` to `schedule.steps`, or until after step `stop`, and keep the curve and the state in `folder`.
 
     resume: continue from the state in `folder`, if there is one. on_step(done, total, loss) is called after every step.
-    Raises ValueError if the schedule has `cuda_graph` and the stage or the number of processes does not allow it.
+    Raises ValueError if a loss is NaN, or the schedule has `cuda_graph` and the stage or the number of processes does not allow
+    it.
     """
     accelerator = make_accelerator(stage)
     stage.rank = accelerator.process_index
@@ -235,6 +236,8 @@ def train(
     for step in range(first, last):
         torch.manual_seed(seed * 1_000_003 + step * 64 + accelerator.process_index)
         loss, parts = take_step(step)
+        if math.isnan(loss):  # the weights are lost; the last saved state is not
+            raise ValueError(f"the loss of step {step + 1} is NaN; check the weights and the data, or use a smaller lr")
         state.update_average(min(schedule.ema, (1 + step) / (10 + step)))
         logged.append(parts)
         if on_step:
