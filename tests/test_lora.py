@@ -468,6 +468,7 @@ Q = "transformer.blocks.0.attn1.to_q."
     ({"lora_A.weight": (2, 40), "lora_B.weight": (48, 2)}, "lora_A.weight has shape 2×40, and blocks.0.attn1.to_q takes 48 col"),
     ({"lora_A.weight": (2, 48), "lora_B.weight": (40, 2)}, "B is 40×2, and blocks.0.attn1.to_q of rank 2 needs 48×2; use"),
     ({"lora_A.weight": (2, 48), "lora_B.weight": (48, 3)}, "B is 48×3, and blocks.0.attn1.to_q of rank 2 needs 48×2; use"),
+    ({"lora_A.weight": (0, 48), "lora_B.weight": (48, 0)}, "to_q.lora_A.weight is empty; download it again"),
     ({"lora_A.weight": (2, 48)}, "to_q.lora_A.weight and not the other half of this LoRA layer; download it again"),
     ({"diff": (4, 4)}, "changes blocks.0.attn1.to_q.weight by a tensor of shape 4×4, which does not fit; use a LoRA of this model"),
     ({"lokr_w1": (4, 4)}, r"is a LoKr \(transformer.blocks.0.attn1.to_q.lokr_w1\), which is not supported; use a LoRA"),

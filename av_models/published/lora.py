@@ -195,6 +195,8 @@ def _place(
 def _row_ranges(change: Change, targets: Mapping[str, Any], source: str | Path) -> list[tuple[str, slice]]:
     """Return which rows of B are of which layer. Raises ValueError if A and B do not fit them."""
     a, b = change.parts["A"], change.parts["B"]
+    if 0 in (*a.shape, *b.shape):
+        raise ValueError(f"{source}: {printable(change.keys[0])} is empty; download it again")
     ranges, start = [], 0
     for name, layer in targets.items():
         shape = _weight_shape(layer)
