@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,8 @@ def load_oobleck(path: Path, dtype: torch.dtype | None = None) -> AutoencoderOob
     if not path.exists():
         raise FileNotFoundError(f"there is no VAE {path}; check the name, or download it")
     tensors = OobleckTensors(path)
-    with torch.device("meta"):
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of torch, about how diffusers normalizes weights
         vae = AutoencoderOobleck(**config_of(tensors), **_sample_rate(path))
     names = {name: name for name in vae.state_dict()}
     return load_named(vae, tensors, names, lambda name, x: x if dtype is None else x.to(dtype))
