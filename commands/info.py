@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 from ..av_models.printable import printable
 from ..bounce.checkout import find_file
 
-LONGEST_LINE = 10_000
+LONGEST_LINE, SAFETENSORS = 10_000, ".safetensors"
 
 
 def register(commands: Subparsers) -> None:
@@ -43,15 +43,16 @@ def _read(file: Path) -> tuple[dict[str, Any], list[str]]:
     from ..av_models.published.description import size_in_words
     from ..av_models.published.detect import detect, say_what
     from ..av_models.published.joint import describe, find_family
-    from ..av_models.published.load_published import published_card
+    from ..av_models.published.load_published import check_networks, published_card
 
     if find_family(file):
         return _described(describe(file), ("architecture", "given", "sampling"))
-    if not file.is_dir() and has_card(file):
+    if file.suffix.lower() == SAFETENSORS and not file.is_dir() and has_card(file):
         card = read_card(file)
         return card, [f"{file}: {size_in_words(file.stat().st_size)}", *_lines(card)]
     found = detect(file)
     if found is None:
+        check_networks(file)
         raise ValueError(f"{file} holds {say_what(file)}; use a file or folder of a model that Duet loads")
     if found.family:
         return _described(published_card(file), ("architecture", "precision", "names", "blocks", "heads", "head_size"))

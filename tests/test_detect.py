@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from shutil import copytree
 
 import pytest
 import torch
@@ -100,3 +101,31 @@ def test_info_says_what_a_file_is(tmp_path, capsys):
 def test_a_file_of_duet_is_known():
     found = detect(MODELS / "video_expert.safetensors")
     assert found.kind == "video_expert" and "of Duet" in found.model and found.parameters > 10**6
+
+
+def test_an_image_checkpoint_is_no_text_encoder(tmp_path):
+    names = (
+        "model.diffusion_model.out.2.weight",
+        "cond_stage_model.transformer.text_model.encoder.layers.0.self_attn.q_proj.weight",
+    )
+    save_file({name: torch.zeros(2, 2) for name in names}, tmp_path / "sd15.safetensors")
+    assert detect(tmp_path / "sd15.safetensors") is None and "no model that Duet knows" in say_what(tmp_path / "sd15.safetensors")
+
+
+def test_a_link_that_leads_nowhere_hides_no_model(small_tangoflux, tmp_path):
+    folder = copytree(small_tangoflux, tmp_path / "TangoFlux")
+    (folder / "README.md").symlink_to("nowhere")
+    assert detect(folder).model == "TangoFlux"
+
+
+def test_info_names_the_damaged_file_and_other_formats(small_wan, tmp_path, capsys):
+    folder = copytree(small_wan, tmp_path / "wan")
+    damaged = next((folder / "transformer").glob("*.safetensors"))
+    damaged.write_bytes(b"")
+    (tmp_path / "model.ckpt").write_bytes(b"PK" * 9)
+    for path, words in (
+        (folder, f"{damaged} is not a complete safetensors file"),
+        (tmp_path / "model.ckpt", "a .ckpt file, which"),
+    ):
+        assert main(["info", str(path)]) == 2
+        assert words in (error := capsys.readouterr().err) and error.count("\n") == 1

@@ -23,6 +23,7 @@ from duet_av.av_models.published import wan_vae_file
 from duet_av.av_models.published.expert_options import ExpertOptions
 from duet_av.av_models.published.experts import find_expert, wan
 from duet_av.av_models.published.experts.wan_config import MODELS, config_of, model_of
+from duet_av.av_models.published.experts.wan_files import Network
 from duet_av.av_models.published.experts.wan_load import loras_for
 from duet_av.av_models.published.experts.wan_names import MARKS, diffusers_name, original_name
 from duet_av.av_models.published.joint.comfyui_text import TextEmbedding
@@ -262,7 +263,8 @@ def test_the_two_networks_of_a14b_are_one_expert(halves, parts, tmp_path):
 def test_loras_of_a14b_are_for_the_network_in_their_names():
     names = {
         "Wan22_A14B_T2V_HIGH_Lightning_rank128_fp16": "high", "lora_v1.1_low_noise": "low", "lowNoise-a": "low", "style": "",
-        "my-low-rank": "", "highlight": "", "glow": "", "a_low": "low",
+        "my-low-rank": "", "highlight": "", "glow": "", "a_low": "low", "high_quality_v1": "", "low-light": "", "HIGH-motion": "",
+        "rank64_lowrank": "", "wan_HIGH_Lightning": "high",
     }  # fmt: skip
     options = ExpertOptions(loras=tuple((Path(f"{name}.safetensors"), 1.0) for name in names))
     for half in ("high", "low", ""):
@@ -479,3 +481,46 @@ def test_settings_of_a_folder_say_how_the_width_is_split(small_wan, tmp_path):
     path = folder / "transformer" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"num_attention_heads": 2, "attention_head_dim": 48}))
     assert (published_card(folder)["heads"], published_card(folder)["head_size"]) == (2, 48)
+
+
+def test_what_is_no_expert_is_named(small_wan, tmp_path):
+    save_file({"double_blocks.0.img_attn.qkv.weight": torch.zeros(2, 2)}, tmp_path / "flux.safetensors")
+    (tmp_path / "other.gguf").write_bytes(b"GGUF")
+    folder = shutil.copytree(small_wan, tmp_path / "wan")
+    damaged = next((folder / "transformer").glob("*.safetensors"))
+    damaged.write_bytes(b"")
+    for path, words in (
+        (tmp_path / "flux.safetensors", "holds no model that Duet knows: 1 tensors, such as double_blocks"),
+        (tmp_path / "other.gguf", "a GGUF file of no model"),
+        (folder, f"{damaged} is not a complete"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(words)):
+            load_published(path, "video")
+
+
+def test_parts_that_are_not_there_are_named(network, parts, tmp_path):
+    small.write_network(path := tmp_path / "wan.safetensors", network)
+    for part in ("vae", "text_encoder"):
+        with pytest.raises(FileNotFoundError, match=f"there is no {part} .*gone"):
+            load_published(path, "video", replace(parts, **{part: tmp_path / "gone.safetensors"}))
+
+
+def test_weights_in_whole_numbers_are_refused(network, parts, tmp_path):
+    small.write_network(path := tmp_path / "int8.safetensors", network)
+    tensors = {name: x.to(torch.int8) if name.endswith("attn.q.weight") else x for name, x in load_file(path).items()}
+    save_file(tensors, path)
+    with pytest.raises(ValueError, match="is in a format that Duet does not read; use a file in fp8"):
+        load_published(path, "video", parts)
+
+
+def test_loading_leaves_the_random_numbers_and_takes_paths_as_text(network, parts, tmp_path):
+    small.write_network(path := tmp_path / "wan.safetensors", network)
+    before = torch.random.get_rng_state()
+    options = ExpertOptions(text_encoder=str(parts.text_encoder), vae=str(parts.vae))
+    load_published(str(path), "video", options)
+    assert torch.equal(torch.random.get_rng_state(), before) and options.vae == parts.vae
+
+
+def test_names_that_say_half_of_a14b():
+    names = {"Wan2_2-T2V-A14B-HIGH_fp8_KJ": "high", "Wan2_2-T2V-A14B_LOW_fp8": "low", "Wan2.1-T2V-14B": "", "A14B-slow": ""}
+    assert {name: Network(Path(f"{name}.safetensors"), ()).half for name in names} == names

@@ -70,7 +70,7 @@ def _unknown(path: Path) -> str:
 
 def _stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
     """Return what changes when the files of a folder, or the file, change."""
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    files = sorted(file for file in path.rglob("*") if file.exists()) if path.is_dir() else [path]  # some links lead nowhere
     return tuple((str(file), (stat := file.stat()).st_mtime_ns, stat.st_size) for file in files)
 
 

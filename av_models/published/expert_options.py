@@ -26,6 +26,12 @@ class ExpertOptions(LoadOptions):
     vae: Path | None = None
     codec: Any = None
 
+    def __post_init__(self) -> None:
+        for name in ("gguf", "low_noise", "text_encoder", "tokenizer", "vae"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else Path(value))
+        object.__setattr__(self, "loras", tuple((Path(path), strength) for path, strength in self.loras))
+
 
 @dataclass(frozen=True)
 class Found:

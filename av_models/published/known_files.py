@@ -17,6 +17,7 @@ DIFFUSERS, ORIGINAL = "diffusers", "original"
 T5_WORDS = "shared.weight"
 T5_BIAS = "encoder.block.{}.layer.0.SelfAttention.relative_attention_bias.weight"
 T5_SIZES = {512: "small", 768: "base", 1024: "large", 2048: "XL", 4096: "XXL"}
+CHECKPOINT = "model.diffusion_model."
 LORA_END = re.compile(r"[._]lora[._](?:A|B|down|up)\b|\.(?:hada_w1_a|lokr_w1|lokr_w2)\b")
 
 
@@ -30,6 +31,8 @@ class Known(NamedTuple):
 
 def known_file(shapes: Shapes) -> Known | None:
     """Return what a file with these tensors is, if it is a text encoder, a VAE or a LoRA; else None."""
+    if any(name.startswith(CHECKPOINT) for name in shapes):
+        return None  # such a file has text encoders and VAEs beside its network
     return next((known for test in TESTS if (known := test(shapes))), None)
 
 

@@ -6,16 +6,18 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from ..build_from_card import one_line
 from ..card_fields import CARD, check_fields
 from ..checkpoint import open_tensors
 from ..codecs.base import check_sizes
 from ..contract import StreamName
 from ..load_parts import AUDIO_EXPERT, VIDEO_EXPERT
-from .expert_options import ExpertOptions
+from .expert_options import ExpertOptions, Found
 from .experts import FAMILIES as EXPERTS
 from .experts import family_module, find_expert
-from .folder import DiffusersFolder, is_diffusers_folder
+from .folder import DiffusersFolder, check_complete, is_diffusers_folder
 from .joint import in_one_line
 from .svd_names import UNET, VISION
 from .tensor_files import tensor_paths
@@ -48,11 +50,18 @@ def published_card(path: str | Path, options: ExpertOptions = ExpertOptions()) -
     if found:
         return family_module(found.family).describe(Path(path), options)
     if not is_diffusers_folder(path):
-        tensor_paths(Path(path))  # raises for a missing shard
+        _check_single_file(Path(path))
     architecture = DiffusersFolder(Path(path)).pipeline_class if is_diffusers_folder(path) else SVD
     if architecture not in FAMILIES:
+        check_networks(Path(path))
         raise ValueError(f"{path} holds {architecture}; use one of {', '.join((*FAMILIES, *EXPERTS))}")
     return {"kind": FAMILIES[architecture][0], "architecture": architecture}
+
+
+def check_networks(path: Path) -> None:
+    """Raise FileNotFoundError or ValueError, in one line, if a network's file in a pipeline's folder is damaged or missing."""
+    for folder in sorted(path.glob("transformer*")):
+        check_complete(folder)
 
 
 def published_files(path: str | Path, options: ExpertOptions = ExpertOptions()) -> list[Path]:
@@ -77,20 +86,36 @@ def load_published(path: str | Path, stream: StreamName, options: ExpertOptions 
     found = find_expert(path)
     if options.loras and not found:
         raise ValueError(f"{options.loras[0][0]} is given for {path}, but {card['architecture']} takes no LoRA; leave it out")
+    with torch.random.fork_rng(devices=[]):  # networks draw initial weights, which the files replace
+        return _load(Path(path), found, card, options)
+
+
+def _load(path: Path, found: Found | None, card: dict[str, Any], options: ExpertOptions) -> LoadedExpert:
     if not found and not is_diffusers_folder(path):
         from .svd_file import from_single_file
 
         return from_single_file(path, options.keep_dtype)
     if found:
         with in_one_line(path, lambda: found.model):
-            loaded = family_module(found.family).load(Path(path), options)
+            loaded = family_module(found.family).load(path, options)
     with one_line(path, card["architecture"]):
         if not found:
             family = import_module(f".{FAMILIES[card['architecture']][1]}", __package__)
-            loaded = family.from_folder(DiffusersFolder(Path(path), options.keep_dtype))
+            loaded = family.from_folder(DiffusersFolder(path, options.keep_dtype))
         check_sizes(loaded.codec, path)
         check_fields(loaded.clip or {}, CARD["clip"], path, "clip.")
         return loaded
+
+
+def _check_single_file(path: Path) -> None:
+    """Raise FileNotFoundError or ValueError, with what it is, for a file or folder that is no published checkpoint."""
+    from .detect import say_what
+
+    if not path.exists():
+        raise FileNotFoundError(f"there is no model file {path}; check the name, or put the file there")
+    tensor_paths(path)  # raises for a missing shard
+    if not _is_single_file(path):
+        raise ValueError(f"{path} holds {say_what(path)}; use a video or audio model")
 
 
 def _is_single_file(path: Path) -> bool:

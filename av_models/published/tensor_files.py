@@ -103,6 +103,9 @@ def read_headers(paths: Sequence[Path]) -> Header:
 
 def check_scales(header: Header, path: Path) -> None:
     """Raise ValueError, in one line, if weights say that they are scaled 8-bit ones and have no scale, or are of another kind."""
+    whole = [name for name, kind in header.dtypes.items() if name.endswith(".weight") and kind[0] in "IUB" and kind != "BF16"]
+    if whole:
+        raise ValueError(f"{path}: {printable(whole[0])} is in a format that Duet does not read; use a file in fp8, fp16 or bf16")
     if not header.scaled:
         return
     for name, kind in header.dtypes.items():
