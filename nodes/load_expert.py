@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..av_models.card_fields import check_fields, require, whole
 from ..av_models.checkpoint import has_card, read_card
-from ..av_models.load_parts import AUDIO_EXPERT, VIDEO_EXPERT, expect
+from ..av_models.load_parts import AUDIO_EXPERT, JOINT_LAYERS, VIDEO_EXPERT, expect
 from ..av_models.published.description import description_lines
 from ..av_models.published.expert_options import ExpertOptions, Found
 from ..av_models.published.experts import find_expert
@@ -29,6 +29,11 @@ SIZES = {name: whole(1, 10_000) for name in ("num_layers", "num_attention_heads"
 SINGLE = {"num_single_layers": whole(0, 10_000)}
 NOT_TRIED = "Not tried with published weights yet."
 AUTOMATIC = "automatic"
+LOADED_BY = {
+    VIDEO_EXPERT: "a video model; use Load Video Expert",
+    AUDIO_EXPERT: "an audio model; use Load Audio Expert",
+    JOINT_LAYERS: "joint layers; use Load Joint Model, or joint_layers of Join Experts",
+}
 LABELS = {"text_encoder": "text encoder", "tokenizer": "tokenizer", "vae": "VAE"}
 
 
@@ -53,13 +58,13 @@ class _LoadExpert(io.ComfyNode):
         _check_known(path)
         parts = _parts(path, cls.kind, **options)
         if parts is not None:
-            expect(parts.card, "kind", (cls.kind,), path)
+            _check_kind(parts.card, cls.kind, path)
             return io.NodeOutput(
                 ExpertFile(path, dict(parts.card), parts.options), ui=_family_report(path, parts, options["precision"])
             )
         published = is_published(path)
         card = published_card(path) if published else read_card(path)
-        expect(card, "kind", (cls.kind,), path)
+        _check_kind(card, cls.kind, path)
         if not published:
             require(card, path, *(f"config.{name}" for name in SIZES))
             check_fields(card["config"], SIZES | SINGLE, path, "config.")
@@ -153,6 +158,14 @@ def _check_known(path: Path) -> None:
     from ..av_models.published.detect import say_what
 
     raise ValueError(f"{path} holds {say_what(path)}; choose a video or audio model")
+
+
+def _check_kind(card: Mapping[str, Any], kind: str, path: Path) -> None:
+    """Raises ValueError, with the node that loads it, for a model of another kind."""
+    other = card.get("kind")
+    if other != kind and other in LOADED_BY:
+        raise ValueError(f"{path} holds {LOADED_BY[other]}")
+    expect(card, "kind", (kind,), path)
 
 
 def _parts(

@@ -90,7 +90,7 @@ def refused(run, *words):
 
 
 def test_an_expert_of_the_other_kind_is_refused(models):
-    refused(lambda: DuetLoadVideoExpert.execute("audio_expert.safetensors"), "audio_expert", "use a file with kind video_expert")
+    refused(lambda: DuetLoadVideoExpert.execute("audio_expert.safetensors"), "an audio model", "use Load Audio Expert")
 
 
 @pytest.mark.parametrize("name, words", [

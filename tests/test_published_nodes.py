@@ -142,8 +142,8 @@ def test_a_changed_file_in_a_folder_is_noticed(saved_folders, tmp_path):
 
 
 @pytest.mark.parametrize("load, name, words", [
-    (DuetLoadAudioExpert, "svd.1", ["kind 'video_expert'", "use a file with kind audio_expert"]),
-    (DuetLoadVideoExpert, "audioldm", ["kind 'audio_expert'", "use a file with kind video_expert"]),
+    (DuetLoadAudioExpert, "svd.1", ["holds a video model", "use Load Video Expert"]),
+    (DuetLoadVideoExpert, "audioldm", ["holds an audio model", "use Load Audio Expert"]),
 ])  # fmt: skip
 def test_an_expert_of_the_other_kind_is_refused(models, load, name, words):
     with pytest.raises(ValueError) as error:
