@@ -18,6 +18,8 @@ from .precisions import AS_STORED, PRECISIONS
 from .reports import report
 from .sockets import JointModelSocket
 
+AVFULLDIT = "AVFullDiT"
+
 
 class DuetLoadJointModel(io.ComfyNode):
     """Loads a model that comes with the pack, a file in models/duet, or the folder of a published joint model."""
@@ -122,9 +124,13 @@ def model_report(joint, untrained: Sequence[str] | None = None) -> dict:
         untrained = [] if joint.trained else [line]
     if "capabilities" in joint.card:
         warnings = [*missing_lines(joint.card), *untrained]
-        return report(*description_lines(joint.card), warnings=warnings, **_facts(joint.card))
+        return report(*description_lines(joint.card), *_joint_lines(joint.card), warnings=warnings, **_facts(joint.card))
     notes = joint.card.get("notes", [])
     return report(joint.name, *notes, warnings=list(untrained), model=joint.name, trained=joint.trained)
+
+
+def _joint_lines(card: dict) -> list[str]:
+    return [f"joint blocks: the last {card['joint_blocks']} of both experts"] if card["architecture"] == AVFULLDIT else []
 
 
 def _facts(card: dict) -> dict:

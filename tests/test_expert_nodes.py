@@ -92,6 +92,9 @@ def test_fitting_parts_are_found_by_their_tensors(own_models):
     (missing,) = output.shown["duet"][0]["warnings"]
     assert missing.startswith("missing: the VAE of Wan 2.2") and str(PARTS["the VAE of Wan 2.2"]) in missing
     assert DuetLoadVideoExpert.fingerprint_inputs(WAN) != before
+    (own_models / "text_encoders" / "mine.safetensors").unlink()
+    text = DuetLoadVideoExpert.execute(WAN).shown["duet"][0]["warnings"][1]
+    assert text.startswith("missing: the text encoder") and "the tokenizer" in text and text.count(str(PARTS["UMT5"])) == 1
 
 
 def test_a_checkpoint_of_an_audio_model_finds_its_text_encoder(small_stable_audio_files):
@@ -136,7 +139,8 @@ def test_an_option_that_an_expert_does_not_have_is_refused(models, options, word
 
 def test_a_file_of_another_architecture_is_named(own_models):
     save_file({"x": torch.zeros(1)}, own_models / "duet" / "other.safetensors")
-    for name, words in (("other.safetensors", "no model that Duet knows: 1 tensors"), (TANGOFLUX, "audio_expert")):
+    refused = {"other.safetensors": "no model that Duet knows: 1 tensors", TANGOFLUX: "holds an audio model; use Load Audio Expert"}
+    for name, words in refused.items():
         with pytest.raises(ValueError) as error:
             DuetLoadVideoExpert.execute(name)
         one_line(error, words)
@@ -148,6 +152,7 @@ def test_the_pair_is_woven_and_untrained(pair):
     model, shown = pair.args[0], pair.shown
     assert model.card["architecture"] == "AVFullDiT" and not model.trained and model.name == f"{WAN[:-12]} + TangoFlux"
     assert any("is untrained as a pair" in line for line in shown["duet"][0]["warnings"])
+    assert f"joint blocks: the last {model.denoiser.joint_blocks} of both experts" in shown["text"]
 
 
 def test_a_lora_is_applied_to_its_expert(own_models):

@@ -278,7 +278,7 @@ def test_half_of_a14b_is_refused_in_one_line(halves, parts, network, tmp_path):
     for path, low, words in (
         (HIGH, None, "network for high noise and needs its network for low noise"),
         (LOW, None, "network for low noise; load the one for high noise"),
-        (LOW, halves / HIGH, "choose the other file for one of them"),
+        (LOW, halves / HIGH, "choose the one for high noise as the expert, and the one for low noise as low_noise"),
         (HIGH, tmp_path / "none.safetensors", "holds no transformer of Wan; use Wan 2.2 A14B's network for low noise"),
     ):
         with pytest.raises((ValueError, FileNotFoundError), match=words) as error:
@@ -395,7 +395,7 @@ def test_missing_parts_are_named(network, parts, tmp_path):
     small.write_network(tmp_path / "any.safetensors", network)
     card = published_card(tmp_path / "any.safetensors")
     assert [any(word in need for need in card["needs"]) for word in ("text encoder", "VAE", "tokenizer")] == [True] * 3
-    with pytest.raises(FileNotFoundError, match="needs the VAE of Wan 2.2 .*; download it, or connect vae"):
+    with pytest.raises(FileNotFoundError, match="needs the VAE of Wan 2.2 .*; download it to models/vae, or connect video_vae"):
         load_published(tmp_path / "any.safetensors", "video")
     loaded = load_published(tmp_path / "any.safetensors", "video", replace(parts, text_encoder=None))
     with pytest.raises(FileNotFoundError, match="needs the text encoder .* and the tokenizer .*, or connect clip of Prompts for"):

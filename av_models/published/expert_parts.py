@@ -38,8 +38,11 @@ class Parts:
     card: Mapping[str, Any]
 
     def missing(self, found: Found | None) -> list[str]:
-        """Return a line for each missing part that says what to download."""
-        return [_missing_line(need, found) for need in self.card.get("needs", ())]
+        """Return a line for each missing part, or for those of one download, that says what to do."""
+        needs: dict[str, list[str]] = {}
+        for need in self.card.get("needs", ()):
+            needs.setdefault(_remedy(need, found), []).append(need)
+        return [f"missing: {' and '.join(parts)}; {remedy}" for remedy, parts in needs.items()]
 
 
 UMT5, OOBLECK = ("UMT5-XXL", "UMT5 with width"), ("Oobleck",)
@@ -119,9 +122,11 @@ def _tokenizer(files: Mapping[str, Path], wanted: Wanted) -> str | None:
     return next((name for name in fitting if is_umt5 == any(word in name.lower() for word in ("umt5", "wan"))), None)
 
 
-def _missing_line(need: str, found: Found | None) -> str:
+def _remedy(need: str, found: Found | None) -> str:
+    if "network for low noise" in need:
+        return "choose it as low_noise"
     part = next((part for part, words in WORDS.items() if any(word in need.lower() for word in words)), None)
     source = TEXT_ENCODER if part == TOKENIZER else part  # its download has the tokenizer too
     starts = () if source is None else _starts(wanted_parts(found), source, need)
     download = next((each for start in starts for name, each in PARTS.items() if start.startswith(name)), None)
-    return f"missing: {need}; {download or 'download it'}"
+    return str(download or "download it")

@@ -38,7 +38,7 @@ class UMT5Text:
 
     model, owner: its name and its file, for errors. width: of the embeddings.
     encoder: a safetensors file or a folder of them. tokenizer: a folder, or a file of ComfyUI that holds it. None: missing.
-    dtype: of the encoder. missing: what is missing, in words.
+    dtype: of the encoder. missing: what is missing, in words. place: where it goes.
     """
 
     model: str
@@ -48,6 +48,7 @@ class UMT5Text:
     tokenizer: Path | None
     dtype: torch.dtype
     missing: str = ""
+    place: str = "the folder of this file"
 
     @property
     def encoder_bytes(self) -> int:
@@ -59,7 +60,7 @@ class UMT5Text:
         """The pipeline with its text encoder, loaded when first used. Raises FileNotFoundError, in one line, if it is missing."""
         if self.encoder is None or self.tokenizer is None:
             raise FileNotFoundError(
-                f"{self.owner} needs {self.missing} to encode prompts; download it to the folder of this file, "
+                f"{self.owner} needs {self.missing} to encode prompts; download it to {self.place}, "
                 "or connect clip of Prompts for Video and Audio"
             )
         shapes = read_header(self.encoder).shapes

@@ -58,7 +58,7 @@ def describe(path: Path, options: ExpertOptions) -> dict[str, Any]:
 def _notes(parts: TangoFluxFiles) -> list[str]:
     with_8_bits = ["fp8 without scales"] if parts.in_plain_8_bits else []
     return [
-        f"All {parts.lengths[0]} latent steps are generated; a shorter clip is their beginning.", *with_8_bits,
+        f"Always generates {parts.lengths[1]} s; a shorter clip is their beginning.", *with_8_bits,
         "For research only: commercial use needs a licence of Stability AI. Powered by Stability AI.",
         "Not tried with published weights yet.",
     ]  # fmt: skip

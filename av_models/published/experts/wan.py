@@ -156,4 +156,5 @@ def _check_half(files: WanFiles) -> None:
         )
     if halves in (["low", "high"], ["low", "low"], ["high", "high"]):
         raise ValueError(f"the networks of Wan 2.2 A14B are {quoted(files.high.path.name)} for high noise and "
-                         f"{quoted(files.networks[1].path.name)} for low noise; choose the other file for one of them")  # fmt: skip
+                         f"{quoted(files.networks[1].path.name)} for low noise; choose the one for high noise as "
+                         "the expert, and the one for low noise as low_noise")  # fmt: skip

@@ -61,7 +61,7 @@ def load_expert(
     half = options.keep_dtype or check_options(options) in (torch.bfloat16, torch.float16)
     text = UMT5Text(
         "Wan", parts.path, config["text_dim"], parts.text_encoder, parts.tokenizer, torch.bfloat16 if half else torch.float32,
-        " and ".join(parts.missing_text()),
+        " and ".join(parts.missing_text()), "models/text_encoders",
     )  # fmt: skip
     conditioner = PromptConditioner(text.encode, text.from_embedding, text.encoder_bytes, NEGATIVE, clip_text("Wan"))
     boundary = parts.settings.get("boundary_ratio") or BOUNDARY
@@ -129,7 +129,9 @@ def _load_codec(files: WanFiles, model: WanModel, options: ExpertOptions) -> Any
     if options.codec is not None:
         where, codec = "the connected VAE", options.codec
     elif files.vae is None:
-        raise FileNotFoundError(f"{files.path} needs {VAES[model.vae]}; download it, or connect vae")
+        raise FileNotFoundError(
+            f"{files.path} needs {VAES[model.vae]}; download it to models/vae, or connect video_vae of Join Experts"
+        )
     else:
         where, codec = str(files.vae), WanCodec.of(_load_vae(files.vae, options)).eval()
     if codec.stride.channels != model.channels:
