@@ -28,6 +28,7 @@ SIDECAR_FIELDS = ("name", "licence", "sampling")
 BOX = ".saving"  # suffix of the folder that a file is written in
 PRINTED = ("name", "licence")  # fields that reports show
 AT_ONCE = 2**24  # elements that are read before the file is opened again
+OTHER_FORMATS = (".gguf", ".ckpt", ".pt", ".pth", ".bin")
 LONGEST_HEADER = 32 * 2**20  # bytes; the models that Duet can load have less than 1 MB
 M = TypeVar("M", bound=nn.Module)
 Shape = tuple[int, ...]
@@ -87,8 +88,8 @@ def read_card(path: str | Path) -> dict[str, Any]:
 
 
 def has_card(path: str | Path) -> bool:
-    """Return whether a safetensors file has a model card. Raises as `load_checkpoint` for a damaged file; False for a GGUF file."""
-    if Path(path).suffix.lower() == ".gguf":
+    """Return whether a safetensors file has a model card. False for other formats. Raises as `load_checkpoint`."""
+    if Path(path).suffix.lower() in OTHER_FORMATS:
         return False
     with open_tensors(Path(path)) as file:
         return CARD in (file.metadata() or {})

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from .build_from_card import build, one_line
 from .card_fields import require
-from .checkpoint import read_card
+from .checkpoint import has_card, read_card
 from .codec_fit import check_codecs
 from .conditioning import ImageEncoder, JointImageConditioner, JointTextConditioner
 from .joint.avfulldit import AVFullDiT
 from .joint_model import JointModel
 from .load_parts import JOINT_LAYERS, build_audio_expert, build_audioldm2, build_svd, build_video_expert, expect, load_codec
+from .published.detect import say_what
 from .published.joint import LoadOptions, find_family, load_family
 from .shapes import VideoShape
 from .text import WordEncoder
@@ -35,6 +36,8 @@ def load_joint_model(source: str | Path, options: LoadOptions = LoadOptions(), f
     path = Path(source)
     if path.is_dir() or find_family(path):
         return load_family(path, options)
+    if path.is_file() and not has_card(path):
+        raise ValueError(f"{path} holds {say_what(path)}; use a joint model")
     card = read_card(path)
     if (card.get("kind"), card.get("architecture")) == (JOINT_LAYERS, "AVFullDiT"):
         from .joint_checkpoint import load_joint_layers

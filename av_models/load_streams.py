@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from .checkpoint import has_card
 from .codec_fit import check_codec
 from .conditioning import SeparateConditioner, TextConditioner
 from .contract import StreamName
@@ -27,8 +28,8 @@ def load_streams(files: Files, options: tuple[ExpertOptions, ...]) -> tuple[Load
 
 def _load_stream(path: str | Path, stream: StreamName, codec: str | Path, options: ExpertOptions) -> LoadedExpert:
     """Load one modality from a published checkpoint, or from an expert file and the codec that it was trained with."""
-    if is_published(path):
-        return load_published(path, stream, options)
+    if is_published(path) or not (Path(path).is_file() and has_card(path)):
+        return load_published(path, stream, options)  # which names what is none
     expert, text, card = load_expert(path, (KINDS[stream],))
     loaded_codec = load_codec(codec)
     check_codec(path, card, stream, loaded_codec, Path(codec).name)

@@ -19,6 +19,8 @@ from transformers import T5TokenizerFast
 from duet_av.av_models.codecs.wan_vae import WanCodec
 from duet_av.av_models.contract import Condition
 from duet_av.av_models.experts.wan_stages import WanStages
+from duet_av.av_models.joining import join_experts
+from duet_av.av_models.load_joint import load_joint_model
 from duet_av.av_models.published import wan_vae_file
 from duet_av.av_models.published.expert_options import ExpertOptions
 from duet_av.av_models.published.experts import find_expert, wan
@@ -483,19 +485,28 @@ def test_settings_of_a_folder_say_how_the_width_is_split(small_wan, tmp_path):
     assert (published_card(folder)["heads"], published_card(folder)["head_size"]) == (2, 48)
 
 
-def test_what_is_no_expert_is_named(small_wan, tmp_path):
+def test_what_is_no_expert_is_named(small_wan, small_tangoflux, tmp_path):
     save_file({"double_blocks.0.img_attn.qkv.weight": torch.zeros(2, 2)}, tmp_path / "flux.safetensors")
     (tmp_path / "other.gguf").write_bytes(b"GGUF")
-    folder = shutil.copytree(small_wan, tmp_path / "wan")
+    (tmp_path / "model.ckpt").write_bytes(b"PK" * 9)
+    folder, shards = shutil.copytree(small_wan, tmp_path / "wan"), tmp_path / "shards"
     damaged = next((folder / "transformer").glob("*.safetensors"))
     damaged.write_bytes(b"")
+    shards.mkdir()
+    save_file({"norm_out.weight": torch.zeros(2)}, shards / "model-00001-of-00002.safetensors")
     for path, words in (
         (tmp_path / "flux.safetensors", "holds no model that Duet knows: 1 tensors, such as double_blocks"),
         (tmp_path / "other.gguf", "a GGUF file of no model"),
+        (tmp_path / "model.ckpt", "a .ckpt file, which Duet does not load"),
         (folder, f"{damaged} is not a complete"),
+        (shards, "model-00002-of-00002.safetensors is missing; finish the download"),
     ):
-        with pytest.raises(ValueError, match=re.escape(words)):
-            load_published(path, "video")
+        for load in (lambda: load_published(path, "video"), lambda: join_experts(path, small_tangoflux, "", "", name="x")):
+            with pytest.raises((ValueError, FileNotFoundError), match=re.escape(words)):
+                load()
+    for name in ("flux.safetensors", "other.gguf", "model.ckpt"):
+        with pytest.raises(ValueError, match=f"{name} holds .*; use a joint model"):
+            load_joint_model(tmp_path / name)
 
 
 def test_parts_that_are_not_there_are_named(network, parts, tmp_path):

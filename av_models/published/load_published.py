@@ -10,7 +10,7 @@ import torch
 
 from ..build_from_card import one_line
 from ..card_fields import CARD, check_fields
-from ..checkpoint import open_tensors
+from ..checkpoint import OTHER_FORMATS, open_tensors
 from ..codecs.base import check_sizes
 from ..contract import StreamName
 from ..load_parts import AUDIO_EXPERT, VIDEO_EXPERT
@@ -20,12 +20,12 @@ from .experts import family_module, find_expert
 from .folder import DiffusersFolder, check_complete, is_diffusers_folder
 from .joint import in_one_line
 from .svd_names import UNET, VISION
-from .tensor_files import tensor_paths
+from .tensor_files import check_numbers, tensor_paths
 
 if TYPE_CHECKING:
     from .loaded_expert import LoadedExpert
 
-SVD, GGUF = "StableVideoDiffusionPipeline", ".gguf"
+SVD = "StableVideoDiffusionPipeline"
 FAMILIES = {
     SVD: (VIDEO_EXPERT, "svd"),
     "AnimateDiffPipeline": (VIDEO_EXPERT, "animatediff"),
@@ -113,13 +113,13 @@ def _check_single_file(path: Path) -> None:
 
     if not path.exists():
         raise FileNotFoundError(f"there is no model file {path}; check the name, or put the file there")
-    tensor_paths(path)  # raises for a missing shard
+    check_numbers(tensor_paths(path))  # both raise for a missing shard
     if not _is_single_file(path):
         raise ValueError(f"{path} holds {say_what(path)}; use a video or audio model")
 
 
 def _is_single_file(path: Path) -> bool:
-    if not path.is_file() or path.suffix.lower() == GGUF:
+    if not path.is_file() or path.suffix.lower() in OTHER_FORMATS:
         return False
     with open_tensors(path) as file:
         return {f"{UNET}input_blocks.0.0.weight", f"{VISION}proj"} <= set(file.keys())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from .named_tensors import SCALES
 PRECISIONS = {"F32": "fp32", "F16": "fp16", "BF16": "bf16", "F8_E4M3": "fp8", "F8_E5M2": "fp8"}
 MINOR = 0.02  # share of the values in another precision that is not named, such as norms
 EIGHT_BITS = ("F8_E4M3", "F8_E5M2")
+SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.safetensors$")
 SCALED_MARKS = ("scaled_fp8", "comfy_quant")
 
 
@@ -89,6 +91,16 @@ def tensor_paths(path: Path) -> list[Path]:
         return [path]
     check_complete(path)
     return sorted(path.glob("*.safetensors"))
+
+
+def check_numbers(files: Sequence[Path]) -> None:
+    """Raise FileNotFoundError, in one line, if the names of shards say that one is missing."""
+    shards = [(file, int(found[1]), int(found[2])) for file in files if (found := SHARD.search(file.name))]
+    for file, _, count in shards[:1]:
+        absent = sorted(set(range(1, count + 1)) - {number for _, number, _ in shards})
+        if absent:
+            name = SHARD.sub(f"-{absent[0]:05d}-of-{count:05d}.safetensors", file.name)
+            raise FileNotFoundError(f"{file.parent / name} is missing; finish the download")
 
 
 def read_header(path: Path) -> Header:

@@ -13,11 +13,10 @@ from ...card_fields import read_table
 from ...checkpoint import Shape
 from ..expert_options import ExpertOptions
 from ..folder import INDEX, DiffusersFolder, check_complete, is_diffusers_folder
-from ..tensor_files import Header, check_scales, read_headers
+from ..tensor_files import SHARD, Header, check_numbers, check_scales, read_headers
 from . import wan_gguf
 from .wan_names import diffusers_name, naming_of, original_name, prefix_of
 
-SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.safetensors$")
 HALF = re.compile(r"(high|low)[-_ ]?noise", re.IGNORECASE)
 HALF_OF_A14B = re.compile(r"A14B.*(?<![a-z])(high|low)(?![a-z])", re.IGNORECASE)  # such as "Wan2_2-T2V-A14B-HIGH_fp8"
 GGUF = ".gguf"
@@ -172,12 +171,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _check_shards(files: tuple[Path, ...]) -> None:
-    numbers = [tuple(map(int, found.groups())) for file in files if (found := SHARD.search(file.name))]
-    for _, count in numbers[:1]:
-        absent = sorted(set(range(1, count + 1)) - {number for number, _ in numbers})
-        if absent:
-            name = SHARD.sub(f"-{absent[0]:05d}-of-{count:05d}.safetensors", files[0].name)
-            raise FileNotFoundError(f"{files[0].parent / name} is missing; finish the download")
+    check_numbers(files)
     kinds = {read_headers([file]).precision: file for file in files}
     if len(kinds) > 1:
         (one, first), (other, second) = list(kinds.items())[:2]
