@@ -330,6 +330,7 @@ def test_an_8_bit_file_without_a_scale_is_refused(network, parts, tmp_path, prec
         ValueError, match="blocks.1.ffn.0.weight is in 8 bits and has no scale, such as blocks.1.ffn.0.weight_scale"
     ):
         load_published(file, "video", parts)
+    assert any("blocks.1.ffn.0.weight is in 8 bits and has no scale" in note for note in published_card(file, parts)["notes"])
 
 
 @pytest.mark.parametrize("change", ["4 bits", "blocks"])

@@ -141,7 +141,8 @@ def _precision_notes(files: WanFiles) -> list[str]:
     notes = ["fp8 without scales"] if "fp8" in header.precision and not header.scaled else []
     others = sorted({network.header.precision for network in files.networks})
     mixed = len(others) > 1 or (" and " in header.precision and "fp8" not in header.precision)
-    return notes + ([f"Mixed precisions: {' and '.join(others)}."] if mixed else [])
+    notes += [f"Mixed precisions: {' and '.join(others)}."] if mixed else []
+    return notes + [problem for network in files.networks if (problem := network.scale_problem)]
 
 
 def _check_half(files: WanFiles) -> None:

@@ -73,8 +73,18 @@ class Network:
         if self.path.is_dir():
             check_complete(self.path)
             _check_shards(self.files)
-        if not self.is_gguf:
-            check_scales(self.header, self.path)
+        if self.scale_problem:
+            raise ValueError(self.scale_problem)
+
+    @property
+    def scale_problem(self) -> str:
+        """What is wrong with weights in 8 bits, in one line; "" if nothing is."""
+        try:
+            if not self.is_gguf:
+                check_scales(self.header, self.path)
+        except ValueError as error:
+            return str(error)
+        return ""
 
 
 @dataclass(frozen=True)
