@@ -26,6 +26,7 @@ from .load_streams import join_conditioners, load_streams
 from .pair_card import describe_pair, pair_sampling
 from .printable import printable
 from .published.build_pair import ROPES, weave
+from .published.description import without_length_note
 from .published.expert_options import ExpertOptions
 from .published.experts import find_expert
 from .published.joint import LoadOptions
@@ -143,8 +144,9 @@ def join_with_layers(
     if "capabilities" in described:
         described["capabilities"] = [TOGETHER, *described["capabilities"]]
         described["parameters"] += sum(parameter.numel() for parameter in denoiser.new_heads.parameters())
+    notes = described["notes"] if audio_codec.stride.steps else without_length_note(described["notes"])
     sampling = pair_sampling(video, audio, trained=True) | card.get("sampling", {})
-    own = {"kind": "joint", "name": name, "notes": described["notes"], **({"sampling": sampling} if sampling else {})}
+    own = {"kind": "joint", "name": name, "notes": notes, **({"sampling": sampling} if sampling else {})}
     joined = described | card | own
     return JointModel(
         joined, denoiser.eval().requires_grad_(False), video.codec, audio_codec, join_conditioners(video, audio), clip=clip

@@ -99,7 +99,7 @@ def _codec_input(name: str, tooltip: str):
 
 
 def _separate_report(joint) -> dict:
-    warning = "no joint layers fit these experts; video and audio are generated independently, so use Aligner"
+    warning = "without joint layers, video and audio are generated independently; use Aligner"
     shown = model_report(joint, [warning])
     shown["duet"][0]["architecture"] = SEPARATE_EXPERTS
     return shown

@@ -219,6 +219,9 @@ def test_joint_layers_find_their_experts_among_the_users_files(own_models, pair,
     chosen = join(DuetLoadVideoExpert.execute("renamed.safetensors").args[0], DuetLoadAudioExpert.execute(TANGOFLUX).args[0],
                   joint_layers="sync.safetensors")  # fmt: skip
     assert chosen.args[0].trained
+    for trained in (output, chosen):  # the audio is as long as the video
+        assert not any("30 s;" in line for line in trained.shown["text"]) and trained.args[0].audio_codec.stride.steps == 0
+    assert any("Always generates 30 s;" in line for line in pair.shown["text"])
     assert main(["info", str(path)]) == 0 and "experts:" in capsys.readouterr().out
     (network / "renamed.safetensors").unlink()
     with pytest.raises(FileNotFoundError) as error:

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+ALWAYS = "Always generates"
+
+
+def length_note(seconds: int) -> str:
+    """Return the line of a model that always generates clips of one length."""
+    return f"{ALWAYS} {seconds} s; a shorter clip is their beginning."
+
+
+def without_length_note(notes: Iterable[str]) -> list[str]:
+    """Return the lines without that one."""
+    return [note for note in notes if not note.startswith(ALWAYS)]
 
 
 def description_lines(card: Mapping[str, Any]) -> list[str]:

@@ -14,6 +14,7 @@ from ...codecs.base import AudioCodec
 from ...codecs.oobleck import OobleckCodec
 from ...experts.tangoflux import TangoFluxExpert
 from ...load_parts import AUDIO_EXPERT
+from ..description import length_note
 from ..expert_options import ExpertOptions, Found
 from ..load_network import check_options, store_as_fp8
 from ..loaded_expert import LoadedExpert
@@ -58,7 +59,7 @@ def describe(path: Path, options: ExpertOptions) -> dict[str, Any]:
 def _notes(parts: TangoFluxFiles) -> list[str]:
     with_8_bits = ["fp8 without scales"] if parts.in_plain_8_bits else []
     return [
-        f"Always generates {parts.lengths[1]} s; a shorter clip is their beginning.", *with_8_bits,
+        length_note(parts.lengths[1]), *with_8_bits,
         "For research only: commercial use needs a licence of Stability AI. Powered by Stability AI.",
         "Not tried with published weights yet.",
     ]  # fmt: skip
