@@ -114,7 +114,8 @@ def load_joint_layers(path: str | Path, find: Find | None = None, options: LoadO
     found = {stream: find(entry) for stream, entry in entries.items()}
     missing = [_missing(entries[stream]) for stream in STREAMS if found[stream] is None]
     if missing:
-        raise FileNotFoundError(f"{path} needs {' and '.join(missing)}; download it, or choose the experts with Join Experts")
+        them = "it" if len(missing) == 1 else "them"
+        raise FileNotFoundError(f"{path} needs {' and '.join(missing)}; download {them}, or choose the experts with Join Experts")
     sources = [_source(cast("Path | ExpertSource", found[stream]), options) for stream in STREAMS]
     codecs = [_codec_beside(path, card, stream) for stream in STREAMS]
     files = sources[0].path, sources[1].path, codecs[0], codecs[1]

@@ -200,7 +200,7 @@ def test_missing_experts_are_named_in_one_line_with_where_they_come_from(experts
         load_joint_model(ours)
     assert str(error.value) == (
         f"{ours} needs the video expert video_expert (Wan-AI/Wan2.2-TI2V-5B-Diffusers) and the audio expert audio_expert "
-        "(declare-lab/TangoFlux); download it, or choose the experts with Join Experts"
+        "(declare-lab/TangoFlux); download them, or choose the experts with Join Experts"
     )
     with pytest.raises(FileNotFoundError, match="needs the audio expert"):
         load_joint_layers(ours, lambda entry: files(experts)[0] if entry["stream"] == "video" else None)
