@@ -172,6 +172,7 @@ def test_batches_depend_on_seed_and_step_and_negatives_have_no_prompts(folder):
     batches = [draw_batch(data, settings, *at) for at in ((7, 3), (7, 3), (7, 4), (8, 3))]
     assert torch.equal(batches[0].noise.video, batches[1].noise.video)
     assert not any(torch.equal(batches[0].noise.video, other.noise.video) for other in batches[2:])
+    assert len(batches[0].t.unique()) == 8 == len(batches[0].noise.audio.flatten(1).unique(dim=0))  # each row has its own
     null = null_rows(coupled_rows(8, 2, 2), 3)
     empty = [bool((row == data.null.video.tokens[0]).all()) for row in batches[0].cond.video.tokens]
     assert empty == null.tolist() and sum(empty) == 2
