@@ -75,25 +75,29 @@ class Stages(nn.Module):
         return latent
 
 
-@pytest.mark.parametrize("v, a, options, words", [
-    ({"attention_head_dim": 24}, {}, {}, ["head sizes differ: video 24, audio 16"]),
-    ({"num_attention_heads": 2}, {}, {}, ["32 wide", "must be wider"]),
-    ({}, {}, {"joint_blocks": 9}, ["joint_blocks is 9", "1 to 4"]),
-    (Stages(), {}, {}, ["A14B has two networks"]),
-    ({}, nn.Identity(), {}, ["Small TangoFlux is not one stack of transformer blocks"]),
+@pytest.mark.parametrize("v, a, words", [
+    ({"attention_head_dim": 24}, {}, ["head sizes differ: video 24, audio 16"]),
+    ({"num_attention_heads": 2}, {}, ["32 wide", "must be wider"]),
+    (Stages(), {}, ["A14B has two networks"]),
+    ({}, nn.Identity(), ["Small TangoFlux is not one stack of transformer blocks"]),
 ])  # fmt: skip
-def test_what_does_not_fit_stays_apart_and_says_why_with_the_numbers(v, a, options, words):
+def test_what_does_not_fit_stays_apart_and_says_why_with_the_numbers(v, a, words):
     wan, flux = (each if isinstance(each, nn.Module) else make(**each) for each, make in ((v, pairs.wan), (a, pairs.flux)))
     for expert in (wan, flux):
         expert.path, expert.prediction = AVFullDiT.paths[0], "flow"
     video, audio = pairs.video(wan), pairs.audio(flux)
-    model = pairs.pair(video, audio, **options)
+    model = pairs.pair(video, audio)
     assert isinstance(model.denoiser, SeparateExperts) and not model.trained
     note = model.card["notes"][-1]
     assert note.startswith("no joint layers: ") and "\n" not in note and all(word in note for word in words)
     with pytest.raises(ValueError, match=words[0]):
-        weave(video, audio, options.get("joint_blocks"), "vanilla", CLIP)
-    assert why_not_woven(video, audio, options.get("joint_blocks")) in note
+        weave(video, audio, None, "vanilla", CLIP)
+    assert why_not_woven(video, audio) in note
+
+
+def test_more_joint_blocks_than_an_expert_has_are_refused():
+    with pytest.raises(ValueError, match="joint_blocks is 9; use 1 to 4"):
+        pairs.pair(pairs.video(pairs.wan()), pairs.audio(pairs.flux()), joint_blocks=9)
 
 
 def test_unknown_positions_are_named():

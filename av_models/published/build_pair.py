@@ -43,7 +43,7 @@ def build_pair(
     and the others Output layers, as in JointDiT's figure 2 (1 | 2–3 | 4–6). Two transformers that fit are woven to an AVFullDiT,
     with positions as `weave` has them. Any other pair makes `SeparateExperts`.
     joint_blocks: their number; None: as many as are recommended.
-    Raises ValueError if `joint_blocks` leaves a UNet no Input or no Output layer.
+    Raises ValueError if `joint_blocks` leaves a UNet no Input or no Output layer, or are more than the shallower transformer has.
     """
     from ..joint.separate_experts import SeparateExperts
 
@@ -52,7 +52,7 @@ def build_pair(
         blocks = joint_blocks or FOR_FILES
         inputs = tuple(max(1, (expert.depth - blocks) // 4) for expert in experts)
         return build_jointdit(video, audio, clip, {"inputs": inputs, "joint_blocks": blocks} | WIDTHS), ""
-    reason = why_not_woven(video, audio, joint_blocks)
+    reason = why_not_woven(video, audio)
     if not reason:
         return weave(video, audio, joint_blocks, rope, clip), ""
     return SeparateExperts(cast("SingleExpert", video.expert), cast("SingleExpert", audio.expert)), reason
@@ -97,7 +97,7 @@ def recommended_joint_blocks(video: LoadedExpert, audio: LoadedExpert) -> int:
     return min(config.get("num_single_layers") or most, most)
 
 
-def why_not_woven(video: LoadedExpert, audio: LoadedExpert, joint_blocks: int | None) -> str:
+def why_not_woven(video: LoadedExpert, audio: LoadedExpert, joint_blocks: int | None = None) -> str:
     """Return in one line, with the numbers, why two experts cannot be woven; "" if they can."""
     from ..joint.avfulldit import check_fit
 
