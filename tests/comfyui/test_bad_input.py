@@ -92,7 +92,7 @@ REFUSED = {
             "x": node("DuetLoadVideoExpert", expert=MINE),
             "y": node("PreviewAny", source=["x", 0]),
         },
-        (MINE, "audio_expert"),
+        (MINE, "Load Audio Expert"),
     ),
 }  # fmt: skip
 
