@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..av_models.published.expert_options import ExpertOptions
 from .expert_files import title
 from .host import LORAS, files_of, io
 from .lora_files import find_lora
@@ -30,11 +29,10 @@ class _ExpertLora(io.ComfyNode):
             raise ValueError(f"{path} holds {say_what(path)}; choose a LoRA")
         if expert.options is None:
             raise ValueError(f"{title(expert.path)} takes no LoRA; use one of Wan or TangoFlux")
-        options = expert.options or ExpertOptions()
-        loras = options.loras if strength == 0 else (*options.loras, (path, strength))
+        loras = expert.options.loras if strength == 0 else (*expert.options.loras, (path, strength))
         line = f"{title(expert.path)} with {path.stem}, strength {strength:g}"
         return io.NodeOutput(
-            replace(expert, options=replace(options, loras=loras)), ui=report(line, lora=path.stem, strength=strength)
+            replace(expert, options=replace(expert.options, loras=loras)), ui=report(line, lora=path.stem, strength=strength)
         )
 
 

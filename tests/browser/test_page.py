@@ -102,6 +102,12 @@ def test_the_template_browser_lists_the_workflows_with_their_pictures(canvas):
     canvas.page.evaluate("app.extensionManager.command.execute('Comfy.BrowseTemplates')")
     dialog = canvas.page.get_by_role("dialog")
     dialog.get_by_text(NAME, exact=True).click()
+    cards = dialog.locator("[data-testid^='template-workflow-']")
+    cards.first.wait_for(timeout=SHOW)
+    while cards.count() < len(templates()):  # the page adds 24 whenever the last one is seen
+        shown = cards.count()
+        cards.last.scroll_into_view_if_needed()
+        cards.nth(shown).wait_for(timeout=SHOW)
     for path in templates().values():
         card = dialog.get_by_test_id(f"template-workflow-{path.stem}")
         card.wait_for(timeout=SHOW)
