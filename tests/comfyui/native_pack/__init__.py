@@ -15,7 +15,7 @@ from comfy_api.torch_helpers import set_torch_compile_wrapper
 from comfy_extras.nodes_custom_sampler import Noise_RandomNoise
 from comfy_extras.nodes_torch_compile import skip_torch_compile_dict
 
-from . import comparisons, naive, patches, prompts, scenes, step_noise, text_encoders
+from . import comparisons, joined_models, naive, patches, prompts, scenes, step_noise, text_encoders
 from .upscaler import TinyUpscaler
 from .vaes import TinyAudioVAE, TinyVAE
 
@@ -292,6 +292,6 @@ class TellCalls:
 NODES = (
     TinyModel, TinyPrompt, Patched, Compiled, PredictsAgain, CopiedGuiders, SoundSpeed, OneStream, ShapedLatent, HowFarApart,
     Watched, TellCalls, TinyVAE, TinyAudioVAE, TinyUpscaler, *scenes.NODES, *naive.NODES, *prompts.NODES, *comparisons.NODES,
-    *step_noise.NODES, *patches.NODES, *text_encoders.NODES,
+    *step_noise.NODES, *patches.NODES, *text_encoders.NODES, *joined_models.NODES,
 )  # fmt: skip
 NODE_CLASS_MAPPINGS = {each.__name__: each for each in NODES}
