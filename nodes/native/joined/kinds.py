@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, ClassVar, NamedTuple, TypeVar
@@ -12,9 +13,10 @@ import torch
 from comfy.model_management import intermediate_device
 from torch import Tensor
 
-from ..adapters import ADAPTERS
+from ....av_models.shapes import VideoStride
 
 JOINED = "JoinedModel"  # the class of a MODEL that Join Models has made
+JOINT: dict[type, str] = {base.LTXAV: "LTX-2", base.MiniMaxH3: "MiniMax-H3"}  # they make both streams
 ARTICLES = {"video": "a video", "audio": "an audio"}
 SUCH_AS = {"video": "Wan 2.2, HunyuanVideo 1.5 or LTX-Video", "audio": "Stable Audio 3 or ACE-Step 1.5"}
 Line = TypeVar("Line")
@@ -48,11 +50,15 @@ class VideoKind(StreamKind):
 
     def latent_frames(self, frames: int) -> int:
         """Returns the number of latent frames that hold this many frames."""
-        return 1 + math.ceil((frames - 1) / self.temporal)
+        return self._stride.latent_frames(frames)
 
     def frames(self, latent_frames: int) -> int:
         """Returns the number of frames that a latent is decoded to."""
-        return 1 + (latent_frames - 1) * self.temporal
+        return self._stride.frames(latent_frames)
+
+    @property
+    def _stride(self) -> VideoStride:
+        return VideoStride(self.temporal, self.spatial, self.channels)
 
     def empty(self, frames: int, height: int, width: int, batch: int = 1) -> Tensor:
         """Returns an empty latent [B, C, F, h, w] for clips of at least `frames` frames. A size is cut to full cells."""
@@ -152,7 +158,7 @@ def kind_of(patcher: Any, name: str) -> StreamKind:
 def _check_alone(model: Any, name: str) -> None:
     if type(model).__name__ == JOINED:
         raise ValueError(f"{name} is a joined model already; connect one of the two that it was made of")
-    if joint := next((adapter.name for known, adapter in ADAPTERS.items() if isinstance(model, known)), None):
+    if joint := _line(JOINT, model):
         raise ValueError(f"{name} is {joint}, which makes video and audio itself; use it as it is, or connect another model")
 
 
@@ -174,7 +180,7 @@ def _audio_kind(model: Any) -> AudioKind | None:
     return AudioKind(line.name, channels, sizes, _text_widths(model, line.text), rate, line.sample_rate)
 
 
-def _line(table: dict[type, Line], model: Any) -> Line | None:
+def _line(table: Mapping[type, Line], model: Any) -> Line | None:
     """Returns the line of a model's class, or else of the nearest class that it is derived from."""
     return next((table[each] for each in type(model).__mro__ if each in table), None)
 
