@@ -17,6 +17,7 @@ from .guidance_modifiers import DuetGuidanceModifiers
 from .host import ComfyExtension, io
 from .join_conditioning import DuetJoinConditioning
 from .join_experts import DuetJoinExperts
+from .join_models import DuetJoinModels
 from .joint_guider import DuetJointGuider, DuetJointNoise, DuetModelGuidance
 from .joint_sampler import DuetJointSampler
 from .load_expert import DuetLoadAudioExpert, DuetLoadVideoExpert
@@ -53,6 +54,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     DuetPromptsFromConditioning,
     DuetVideoExpertLora,
     DuetAudioExpertLora,
+    DuetJoinModels,
 )
 
 

@@ -1,4 +1,4 @@
-"""Different prompts for the video and the audio of a joint model that ComfyUI runs itself."""
+"""Different prompts for the video and the audio of a joint model that ComfyUI runs itself, or of two models joined."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ class DuetJoinConditioning(io.ComfyNode):
             node_id="DuetJoinConditioning",
             display_name="Join Video + Audio Prompts",
             category="Duet/make",
-            description="Gives the video and the audio of LTX-2 separate prompts. "
+            description="Gives the video and the audio of LTX-2, or of a model from Join Models, separate prompts. "
             "Use one of these nodes for the positive prompts and one for the negative prompts.",
             search_aliases=[
                 "duet", "separate prompts", "audio prompt", "sound prompt", "video prompt", "conditioning combine", "ltx", "ltxv",
-                "negative audio prompt", "dual prompt",
+                "negative audio prompt", "dual prompt", "join models",
             ],
             inputs=[
-                io.Model.Input("model", tooltip="LTX-2, with its LoRAs: the model that is sampled."),
-                io.Conditioning.Input("video", tooltip="The prompt for the video. Frame rate, guides and keyframes are kept."),
+                io.Model.Input("model", tooltip="LTX-2 with its LoRAs, or the model from Join Models: the one that is sampled."),
+                io.Conditioning.Input(
+                    "video", tooltip="The prompt for the video. Frame rate, first frame, guides and keyframes are kept."
+                ),
                 io.Conditioning.Input("audio", tooltip="The prompt for the audio. Its reference audio is kept."),
             ],
             outputs=[
@@ -38,5 +40,8 @@ class DuetJoinConditioning(io.ComfyNode):
     def execute(cls, model: Any, video: list, audio: list) -> io.NodeOutput:
         require_comfyui("Join Video + Audio Prompts")
         from .native.join_text import join_conditionings
+        from .native.joined.model import streams_of
+        from .native.joined.prompts import join_prompts
 
-        return io.NodeOutput(join_conditionings(model, video, audio))
+        joined = join_conditionings(model, video, audio) if streams_of(model) is None else join_prompts(video, audio)
+        return io.NodeOutput(joined)

@@ -13,9 +13,8 @@ from ...av_models.guidance import Guidance
 from .guided_run import GuidedRun
 from .input_checks import check_same_widths, explain_failure
 from .models import native_model, separate_weights
+from .run_keys import GUIDANCE_KEY
 from .step_noise import shuffle_apart, with_two_streams
-
-GUIDANCE_KEY = "duet_guidance"
 
 
 def guide_model(model: ModelPatcher, strategy: Guidance, bad_model: ModelPatcher | None = None) -> ModelPatcher:
