@@ -5,10 +5,10 @@ Latents are x = α(σ) x_0 + σ ε, with α = 1 − σ for a flow and α = 1 for
 
     y = x_audio · σ / σ_audio,   σ / σ_audio = c α_video(σ) + b σ,
 
-with b = 1 if the audio is a flow, and b = 1 / (its highest σ) if not. Then y = α_video(σ) (c x_0) + σ ε' with a constant ε': ε for a
-flow, ε + b x_0 otherwise. So y is a latent of the video's own schedule, whose clean value is c x_0 and which ends in noise where the
-video does. Every sampler, and every guidance whose coefficients sum to 1, is as valid for y as for the video. For two flows, c is the
-ratio of their shifts, and ComfyUI carries the audio of MiniMax-H3 in the same way.
+with b = 1 if the audio is a flow, and b = 1 / (its highest σ) if not. Then y = α_video(σ) (c x_0) + σ ε' with a constant ε':
+ε for a flow, ε + b x_0 otherwise. So y is a latent of the video's own schedule, whose clean value is c x_0 and which ends in noise
+where the video does. Every sampler, and every guidance whose coefficients sum to 1, is as valid for y as for the video. For two
+flows, c is the ratio of their shifts, and ComfyUI carries the audio of MiniMax-H3 in the same way.
 """
 
 from __future__ import annotations

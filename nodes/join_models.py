@@ -36,7 +36,7 @@ class DuetJoinModels(io.ComfyNode):
             outputs=[
                 io.Model.Output(
                     display_name="model",
-                    tooltip="Connect to KSampler or Joint Guider, Join Video + Audio Prompts and Empty Video + Audio (Joined Models).",
+                    tooltip="Connect to a sampler or guider, Join Video + Audio Prompts and Empty Video + Audio (Joined Models).",
                 )
             ],
         )  # fmt: skip

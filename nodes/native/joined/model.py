@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import comfy.conds
 import torch
 from comfy.model_base import BaseModel
 from comfy.model_patcher import ModelPatcher

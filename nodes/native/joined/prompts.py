@@ -39,7 +39,7 @@ def split_prompts(entries: Sequence[dict[str, Any]], name: str, running: Sequenc
     """Returns the CONDITIONING of each running model, and numbers the `entries` of a joined conditioning.
 
     name: of the conditioning, for messages. running: the streams whose networks run.
-    What nodes have changed since the prompts were joined is applied: times, strengths and hooks to both models, all else to the video.
+    Later changes of nodes are applied: times, strengths and hooks to both models, all else to the video.
     Raises ValueError if a prompt is not joined and both models run, or if its tokens were changed after joining.
     """
     split: dict[str, list] = {stream: [] for stream in running}

@@ -1,8 +1,8 @@
 """One sampling run of a joined MODEL: the wrappers that ComfyUI's guiders call.
 
-Each model gets a guider of its own, with its own prompts, latent and σ. ComfyUI prepares it as for a run of that model alone: with its
-hooks, wrappers, controls, caches and context windows. The guiders are nested, and in the innermost one the joint sampler runs: where
-it asks for predictions, each model answers through its own guider.
+Each model gets a guider of its own, with its own prompts, latent and σ. ComfyUI prepares it as for a run of that model alone: with
+its hooks, wrappers, controls, caches and context windows. The guiders are nested, and in the innermost one the joint sampler runs:
+where it asks for predictions, each model answers through its own guider.
 """
 
 from __future__ import annotations
