@@ -32,17 +32,17 @@ def check_latent(streams: Sequence[Sequence[int]], model: NativeModel, branches:
             f"{REMEDY}, or choose a guidance that does not, such as cfg"
         )
     for stream, name, wanted in zip(streams, ("video", "audio"), model.stream_sizes):
-        _check_stream(stream, name, wanted, model.name)
+        check_sizes(stream, f"the latent's {name}", wanted, model.name)
 
 
-def _check_stream(shape: Sequence[int], name: str, wanted: Sequence[int | None], model: str) -> None:
-    """wanted: the sizes of a latent without its batch; None: any size but 0."""
+def check_sizes(shape: Sequence[int], shown: str, wanted: Sequence[int | None], model: str) -> None:
+    """Checks the sizes of a latent. shown: what it is called. wanted: its sizes without the batch; None: any size but 0."""
     sizes = tuple(shape[1:])
     if len(sizes) != len(wanted) or any(size != want for size, want in zip(sizes, wanted) if want is not None):
         found, needed = _sizes(sizes), _sizes(wanted)
-        raise ValueError(f"the latent's {name} is {found}, and {model} needs {needed}; make the latent for this model")
+        raise ValueError(f"{shown} is {found}, and {model} needs {needed}; make the latent for this model")
     if 0 in sizes:
-        raise ValueError(f"the latent's {name} has length 0; make a longer latent")
+        raise ValueError(f"{shown} has length 0; make a longer latent")
 
 
 def _sizes(sizes: Sequence[int | None]) -> str:

@@ -22,11 +22,10 @@ from duet_av.tests.comfyui.native_pack import joined_models  # noqa: E402
 def of_small_model(kind: str) -> dict:
     found = kind_of(joined_models.load(kind, 1), joined_models.KINDS[kind].stream)
     if found.stream == "video":
-        empty = {"empty": found.empty(9, 96, 160, 2), "frames": found.frames(found.latent_frames(10))}
+        more = {"size": found.size(9, 96, 160, 2), "frames": found.frames(found.latent_frames(10))}
     else:
-        empty = {"empty": found.empty(Fraction(81, 16), 2), "seconds": float(found.seconds(found.steps(Fraction(81, 16))))}
-    empty["empty"] = list(empty["empty"].shape)
-    values = asdict(found) | {"stream": found.stream, "in_batch": found.frames_in_batch} | empty
+        more = {"size": found.size(Fraction(81, 16), 2), "seconds": float(found.seconds(found.steps(Fraction(81, 16))))}
+    values = asdict(found) | {"stream": found.stream, "in_batch": found.frames_in_batch} | more
     return {key: sorted(value) if isinstance(value, frozenset) else value for key, value in values.items()}
 
 

@@ -55,7 +55,7 @@ def test_a_video_model_is_known(found, half):
         "name": name, "channels": channels, "spatial": spatial, "temporal": temporal, "fps": fps, "stream": "video",
         "sizes": [channels, None, None, None], "text_widths": [24],
     }  # fmt: skip
-    assert kind["empty"] == [2, channels, 1 + 8 // temporal, 96 // spatial, 160 // spatial]
+    assert kind["size"] == [2, channels, 1 + 8 // temporal, 96 // spatial, 160 // spatial]
     assert kind["frames"] == {1: 10, 4: 13, 8: 17}[temporal] and kind["in_batch"] is (half == "svd")
 
 
@@ -66,7 +66,7 @@ def test_an_audio_model_is_known(found, half):
     assert (kind["name"], kind["sizes"], kind["sample_rate"], kind["stream"]) == (name, sizes, rate, "audio")
     assert kind["steps_per_second"] == pytest.approx(rate / samples, rel=1e-12)
     assert kind["text_widths"] == [768 if half.startswith("stable") else 24]
-    *others, steps = kind["empty"]
+    *others, steps = kind["size"]
     assert others == [2, *sizes[:-1]] and (steps - 1) * samples < 81 / 16 * rate <= steps * samples
     assert kind["seconds"] == pytest.approx(steps * samples / rate)
 

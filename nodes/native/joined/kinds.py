@@ -9,9 +9,6 @@ from fractions import Fraction
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import comfy.model_base as base
-import torch
-from comfy.model_management import intermediate_device
-from torch import Tensor
 
 from ....av_models.shapes import VideoStride
 
@@ -60,10 +57,9 @@ class VideoKind(StreamKind):
     def _stride(self) -> VideoStride:
         return VideoStride(self.temporal, self.spatial, self.channels)
 
-    def empty(self, frames: int, height: int, width: int, batch: int = 1) -> Tensor:
-        """Returns an empty latent [B, C, F, h, w] for clips of at least `frames` frames. A size is cut to full cells."""
-        size = (batch, self.channels, self.latent_frames(frames), height // self.spatial, width // self.spatial)
-        return torch.zeros(size, device=intermediate_device())
+    def size(self, frames: int, height: int, width: int, batch: int = 1) -> tuple[int, ...]:
+        """Returns the size [B, C, F, h, w] of a latent of at least `frames` frames. Height and width are cut to full cells."""
+        return batch, self.channels, self.latent_frames(frames), height // self.spatial, width // self.spatial
 
 
 @dataclass(frozen=True)
@@ -88,10 +84,9 @@ class AudioKind(StreamKind):
     def seconds(self, steps: int) -> Fraction:
         return steps / self.steps_per_second
 
-    def empty(self, seconds: Fraction, batch: int = 1) -> Tensor:
-        """Returns an empty latent, [B, C, L] or [B, C, H, L], that covers this many seconds."""
-        size = (batch, *(self.steps(seconds) if each is None else each for each in self.sizes))
-        return torch.zeros(size, device=intermediate_device())
+    def size(self, seconds: Fraction, batch: int = 1) -> tuple[int, ...]:
+        """Returns the size [B, C, L] or [B, C, H, L] of a latent that covers this many seconds."""
+        return batch, *(self.steps(seconds) if each is None else each for each in self.sizes)
 
 
 class _Video(NamedTuple):
