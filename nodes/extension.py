@@ -8,6 +8,7 @@ from .compare import DuetCompare
 from .compare_guiders import DuetCompareGuiders
 from .conditioning_prompts import DuetPromptsFromConditioning
 from .decode import DuetDecode
+from .empty_joint_latent import DuetEmptyJointLatent
 from .empty_latent import DuetEmptyLatent
 from .encode import DuetEncode
 from .encode_prompts import DuetEncodePrompts
@@ -55,6 +56,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     DuetVideoExpertLora,
     DuetAudioExpertLora,
     DuetJoinModels,
+    DuetEmptyJointLatent,
 )
 
 

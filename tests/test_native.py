@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from duet_av.av_models.contract import CUT, FULL, REMOVED, AVLatent, Coupling, CouplingKind
 from duet_av.av_models.guidance import Branch, make_guidance
+from duet_av.nodes.empty_joint_latent import DuetEmptyJointLatent
 from duet_av.nodes.host import NestedTensor
 from duet_av.nodes.join_conditioning import DuetJoinConditioning
 from duet_av.nodes.joint_guider import DuetJointGuider, DuetJointNoise, DuetModelGuidance
@@ -224,7 +225,7 @@ def test_nodes_that_need_comfyui_say_so():
     used = GuidanceInput(make_guidance("cfg"))
     runs = [
         lambda: DuetJointGuider.execute(OfTheHost(), [], used), lambda: DuetModelGuidance.execute(OfTheHost(), used),
-        lambda: DuetJoinConditioning.execute(OfTheHost(), [], []),
+        lambda: DuetJoinConditioning.execute(OfTheHost(), [], []), lambda: DuetEmptyJointLatent.execute(OfTheHost()),
     ]  # fmt: skip
     for run in runs:
         with pytest.raises(ValueError, match="needs ComfyUI's models and samplers; run this workflow in ComfyUI"):

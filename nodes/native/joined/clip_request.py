@@ -35,7 +35,7 @@ def count_latent_frames(request: ClipRequest) -> int:
         if request.seconds and _asked_frames(request) != found:
             lasts, fps = float(request.video.frames(found) / request.fps), float(request.fps)
             raise ValueError(
-                f"video_latent lasts {lasts:.4g} s at {fps:g} frames per second, and seconds is {request.seconds:g}; set seconds to 0"
+                f"video_latent lasts {lasts:.4g} s at {fps:g} fps, and seconds is {request.seconds:g}; set seconds to 0"
             )
         return found
     if request.seconds:

@@ -5,6 +5,7 @@ Needs ComfyUI alone, so a script can import this file too: `load`, `prompt` and 
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any, NamedTuple
 
@@ -216,4 +217,39 @@ class TinyHalfPrompt:
         return (prompt(kind, seed, words, values),)
 
 
-NODES = (TinyHalf, TinyHalfPrompt)
+class MaskedLatent:
+    """A LATENT of one value with these sizes, as JSON, and a mask of these sizes whose first entries along `dim` are 0."""
+
+    RETURN_TYPES, FUNCTION, CATEGORY = ("LATENT",), "make", "tests"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"sizes": ("STRING",), "mask": ("STRING",), "dim": ("INT", {"default": 2}), "value": ("FLOAT", {})}}
+
+    def make(self, sizes, mask, dim, value):
+        mask = torch.ones(json.loads(mask))
+        mask.narrow(dim, 0, 1).zero_()
+        return ({"samples": torch.full(json.loads(sizes), value), "noise_mask": mask},)
+
+
+class TellClip:
+    """The sizes of both streams of a LATENT, the mean of each mask or None, and the values beside it, as JSON."""
+
+    RETURN_TYPES, FUNCTION, CATEGORY, OUTPUT_NODE = (), "tell", "tests", True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        values = {"frames": ("INT", {}), "seconds": ("FLOAT", {}), "fps": ("FLOAT", {})}
+        return {"required": {"latent": ("LATENT",)} | values}
+
+    def tell(self, latent, **values):
+        masks = latent["noise_mask"].unbind() if "noise_mask" in latent else ()
+        told = {
+            "sizes": [list(each.shape) for each in latent["samples"].unbind()],
+            "means": [each.mean().item() for each in latent["samples"].unbind()],
+            "mask_sizes": [list(each.shape) for each in masks], "masks": [each.float().mean().item() for each in masks],
+        }  # fmt: skip
+        return {"ui": {"text": [json.dumps(told | values)]}}
+
+
+NODES = (TinyHalf, TinyHalfPrompt, MaskedLatent, TellClip)
