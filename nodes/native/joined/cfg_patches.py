@@ -39,7 +39,7 @@ def _before_cfg(args: dict[str, Any]) -> list[Tensor]:
         for change in part.options.get(PRE, ()):
             parts[index] = change({
                 **args, "conds": [part.own_conds(each) for each in args["conds"]], "conds_out": parts[index], "timestep": sigma,
-                "sigma": sigma, "input": x, "model": part.stream.model, "model_options": part.options,
+                "sigma": sigma, "input": x, "model": part.model, "model_options": part.options,
             })  # fmt: skip
     return [run.pack_clean(each) for each in zip(*parts)]
 
@@ -62,10 +62,10 @@ def _one_part(run: Any, part: Any, guided: Tensor, cond: Tensor, uncond: Tensor,
         return guided
     conds = part.own_conds(args["cond"]), part.own_conds(args["uncond"])
     if not run.is_guided:
-        return comfy.samplers.cfg_function(part.stream.model, cond, uncond, args["cond_scale"], x, sigma, options, *conds)
+        return comfy.samplers.cfg_function(part.model, cond, uncond, args["cond_scale"], x, sigma, options, *conds)
     for change in options.get(POST, ()):
         guided = change({
-            **args, "denoised": guided, "cond": conds[0], "uncond": conds[1], "model": part.stream.model, "uncond_denoised": uncond,
+            **args, "denoised": guided, "cond": conds[0], "uncond": conds[1], "model": part.model, "uncond_denoised": uncond,
             "cond_denoised": cond, "sigma": sigma, "model_options": options, "input": x,
         })  # fmt: skip
     return guided

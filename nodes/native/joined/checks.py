@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from comfy.patcher_extension import WrappersMP
+from torch import Tensor
 
 from ..run_keys import JOINED_KEY
 from .sampling import PerStream
@@ -50,6 +52,38 @@ def check_latents(streams: JoinedStreams, shapes: Sequence[Sequence[int]]) -> No
             )
         if stream.kind.frames_in_batch and shape[0] != 1:
             raise ValueError(f"the latent holds {shape[0]} clips, and {stream.kind.name} makes one at a time; use a batch of 1")
+
+
+def check_prompts(stream: Stream, guider: Any) -> None:
+    """Checks that the tokens of a model's prompts have the width of its own text encoder. Raises ValueError."""
+    known = stream.kind.text_widths
+    for name, entries in guider.original_conds.items():
+        for tokens in (entry.get("cross_attn") for entry in entries):
+            if known and tokens is not None and tokens.shape[-1] not in known:
+                raise ValueError(
+                    f"the {stream.kind.stream} prompt of {name} is {tokens.shape[-1]} wide, and {stream.kind.name} needs "
+                    f"{' or '.join(map(str, sorted(known)))}; encode it with the text encoder of {stream.kind.name}"
+                )
+
+
+def check_size(streams: JoinedStreams, x: Tensor) -> None:
+    """Checks that a sampler has kept the size of the packed latent. Raises ValueError."""
+    size = sum(math.prod(shape[1:]) for shape in streams.shapes or ())
+    if x.shape[-1] != size:
+        raise ValueError(
+            "the sampler changes the size of the latent, so it cannot take video and audio as one; use another sampler"
+        )
+
+
+def check_joinable(patcher: Any, name: str) -> None:
+    """Checks that a MODEL has no patch that cannot run inside a joined one. name: of the stream. Raises ValueError."""
+    wrappers = patcher.model_options["transformer_options"].get("wrappers", {})
+    keys = [key for each in (patcher.wrappers, wrappers) for key, of in each.get(WrappersMP.PREDICT_NOISE, {}).items() if of]
+    if keys:
+        shown = {"lazycache": "LazyCache"}.get(keys[0], f"a patch ({keys[0]})")
+        raise ValueError(
+            f"{name} has {shown}, which answers for a whole guider; use EasyCache, or add it after Join Models, for both models"
+        )
 
 
 @contextmanager

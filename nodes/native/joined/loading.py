@@ -8,6 +8,7 @@ from typing import Any
 import comfy.model_management
 import comfy.model_patcher
 import comfy.sampler_helpers
+from comfy.hooks import EnumHookType, HookGroup
 from comfy.patcher_extension import WrappersMP, add_wrapper_with_key, merge_nested_dicts
 
 LOADED_KEY = "duet_loaded"
@@ -34,6 +35,8 @@ class StreamLoading:
             add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, LOADED_KEY, self._estimate, options["transformer_options"])
             conds = guider.original_conds
             comfy.sampler_helpers.prepare_sampling(guider.model_patcher, shape, conds, model_options=options)
+        if not self.runs:
+            return []
         models = [guider.model_patcher for guider, _ in self.runs]
         required, minimum = (max(each) for each in zip(*self.needed))
         loaded = [*models, *self.others]
@@ -46,14 +49,28 @@ class StreamLoading:
         add_wrapper_with_key(WrappersMP.PREPARE_SAMPLING, LOADED_KEY, _keep_loaded, options["transformer_options"])
         return options
 
-    def _estimate(self, prepare: Callable, model: Any, noise_shape: Any, conds: Any, *args: Any, **kwargs: Any):
+    def _estimate(
+        self, prepare: Callable, model: Any, noise_shape: Any, conds: Any, model_options: Any = None, **kwargs: Any
+    ) -> tuple[Any, Any, list]:
         """Takes the place of ComfyUI's `prepare_sampling`, inside the model's own wrappers, which may change `noise_shape`."""
-        others, memory = comfy.sampler_helpers.get_additional_models(conds, model.model_dtype())
-        self.others += [*others, *model.get_nested_additional_models()]
+        model.match_multigpu_clones()
+        comfy.sampler_helpers.preprocess_multigpu_conds(conds, model, model_options)
+        beside, memory = _models_beside(model, conds)
+        self.others += beside
         required, minimum = comfy.sampler_helpers.estimate_memory(model, list(noise_shape), conds)
         self.needed.append((required + memory, minimum + memory))
-        return model.model, conds, others
+        return model.model, conds, beside
 
 
-def _keep_loaded(prepare: Callable, model: Any, noise_shape: Any, conds: Any, *args: Any, **kwargs: Any):
-    return model.model, conds, []
+def _models_beside(model: Any, conds: Any) -> tuple[list[Any], int]:
+    """Returns the models that run with one: of its prompts, of their hooks, and its own; and the memory that they work in."""
+    models, memory = comfy.sampler_helpers.get_additional_models(conds, model.model_dtype())
+    hooks = HookGroup()
+    for of in conds.values():
+        comfy.sampler_helpers.get_hooks_from_cond(of, hooks)
+    added = [each for hook in hooks.get_type(EnumHookType.AdditionalModels) for each in hook.models or ()]
+    return [*models, *added, *model.get_nested_additional_models()], memory
+
+
+def _keep_loaded(prepare: Callable, model: Any, noise_shape: Any, conds: Any, *args: Any, **kwargs: Any) -> tuple[Any, Any, list]:
+    return model.model, conds, _models_beside(model, conds)[0]

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..run_keys import JOINED_KEY
 from . import run
 from .cfg_patches import set_cfg_patches
+from .checks import BEFORE, check_joinable
 from .kinds import kind_of
 from .sampling import carry, join_samplings, rescale, uncarry, unscale
 from .streams import JoinedStreams, Stream, make_carrying
@@ -35,6 +36,11 @@ class JoinedModel(BaseModel):
         self.memory_usage_factor_conds: tuple = ()
         self.memory_usage_shape_process: dict = {}
         self.model_sampling = join_samplings(streams)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "diffusion_model":
+            raise AttributeError(f"a joined model has no network of its own; {BEFORE}")
+        return super().__getattr__(name)
 
     @property
     def latent_shapes(self) -> Any:
@@ -91,16 +97,28 @@ class JoinedModel(BaseModel):
         return self.streams.pack(parts, len(noise))
 
 
+class JoinedPatcher(ModelPatcher):
+    """ComfyUI's patcher of a `JoinedModel`. It refuses what would have no effect on a model without weights."""
+
+    def add_patches(self, patches: Any, strength_patch: float = 1.0, strength_model: float = 1.0) -> list:
+        raise ValueError(f"a LoRA or merge has no effect on a joined model; {BEFORE}")
+
+    def state_dict_for_saving(self, *args: Any, **kwargs: Any) -> dict:
+        raise ValueError("a joined model has no weights to save; save the video's and the audio's model")
+
+
 def join_models(video: ModelPatcher, audio: ModelPatcher, sound_ahead: float = 1.0) -> ModelPatcher:
     """Returns a MODEL that denoises the latents of both, each with the patches that it has.
 
     sound_ahead: see `make_carrying`. Raises ValueError if one is not a model of its stream.
     """
     kinds = [kind_of(patcher, name) for patcher, name in ((video, "video"), (audio, "audio"))]
+    for kind, patcher in zip(kinds, (video, audio)):
+        check_joinable(patcher, kind.stream)
     samplings = [patcher.get_model_object("model_sampling") for patcher in (video, audio)]
     carrying = make_carrying(*samplings, sound_ahead)
     streams = JoinedStreams(Stream(kinds[0], video), Stream(kinds[1], audio, carrying))
-    joined = ModelPatcher(JoinedModel(streams), video.load_device, video.offload_device, size=1)
+    joined = JoinedPatcher(JoinedModel(streams), video.load_device, video.offload_device, size=1)
     joined.set_additional_models(JOINED_KEY, [video, audio])
     for kind, wrapper in (
         (WrappersMP.OUTER_SAMPLE, run.outer_sample),

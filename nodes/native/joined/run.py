@@ -8,23 +8,19 @@ where it asks for predictions, each model answers through its own guider.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import comfy.model_patcher
-import comfy.samplers
-import comfy.utils
 import torch
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ..run_keys import GUIDANCE_KEY, RUN_KEY
 from ..step_noise import with_two_streams
-from .checks import check_added, check_latents, explain_stream
+from .checks import check_added, check_latents, check_prompts, check_size, explain_stream
 from .loading import StreamLoading
-from .prompts import entries_of, split_prompts
+from .parts import Part, make_parts
 from .sampling import rescale, uncarry, unscale
-from .streams import JoinedStreams, Stream
+from .streams import JoinedStreams
 
 
 def outer_sample(  # noqa: PLR0913
@@ -37,7 +33,8 @@ def outer_sample(  # noqa: PLR0913
     guider.model_options["transformer_options"][RUN_KEY] = run
     if not run.is_guided:  # guide_model.py does the same
         sampler = with_two_streams(sampler, seed, latent_shapes)
-    return sample(noise, latent, sampler, sigmas, mask, callback, disable_pbar, seed, latent_shapes=latent_shapes)
+    made = sample(noise, latent, sampler, sigmas, mask, callback, disable_pbar, seed, latent_shapes=latent_shapes)
+    return run.with_given(made)
 
 
 def prepare_sampling(prepare: Callable, model: Any, noise_shape: Any, conds: Any, model_options: Any = None, **kwargs: Any):
@@ -66,55 +63,6 @@ def calc_cond_batch(calc: Callable, model: Any, conds: Sequence, x: Tensor, sigm
     return model_options["transformer_options"][RUN_KEY].predict(conds, x, sigma)
 
 
-class _Relay(comfy.samplers.Sampler):
-    """A sampler that hands on what ComfyUI has prepared for one model, and leaves its latent as it is."""
-
-    def __init__(self, part: Part, then: Callable[[], None]) -> None:
-        self.part, self.then = part, then
-
-    def sample(  # noqa: PLR0913
-        self, guider: Any, sigmas: Tensor, extra_args: dict, callback: Any, noise: Tensor, latent: Any = None, mask: Any = None,
-        disable_pbar: bool = False,
-    ) -> Tensor:  # fmt: skip
-        self.part.options, self.part.noise, self.part.latent = extra_args["model_options"], noise, latent
-        self.part.conds = guider.conds
-        self.then()
-        return noise
-
-
-@dataclass
-class Part:
-    """A model in a run. options, conds, noise, latent: as ComfyUI has prepared them for the model, once the run is nested.
-
-    guider: None for a stream that is given whole: its network does not run.
-    """
-
-    stream: Stream
-    guider: comfy.samplers.CFGGuider | None
-    inputs: tuple[Tensor, Tensor, Tensor | None]  # noise, latent and mask
-    seed: int | None
-    options: dict[str, Any] | None = None
-    conds: dict[str, list] | None = None
-    noise: Tensor | None = None
-    latent: Tensor | None = None
-
-    def own_conds(self, conds: Sequence[Mapping] | None) -> list | None:
-        """Returns the processed entries of this model for those of a joined conditioning."""
-        assert self.conds is not None
-        return entries_of(conds, self.conds, self.stream.kind.stream)
-
-    def predict(self, conds: Sequence, x: Tensor, sigma: Tensor) -> list[Tensor]:
-        """Returns the model's clean estimates at its own noisy latent, one for each conditioning."""
-        assert self.guider is not None and self.options is not None
-        model, device = self.stream.model, self.stream.patcher.load_device
-        x, sigma = x.to(device), sigma.to(device)
-        own = [self.own_conds(each) for each in conds]
-        calc = self.options.get("sampler_calc_cond_batch_function")
-        if calc is not None:
-            return calc({"conds": own, "input": x, "sigma": sigma, "model": model, "model_options": self.options})
-        return comfy.samplers.calc_cond_batch(model, own, x, sigma, self.options)
-
-
 class JoinedRun:
     """A run of a guider over a joined MODEL. Latents are packed, [B, 1, N]."""
 
@@ -125,18 +73,10 @@ class JoinedRun:
         self.is_guided = GUIDANCE_KEY in guider.model_options["transformer_options"]["wrappers"].get(WrappersMP.OUTER_SAMPLE, {})
         check_added(guider)
         check_latents(self.streams, shapes)
-        self.streams.shapes, self.batch, self.sigmas, self.result = shapes, len(noise), sigmas, None
-        masks: Sequence[Tensor | None] = [None, None] if mask is None else self.streams.split(mask)
-        running = [
-            stream.kind.stream for stream, part in zip(self.streams, masks) if part is None or bool(torch.count_nonzero(part))
-        ]  # fmt: skip
-        prompts = {name: split_prompts(entries, name, running) for name, entries in guider.conds.items()}
-        seeds = (seed, getattr(seed, "audio", seed))
-        inputs = zip(self.streams.split(noise), self.streams.split(latent), map(_as_given, masks))
-        self.parts = [
-            Part(stream, _make_guider(stream, prompts, guider) if stream.kind.stream in running else None, given, own_seed)
-            for stream, given, own_seed in zip(self.streams, inputs, seeds)
-        ]
+        self.streams.shapes, self.batch, self.sigmas = shapes, len(noise), sigmas
+        self.parts = make_parts(self.streams, guider, noise, latent, mask, seed)
+        for part in self.running:
+            check_prompts(part.stream, part.guider)
         self.loading = StreamLoading([(part.guider, part.inputs[0].shape) for part in self.running])
 
     @property
@@ -147,21 +87,24 @@ class JoinedRun:
     def nest(self, sample: Callable[[], Tensor]) -> Tensor:
         """Returns what `sample` returns, run inside the guiders of the models."""
         results: list[Tensor] = []
-        then: Callable[[], None] = lambda: results.append(sample())  # noqa: E731
-        for part in reversed(self.running):
-            then = self._inside(part, then)
-        then()
-        return results[0]
 
-    def _inside(self, part: Part, then: Callable[[], None]) -> Callable[[], None]:
-        def run() -> None:
-            guider, (noise, latent, mask) = part.guider, part.inputs
+        def enter(parts: list[Part]) -> None:
+            if not parts:
+                results.append(sample())
+                return
+            guider = parts[0].guider
             assert guider is not None
             guider.model_options = self.loading.options_of(guider)
-            sigmas = part.stream.sigma(self.sigmas)
-            guider.sample(noise, latent, _Relay(part, then), sigmas, mask, None, True, part.seed)
+            parts[0].inside(self.sigmas, lambda: enter(parts[1:]))
 
-        return run
+        enter(self.running)
+        return results[0]
+
+    def with_given(self, made: Tensor) -> Tensor:
+        """Returns the packed result of a run, with a stream that was given whole exactly as it was given."""
+        pairs = zip(self.parts, self.streams.split(made))
+        parts = [own if part.guider is not None else part.inputs[1].to(own) for part, own in pairs]
+        return made if len(self.running) == len(parts) else self.streams.pack(parts, self.batch)
 
     def prepared(self, noise: Tensor, latent: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Returns the packed noise and latent, with what the models' own wrappers have made of them."""
@@ -178,6 +121,7 @@ class JoinedRun:
 
     def predict(self, conds: Sequence, x: Tensor, sigma: Tensor) -> list[Tensor]:
         """Returns clean estimates at the packed noisy latent `x`, one for each conditioning; zeros for None, as ComfyUI does."""
+        check_size(self.streams, x)
         found = []
         for part, own in zip(self.parts, self.streams.split(x)):
             if part.guider is None:  # the sampler puts the given latent in its place
@@ -200,15 +144,3 @@ class JoinedRun:
     def pack_clean(self, parts: Sequence[Tensor]) -> Tensor:
         """The inverse of `own_parts`."""
         return self.streams.pack([rescale(part, stream.scale) for stream, part in zip(self.streams, parts)], self.batch)
-
-
-def _make_guider(stream: Stream, prompts: Mapping[str, Mapping[str, list]], joined: Any) -> comfy.samplers.CFGGuider:
-    guider = comfy.samplers.CFGGuider(stream.patcher)
-    guider.inner_set_conds({name: of[stream.kind.stream] for name, of in prompts.items()})
-    guider.set_cfg(getattr(joined, "cfg", 1.0))
-    return guider
-
-
-def _as_given(mask: Tensor | None) -> Tensor | None:
-    """Returns a mask in the form in which ComfyUI prepares one for a latent of four dimensions: with a single channel."""
-    return mask[:, :1] if mask is not None and mask.ndim == 4 else mask
