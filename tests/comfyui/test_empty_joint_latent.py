@@ -87,22 +87,57 @@ def test_frames_in_the_batch_become_a_clip(native):
     assert found["mask_sizes"][0] == [1, 1, 5, 4, 6] and found["masks"] == pytest.approx([0.8, 1])
 
 
-def test_what_is_kept_comes_back_from_the_sampler(native):
-    graph = made(video=FILM, audio=SOUND, seconds=0.0, keep="audio")
+def sampled(latent: list, graph: dict) -> dict:
+    """Adds a sampler and the nodes that separate what it makes from `latent`, a link."""
     graph |= {name: node("TinyHalfPrompt", kind="wan21", seed=seed) for seed, name in enumerate(("yes", "no"))}
     graph |= {f"{name} audio": node("TinyHalfPrompt", kind=WAN[1], seed=seed) for seed, name in enumerate(("yes", "no"))}
     for name in ("yes", "no"):
         graph[f"{name} both"] = node("DuetJoinConditioning", model=["joined", 0], video=[name, 0], audio=[f"{name} audio", 0])
     settings = {"seed": 3, "steps": 2, "cfg": 3.0, "sampler_name": "euler", "scheduler": "simple", "denoise": 1.0}
     graph["sampled"] = node(
-        "KSampler", model=["joined", 0], positive=["yes both", 0], negative=["no both", 0], latent_image=["made", 0], **settings
+        "KSampler", model=["joined", 0], positive=["yes both", 0], negative=["no both", 0], latent_image=latent, **settings
     )
-    graph["apart"] = node("LTXVSeparateAVLatent", av_latent=["sampled", 0])
+    return graph | {"apart": node("LTXVSeparateAVLatent", av_latent=["sampled", 0])}
+
+
+def test_what_is_kept_comes_back_from_the_sampler(native):
+    graph = sampled(["made", 0], made(video=FILM, audio=SOUND, seconds=0.0, keep="audio"))
     graph["video"] = node("HowFarApart", a=["apart", 0], b=["video_latent", 0])
     graph["audio"] = node("HowFarApart", a=["apart", 1], b=["audio_latent", 0])
     run = native.run(graph)
     assert run.succeeded, run.error
     assert float(run.texts["audio"][0]) < 1e-6 and float(run.texts["video"][0]) > 0.1
+
+
+def test_a_drawn_mask_and_another_audio_can_be_set(native):
+    """By core's nodes: a mask of the video before, and an audio that keeps its first step after."""
+    graph = made(video=FILM, audio=SOUND, seconds=0.0)
+    graph["drawn"] = node("SolidMask", value=0.0, width=48, height=32)
+    graph["masked"] = node("SetLatentNoiseMask", samples=["video_latent", 0], mask=["drawn", 0])
+    graph["made"]["inputs"]["video_latent"] = ["masked", 0]
+    graph["other"] = node("MaskedLatent", **SOUND | {"value": 0.75, "dim": 2})
+    graph["joint"] = node("LTXVConcatAVLatent", video_latent=["made", 0], audio_latent=["other", 0])
+    graph["told"]["inputs"]["latent"] = ["joint", 0]
+    graph = sampled(["joint", 0], graph)
+    graph["video"] = node("HowFarApart", a=["apart", 0], b=["video_latent", 0])
+    graph["audio"] = node("HowFarApart", a=["apart", 1], b=["other", 0])
+    run = native.run(graph)
+    assert run.succeeded, run.error
+    found = json.loads(run.texts["told"][0])
+    assert found["means"] == [0.5, 0.75] and found["masks"] == pytest.approx([0, 6 / 7])
+    assert float(run.texts["video"][0]) < 1e-6 and float(run.texts["audio"][0]) > 0.1
+
+
+def test_it_is_decoded_to_the_frames_that_it_says(native):
+    graph = made(("ltxv", "ace_step_15"), seconds=1.0)
+    graph["vae"] = node("TinyVAE", kind="ltx", seed=1)
+    graph["images"] = node("VAEDecode", samples=["made", 0], vae=["vae", 0])
+    graph["size"] = node("GetImageSize", image=["images", 0])
+    graph |= {name: node("PreviewAny", source=["size", place]) for place, name in enumerate(("width", "height", "count"))}
+    graph["frames"] = node("PreviewAny", source=["made", 1])
+    run = native.run(graph)
+    assert run.succeeded, run.error
+    assert [run.texts[name] for name in ("width", "height", "count", "frames")] == [["128"], ["64"], ["25"], ["25"]]
 
 
 BAD = {
