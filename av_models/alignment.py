@@ -13,17 +13,17 @@ from torch.utils.checkpoint import checkpoint
 
 from .aligner_settings import GENERATED, PAIRS, AlignerSettings
 from .binders.base import Modality, cosine_distance
+from .clip_decoding import ClipDecoding
 from .contract import AVCondition, AVLatent, Condition
 from .guidance import Step
-from .joint_model import JointModel
 from .latent_moves import KEEP, Adam
-from .shapes import AVShape
 
 
 @dataclass
 class Alignment:
     """The alignment of one clip.
 
+    decoding: decodes its clean latents.
     known: embeddings of the prompts and of the reference, by name.
     losses: the loss before each move.
     skipped: number of moves that were skipped because their gradient had NaN.
@@ -32,8 +32,7 @@ class Alignment:
     """
 
     aligner: AlignerSettings
-    model: JointModel
-    shape: AVShape
+    decoding: ClipDecoding
     known: dict[str, Tensor]
     losses: list[float] = field(default_factory=list)
     skipped: int = 0
@@ -126,31 +125,38 @@ class Alignment:
 
     def _embeddings(self, clean: AVLatent) -> dict[Modality, Tensor]:
         """Decode and embed the generated modalities."""
-        embed = {"video": self._embed_video, "audio": self._embed_audio}
-        run = partial(checkpoint, use_reentrant=False) if self.aligner.save_memory else lambda part, x: part(x)
-        return {modality: run(embed[modality], getattr(clean, modality)) for modality in GENERATED[self.aligner.task]}
+        return {modality: self._embedding(modality, getattr(clean, modality)) for modality in GENERATED[self.aligner.task]}
 
-    def _embed_video(self, latent: Tensor) -> Tensor:
-        fps, chosen = float(self.shape.video.fps), self.aligner.latent_frames
-        if 0 < chosen < latent.shape[2]:
-            fps = fps * chosen / latent.shape[2]
-            latent = latent[:, :, self._choose_frames(latent.shape[2], chosen)]
-        frames = self.model.decode_video_with_grad(latent, self.shape)
+    def _embedding(self, modality: Modality, latent: Tensor) -> Tensor:
+        decode: Callable[[Tensor], Tensor] = self.decoding.audio
+        embed: Callable[[Tensor], Tensor] = self._embed_audio
+        if modality == "video":
+            chosen, fps = self._choose_frames(latent.shape[2])
+            decode, embed = partial(self.decoding.video, chosen=chosen), partial(self._embed_video, fps=fps)
+        run = partial(checkpoint, use_reentrant=False) if self.aligner.save_memory else lambda part, x: part(x)
+        if self.decoding.saves_memory:
+            return run(embed, decode(latent))
+        return run(lambda x: embed(decode(x)), latent)
+
+    def _choose_frames(self, total: int) -> tuple[list[int] | None, float]:
+        """Return which of `total` latent frames are decoded for this evaluation (None: all), and the rate of their frames."""
+        chosen, fps = self.aligner.latent_frames, self.decoding.fps
+        if not 0 < chosen < total:
+            return None, fps
+        shown_fps = fps * chosen / total
+        if not self.aligner.turns:
+            return torch.linspace(0, total - 1, chosen).round().long().tolist(), shown_fps
+        rounds = -(-total // chosen)
+        turn = (self.evaluations - 1) % rounds
+        return [(i * rounds + turn) * total // (chosen * rounds) for i in range(chosen)], shown_fps
+
+    def _embed_video(self, frames: Tensor, fps: float) -> Tensor:
         with self._precision(frames):
             return self.aligner.binder.embed_video(frames, fps).float()
 
-    def _choose_frames(self, total: int, chosen: int) -> list[int]:
-        """Return the indices of the `chosen` of `total` latent frames that are decoded for this evaluation."""
-        if not self.aligner.turns:
-            return torch.linspace(0, total - 1, chosen).round().long().tolist()
-        rounds = -(-total // chosen)
-        turn = (self.evaluations - 1) % rounds
-        return [(i * rounds + turn) * total // (chosen * rounds) for i in range(chosen)]
-
-    def _embed_audio(self, latent: Tensor) -> Tensor:
-        waveform = self.model.decode_audio_with_grad(latent, self.shape)
+    def _embed_audio(self, waveform: Tensor) -> Tensor:
         with self._precision(waveform):
-            return self.aligner.binder.embed_audio(waveform, self.shape.audio.sample_rate).float()
+            return self.aligner.binder.embed_audio(waveform, self.decoding.sample_rate).float()
 
     def _precision(self, x: Tensor) -> AbstractContextManager:
         return torch.autocast(x.device.type, torch.bfloat16) if self.aligner.half else nullcontext()

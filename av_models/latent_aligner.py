@@ -15,6 +15,7 @@ from .aligner_settings import GENERATED, PAIRS, AlignerSettings
 from .alignment import Alignment
 from .binders.base import MIN_SECONDS, SILENCE_RMS, Binder, Modality
 from .binders.ensemble import list_binders
+from .clip_decoding import ClipDecoding, ModelDecoding
 from .joint_model import JointModel
 from .latent_moves import rms
 from .shapes import AVShape
@@ -59,10 +60,14 @@ class Aligner(AlignerSettings):
         reference: for the tasks "v2a", "a2v" and "i2a".
         Raises ValueError if there is nothing to align to, or if the reference is missing, empty, too short or silent.
         """
+        return self.begin_with(ModelDecoding(model, shape), texts, reference)
+
+    def begin_with(self, decoding: ClipDecoding, texts: tuple[str, str], reference: Reference = Reference()) -> Alignment:
+        """As `begin`, for clips that `decoding` decodes."""
         known = _embed_known(self, texts, reference)
         if not (self.other and len(known) + len(GENERATED[self.task]) > 1) and not any(name.endswith("_text") for name in known):
             raise ValueError("there is nothing to align to; give prompts, or set a weight for video and audio")
-        return Alignment(self, model, shape, known)
+        return Alignment(self, decoding, known)
 
 
 @torch.no_grad()
