@@ -94,6 +94,8 @@ class VideoFile:
         self._packets: Counter[int] = Counter()
         self._shown = self._corrupt = self._visible = self._taken = 0
         self._skips = False
+        self._last: av.VideoFrame | None = None
+        self._whole = UprightFrames()
 
     @cached_property
     def fps(self) -> Fraction:
@@ -141,8 +143,15 @@ class VideoFile:
                     continue
                 self._corrupt += self._shown > 0 and frame.is_corrupt
                 self._shown += 1
+                self._last = frame
                 yield frame, self._clock.time(at)
         self._check_whole()
+
+    def whole_frame(self) -> Tensor:
+        """Return the last frame again, upright, uint8 [H, W, 3], with all pixels if `read_frames` has `step_for`."""
+        assert self._last is not None
+        with explain_damage(self.source):
+            return self._whole.convert(self._last)
 
     def read_audio(self, with_padding: bool = False) -> tuple[Tensor | None, int | None]:
         """Return the waveform, float32 [C, samples], and its sample rate in Hz; (None, None) when there is no audio.

@@ -30,6 +30,7 @@ from ..media.read import VideoFile, Window
 from ..media.settings import validate_fps
 from ..media.sources import Source
 from ..shapes import VideoShape, count_samples
+from .agreement import Agreement, AgreementMeter, AgreementSettings
 from .health import SoundHealth
 from .motion_events import Motion, MotionMeter, find_motion_events, subsampling_step
 from .sound_meter import SoundMeter
@@ -44,6 +45,7 @@ class Score:
 
     seen: times of the video events in seconds. size: (height, width) in pixels.
     envelope: of the audio, see `sound_events.OnsetMeter`.
+    agreement: None without a binder.
     """
 
     motion: Motion
@@ -52,6 +54,7 @@ class Score:
     sound: SoundHealth | None = None
     sync: Sync | None = None
     envelope: np.ndarray | None = None
+    agreement: Agreement | None = None
 
     @property
     def frames(self) -> int:
@@ -69,7 +72,7 @@ class Score:
 
     def measurements(self) -> list[str]:
         """Return the lines of the report without its warnings."""
-        return [self._video_line(), self._audio_line(), *self._sync_lines()]
+        return [self._video_line(), self._audio_line(), *self._sync_lines(), *(self.agreement.lines() if self.agreement else [])]
 
     def warnings(self) -> list[str]:
         """Return one line per fault of the frames or the audio."""
@@ -79,7 +82,9 @@ class Score:
 
     def facts(self) -> dict[str, Any]:
         """Return the report as JSON-compatible values; None for values that could not be measured. Times are in seconds."""
-        return self._video_facts() | {"sound": self._audio_facts(), "sync": self._sync_facts(), "warnings": self.warnings()}
+        content = {"agreement": self.agreement.facts()} if self.agreement else {}
+        measured = {"sound": self._audio_facts(), "sync": self._sync_facts(), **content, "warnings": self.warnings()}
+        return self._video_facts() | measured
 
     def _video_line(self) -> str:
         rate = f"{float(self.motion.fps):g} fps"
@@ -164,6 +169,7 @@ def score_clip(
     waveform: Tensor | None = None,
     sample_rate: int | None = None,
     on_frame: Callable[[], object] = lambda: None,
+    agreement: AgreementSettings | None = None,
 ) -> Score:
     """Measure frames and a waveform.
 
@@ -171,33 +177,49 @@ def score_clip(
     fps: frames per second, above 0 and at most 1000.
     waveform: float [channels, samples] in −1..1 at `sample_rate` Hz, any number of channels; None for no audio.
     on_frame: called after each frame.
+    agreement: also compare the content of video, audio and prompts, with a binder.
     Raises ValueError for other shapes, no frames, or an invalid `fps` or `sample_rate`.
     """
     sound = None
     if waveform is not None:
         sound = SoundMeter(_check_audio(waveform, sample_rate))  # early: measuring the frames may take minutes
     meter = MotionMeter(validate_fps(fps))
+    content = None if agreement is None else AgreementMeter(agreement, meter.fps)
     for frame in iter_frames(frames):
         meter.add(frame)
+        if content:
+            content.add_frame(frame.detach)
         on_frame()
     if sound is not None and waveform is not None:
         sound.add(waveform)
-    return _score(meter, sound)
+        if content:
+            content.add_sound(waveform, sound.sample_rate)
+    return _score(meter, sound, content)
 
 
-def score_file(source: Source, on_frame: Callable[[], object] = lambda: None, window: Window = Window()) -> Score:
+def score_file(
+    source: Source,
+    on_frame: Callable[[], object] = lambda: None,
+    window: Window = Window(),
+    agreement: AgreementSettings | None = None,
+) -> Score:
     """Measure a video file, or its contents in memory. `on_frame()` is called after each frame. window: the part to measure.
 
+    agreement: also compare the content of video, audio and prompts, with a binder.
     Raises the same errors as `media.read_video`.
     """
     with open_video(source, window) as file:
-        meter, sound = MotionMeter(validate_fps(file.fps)), _FileSound(file)
+        meter = MotionMeter(validate_fps(file.fps))
+        content = None if agreement is None else AgreementMeter(agreement, meter.fps)
+        sound = _FileSound(file, content)
         for frame, seconds in file.read_frames(step_for=subsampling_step):
             meter.add(frame, seconds)
+            if content:
+                content.add_frame(file.whole_frame, seconds)
             sound.add(file.take_audio())
             on_frame()
         sound.add(file.take_audio(is_last=True))
-        return _score(meter, sound.meter, file.size)
+        return _score(meter, sound.meter, content, file.size)
 
 
 class _FileSound:
@@ -205,13 +227,15 @@ class _FileSound:
 
     meter: SoundMeter | None = None
 
-    def __init__(self, file: VideoFile) -> None:
-        self._file = file
+    def __init__(self, file: VideoFile, content: AgreementMeter | None) -> None:
+        self._file, self._content = file, content
 
     def add(self, parts: list[Tensor]) -> None:
         for part in parts:
             self.meter = self.meter or SoundMeter(self._sample_rate())
             self.meter.add(part)
+            if self._content:
+                self._content.add_sound(part, self.meter.sample_rate)
 
     def _sample_rate(self) -> int:
         rate = self._file.sample_rate
@@ -220,18 +244,20 @@ class _FileSound:
         return rate
 
 
-def _score(meter: MotionMeter, sound: SoundMeter | None, size: tuple[int, int] | None = None) -> Score:
+def _score(
+    meter: MotionMeter, sound: SoundMeter | None, content: AgreementMeter | None, size: tuple[int, int] | None = None
+) -> Score:
     """Return the score of all that was measured. size: (width, height) of the video; None for that of the frames."""
     motion = meter.finish()
     assert meter.size is not None
     height, width = (size[1], size[0]) if size else meter.size[:2]
-    seen = find_motion_events(motion)
+    seen, agreement = find_motion_events(motion), content.finish() if content else None
     if sound is None or sound.samples == 0:
-        return Score(motion, seen, (height, width))
+        return Score(motion, seen, (height, width), agreement=agreement)
     video = VideoShape(len(motion.times), height, width, motion.fps)
     health, heard, envelope = sound.finish(count_samples(video, sound.sample_rate))
     sync = measure_sync(seen, heard, float(motion.fps), min(video.seconds, health.seconds))
-    return Score(motion, seen, (height, width), health, sync, envelope)
+    return Score(motion, seen, (height, width), health, sync, envelope, agreement)
 
 
 def _offset_line(sync: Sync) -> str:

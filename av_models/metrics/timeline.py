@@ -1,10 +1,14 @@
-"""Draw a score as an image: motion at the top, audio at the bottom, events between them (green: matched, red: unmatched)."""
+"""Draw a score as an image: motion at the top, audio at the bottom, events between them (green: matched, red: unmatched).
+
+Below them is a score's agreement over time, if it was measured with a binder.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from .agreement import PAIRS, Agreement, Chance, pair_in_words
 from .score import Score
 from .sound_events import ENVELOPE
 
@@ -13,14 +17,20 @@ TEXT, TRACK, LANE = 16, 96, 56  # pixels: heights of a line of text, an envelope
 BACKGROUND, GRID, TEXT_COLOR = (18, 18, 18), (52, 52, 52), (235, 235, 235)
 MOTION, SOUND = (255, 210, 60), (90, 220, 255)
 MATCHED, MISSED = (80, 220, 100), (240, 80, 70)
+PAIR_COLORS = {"video_audio": (80, 220, 100), "video_prompt": MOTION, "audio_prompt": SOUND}
+_COLOR_NAMES = {"video_audio": "green", "video_prompt": "yellow", "audio_prompt": "blue"}
+DASH = 6  # pixels
 _TOP = 2 * TEXT  # of the motion; the events, the audio and the time axis follow
 
 
-def draw_timeline(score: Score) -> np.ndarray:
-    """Return an image, uint8 [H, W, 3]. H is constant; W grows with the duration up to MAX_WIDTH."""
+def draw_timeline(score: Score, chance: Chance | None = None) -> np.ndarray:
+    """Return an image, uint8 [H, W, 3]. H is the same for all scores with a binder, and for all without; W grows with the
+    duration up to MAX_WIDTH. chance: drawn as dashed lines below the agreement.
+    """
     seconds = max(score.seconds, score.sound.seconds if score.sound else 0.0)
     width = int(np.clip(round(seconds * PER_SECOND), MIN_WIDTH, MAX_WIDTH))
-    image = Image.new("RGB", (width, _TOP + 2 * TRACK + LANE + TEXT), BACKGROUND)
+    bottom = _TOP + 2 * TRACK + LANE
+    image = Image.new("RGB", (width, bottom + (2 * TEXT + TRACK if score.agreement else 0) + TEXT), BACKGROUND)
     draw = ImageDraw.Draw(image)
     scale = width / seconds
     _draw_seconds(draw, seconds, scale, image.height)
@@ -30,6 +40,8 @@ def draw_timeline(score: Score) -> np.ndarray:
         times = ENVELOPE * np.arange(len(score.envelope))
         _draw_envelope(draw, _envelope_columns(times, score.envelope, scale, width), _TOP + TRACK + LANE, 1, SOUND)
     _draw_events(draw, score, scale)
+    if score.agreement:
+        _draw_agreement(draw, score.agreement, chance, scale, bottom)
     for row, line in enumerate(_title(score)):
         draw.text((4, 2 + row * TEXT), line, fill=TEXT_COLOR)
     return np.asarray(image)
@@ -81,3 +93,27 @@ def _draw_events(draw: ImageDraw.ImageDraw, score: Score, scale: float) -> None:
             draw.line([(time * scale, edge), (time * scale, tip)], fill=MATCHED if k in matched else MISSED, width=3)
     for i, j in pairs:
         draw.line([(seen[i] * scale, top + LANE // 3), (heard[j] * scale, floor - LANE // 3)], fill=MATCHED, width=2)
+
+
+def _draw_agreement(draw: ImageDraw.ImageDraw, agreement: Agreement, chance: Chance | None, scale: float, top: int) -> None:
+    """Draw the similarities over time as lines, with dots where they were measured, and dashes at the level of chance."""
+    curves = {pair: curve for pair in PAIRS if np.isfinite(curve := agreement.curve(pair)).any()}
+    legend = [f"{pair_in_words(pair)} ({_COLOR_NAMES[pair]})" for pair in curves]
+    draw.text((4, top + 2), f"agreement ({agreement.binder}): {', '.join(legend) or 'unknown'}", fill=TEXT_COLOR)
+    levels = {} if chance is None else {pair: level for pair, level in chance.values.items() if level is not None}
+    known = np.array([0.0, *levels.values(), *(value for curve in curves.values() for value in curve if np.isfinite(value))])
+    low, high = float(known.min()), max(float(known.max()), float(known.min()) + 0.1)
+
+    def height(value: float) -> float:
+        return top + 2 * TEXT + (TRACK - 8) * (high - value) / (high - low)
+
+    draw.text((4, top + TEXT + 2), f"{low:.2f} to {high:.2f}" + ("; chance is dashed" if levels else ""), fill=TEXT_COLOR)
+    for pair, level in levels.items():
+        for x in range(0, draw.im.size[0], 2 * DASH):
+            draw.line([(x, height(level)), (x + DASH, height(level))], fill=PAIR_COLORS[pair])
+    for pair, curve in curves.items():
+        points = [(each * scale, height(value)) for each, value in zip(agreement.seconds, curve)]
+        for before, point in zip([points[0], *points], points):
+            if np.isfinite(point[1]):
+                draw.line([before if np.isfinite(before[1]) else point, point], fill=PAIR_COLORS[pair], width=2)
+                draw.ellipse([point[0] - 3, point[1] - 3, point[0] + 3, point[1] + 3], fill=PAIR_COLORS[pair])
