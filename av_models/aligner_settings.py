@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from .binders.base import Binder, Modality, require_modalities
+from .binders.base import Binder, Modality, Track, require_modalities, sees_time
 from .latent_moves import KEEPS, UPDATES
 
 Pair = tuple[Modality, Modality]
@@ -41,6 +41,7 @@ class AlignerSettings:
         binder then gets a sharper clip (DITTO, arXiv 2401.12179, runs all steps).
     words, audio_words, other: weights of the distance between video and prompt, between audio and prompt (None: the same as
         `words`), and between video and audio.
+    timing: weight of the distance in time between video and audio: whether they change together. For binders that see time.
     latent_frames: number of latent frames that are decoded for the binder, evenly spaced; 0: all.
     turns: with latent_frames, decode other frames at each move until all were used.
     save_memory: recompute decoded clips in the backward pass instead of storing them.
@@ -68,6 +69,7 @@ class AlignerSettings:
     save_memory: bool = True
     half: bool = False
     audio_words: float | None = None
+    timing: float = 0.0
 
     def __post_init__(self) -> None:
         for each in fields(self):
@@ -87,6 +89,21 @@ class AlignerSettings:
             if getattr(self, name) and "text" not in self.binder.modalities:
                 problem = f"{name} is {getattr(self, name):g}, but {self.binder.name} cannot embed text"
                 raise ValueError(f"{problem}; set {name} to 0, or choose another binder")
+        if self.timing:
+            self._check_timing()
+
+    def check_tracks(self, *tracks: Track) -> None:
+        """Raise ValueError if timing has a weight, and what it compares has no course in time."""
+        if self.timing and any(len(track.seconds) < 2 for track in tracks):
+            raise ValueError(f"timing is {self.timing:g}, but a clip of one frame has no course in time; set timing to 0")
+
+    def _check_timing(self) -> None:
+        if not sees_time(self.binder):
+            problem = f"timing is {self.timing:g}, but {self.binder.name} does not see when things happen"
+            raise ValueError(f"{problem}; set timing to 0, or choose a binder such as PE-AV")
+        if self.task == "i2a" or self.latent_frames == 1:
+            shown = "an image" if self.task == "i2a" else "one latent frame"
+            raise ValueError(f"timing is {self.timing:g}, but {shown} has no course in time; set timing to 0")
 
     @property
     def rates(self) -> dict[str, float]:

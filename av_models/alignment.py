@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from .aligner_settings import GENERATED, PAIRS, AlignerSettings
-from .binders.base import Modality, cosine_distance
+from .binders.base import Embedded, Modality, Track, cosine_distance, embed_audio, embed_video, time_distance
 from .clip_decoding import ClipDecoding
 from .contract import AVCondition, AVLatent, Condition
 from .guidance import Step
@@ -25,6 +25,7 @@ class Alignment:
 
     decoding: decodes its clean latents.
     known: embeddings of the prompts and of the reference, by name.
+    tracks: what the binder sees or hears of the reference over time.
     losses: the loss before each move.
     skipped: number of moves that were skipped because their gradient had NaN.
     evaluations: number of loss evaluations, for latents and prompts.
@@ -34,6 +35,7 @@ class Alignment:
     aligner: AlignerSettings
     decoding: ClipDecoding
     known: dict[str, Tensor]
+    tracks: tuple[Track, ...] = ()
     losses: list[float] = field(default_factory=list)
     skipped: int = 0
     evaluations: int = 0
@@ -118,21 +120,30 @@ class Alignment:
         total = torch.zeros(clean.rows, device=clean.video.device)
         for a, b in PAIRS[self.aligner.task]:
             weight = self.aligner.prompt_weight(a) if b == "text" else self.aligner.other
-            other = self.known.get(f"{a}_text") if b == "text" else made.get(b, self.known.get(b))
+            shown = made[b].embedding if b in made else self.known.get(b)
+            other = self.known.get(f"{a}_text") if b == "text" else shown
             if weight and other is not None:
-                total = total + weight * cosine_distance(made[a], other)
-        return total
+                total = total + weight * cosine_distance(made[a].embedding, other)
+        return total + self.aligner.timing * self._apart_in_time(made) if self.aligner.timing else total
 
-    def _embeddings(self, clean: AVLatent) -> dict[Modality, Tensor]:
+    def _apart_in_time(self, made: dict[Modality, Embedded]) -> Tensor:
+        """Return how far video and audio are from changing together [B], the mean over the binders that see time."""
+        ours, theirs = [*(each.tracks for each in made.values()), self.tracks][:2]
+        self.aligner.check_tracks(*ours, *theirs)
+        return torch.stack([time_distance(a, b) for a, b in zip(ours, theirs)]).mean(0)
+
+    def _embeddings(self, clean: AVLatent) -> dict[Modality, Embedded]:
         """Decode and embed the generated modalities."""
         return {modality: self._embedding(modality, getattr(clean, modality)) for modality in GENERATED[self.aligner.task]}
 
-    def _embedding(self, modality: Modality, latent: Tensor) -> Tensor:
+    def _embedding(self, modality: Modality, latent: Tensor) -> Embedded:
         decode: Callable[[Tensor], Tensor] = self.decoding.audio
-        embed: Callable[[Tensor], Tensor] = self._embed_audio
+        embed: Callable[[Tensor], Embedded] = self._embed_audio
         if modality == "video":
-            chosen, fps = self._choose_frames(latent.shape[2])
-            decode, embed = partial(self.decoding.video, chosen=chosen), partial(self._embed_video, fps=fps)
+            total = latent.shape[2]
+            chosen, fps = self._choose_frames(total)
+            decode = partial(self.decoding.video, chosen=chosen)
+            embed = partial(self._embed_video, fps=fps, chosen=chosen, total=total)
         run = partial(checkpoint, use_reentrant=False) if self.aligner.save_memory else lambda part, x: part(x)
         if self.decoding.saves_memory:
             return run(embed, decode(latent))
@@ -150,16 +161,41 @@ class Alignment:
         turn = (self.evaluations - 1) % rounds
         return [(i * rounds + turn) * total // (chosen * rounds) for i in range(chosen)], shown_fps
 
-    def _embed_video(self, frames: Tensor, fps: float) -> Tensor:
+    def _embed_video(self, frames: Tensor, fps: float, chosen: list[int] | None, total: int) -> Embedded:
         with self._precision(frames):
-            return self.aligner.binder.embed_video(frames, fps).float()
+            seen = embed_video(self.aligner.binder, frames, fps, self.aligner.timing > 0)
+        tracks = tuple(map(_in_float32, seen.tracks))
+        if chosen is not None:
+            tracks = tuple(_placed(track, frames.shape[1], chosen, total, self.decoding.fps) for track in tracks)
+        return Embedded(seen.embedding.float(), tracks)
 
-    def _embed_audio(self, waveform: Tensor) -> Tensor:
+    def _embed_audio(self, waveform: Tensor) -> Embedded:
         with self._precision(waveform):
-            return self.aligner.binder.embed_audio(waveform, self.decoding.sample_rate).float()
+            heard = embed_audio(self.aligner.binder, waveform, self.decoding.sample_rate, self.aligner.timing > 0)
+        return Embedded(heard.embedding.float(), tuple(map(_in_float32, heard.tracks)))
 
     def _precision(self, x: Tensor) -> AbstractContextManager:
         return torch.autocast(x.device.type, torch.bfloat16) if self.aligner.half else nullcontext()
+
+
+def _in_float32(track: Track) -> Track:
+    return replace(track, features=track.features.float())
+
+
+def _placed(track: Track, count: int, chosen: list[int], total: int, fps: float) -> Track:
+    """Return a track of the latent frames `chosen` of `total`, with the times at which the whole clip shows them.
+
+    A latent frame is several frames of the clip; with most codecs, the first is one.
+    count: of frames that were decoded. fps: of the clip.
+    """
+    first = 1.0 if (count - 1) % (len(chosen) - 1) == 0 else count / len(chosen)
+    joined = (count - first) / (len(chosen) - 1)
+    frame = track.seconds / track.duration * count
+    latent = torch.where(frame < first, frame / first, 1 + (frame - first) / joined)
+    which = latent.long().clamp(max=len(chosen) - 1)
+    latent = torch.tensor(chosen)[which] + latent - which
+    frame = torch.where(latent < 1, latent * first, first + (latent - 1) * joined)
+    return replace(track, seconds=frame / fps, duration=(first + (total - 1) * joined) / fps)
 
 
 def _gradients(loss: Tensor, inputs: dict[str, Tensor]) -> dict[str, Tensor]:

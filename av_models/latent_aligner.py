@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .aligner_settings import GENERATED, PAIRS, AlignerSettings
 from .alignment import Alignment
-from .binders.base import MIN_SECONDS, SILENCE_RMS, Binder, Modality
+from .binders.base import MIN_SECONDS, SILENCE_RMS, Binder, Embedded, Modality, Track, embed_audio, embed_text_for, embed_video
 from .binders.ensemble import list_binders
 from .clip_decoding import ClipDecoding, ModelDecoding
 from .joint_model import JointModel
@@ -64,26 +64,30 @@ class Aligner(AlignerSettings):
 
     def begin_with(self, decoding: ClipDecoding, texts: tuple[str, str], reference: Reference = Reference()) -> Alignment:
         """As `begin`, for clips that `decoding` decodes."""
-        known = _embed_known(self, texts, reference)
-        if not (self.other and len(known) + len(GENERATED[self.task]) > 1) and not any(name.endswith("_text") for name in known):
+        known, tracks = _embed_known(self, texts, reference)
+        compared = (self.other or self.timing) and len(known) + len(GENERATED[self.task]) > 1
+        if not compared and not any(name.endswith("_text") for name in known):
             raise ValueError("there is nothing to align to; give prompts, or set a weight for video and audio")
-        return Alignment(self, decoding, known)
+        self.check_tracks(*tracks)
+        return Alignment(self, decoding, known, tracks)
 
 
 @torch.no_grad()
-def _embed_known(aligner: Aligner, texts: tuple[str, str], reference: Reference) -> dict[str, Tensor]:
-    """Return the embeddings of the prompts ("video_text", "audio_text") and of the reference."""
+def _embed_known(aligner: Aligner, texts: tuple[str, str], reference: Reference) -> tuple[dict[str, Tensor], tuple[Track, ...]]:
+    """Return the embeddings of the prompts ("video_text", "audio_text") and of the reference, and the tracks of the reference."""
     binder, known = aligner.binder, {}
+    tracks: tuple[Track, ...] = ()
     for made, text in zip(("video", "audio"), texts):
         if made in GENERATED[aligner.task] and text.strip() and aligner.prompt_weight(made):
-            known[f"{made}_text"] = binder.embed_text([text])
+            known[f"{made}_text"] = embed_text_for(binder, [text], made)
     for modality in reference_modalities(aligner.task):
         given = getattr(reference, modality)
         if given is None:
             needed = f"{aligner.task} needs {_ARTICLE[modality]} as its reference"
             raise ValueError(f"{needed}; connect one to the aligner, or encode one into the latent")
-        known[modality] = _embed_reference(binder, modality, given, reference)
-    return known
+        embedded = _embed_reference(binder, modality, given, reference, aligner.timing > 0)
+        known[modality], tracks = embedded.embedding, embedded.tracks
+    return known, tracks
 
 
 def reference_modalities(task: str) -> set[Modality]:
@@ -94,16 +98,16 @@ def reference_modalities(task: str) -> set[Modality]:
 _ARTICLE = {"video": "a video", "image": "an image", "audio": "a sound"}
 
 
-def _embed_reference(binder: Binder, modality: str, given: Tensor, reference: Reference) -> Tensor:
+def _embed_reference(binder: Binder, modality: str, given: Tensor, reference: Reference, times: bool) -> Embedded:
     if not bool(given.isfinite().all()) or given.numel() == 0:
         raise ValueError(f"the reference {modality} is empty or has NaN; use another one")
     if modality == "image":
-        return binder.embed_image(given)
+        return Embedded(binder.embed_image(given))
     if modality == "video":
-        return binder.embed_video(given, reference.fps)
+        return embed_video(binder, given, reference.fps, times)
     seconds = given.shape[-1] / reference.sample_rate
     if seconds < MIN_SECONDS:
         raise ValueError(f"the reference audio lasts {seconds:.3f} s; use one of at least {MIN_SECONDS:g} s")
     if not bool((rms(given) > SILENCE_RMS).all()):
         raise ValueError("the reference audio is silent; use another one")
-    return binder.embed_audio(given, reference.sample_rate)
+    return embed_audio(binder, given, reference.sample_rate, times)

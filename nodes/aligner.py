@@ -5,7 +5,8 @@ from __future__ import annotations
 from ..av_models.media.settings import validate_fps
 from ..bounce.shipped import BINDERS
 from . import model_cache
-from .host import MODELS, io, model_files
+from .binder_files import binder_names, find_binder
+from .host import MODELS, io
 from .model_cache import NONE
 from .reports import report
 from .sockets import AlignerInput, AlignerSocket
@@ -33,14 +34,14 @@ class DuetAligner(io.ComfyNode):
             category="Duet/guidance",
             description="Pulls video and audio together during sampling when the model generates them independently. Needs no "
             "training.",
-            search_aliases=["duet", "seeing and hearing", "imagebind", "latent aligner", "foley", "video to audio"],
+            search_aliases=["duet", "seeing and hearing", "imagebind", "pe-av", "latent aligner", "foley", "video to audio"],
             inputs=[*_adjustment_inputs(), *_weight_inputs(), *_cost_inputs(), *_optional_inputs()],
             outputs=[AlignerSocket.Output(display_name="aligner", tooltip="Connect to Joint Sampler.")],
         )
 
     @classmethod
     def validate_inputs(cls, binder: str, second_binder: str = NONE) -> bool | str:
-        return model_cache.check_files(binder, second_binder)
+        return model_cache.check_files(binder, second_binder, find=find_binder)
 
     @classmethod
     def fingerprint_inputs(cls, binder: str, second_binder: str = NONE, **others) -> tuple:
@@ -81,9 +82,10 @@ def _adjustment_inputs() -> list:
     """Returns the inputs for what is adjusted, and how."""
     return [
         io.Combo.Input(
-            "binder", options=[*BINDERS, *model_files()],
+            "binder", options=[*BINDERS, *binder_names()],
             tooltip="The model that scores how well video, audio and prompts match. Bounce-Bind and the adversarially "
-            f"trained Bounce-Bind Robust come with Duet. For real footage, put ImageBind in models/{MODELS}.",
+            "trained Bounce-Bind Robust come with Duet. For real footage, put PE-AV (a folder such as pe-av-small; not tried with "
+            f"published weights yet) or ImageBind in models/{MODELS}.",
         ),
         io.Combo.Input(
             "task", options=list(TASKS),
@@ -176,11 +178,16 @@ def _optional_inputs() -> list:
             "frames.",
         ),
         io.Combo.Input(
-            "second_binder", advanced=True, options=[NONE, *BINDERS, *model_files()], default=NONE, optional=True,
+            "second_binder", advanced=True, options=[NONE, *BINDERS, *binder_names()], default=NONE, optional=True,
             tooltip="A second scoring model; using two reduces false matches.",
         ),
         io.Float.Input(
             "audio_words", advanced=True, default=-1.0, min=-1.0, max=100.0, step=0.1, optional=True,
             tooltip="Separate weight of the match between the audio and its prompt. -1: the value of words.",
+        ),
+        io.Float.Input(
+            "timing", advanced=True, default=0.0, min=0.0, max=100.0, step=0.1, optional=True,
+            tooltip="Weight of the match in time: video and audio change together. Needs a binder that sees when things "
+            "happen, such as PE-AV. 0: off.",
         ),
     ]  # fmt: skip

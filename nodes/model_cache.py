@@ -16,7 +16,9 @@ from ..av_models.paused_gc import paused_gc
 from ..av_models.published.expert_options import ExpertOptions
 from ..av_models.published.joint import LoadOptions, family_files, find_family
 from ..av_models.published.load_published import published_files
+from ..av_models.published.pe_av_folder import pe_av_files
 from ..bounce.shipped import BINDERS, BOUNCE, EXPERTS, JOINT_MODELS, shipped
+from .binder_files import binder_folders, find_binder
 from .expert_files import find_expert, title
 from .host import check_interrupt, clip_tokenizer, find_model, on_gpu, report_progress
 from .joint_files import find_joint, is_joint_checkpoint
@@ -67,10 +69,10 @@ class _Progress:
 
 
 def load_binder(name: str):
-    """Returns the binder called `name`: one that comes with Duet, or a file of the user."""
+    """Returns the binder called `name`: one that comes with Duet, or a file or folder of the user."""
     from ..bounce import binder
 
-    source = _source(name)
+    source = _source(name, find_binder)
     return _cached(("binder", *fingerprint(name)), lambda: binder.load_binder(source, clip_tokenizer()))
 
 
@@ -124,6 +126,8 @@ def fingerprint(*names: str) -> tuple:
 def _fingerprint(name: str) -> tuple:
     if name in (NONE, *COMES_WITH_DUET):
         return (name,)
+    if folder := binder_folders().get(name):
+        return tuple((str(file), (stat := file.stat()).st_mtime_ns, stat.st_size) for file in pe_av_files(folder))
     path = find_joint(name)
     files = family_files(path) if find_family(path) else (path, *codec_files(path))
     return tuple(each for file in files for each in stamp(file))

@@ -168,3 +168,13 @@ def small_ace_step(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("published") / "ace_step"
     ace_step.build(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_pe_av(tmp_path_factory) -> Path:
+    """The folder of a tiny random PE-AV that sees all frames."""
+    from duet_av.benchmarks.small_models import pe_av
+
+    folder = tmp_path_factory.mktemp("published") / "pe-av-small"
+    pe_av.build(folder)
+    return folder

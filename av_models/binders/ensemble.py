@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .base import Binder
+from .base import Binder, Embedded, Modality, embed_audio, embed_text_for, embed_video
 
 
 class BinderEnsemble:
@@ -38,6 +38,22 @@ class BinderEnsemble:
     def embed_text(self, texts: list[str]) -> Tensor:
         """Embed B texts: [B, sum of D]."""
         return self._concatenate(lambda part: part.embed_text(texts))
+
+    def embed_text_for(self, texts: list[str], modality: Modality) -> Tensor:
+        """Embed B texts to compare them with `modality`: [B, sum of D]."""
+        return self._concatenate(lambda part: embed_text_for(part, texts, modality))
+
+    def embed_video_times(self, frames: Tensor, fps: float) -> Embedded:
+        """Embed frames as `embed_video` does, with the tracks of the parts that see time."""
+        return self._join([embed_video(part, frames, fps, times=True) for part in self.parts])
+
+    def embed_audio_times(self, waveform: Tensor, sample_rate: int) -> Embedded:
+        """Embed waveforms as `embed_audio` does, with the tracks of the parts that see time."""
+        return self._join([embed_audio(part, waveform, sample_rate, times=True) for part in self.parts])
+
+    def _join(self, each: list[Embedded]) -> Embedded:
+        embeddings = torch.cat([one.embedding for one in each], -1) / len(each) ** 0.5
+        return Embedded(embeddings, tuple(track for one in each for track in one.tracks))
 
     def _concatenate(self, embed: Callable[[Binder], Tensor]) -> Tensor:
         """Concatenate the parts' embeddings, scaled to unit length: the cosine similarity is then the mean over the parts."""

@@ -1,4 +1,4 @@
-"""Load a binder from its safetensors file. The model card in the file names the architecture."""
+"""Load a binder from its safetensors file, whose model card names the architecture, or PE-AV from its folder."""
 
 from __future__ import annotations
 
@@ -23,11 +23,15 @@ LOADERS: dict[str, Loader] = {"ImageBind": _load_imagebind}
 
 
 def load_binder(source: str | Path, tokenizer: str | Path | None = None, loaders: Mapping[str, Loader] = LOADERS) -> Binder:
-    """Load a binder from a safetensors file, frozen and in evaluation mode.
+    """Load a binder from a safetensors file, or PE-AV from a transformers folder, frozen and in evaluation mode.
 
     tokenizer: a folder with CLIP's tokenizer; without it, ImageBind cannot embed text.
     loaders: the accepted architectures.
     Raises FileNotFoundError when the file does not exist, ValueError when it is damaged or has another architecture.
     """
+    if Path(source).is_dir():
+        from .load_pe_av import load_pe_av
+
+        return load_pe_av(source)
     architecture = expect(read_card(source), "architecture", loaders, source)
     return loaders[architecture](Path(source), tokenizer)

@@ -20,9 +20,10 @@ from .joint import describe as describe_joint
 from .joint import find_family
 from .known_files import known_file
 from .load_published import is_published, published_card
+from .pe_av_folder import describe_pe_av, is_pe_av
 from .tensor_files import Header, read_header
 
-JOINT_MODEL, TOKENIZER = "joint_model", "tokenizer"
+JOINT_MODEL, TOKENIZER, BINDER = "joint_model", "tokenizer", "binder"
 DAMAGED = (ValueError, OSError)
 NAMES = {"comfyui": "ComfyUI's names", "original": "the authors' names", "diffusers": "diffusers' names", "kohya": "kohya's names"}
 
@@ -77,7 +78,14 @@ def _stamp(path: Path) -> tuple[tuple[str, int, int], ...]:
 @lru_cache(maxsize=4096)
 def _detect(path: Path, *stamp: tuple[str, int, int]) -> Found | None:
     """stamp: of the files, for the cache."""
-    return find_expert(path) or _joint(path) or _older(path) or _own(path) or _part(path)
+    return _binder(path) or find_expert(path) or _joint(path) or _older(path) or _own(path) or _part(path)
+
+
+def _binder(path: Path) -> Found | None:
+    if not is_pe_av(path):
+        return None
+    header = read_header(path)
+    return Found(describe_pe_av(path), BINDER, "", "", header.precision, header.parameters)
 
 
 def _joint(path: Path) -> Found | None:

@@ -98,3 +98,10 @@ PARTS: dict[str, Download] = {
     "Oobleck": Download(0.7, (Part("declare-lab/TangoFlux", "duet/TangoFlux", "vae.safetensors config.json"),)),
 }
 """Of the parts of experts, by how `Found.model` of each begins."""
+
+BINDERS: dict[str, Part] = {
+    name: Part(f"facebook/{name}", f"duet/{name}")
+    for size in ("small", "base", "large")
+    for name in (f"pe-av-{size}", f"pe-av-{size}-16-frame")
+}
+"""PE-AV, for the aligner, by the names of its folders."""

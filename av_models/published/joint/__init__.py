@@ -156,4 +156,6 @@ def _holds_ovi(file: Path) -> bool:
             names = set(tensors.keys())
     except (ValueError, OSError):
         return False
+    if "audio_video_head.proj.weight" in names:  # PE-AV, a binder
+        return False
     return any(name.startswith("video_model.") for name in names) and any(name.startswith("audio_model.") for name in names)
