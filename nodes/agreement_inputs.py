@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from ..bounce.shipped import BINDERS
 from . import model_cache
-from .host import MODELS, io, model_files, on_device
+from .binder_files import binder_names
+from .host import MODELS, io, on_device
 from .model_cache import NONE
 
 if TYPE_CHECKING:
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
 def binder_input(tooltip: str):
     """Returns the input for an optional binder. tooltip: what it is for."""
     return io.Combo.Input(
-        "binder", options=[NONE, *BINDERS, *model_files()], default=NONE, optional=True,
-        tooltip=f"{tooltip} Bounce-Bind is for clips of Bounce. For real footage, put ImageBind in models/{MODELS}.",
+        "binder", options=[NONE, *BINDERS, *binder_names()], default=NONE, optional=True,
+        tooltip=f"{tooltip} Bounce-Bind is for clips of Bounce. For real footage, put PE-AV or ImageBind in "
+        f"models/{MODELS}. Not tried with published weights yet.",
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import torch
 
 from . import model_cache
 from .agreement_inputs import agreement_settings, binder_input, prompt_inputs, unused_prompts
+from .binder_files import find_binder
 from .clip_inputs import read_clip, split_clips, unused_inputs, video_file
 from .found_fps import find_fps
 from .host import check_interrupt, io, preview_images, report_progress
@@ -71,7 +72,7 @@ class DuetSyncReport(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, binder: str = NONE) -> bool | str:
-        return model_cache.check_files(binder)
+        return model_cache.check_files(binder, find=find_binder)
 
     @classmethod
     def fingerprint_inputs(cls, binder: str = NONE, **others) -> tuple:

@@ -7,12 +7,15 @@ import shutil
 import pytest
 import torch
 
+from duet_av.av_models.contract import AVLatent
+from duet_av.av_models.metrics.agreement import AgreementSettings
 from duet_av.nodes import model_cache
 from duet_av.nodes.aligner import DuetAligner
 from duet_av.nodes.binder_files import binder_names
 from duet_av.nodes.host import model_files
 from duet_av.nodes.stand_in import Folders, session
 from duet_av.nodes.stand_in.session import Session
+from duet_av.nodes.sync_report import DuetSyncReport
 from duet_av.tests.test_aligner_node import aligner, frames, given, sampled
 from duet_av.tests.tiny import tiny_model
 
@@ -70,8 +73,6 @@ def test_frames_with_nan_move_nothing_and_are_counted(model, folder, monkeypatch
     aligned = aligner("joint", binder=NAME).args[0].aligner
     alignment = aligned.begin(model, model.shape(), ("", ""))
     latent = model.latent_shape(model.shape())
-    from duet_av.av_models.contract import AVLatent
-
     before = AVLatent(torch.full(latent.video, torch.nan), torch.zeros(latent.audio))
     after = alignment.move_latents(before, lambda x: x)
     assert alignment.skipped == 1 and torch.equal(after.audio, before.audio)
@@ -96,3 +97,13 @@ def test_what_is_missing_or_broken_is_one_line(folder):
     (folder / "model.safetensors").unlink()
     with pytest.raises(FileNotFoundError, match="^binder 'pe-av-small' was not found in models/duet; download it: hf download"):
         model_cache.load_binder(NAME)
+
+
+def test_the_sync_report_compares_each_prompt_with_what_it_is_for(folder):
+    assert DuetSyncReport.GET_NODE_INFO_V1()["input"]["optional"]["binder"][1]["options"][-1] == NAME
+    assert DuetSyncReport.validate_inputs(binder=NAME) is True
+    binder = model_cache.load_binder(NAME)
+    prompts = AgreementSettings(binder, "a ball", "a ball").prompts
+    for modality in ("video", "audio"):
+        assert torch.equal(prompts[f"{modality}_prompt"], binder.embed_text_for(["a ball"], modality)[0])
+    assert not torch.equal(*prompts.values())

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from ..binders.base import MIN_SECONDS, SILENCE_RMS, Binder
+from ..binders.base import MIN_SECONDS, SILENCE_RMS, Binder, Modality, embed_text_for
 
 LONGEST, SHORTEST = 5.0, 2.5  # seconds: of a window; of the last one
 FRAMES_PER_SECOND = 16
@@ -50,9 +50,10 @@ class AgreementSettings:
     @cached_property
     def prompts(self) -> dict[str, Tensor]:
         """The embeddings [D] of the prompts that are not empty."""
-        prompts = {"video_prompt": self.video_prompt, "audio_prompt": self.audio_prompt}
+        prompts: dict[Modality, str] = {"video": self.video_prompt, "audio": self.audio_prompt}
+        given = {modality: text for modality, text in prompts.items() if text.strip()}
         with torch.no_grad():
-            return {name: self.binder.embed_text([text])[0].float().cpu() for name, text in prompts.items() if text.strip()}
+            return {f"{each}_prompt": embed_text_for(self.binder, [text], each)[0].float().cpu() for each, text in given.items()}
 
 
 @dataclass(frozen=True)
