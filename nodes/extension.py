@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .aligner import DuetAligner
+from .best_take import DuetBestTake
 from .bounce_clip import DuetBounceClip
 from .compare import DuetCompare
 from .compare_guiders import DuetCompareGuiders
@@ -57,6 +58,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     DuetAudioExpertLora,
     DuetJoinModels,
     DuetEmptyJointLatent,
+    DuetBestTake,
 )
 
 

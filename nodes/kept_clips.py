@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MAX_NODES = 2  # nodes whose clips are kept per model
 Key = tuple
-_runs: WeakKeyDictionary[nn.Module, dict[str, dict[Key, Clip]]] = WeakKeyDictionary()
+_runs: WeakKeyDictionary[nn.Module, dict[str, dict[Key, Any]]] = WeakKeyDictionary()
 
 
 def keep_needed(network: nn.Module, node_id: str, keys: Sequence[Sequence[Key]]) -> dict[Key, Clip]:
@@ -29,14 +29,25 @@ def keep_needed(network: nn.Module, node_id: str, keys: Sequence[Sequence[Key]])
     Add the new clips to the returned dictionary: the next run finds them, even if this one is interrupted. Clips are freed
     together with the model. Of those that are not the first of their cell, only the measurements are kept.
     """
-    last: dict[Key, Clip] = {}
+    last: dict[Key, Clip] = take_last_run(node_id)
+    kept = {key: last[key] for own in keys for key in own[:1] if key in last and last[key].frames is not None}
+    kept |= {key: last[key].measurements() for own in keys for key in own[1:] if key in last}
+    return begin_run(network, node_id, kept)
+
+
+def take_last_run(node_id: str) -> dict[Key, Any]:
+    """Returns what the node's last run has kept, and forgets it."""
+    last: dict[Key, Any] = {}
     for runs in list(_runs.values()):
         last |= runs.pop(node_id, {})
+    return last
+
+
+def begin_run(network: nn.Module, node_id: str, kept: dict[Key, Any]) -> dict[Key, Any]:
+    """Keeps `kept`, and all that is added to it, for the node's next run. It is freed together with the `network`."""
     runs = _runs.setdefault(network, {})
     if len(runs) == MAX_NODES:
         runs.pop(next(iter(runs)))
-    kept = {key: last[key] for own in keys for key in own[:1] if key in last and last[key].frames is not None}
-    kept |= {key: last[key].measurements() for own in keys for key in own[1:] if key in last}
     runs[node_id] = kept
     return kept
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
+from torch.nn.functional import adaptive_avg_pool2d, pad
 
 FRAMES = 16  # shown per clip
 TILE, SPECTROGRAM_HEIGHT, TEXT_HEIGHT = 80, 64, 16  # pixels; TILE: side of a frame
@@ -41,6 +42,17 @@ def save_contact_sheet(
     """Write the sheet of `draw_contact_sheet` to an image file; create missing folders."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     draw_contact_sheet(clips, titles, events).save(path)
+
+
+def shrink_frames(frames: torch.Tensor) -> torch.Tensor:
+    """Return the frames of [F, H, W, 3] that a sheet shows, reduced to its size, with black borders: [FRAMES, side, side, 3]."""
+    shown = frames[np.linspace(0, len(frames) - 1, FRAMES).round().astype(int)].movedim(-1, 1)
+    height, width = shown.shape[2:]
+    scale = min(1.0, TILE / max(height, width))
+    height, width = max(1, round(height * scale)), max(1, round(width * scale))
+    small = adaptive_avg_pool2d(shown, (height, width)) if scale < 1 else shown
+    down, right = max(width - height, 0), max(height - width, 0)
+    return pad(small, (right // 2, right - right // 2, down // 2, down - down // 2)).movedim(1, -1)
 
 
 def _draw_row(frames: torch.Tensor, wave: torch.Tensor, rate: int, title: str, events: tuple[Times, Times]) -> Image.Image:
