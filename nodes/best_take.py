@@ -12,6 +12,7 @@ from torch import Tensor
 
 from . import model_cache
 from .agreement_inputs import binder_input
+from .binder_files import find_binder
 from .encode_prompts import empty_prompts
 from .host import io, on_device, preview_images, report_text
 from .kept_clips import begin_run, raised_seed, take_last_run
@@ -93,7 +94,7 @@ class DuetBestTake(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, binder: str = NONE) -> bool | str:
-        return model_cache.check_files(binder)
+        return model_cache.check_files(binder, find=find_binder)
 
     @classmethod
     def fingerprint_inputs(cls, binder: str = NONE, **others) -> tuple:
