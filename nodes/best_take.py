@@ -104,8 +104,8 @@ class DuetBestTake(io.ComfyNode):
     def execute(cls, model, prompts=None, latent=None, guidance=None, aligner=None, **others) -> io.NodeOutput:
         from ..av_models.takes import Ranking
 
-        own = {each.name: others.pop(each.name) for each in fields(_Choices) if each.name in others}
-        choices, (settings, (guidance,), taken) = _Choices(**own), resolve_settings(model, Settings(**others), [guidance])
+        own = {each.name: others.pop(each.name) for each in fields(Choices) if each.name in others}
+        choices, (settings, (guidance,), taken) = Choices(**own), resolve_settings(model, Settings(**others), [guidance])
         prompts, node_id, shape = prompts or empty_prompts(model), cls.hidden.unique_id, clip_shape(latent, model)
         if unpack_latent(latent).rows != 1:
             raise ValueError(f"latent holds {unpack_latent(latent).rows} clips; use a batch of 1")
@@ -131,7 +131,7 @@ class DuetBestTake(io.ComfyNode):
 
 
 @dataclass(frozen=True)
-class _Choices:
+class Choices:
     """The values of the inputs that other sampling nodes do not have."""
 
     takes: int = 8

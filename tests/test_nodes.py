@@ -20,6 +20,7 @@ from duet_av.av_models.media import read_metadata, read_video
 from duet_av.nodes import host, model_cache
 from duet_av.nodes import run_sampler as sampling
 from duet_av.nodes.aligner import DuetAligner
+from duet_av.nodes.best_take import Choices, DuetBestTake
 from duet_av.nodes.decode import DuetDecode
 from duet_av.nodes.empty_latent import DuetEmptyLatent
 from duet_av.nodes.encode_prompts import DuetEncodePrompts
@@ -134,6 +135,8 @@ def test_execute_takes_the_inputs_of_the_schema(cls):
     taken = set(code.co_varnames[1 : code.co_argcount])
     if code.co_flags & inspect.CO_VARKEYWORDS:
         taken |= {field.name for field in fields(Aligner if cls is DuetAligner else Settings)} - {"other", "half", "own_times"}
+    if cls is DuetBestTake:
+        taken |= {field.name for field in fields(Choices)}
     assert set(names) == taken
 
 
