@@ -7,7 +7,8 @@ from importlib import import_module
 from pathlib import Path
 
 FAMILIES = (
-    "ace_step", "kandinsky6", "ltx2", "ovi", "pe_av", "stable_audio", "stable_audio_3", "tangoflux", "wan", "wan_tangoflux",
+    "ace_step", "joined_pair", "kandinsky6", "ltx2", "ovi", "pe_av", "stable_audio", "stable_audio_3", "tangoflux", "wan",
+    "wan_tangoflux",
 )  # fmt: skip
 
 

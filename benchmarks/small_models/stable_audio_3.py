@@ -65,7 +65,7 @@ def make_pipeline(seed: int = 0, distilled: bool = True) -> StableAudio3Pipeline
         )  # fmt: skip
         parts = vae, T5GemmaEncoderModel(_text_config(len(tokenizer))), StableAudio3DurationEmbedder(TEXT_WIDTH, 16), transformer
         for network in parts:
-            _fill_zeros(network)
+            fill_zeros(network)
     vae, text, duration, transformer = (network.eval().requires_grad_(False) for network in parts)
     scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=1, stochastic_sampling=distilled)
     pipeline = StableAudio3Pipeline(vae, text, tokenizer, duration, transformer, scheduler)
@@ -73,7 +73,7 @@ def make_pipeline(seed: int = 0, distilled: bool = True) -> StableAudio3Pipeline
     return pipeline
 
 
-def _fill_zeros(network: nn.Module) -> None:
+def fill_zeros(network: nn.Module) -> None:
     """Fill weights that are zeros at first, on which nothing would depend."""
     for parameter in network.parameters():
         if not parameter.any():
