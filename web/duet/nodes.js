@@ -1,7 +1,7 @@
 /** Our nodes, and where in a graph they are. */
 
 export const PACK = 'duet-av'
-export const VERSION = '0.7.0'
+export const VERSION = '0.8.0'
 
 export const isOurs = node => Boolean(node.comfyClass?.startsWith('Duet'))
 
