@@ -19,6 +19,7 @@ from ..step_noise import with_two_streams
 from .checks import check_added, check_latents, check_prompts, check_size, explain_stream
 from .loading import StreamLoading
 from .parts import Part, make_parts
+from .preview import with_audio
 from .sampling import rescale, uncarry, unscale
 from .streams import JoinedStreams
 
@@ -33,6 +34,7 @@ def outer_sample(  # noqa: PLR0913
     guider.model_options["transformer_options"][RUN_KEY] = run
     if not run.is_guided:  # guide_model.py does the same
         sampler = with_two_streams(sampler, seed, latent_shapes)
+    callback = with_audio(callback, run.streams)
     made = sample(noise, latent, sampler, sigmas, mask, callback, disable_pbar, seed, latent_shapes=latent_shapes)
     return run.with_given(made)
 
