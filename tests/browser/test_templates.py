@@ -9,7 +9,7 @@ from duet_av.tests.browser.canvas import SHOW, Canvas, close, shipped
 from duet_av.tests.browser.layout import fit, problems
 from duet_av.tests.comfyui.server import NAME
 from duet_av.tests.comfyui.test_new_audio import packets, write
-from duet_av.tests.page import FOLDER, JOINT, NATIVE, PAIRS, templates
+from duet_av.tests.page import FOLDER, JOINED, JOINT, NATIVE, PAIRS, SMALL_JOINED, templates
 
 QUICK = ["bounce_t2av", "bounce_v2a", "bounce_compare"]
 SEARCHES = {
@@ -18,12 +18,13 @@ SEARCHES = {
     "ltx": "ltx23_t2av", "ltx-2.5": "ltx25_t2av", "minimax": "minimax_h3_t2av", "other audio": "ltx23_reroll_audio",
     "separate prompts": "ltx23_separate_words", "compare guidances": "ltx23_compare",
     "kandinsky": "kandinsky6_t2av", "diffusers": "ltx2_diffusers", "ovi": "ovi_t2av", "speech": "ovi_t2av",
-    "wan": "wan_tangoflux_t2av", "tangoflux": "wan_tangoflux_t2av",
+    "wan": "wan_tangoflux_t2av", "tangoflux": "wan_tangoflux_t2av", "stable audio": "wan_stable_audio",
+    "music": "hunyuan_ace_step", "silent": "stable_audio_v2a", "small models": "small_joined_pair",
 }  # fmt: skip
 DOWNLOADS = {
     "svd_audioldm2": "svd_xt.safetensors", "ltx23_t2av": "ltx-2.3-22b-dev-fp8.safetensors",
     "minimax_h3_t2av": "minimax_h3_audio_vae_fp32.safetensors", "ovi_t2av": "model_960x960.safetensors",
-    "wan_tangoflux_t2av": "wan2.2_ti2v_5B_fp16.safetensors",
+    "wan_tangoflux_t2av": "wan2.2_ti2v_5B_fp16.safetensors", "wan_stable_audio": "stable_audio_3_medium_base.safetensors",
 }  # fmt: skip
 _REPLACE = """() => {
   const old = app.graph.nodes.find(node => node.type === 'DuetBounceClip')
@@ -57,7 +58,7 @@ def test_nothing_covers_anything_and_notes_fit(canvas, comfyui, name):
     assert problems(canvas) == [] == canvas.errors
 
 
-@pytest.mark.parametrize("name", (*NATIVE, *JOINT, *PAIRS))
+@pytest.mark.parametrize("name", (*NATIVE, *JOINT, *PAIRS, *JOINED, SMALL_JOINED))
 def test_the_page_runs_what_the_other_form_says(canvas, name):
     canvas.open(shipped(name))
     graph = canvas.page.evaluate("async () => (await app.graphToPrompt()).output")

@@ -19,6 +19,11 @@ def previews(server, seed: int, **options: Any) -> list[dict[str, Any]]:
     graph = sampling(seed, STEPS)
     graph[IN_SUBGRAPH] = graph.pop(SAMPLER)
     graph["8"]["inputs"]["source"] = [IN_SUBGRAPH, 1]
+    return sent(server, graph, **options)
+
+
+def sent(server, graph: dict[str, Any], **options: Any) -> list:
+    """What a page that queues this graph is sent; see listen.py."""
     command = [os.environ.get("COMFYUI_PYTHON", "python3"), str(Path(__file__).with_name("listen.py")), server.url]
     done = subprocess.run([*command, json.dumps({"prompt": graph, **options})], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

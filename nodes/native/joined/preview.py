@@ -38,7 +38,7 @@ class AudioBelow:
 
 
 def with_audio(callback: Callable | None, streams: JoinedStreams) -> Callable | None:
-    """Returns the callback of a run with the audio in its previews. One that shows none, or is not ComfyUI's, is returned as it is."""
+    """Returns the callback of a run with the audio in its previews; one without previews, or not of ComfyUI, as it is."""
     found: list[AudioBelow] = []
     shown = _with_previewers(callback, found)
     if not found:

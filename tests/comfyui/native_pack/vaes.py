@@ -1,10 +1,11 @@
-"""The VAEs of LTX-2 and MiniMax-H3 as ComfyUI builds them, small and with random weights. Their latents have the real sizes."""
+"""VAEs as ComfyUI builds them, small and with random weights. Their latents have the real sizes."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 from unittest.mock import patch
 
 import comfy.ldm.minimax.audio_vae
@@ -13,6 +14,7 @@ import comfy.sd
 import torch
 from comfy.ldm.lightricks.vae.audio_vae import AudioVAE
 from comfy.ldm.lightricks.vae.causal_video_autoencoder import VideoVAE
+from comfy.taesd.taehv import TAEHV
 from torch import nn
 
 LTX_VIDEO = {
@@ -75,8 +77,29 @@ def _of_smaller_class(module: object, name: str, sizes: dict[str, object], seed:
         return comfy.sd.VAE(_weights(smaller(), seed))
 
 
-VIDEO: dict[str, Callable[[int], comfy.sd.VAE]] = {"ltx": ltx_video, "h3": h3_video}
-AUDIO: dict[str, Callable[[int], comfy.sd.VAE]] = {"ltx": ltx_audio, "h3": h3_audio}
+def taehv(channels: int, seed: int) -> comfy.sd.VAE:
+    """The small VAE that ComfyUI has for models of videos."""
+    return comfy.sd.VAE(_weights(TAEHV(channels), seed))
+
+
+class RepeatedSteps:
+    """Stands in for the VAE of an audio model, whose sizes ComfyUI fixes: a latent step becomes as many samples of its mean."""
+
+    def __init__(self, samples: int, sample_rate: int) -> None:
+        self.samples, self.audio_sample_rate = samples, sample_rate
+
+    def decode(self, latent: torch.Tensor) -> torch.Tensor:
+        sound = latent.mean(1).repeat_interleave(self.samples, -1)
+        return sound[..., None].expand(-1, -1, 2).clone()
+
+
+VIDEO: dict[str, Callable[[int], comfy.sd.VAE]] = {
+    "ltx": ltx_video, "h3": h3_video, "wan21": partial(taehv, 16), "wan22_5b": partial(taehv, 48), "hunyuan15": partial(taehv, 32),
+}  # fmt: skip
+AUDIO: dict[str, Callable[[int], Any]] = {
+    "ltx": ltx_audio, "h3": h3_audio, "stable_audio_3": lambda seed: RepeatedSteps(4096, 44_100),
+    "ace_step_15": lambda seed: RepeatedSteps(1920, 48_000),
+}  # fmt: skip
 
 
 class TinyVAE:
