@@ -21,6 +21,7 @@ CHANGES = {
     "sampler_cfg_function": "a patch that replaces CFG",
 }
 OF_NETWORK = (WrappersMP.CALC_COND_BATCH, WrappersMP.APPLY_MODEL, WrappersMP.DIFFUSION_MODEL)
+OF_SHAPE = ("sample_lcm_upscale", "sample_ar_video")
 IN_TRANSFORMER = {"patches": "attention patches", "patches_replace": "attention patches", "optimized_attention_override": "a patch"}
 
 
@@ -64,6 +65,16 @@ def check_prompts(stream: Stream, guider: Any) -> None:
                     f"the {stream.kind.stream} prompt of {name} is {tokens.shape[-1]} wide, and {stream.kind.name} needs "
                     f"{' or '.join(map(str, sorted(known)))}; encode it with the text encoder of {stream.kind.name}"
                 )
+
+
+def check_sampler(sampler: Any) -> None:
+    """Checks that a SAMPLER does not need the shape of a video. Raises ValueError."""
+    name = getattr(getattr(sampler, "sampler_function", None), "__name__", "")
+    if name in OF_SHAPE:
+        raise ValueError(
+            f"the sampler {name.removeprefix('sample_')} needs the shape of a video, and video and audio are sampled as one; "
+            "use another one, such as euler"
+        )
 
 
 def check_size(streams: JoinedStreams, x: Tensor) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..run_keys import GUIDANCE_KEY, RUN_KEY
 from ..step_noise import with_two_streams
-from .checks import check_added, check_latents, check_prompts, check_size, explain_stream
+from .checks import check_added, check_latents, check_prompts, check_sampler, check_size, explain_stream
 from .loading import StreamLoading
 from .parts import Part, make_parts
 from .preview import with_audio
@@ -30,6 +30,7 @@ def outer_sample(  # noqa: PLR0913
 ):  # fmt: skip
     """Wraps a guider's `outer_sample`: makes the run."""
     guider = sample.class_obj
+    check_sampler(sampler)
     run = JoinedRun(guider, noise, latent, sigmas, mask, seed, latent_shapes)
     guider.model_options["transformer_options"][RUN_KEY] = run
     if not run.is_guided:  # guide_model.py does the same

@@ -103,8 +103,10 @@ def make_carrying(video: Any, audio: Any, sound_ahead: float) -> Carrying:
     """
     flows = is_flow(video), is_flow(audio)
     half = [noise_to_signal(float(each.percent_to_sigma(0.5)), flow) for each, flow in zip((video, audio), flows)]
-    scale = float(f"{sound_ahead * half[0] / half[1]:.6g}")  # the ratio of two shifts, without rounding errors
-    return Carrying(flows[0], scale, 1.0 if flows[1] else 1 / float(audio.sigma_max))
+    noise = 1.0 if flows[1] else 1 / float(audio.sigma_max)
+    ratio = half[0] / half[1] if flows[1] else half[0] * (1 / half[1] - noise)
+    scale = float(f"{sound_ahead * ratio:.6g}")  # the ratio of two shifts, without rounding errors
+    return Carrying(flows[0], scale, noise)
 
 
 def is_flow(sampling: Any) -> bool:

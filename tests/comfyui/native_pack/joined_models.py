@@ -103,8 +103,9 @@ def load(kind: str, seed: int, dtype: str = "float32", disable_dynamic: bool = F
     """Returns the MODEL with weights of `seed`."""
     known, network = KINDS[kind].known, KINDS[kind].network
     config = known(dict(network))
-    config.set_inference_dtype(getattr(torch, dtype), None)
-    config.custom_operations = comfy.ops.disable_weight_init
+    is_fp8 = dtype.startswith("float8")
+    config.set_inference_dtype(getattr(torch, dtype), torch.float32 if is_fp8 else None)
+    config.custom_operations = comfy.ops.manual_cast if is_fp8 else comfy.ops.disable_weight_init
     model = config.get_model(_of_conditioners(kind, seed), "").eval()
     if kind == "ace_step":
         del model.diffusion_model.lyric_encoder.encoders[1:]  # core fixes their number and width
