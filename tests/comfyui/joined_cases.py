@@ -296,6 +296,20 @@ def partly_given() -> dict[str, Case]:
     }  # fmt: skip
 
 
+def of_pair(video: str, audio: str) -> dict[str, Case]:
+    """Returns what every pair is tried with."""
+    on_both = {name: dict.fromkeys(("video", "audio"), change) for name, change in PATCHES.items()}
+    kinds = {"video": video, "audio": audio}
+    cases = {
+        "Euler, CFG 3": Case(**kinds), "LoRA": Case(**kinds, change=on_both["LoRA"]),
+        "GGUF-like weights": Case(**kinds, change=on_both["GGUF-like weights"]),
+        "post-CFG patch": Case(**kinds, change=on_both["post-CFG"]), "timed prompts": Case(**kinds, prompts=timed),
+        "given parts": Case(**kinds, masks=both(video, audio, mask_of), latents=both(video, audio)),
+        "`sound_ahead` 2": Case(**kinds, ahead=2.0),
+    }  # fmt: skip
+    return cases if video == "svd" else cases | {"batch 2": Case(**kinds, batch=2)}
+
+
 # Samplers
 
 

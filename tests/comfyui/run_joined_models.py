@@ -32,10 +32,12 @@ from duet_av.tests.comfyui.native_pack.joined_models import prompt  # noqa: E402
 
 
 def pairs():
-    """Every video with Stable Audio 3, and every audio with Wan 2.1 and Stable Video Diffusion."""
+    """By pair and check. Every video with Stable Audio 3, and every audio with Wan 2.1 and Stable Video Diffusion."""
     found = [(video, "stable_audio_3") for video in cases.VIDEOS]
     found += [(video, audio) for audio in cases.AUDIOS for video in ("wan21", "svd") if audio != "stable_audio_3"]
-    return {f"{video} + {audio}": compare(Case(video, audio)) for video, audio in found}
+    return {
+        f"{video} + {audio}": {name: compare(case) for name, case in cases.of_pair(video, audio).items()} for video, audio in found
+    }
 
 
 def effects(of):
@@ -52,7 +54,7 @@ def effects(of):
 
 
 def samplers():
-    """By sampler that draws no noise: both streams at one shift; at another one the video, and the audio to its own run and carried."""
+    """By sampler that draws no noise: both streams at one shift; at another the video, and the audio to both of its runs."""
     found = {}
     for name in cases.NOISELESS:
         case = Case(sampler=name, steps=5)

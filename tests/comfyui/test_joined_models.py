@@ -39,9 +39,18 @@ def checked(tmp_path_factory):
     return run_script("run_joined_checks.py", tmp_path_factory.mktemp("joined") / "checked.json")
 
 
-@pytest.mark.parametrize("table", ["pairs", "unchanged", "patched", "prompted", "partly given"])
+def test_every_pair(found):
+    """The video to the last bit, the audio but for rounding."""
+    wrong = {
+        f"{pair}: {check}": figures for pair, checks in found["pairs"].items() for check, figures in checks.items()
+        if figures[0] != 0 or figures[1] > limit(pair)
+    }  # fmt: skip
+    assert len(found["pairs"]) == 15 and not wrong, wrong
+
+
+@pytest.mark.parametrize("table", ["unchanged", "patched", "prompted", "partly given"])
 def test_each_stream_is_its_own_models_run(found, table):
-    """The video to the last bit, the audio but for rounding. Where a patch or a prompt is tried, it has an effect."""
+    """As for every pair. Where a patch or a prompt is tried, it has an effect."""
     wrong = {
         name: figures for name, figures in found[table].items()
         if figures[0] != 0 or figures[1] > limit(name) or (len(figures) > 2 and figures[2] < 2e-5)
