@@ -122,7 +122,7 @@ def unchanged() -> dict[str, Case]:
         "TorchCompile: video": Case(change={"video": compiled}), "TorchCompile: audio": Case(change={"audio": compiled}),
         "fp8": Case(dtype="float8_e4m3fn"), "bfloat16": Case(dtype="bfloat16"), "CFG 1": Case(cfg=1.0), "CFG 7": Case(cfg=7.0),
         "batch 2": Case("hunyuan15", "ace_step", batch=2), "batch 2, CFG 1": Case(batch=2, cfg=1.0),
-        "sound_ahead 3": Case(ahead=3.0), "sound_ahead 0.3": Case("svd", "stable_audio", ahead=0.3),
+        "sound_ahead 3": Case(ahead=3.0), "sound_ahead 0.3: EDM": Case("svd", "stable_audio", ahead=0.3),
     }  # fmt: skip
 
 
