@@ -1,10 +1,14 @@
 """Measures the overhead of an aligned sampler step, as a ratio of medians of interleaved runs.
 
-python -m duet_av.benchmarks.aligner [--runs N]
+python -m duet_av.benchmarks.aligner [--runs N] [--binder pe_av] [--steps N] [--tasks v2a …]
+python -m duet_av.benchmarks.aligner --memory
 
 For each task, compares a sampler step with the aligner to its parts, measured separately: a forward pass of the denoiser, and
 a forward and backward pass of decoding and binder. The predicted noise is treated as constant, so there is no backward pass
 through the denoiser.
+
+--binder pe_av: PE-AV with random weights and the widths of its small model: towers of 12 layers of 768, the encoder of DAC, and a
+picture tower of 2 of PE-Core L's 24 blocks at 112 pixels. --memory: how much more memory its gradient takes for longer clips.
 """
 
 from __future__ import annotations
@@ -12,11 +16,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from functools import cache
 
 import torch
 
 from ..av_models.aligner_settings import GENERATED
 from ..av_models.alignment import Alignment
+from ..av_models.binders.base import Binder
+from ..av_models.binders.pe_av import PEAV
+from ..av_models.binders.pe_av_features import Processing
 from ..av_models.branch_runner import PromptedModel
 from ..av_models.contract import AVLatent, AVTime, CouplingKind
 from ..av_models.guidance import make_guidance
@@ -27,20 +35,57 @@ from ..av_models.sampling import sample
 from ..av_models.schedule import SamplingSchedule
 from ..bounce.binder import load_bounce_bind
 from ..bounce.shipped import load_untrained_bounce
+from . import peak_memory
 from .guidance import discard, interleaved
+from .small_models.pe_av import sizes
 
 STEPS = 8
+SECONDS, FPS, RATE, SIDE = (2, 4, 8), 16, 48_000, 112
 PROMPT = "a ball bouncing"
 
 
-def measure_ratio(task: str, model: JointModel, runs: int) -> float:
+@cache
+def make_pe_av() -> PEAV:
+    """Returns a PE-AV of random weights, which cannot embed text."""
+    from transformers import PeAudioVideoConfig
+
+    made = sizes(99)
+    tower = {"hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 6, "head_dim": 128}
+    both = made["audio_video_config"] | tower | {"num_hidden_layers": 1}
+    both["audio_config"] |= tower
+    both["video_config"] |= tower
+    both["audio_config"]["dac_config"] |= {"encoder_hidden_size": 64, "codebook_dim": 128}
+    vision = {"img_size": SIDE, "patch_size": 14, "embed_dim": 1024, "depth": 2, "num_heads": 16, "ref_feat_shape": 24}
+    both["video_config"]["vision_config"]["model_args"] = vision
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return PEAV(PeAudioVideoConfig(**made | {"audio_video_config": both}), Processing(SIDE)).eval().requires_grad_(False)
+
+
+def measure_memory(binder: PEAV) -> dict[str, int]:
+    """Returns the megabytes that the gradient of what is seen and heard takes beside the clip, by its seconds."""
+    found = {}
+    for seconds in (SECONDS[0], *SECONDS):  # the first warms up
+        frames = torch.rand(1, seconds * FPS, 64, 64, 3).requires_grad_()
+        wave = torch.randn(1, 1, seconds * RATE).requires_grad_()
+        peak_memory.forget_peak()
+        before = peak_memory.resident()
+        with torch.enable_grad():
+            apart = binder.embed_video(frames, FPS) - binder.embed_audio(wave, RATE)
+            discard(torch.autograd.grad(apart.square().sum(), [frames, wave]))
+        found[str(seconds)] = (peak_memory.peak() - before) // 10**6
+    return found
+
+
+def measure_ratio(task: str, model: JointModel, runs: int, binder: Binder, steps: int) -> float:
     """Returns the time of an aligned step divided by the time of its parts."""
     shape = model.shape()
     size = model.latent_shape(shape)
     latent = AVLatent(*(torch.randn(each, generator=torch.Generator().manual_seed(1)) for each in (size.video, size.audio)))
     frames, waveform = model.decode(latent, shape)
     reference = Reference(frames, float(shape.video.fps), frames[:, 0], waveform, shape.audio.sample_rate)
-    aligner = Aligner(binder=load_bounce_bind(), task=task, first=0.0, update="sign", save_memory=False)
+    words = float("text" in binder.modalities)
+    aligner = Aligner(binder=binder, task=task, first=0.0, update="sign", save_memory=False, words=words)
     condition = model.encode(PROMPT, PROMPT)
 
     def begin() -> Alignment:
@@ -48,11 +93,11 @@ def measure_ratio(task: str, model: JointModel, runs: int) -> float:
 
     def step() -> None:
         prompted, guidance = PromptedModel(model.denoiser, condition, condition), make_guidance("none", removed=True)
-        sample(prompted, NoiseSource(size), guidance, SamplingSchedule(STEPS), alignment=begin())
+        sample(prompted, NoiseSource(size), guidance, SamplingSchedule(steps), alignment=begin())
 
     def parts() -> None:
         alignment, t = begin(), torch.full((1,), 0.5)
-        for _ in range(STEPS):
+        for _ in range(steps):
             model.denoiser.predict(latent, AVTime(t, t), condition, [CouplingKind.REMOVED])
             _forward_and_backward(alignment, latent, GENERATED[task])
 
@@ -70,9 +115,17 @@ def _forward_and_backward(alignment: Alignment, latent: AVLatent, made: tuple[st
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=20)
-    runs = parser.parse_args().runs
+    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--binder", choices=["bounce_bind", "pe_av"], default="bounce_bind")
+    parser.add_argument("--tasks", nargs="+", choices=list(GENERATED), default=list(GENERATED))
+    parser.add_argument("--memory", action="store_true", help="measure PE-AV's memory instead of times")
+    args = parser.parse_args()
+    if args.memory:
+        sys.stdout.write(json.dumps(measure_memory(make_pe_av())) + "\n")
+        return
+    binder: Binder = make_pe_av() if args.binder == "pe_av" else load_bounce_bind()
     model = load_untrained_bounce()
-    measured = {task: measure_ratio(task, model, runs) for task in GENERATED}
+    measured = {task: measure_ratio(task, model, args.runs, binder, args.steps) for task in args.tasks}
     sys.stdout.write(json.dumps(measured) + "\n")
 
 
