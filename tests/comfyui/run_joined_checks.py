@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import patch
 
 root, result = sys.argv[1], Path(sys.argv[2]).resolve()
@@ -21,12 +22,16 @@ sys.modules["joined_start"] = begin
 spec.loader.exec_module(begin)
 begin.start(root)
 
+import comfy.hooks  # noqa: E402
 import comfy.model_management as management  # noqa: E402
+import comfy.samplers  # noqa: E402
 import torch  # noqa: E402
 from comfy.nested_tensor import NestedTensor  # noqa: E402
 from comfy.patcher_extension import WrappersMP  # noqa: E402
+from comfy.samplers import CFGGuider, sampler_object  # noqa: E402
 from comfy.sd import load_lora_for_models  # noqa: E402
 from comfy_extras.nodes_advanced_samplers import SamplerLCMUpscale  # noqa: E402
+from comfy_extras.nodes_custom_sampler import SamplerCustomAdvanced  # noqa: E402
 from comfy_extras.nodes_easycache import EasyCacheNode, LazyCacheNode  # noqa: E402
 
 import nodes as core  # noqa: E402
@@ -170,6 +175,75 @@ def estimates():
         "loads": len(asked), "both": children <= {id(model) for model in asked[0]["models"]}, "joined": numbers(asked[0]),
         "alone": [numbers(each) for each in alone],
     }  # fmt: skip
+
+
+def beside():
+    """Whether the models of a prompt's hooks are loaded with the two."""
+    other = load("ltxv", 7)
+    hooks = comfy.hooks.HookGroup()
+    hooks.add(comfy.hooks.AdditionalModelsHook([other], "other"))
+    case = Case(of_all=lambda prompts: cases.with_hooks(prompts, hooks))
+    joined = joined_model(replace(case, prompts=None))
+    with loads() as found:
+        run_joined(case, joined)
+    return [any(model is other for model in each["models"]) for each in found if len(each["models"]) > 1]
+
+
+def delegate():
+    """How far the video is from its own run where hooks make ComfyUI run it by a second patcher, as one of dynamic memory."""
+
+    def dynamic(model):
+        copied = load("wan21", 1)
+        model.is_dynamic = lambda: True
+        model.get_non_dynamic_delegate = lambda: copied
+        return model
+
+    case = Case(audio="ace_step_15", prompts=cases.hooked(), change={"video": dynamic})
+    joined = joined_model(case)
+    made = run_joined(case, joined)
+    return apart(made[0], run_alone(case, "video", joined))
+
+
+def several_cards():
+    """How far the video is from its own run where ComfyUI spreads it over two cards, and the steps in which it did so."""
+
+    def spread(model):
+        copied = model.deepclone_multigpu(new_load_device=torch.device("cpu:0"))
+        copied.is_multigpu_base_clone = True
+        model.set_additional_models("multigpu", [copied])
+        return model
+
+    case = Case(change={"video": spread})
+    joined, real, calls = joined_model(case), comfy.samplers._calc_cond_batch_multigpu, []
+    with patch.object(comfy.samplers, "_calc_cond_batch_multigpu", lambda *args: calls.append(1) or real(*args)):
+        made, steps = run_joined(case, joined), len(calls)
+        return [apart(made[0], run_alone(case, "video", joined)), steps]
+
+
+def clean_estimates():
+    """How far the clean estimates of a partial run, which SamplerCustomAdvanced puts out, are from those of both models alone."""
+    found = {}
+    for video, audio in (("wan21", "ace_step"), ("svd", "stable_audio")):
+        case = Case(video, audio, span=(0, 2))
+        joined = joined_model(case)
+        sigmas = sigmas_of(case, joined)
+
+        def run(model, prompts, noise, latent, sigmas):
+            guider = CFGGuider(model)
+            guider.set_conds(prompts["positive"], prompts["negative"])
+            guider.set_cfg(3.0)
+            drawn = SimpleNamespace(seed=1, generate_noise=lambda _: noise)
+            euler = sampler_object("euler")
+            return SamplerCustomAdvanced.execute(drawn, guider, euler, sigmas, {"samples": latent}).result[1]["samples"]
+
+        parts = [[of(case, stream) for stream in STREAMS] for of in (noise_of, latent_of)]
+        together = begin.split(case, run(joined, begin.joined_prompts(case), *(nested(case, each) for each in parts), sigmas))
+        alone = [
+            run(stream.patcher, prompts_of(case, stream.kind.stream), noise, latent, stream.sigma(sigmas))
+            for stream, noise, latent in zip(joined.model.streams, *parts)
+        ]
+        found[f"{video} {audio}"] = [apart(a, b) for a, b in zip(together, alone)]
+    return found
 
 
 def small_card():
@@ -365,7 +439,8 @@ found = {
         "video": given("video"), "audio": given("audio"), "both": given("video", "audio"),
         "video, SDE": given("video", sampler="dpmpp_2m_sde"), "video, leftover noise": given("video", span=(0, 2)),
     },
-    "sigmas": own_sigmas(), "given with one prompt": given_with_one_prompt(), "estimates": estimates(), "small card": small_card(),
+    "sigmas": own_sigmas(), "given with one prompt": given_with_one_prompt(), "estimates": estimates(), "beside": beside(),
+    "delegate": delegate(), "several cards": several_cards(), "clean estimates": clean_estimates(), "small card": small_card(),
     "growth": growth(50), "freed": freed(), "after errors": after_errors(),
     "refused": {name: message(call) for name, call in refusals().items()},
 }  # fmt: skip

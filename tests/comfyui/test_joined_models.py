@@ -102,6 +102,24 @@ def test_both_models_are_loaded_at_once_with_the_memory_that_the_larger_step_nee
     assert found["joined"][0] > 7 << 30  # the control's
 
 
+def test_models_of_a_prompts_hooks_are_loaded_with_both(checked):
+    assert checked["beside"] == [True]
+
+
+def test_hooks_run_the_patcher_that_comfyui_gives_a_model_for_them(checked):
+    assert checked["delegate"] == 0
+
+
+def test_a_model_on_several_cards_runs_on_them(checked):
+    assert checked["several cards"] == [0, 4]
+
+
+def test_clean_estimates_are_those_of_both_models(checked):
+    """The second output of SamplerCustomAdvanced, in the middle of a schedule."""
+    for pair, (video, audio) in checked["clean estimates"].items():
+        assert video == 0 and audio <= limit(pair), pair
+
+
 def test_weights_that_do_not_fit_are_offloaded(checked):
     found = checked["small card"]
     assert all(0.02 < share < 0.5 for share in found["loaded"]) and all(each <= ROUNDING for each in found["apart"])
