@@ -33,6 +33,7 @@ from comfy.sd import load_lora_for_models  # noqa: E402
 from comfy_extras.nodes_advanced_samplers import SamplerLCMUpscale  # noqa: E402
 from comfy_extras.nodes_custom_sampler import SamplerCustomAdvanced  # noqa: E402
 from comfy_extras.nodes_easycache import EasyCacheNode, LazyCacheNode  # noqa: E402
+from comfy_extras.nodes_model_merging import ModelSave  # noqa: E402
 
 import nodes as core  # noqa: E402
 from duet_av.nodes.join_conditioning import DuetJoinConditioning  # noqa: E402
@@ -418,7 +419,7 @@ def refusals():
         "EasyCache after joining": lambda: sampled(easy(joined)),
         "a compiler after joining": lambda: Compiled().make(joined),
         "a CFG patch after joining": lambda: sampled(cases.PATCHES["RescaleCFG"](joined)),
-        "saving": lambda: joined.state_dict_for_saving(),
+        "saving": lambda: ModelSave().save(joined, "joined"),
         "a sampler that makes latents larger": lambda: sample(
             Case(sampler=upscale), joined, {"positive": _join(joined), "negative": _join(joined)},
             [zeros(*good), zeros(*good), None], sigmas_of(Case(), joined), 1
