@@ -115,7 +115,8 @@ def compare() -> dict[str, Any]:
     """Compares joined runs with runs of the models alone, as the tests do."""
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "found.json"
-        _run([str(PACK / "tests" / "comfyui" / "run_joined_models.py"), os.environ["COMFYUI_PATH"], str(result)], folder)
+        script, tables = PACK / "tests" / "comfyui" / "run_joined_models.py", ("pairs", "samplers")
+        _run([str(script), os.environ["COMFYUI_PATH"], str(result), *tables], folder)
         return json.loads(result.read_text(encoding="utf-8"))
 
 
