@@ -30,7 +30,7 @@ POSITIVE, NEGATIVE, HALF = Branch(), Branch("negative", "negative"), Coupling(Co
 
 def test_rows_share_a_call_unless_they_must_be_apart():
     strategy = make_guidance("modality_cfg", video_skip_scale=2.0, skip_block=7)
-    branches = strategy.branches(plan_steps(SIGMAS, lambda t: t, 1.0)[0])
+    branches = strategy.branches(plan_steps(SIGMAS, lambda t: (t, t), 1.0)[0])
     cut, skipped = Branch(coupling=CUT), Branch(skip_block=7)
     assert group_rows(branches, {"main": ONE_CALL}) == [[POSITIVE, NEGATIVE, cut, skipped]]
     apart = {"main": ("coupling", "skip_block")}
@@ -79,7 +79,7 @@ def test_each_branch_gets_its_own_prediction():
 
 @pytest.mark.parametrize("sigma, index", [(1.0, 0), (0.9, 0), (0.75, 1), (0.3, 2), (0.25, 3), (0.1, 3), (1.2, 0)])
 def test_a_time_between_two_steps_belongs_to_the_one_that_has_begun(sigma, index):
-    step = find_step(sigma, plan_steps(SIGMAS, lambda t: t / 2, 1.0), lambda t: t / 2)
+    step = find_step((sigma, sigma / 2), plan_steps(SIGMAS, lambda t: (t, t / 2), 1.0))
     assert (step.index, step.count, step.t_video, step.t_audio) == (index, 4, sigma, sigma / 2)
 
 
@@ -92,8 +92,14 @@ def test_a_time_between_two_steps_belongs_to_the_one_that_has_begun(sigma, index
 ])  # fmt: skip
 def test_a_part_of_a_run_is_counted_as_a_part(sigmas, places):
     """So that what is for its beginning alone is not done in the middle of it."""
-    plan = plan_steps(sigmas, lambda t: t, 1.0)
+    plan = plan_steps(sigmas, lambda t: (t, t), 1.0)
     assert [(step.index, step.count) for step in plan] == places
+
+
+def test_the_steps_of_a_model_with_a_long_schedule_are_counted_by_their_times():
+    """σ of 500 and 10 are almost the same noise: by σ, a run from 10 on would seem to be the end of one."""
+    plan = plan_steps([9.0, 3.0, 1.0, 0.0], lambda sigma: (sigma / (1 + sigma),) * 2, 500.0)
+    assert [(step.index, step.count, round(step.t_video, 6)) for step in plan] == [(1, 4, 0.9), (2, 4, 0.75), (3, 4, 0.5)]
 
 
 def test_velocities_and_clean_estimates_are_the_same_told_twice():

@@ -17,10 +17,12 @@ from .joint_cfg import JointCFG, JointCFGStar
 from .modality_cfg import ModalityCFG
 from .step import Step
 from .stg import STG
+from .uncoupled import describe_without_coupling, without_coupling
 
 __all__ = [
     "GUIDANCE", "AffineGuidance", "Branch", "Cost", "Curve", "Guidance", "PromptKind", "Step", "Weight",
-    "check_supported", "count_rows", "estimate_cost", "make_guidance", "resolve_block",
+    "check_supported", "count_rows", "describe_without_coupling", "estimate_cost", "make_guidance", "resolve_block",
+    "without_coupling",
 ]  # fmt: skip
 
 STRATEGIES = (NoGuidance, CFG, JointCFG, JointCFGStar, DualCFG, ModalityCFG, Autoguidance, CFGZeroStar, APG, STG)

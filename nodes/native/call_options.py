@@ -14,10 +14,9 @@ from torch import Tensor
 from ...av_models.contract import FULL, AVLatent, combine_couplings
 from ...av_models.guidance import Branch
 from .adapters import NativeModel
+from .bad_model import STEP_CACHE
 from .compiled import PASS_KEY, separate_graphs
 from .rows import rows_of
-
-STEP_CACHE = "easycache"  # ComfyUI's key of its wrappers
 
 
 def call_options(model: NativeModel, rows: Sequence[Branch | None], options: Mapping[str, Any], is_first: bool) -> dict[str, Any]:
@@ -38,12 +37,6 @@ def call_options(model: NativeModel, rows: Sequence[Branch | None], options: Map
         model.set_rows(changed, rows)
     separate_graphs(changed)
     return changed
-
-
-def remove_step_cache(options: dict[str, Any]) -> None:
-    """Takes ComfyUI's EasyCache out of model options: it only works where a guider has prepared it, and else keeps what it gets."""
-    for wrappers in options["transformer_options"].get("wrappers", {}).values():
-        wrappers.pop(STEP_CACHE, None)
 
 
 def is_plain(row: Branch) -> bool:

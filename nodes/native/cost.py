@@ -22,11 +22,12 @@ def count_rows_and_calls(
     Raises ValueError if the strategy needs a negative and there is none.
     """
     adapter, options = native_model(model), model.model_options["transformer_options"]
+    name, strategy = strategy.name, adapter.simplify(strategy)
     models = {"main": adapter, "bad": adapter}
     apart = dict.fromkeys(models, adapter.apart_by(model)[0])
-    times = [(steps - i) / steps for i in range(steps)]
-    planned = {tuple(strategy.branches(Step(i, steps, t, adapter.audio_time(t, options)))) for i, t in enumerate(times)}
-    check_negative(strategy, {branch for each in planned for branch in each}, prompts)
+    times = [adapter.times(adapter.sigma_at((steps - i) / steps), options) for i in range(steps)]
+    planned = {tuple(strategy.branches(Step(i, steps, *each))) for i, each in enumerate(times)}
+    check_negative(name, {branch for each in planned for branch in each}, prompts)
 
     groups = [group_rows(branches, models, apart) for branches in planned]
 

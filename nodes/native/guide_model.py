@@ -10,9 +10,12 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...av_models.guidance import Guidance
+from .bad_model import separate_weights
 from .guided_run import GuidedRun
 from .input_checks import check_same_widths, explain_failure
-from .models import native_model, separate_weights
+from .joined.bad_model import separate_joined_weights
+from .joined.model import streams_of
+from .models import native_model
 from .run_keys import GUIDANCE_KEY
 from .step_noise import shuffle_apart, with_two_streams
 
@@ -27,7 +30,8 @@ def guide_model(model: ModelPatcher, strategy: Guidance, bad_model: ModelPatcher
         if type(native_model(bad_model, "bad_model")) is not kind:
             raise ValueError("bad_model has another architecture than model; use a weaker version of the same model")
         check_same_widths(native_model(model), native_model(bad_model))
-        bad_model = separate_weights(bad_model, model)
+        separate = separate_weights if streams_of(model) is None else separate_joined_weights
+        bad_model = separate(bad_model, model)
     guided, guidance = model.clone(), GuidedSampling(strategy, bad_model)
     for wrapper_type, wrapper in ((WrappersMP.OUTER_SAMPLE, guidance.outer_sample), (WrappersMP.SAMPLER_SAMPLE, guidance.sample)):
         guided.remove_wrappers_with_key(wrapper_type, GUIDANCE_KEY)
@@ -55,8 +59,7 @@ class GuidedSampling:
         """Wraps a guider's `outer_sample`: the guider predicts with the strategy until it ends."""
         guider = sample.class_obj
         run = GuidedRun(guider, self.strategy, self.bad_patcher, sigmas, latent_shapes)
-        used = [self.bad_patcher] if run.uses_bad_model else []
-        guider.model_patcher.set_additional_models(GUIDANCE_KEY, used)  # loaded together
+        run.load_bad_model()
         guider.model_options = shuffle_apart(guider.model_options, seed, latent_shapes)
         sampler = with_two_streams(sampler, seed, latent_shapes)
         patched = {name: each for name, each in vars(guider).items() if name == "predict_noise"}  # by another pack

@@ -19,7 +19,8 @@ from torch import Tensor
 from ...av_models.contract import AVLatent, Coupling
 from ...av_models.guidance import Branch, Guidance, Step, check_supported
 from ...av_models.guidance.base import POSITIVE
-from .call_options import branch_options, call_options, is_plain, remove_step_cache, rename
+from .bad_model import remove_step_cache
+from .call_options import branch_options, call_options, is_plain, rename
 from .input_checks import check_latent, check_negative
 from .models import native_model
 from .rows import MIN_SIGMA, TEXTS, convert_streams, find_step, own_negative, place_rows, plan_steps, predict_branches, rows_of
@@ -40,16 +41,18 @@ class GuidedRun:
         sigmas: Tensor,
         shapes: Sequence,
     ) -> None:
-        self.guider, self.strategy, self.bad_patcher, self.shapes = guider, strategy, bad_patcher, shapes
+        self.guider, self.bad_patcher, self.shapes = guider, bad_patcher, shapes
         self.models = {"main": native_model(guider.model_patcher)}
+        self.name, self.strategy = strategy.name, self.models["main"].simplify(strategy)
         self.apart = {"main": self.models["main"].apart_by(guider.model_patcher)[0]}
         if bad_patcher is not None:
             self.models["bad"] = native_model(bad_patcher)
             self.apart["bad"] = self.models["bad"].apart_by(bad_patcher)[0]
         highest = float(guider.model_patcher.get_model_object("model_sampling").sigma_max)
-        self.plan = plan_steps(sigmas.tolist(), self.audio_time, highest)
+        self.plan = plan_steps(sigmas.tolist(), self.times, highest)
         self.branches = {branch for step in self.plan for branch in strategy.branches(step)}
         self.check()
+        self.for_bad: dict[str, Any] = {}
         self.bad_conds: dict[str, list] | None = None
         self.row_conds: dict[Branch, list] = {}
         self.step_index, self.state_before, self.state_after = None, None, None
@@ -60,12 +63,16 @@ class GuidedRun:
             whole = replace(self.strategy, interval_low=0.0, interval_high=1.0)  # another sampler may run the other steps
             check_supported(whole, self.plan, self.models)
         check_latent(self.shapes, self.models["main"], self.branches)
-        check_negative(self.strategy, self.branches, self.guider.original_conds)
+        check_negative(self.name, self.branches, self.guider.original_conds)
 
     @property
     def uses_bad_model(self) -> bool:
         """Whether a step of this run needs the bad model."""
         return any(branch.model == "bad" for branch in self.branches)
+
+    def load_bad_model(self) -> None:
+        """Has ComfyUI load the bad model too, if a step needs it."""
+        self.for_bad = self.models["main"].add_bad_model(self.guider, self.bad_patcher if self.uses_bad_model else None)
 
     def prepare_bad_model(self, noise: Tensor, latent_image: Tensor | None, denoise_mask: Any, sigmas: Tensor, seed: Any) -> None:
         """Prepares the prompts and options of the bad model, once ComfyUI has prepared those of the main model."""
@@ -82,21 +89,22 @@ class GuidedRun:
         self.bad_options = comfy.model_patcher.create_model_options_clone(self.bad_patcher.model_options)
         comfy.sampler_helpers.prepare_model_patcher(self.bad_patcher, {}, self.bad_options)  # adds the wrappers of the bad model
         remove_step_cache(self.bad_options)
-        self.bad_options["transformer_options"]["sample_sigmas"] = sigmas
+        self.bad_options["transformer_options"] |= {"sample_sigmas": sigmas, **self.for_bad}
         self.bad_patcher.pre_run()
 
-    def audio_time(self, sigma: float) -> float:
-        """Returns the audio's σ at the video's `sigma`."""
-        return self.models["main"].audio_time(sigma, self.guider.model_options["transformer_options"])
+    def times(self, sigma: float) -> tuple[float, float]:
+        """Returns the times of video and audio at the sampler's σ."""
+        return self.models["main"].times(sigma, self.guider.model_options["transformer_options"])
 
     def predict(self, x: Tensor, timestep: Tensor, model_options: dict[str, Any] = {}, seed: int | None = None) -> Tensor:
         """Returns the guided clean estimate at the noisy latents `x`. It takes the place of a guider's `predict_noise`."""
-        step = find_step(max(float(timestep[0]), MIN_SIGMA), self.plan, self.audio_time)
-        latent, sigmas = self.unpack(x, step.t_audio / step.t_video), (step.t_video, step.t_audio)
+        sigma = max(float(timestep[0]), MIN_SIGMA)
+        step = find_step(self.times(sigma), self.plan)
+        latent = self.unpack(x, step.t_video / sigma, step.t_audio / sigma)
         branches = self.strategy.branches(step)
         always = self.prompt_and_negative(step) if model_options.get("disable_cfg1_optimization") else ()
         needed = [*branches, *(branch for branch in always if branch not in branches)]
-        check_negative(self.strategy, needed, self.guider.original_conds)
+        check_negative(self.name, needed, self.guider.original_conds)
         calls: Counter[str] = Counter()
 
         def run(rows: Sequence[Branch]) -> dict[Branch, AVLatent]:
@@ -107,18 +115,18 @@ class GuidedRun:
         if not branches:  # the step is skipped: with velocity zero, the clean estimate is the latent itself
             guided = latent
         else:
-            guided = self.combine({branch: found[branch] for branch in branches}, latent, sigmas, step)
+            guided = self.combine({branch: found[branch] for branch in branches}, latent, step)
         packed = self.pack(guided)
         return self.apply_post_cfg(packed, found, step, x, timestep, model_options) if found else packed
 
-    def combine(self, found: Mapping[Branch, AVLatent], latent: AVLatent, sigmas: tuple[float, float], step: Step) -> AVLatent:
+    def combine(self, found: Mapping[Branch, AVLatent], latent: AVLatent, step: Step) -> AVLatent:
         """Combines the branches with the strategy. If a sampler evaluates a step twice, both use the same state."""
         if step.index != self.step_index:
             self.step_index, self.state_before = step.index, self.state_after
-        space = self.strategy.space or "x0"
-        predictions = {branch: convert_streams(x0, latent, sigmas, "x0", space) for branch, x0 in found.items()}
+        space, times = self.strategy.space or "x0", (step.t_video, step.t_audio)
+        predictions = {branch: convert_streams(x0, latent, times, "x0", space) for branch, x0 in found.items()}
         guided, self.state_after = self.strategy.combine(predictions, step, self.state_before)
-        return convert_streams(guided, latent, sigmas, space, "x0")
+        return convert_streams(guided, latent, times, space, "x0")
 
     def run_call(
         self, rows: Sequence[Branch], x: Tensor, sigma: Tensor, options: dict[str, Any], is_first: bool
@@ -129,7 +137,7 @@ class GuidedRun:
         changed = call_options(model, placed, self.bad_options if bad else options, is_first)
         conds = [None if row is None else self.conditioning(row) for row in placed]
         made = comfy.samplers.calc_cond_batch(self.bad_patcher.model if bad else self.guider.inner_model, conds, x, sigma, changed)
-        return {row: self.unpack(each, 1 / model.audio_scale()) for row, each in zip(placed, made) if row is not None}
+        return {row: self.unpack(each, 1.0, 1 / model.audio_scale()) for row, each in zip(placed, made) if row is not None}
 
     def conditioning(self, row: Branch) -> list[dict[str, Any]] | None:
         """Returns the prompts of a row. Each kind of row has its own UUIDs, because caches of model outputs use them as keys.
@@ -172,11 +180,11 @@ class GuidedRun:
             })  # fmt: skip
         return guided
 
-    def unpack(self, x: Tensor, audio_factor: float) -> AVLatent:
-        """Splits a packed latent into both streams. audio_factor: converts the audio from ComfyUI's scale to its own schedule."""
+    def unpack(self, x: Tensor, video_factor: float, audio_factor: float) -> AVLatent:
+        """Splits a packed latent into both streams. The factors convert them from ComfyUI's scale to their own schedules."""
         video, *others = comfy.utils.unpack_latents(x, self.shapes)
         audio = others[0] if others else x.new_zeros(len(x), 1, 0)  # a latent of video alone
-        return AVLatent(video, audio * audio_factor)
+        return AVLatent(video if video_factor == 1 else video * video_factor, audio * audio_factor)
 
     def pack(self, latent: AVLatent) -> Tensor:
         """Packs a clean estimate, with the audio in ComfyUI's scale."""

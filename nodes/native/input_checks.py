@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...av_models.contract import CouplingKind
-from ...av_models.guidance import Branch, Guidance
+from ...av_models.guidance import Branch
 from .ltx_text import ENCODE
 
 if TYPE_CHECKING:
@@ -16,10 +16,10 @@ WEAKER = "use a weaker version of the same model"
 REMEDY = "connect LTXVConcatAVLatent"
 
 
-def check_negative(strategy: Guidance, branches: Collection[Branch], prompts: Mapping[str, Any]) -> None:
-    """Checks that there is a negative prompt, if one of the branches needs it."""
+def check_negative(guidance: str, branches: Collection[Branch], prompts: Mapping[str, Any]) -> None:
+    """Checks that there is a negative prompt, if one of the branches needs it. guidance: its name."""
     if "negative" not in prompts and any("negative" in (each.video, each.audio) for each in branches):
-        raise ValueError(f"negative is not connected, and {strategy.name} or the sampler needs it; connect a negative prompt")
+        raise ValueError(f"negative is not connected, and {guidance} or the sampler needs it; connect a negative prompt")
 
 
 def check_latent(streams: Sequence[Sequence[int]], model: NativeModel, branches: Collection[Branch]) -> None:

@@ -83,30 +83,31 @@ def own_negative(strategy: Guidance, step: Step) -> Branch:
     return others[0] if others else guided.apply_coupling(NEGATIVE)
 
 
-def plan_steps(sigmas: Sequence[float], audio_time: Callable[[float], float], highest: float) -> list[Step]:
+def plan_steps(sigmas: Sequence[float], times: Callable[[float], tuple[float, float]], highest: float) -> list[Step]:
     """Returns the steps of a run over `sigmas`; the last σ is the end of the run.
 
-    audio_time: converts the video's σ to the audio's.
+    times: returns the times of video and audio at a σ of the sampler.
     A run that does not start at `highest` or end at 0 is part of a longer run. Its steps are numbered as part of that run, whose
     other steps are assumed to have the same size.
     """
-    times = list(sigmas[:-1])
-    if not times:
+    if len(sigmas) < 2:
         return []
-    first, last = sigmas[0], sigmas[-1]
-    step_size = abs(first - last) / len(times) or 1.0
-    before, after = (ceil(max(0.0, rest) / step_size - 0.01) for rest in (highest - first, last))
-    count = before + len(times) + after
-    return [Step(before + i, count, max(t, MIN_SIGMA), audio_time(max(t, MIN_SIGMA))) for i, t in enumerate(times)]
+    steps = [times(max(sigma, MIN_SIGMA)) for sigma in sigmas[:-1]]
+    first, last, top = (times(sigma)[0] if sigma > 0 else 0.0 for sigma in (sigmas[0], sigmas[-1], highest))
+    step_size = abs(first - last) / len(steps) or 1.0
+    before, after = (ceil(max(0.0, rest) / step_size - 0.01) for rest in (top - first, last))
+    count = before + len(steps) + after
+    return [Step(before + i, count, *each) for i, each in enumerate(steps)]
 
 
-def find_step(sigma: float, plan: Sequence[Step], audio_time: Callable[[float], float]) -> Step:
-    """Returns the step that contains `sigma`, at this `sigma`: samplers of higher order also evaluate between two steps."""
-    started = sum(step.t_video >= sigma - 1e-6 for step in plan)
-    return replace(plan[max(0, started - 1)], t_video=sigma, t_audio=audio_time(sigma))
+def find_step(times: tuple[float, float], plan: Sequence[Step]) -> Step:
+    """Returns the step in which these times of video and audio lie: samplers of higher order also evaluate between two steps."""
+    t_video, t_audio = times
+    started = sum(step.t_video >= t_video - 1e-6 for step in plan)
+    return replace(plan[max(0, started - 1)], t_video=t_video, t_audio=t_audio)
 
 
-def convert_streams(latent: AVLatent, x: AVLatent, sigmas: tuple[float, float], source: Prediction, target: Prediction) -> AVLatent:
-    """Converts predictions at the noisy latents `x` from kind `source` to kind `target`. sigmas: of the video and the audio."""
-    parts = zip((latent.video, latent.audio), (x.video, x.audio), sigmas)
-    return AVLatent(*(convert(part, state, 1 - sigma, sigma, source, target) for part, state, sigma in parts))
+def convert_streams(latent: AVLatent, x: AVLatent, times: tuple[float, float], source: Prediction, target: Prediction) -> AVLatent:
+    """Converts predictions at the noisy latents `x` from kind `source` to kind `target`. times: of the video and the audio."""
+    parts = zip((latent.video, latent.audio), (x.video, x.audio), times)
+    return AVLatent(*(convert(part, state, 1 - t, t, source, target) for part, state, t in parts))

@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 from comfy.model_patcher import ModelPatcher
 
 from ....av_models.contract import CouplingKind
-from ....av_models.guidance import Branch
+from ....av_models.guidance import Branch, Guidance
 from ..pair_prompts import Entry
+from ..run_keys import GUIDANCE_KEY
 
 ROW_FIELDS = ("coupling", "skip_block")  # in which rows can differ, besides their prompts
 
@@ -51,9 +52,16 @@ class NativeModel(ABC):
             all of them. Only models with `one_call` get rows that differ.
         """
 
-    def audio_time(self, sigma: float, transformer_options: Mapping[str, Any]) -> float:
-        """Returns the audio's σ at the video's `sigma`."""
-        return sigma
+    def times(self, sigma: float, transformer_options: Mapping[str, Any]) -> tuple[float, float]:
+        """Returns the times of video and audio, 0 (clean) to 1 (noise), at the sampler's σ.
+
+        At time t a stream is x = (1 − t) x_0 + t ε, which is t / σ times what the sampler carries.
+        """
+        return sigma, sigma
+
+    def sigma_at(self, time: float) -> float:
+        """Returns the sampler's σ at a time of the video below 1."""
+        return time
 
     def audio_scale(self) -> float:
         """Returns the factor by which ComfyUI carries the audio's clean estimate."""
@@ -62,6 +70,22 @@ class NativeModel(ABC):
     @abstractmethod
     def frame_rate(self, entries: Iterable[Entry]) -> float:
         """Returns the frames per second of a clip with prompts of these entries."""
+
+    def simplify(self, strategy: Guidance) -> Guidance:
+        """Returns a strategy with the same result on this model that needs no more rows."""
+        return strategy
+
+    def describe_changes(self, strategy: Guidance) -> list[str]:
+        """Returns lines for the report that say how a strategy acts differently on this model, or none."""
+        return []
+
+    def add_bad_model(self, guider: Any, bad: ModelPatcher | None) -> dict[str, Any]:
+        """Has ComfyUI load the bad model of autoguidance in the guider's run, which is about to begin. None: it needs none.
+
+        Returns what its calls need in `transformer_options`.
+        """
+        guider.model_patcher.set_additional_models(GUIDANCE_KEY, [] if bad is None else [bad])
+        return {}
 
     def apart_by(self, patcher: ModelPatcher) -> tuple[Sequence[str], str]:
         """Returns the fields of `Branch` in which the rows of one call must agree with the patches of a MODEL, and why."""

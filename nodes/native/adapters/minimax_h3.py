@@ -34,12 +34,12 @@ class MiniMaxH3(NativeModel):
         self.stream_sizes = (self.network.latents_dim, None, None, None), (self.network.audio_latents_dim, 2, None)
         self.text_widths = {self.network.condition_proj.in_features, self.network.hidden_size}
 
-    def audio_time(self, sigma: float, transformer_options: Mapping[str, Any]) -> float:
+    def times(self, sigma: float, transformer_options: Mapping[str, Any]) -> tuple[float, float]:
         shifts = (
             transformer_options.get(f"minimax_h3_sigma_shift_{stream}", getattr(self.network, f"sigma_shift_{stream}"))
             for stream in ("video", "audio")
         )
-        return time_shift_sigma(sigma, *map(float, shifts))
+        return sigma, time_shift_sigma(sigma, *map(float, shifts))
 
     def audio_scale(self) -> float:
         return self.model.audio_scale()

@@ -117,7 +117,12 @@ def join_models(video: ModelPatcher, audio: ModelPatcher, sound_ahead: float = 1
         check_joinable(patcher, kind.stream)
     samplings = [patcher.get_model_object("model_sampling") for patcher in (video, audio)]
     carrying = make_carrying(*samplings, sound_ahead)
-    streams = JoinedStreams(Stream(kinds[0], video), Stream(kinds[1], audio, carrying))
+    return join_streams(JoinedStreams(Stream(kinds[0], video), Stream(kinds[1], audio, carrying)))
+
+
+def join_streams(streams: JoinedStreams) -> ModelPatcher:
+    """Returns the MODEL of two streams."""
+    video, audio = (stream.patcher for stream in streams)
     joined = JoinedPatcher(JoinedModel(streams), video.load_device, video.offload_device, size=1)
     joined.set_additional_models(JOINED_KEY, [video, audio])
     for kind, wrapper in (

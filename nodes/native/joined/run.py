@@ -80,7 +80,13 @@ class JoinedRun:
         self.parts = make_parts(self.streams, guider, noise, latent, mask, seed)
         for part in self.running:
             check_prompts(part.stream, part.guider)
-        self.loading = StreamLoading([(part.guider, part.inputs[0].shape) for part in self.running])
+        self.nested: list[Part] = []
+        self.add_parts(self.running)
+
+    def add_parts(self, parts: Sequence[Part]) -> None:
+        """Adds models that are loaded together, each in a guider of its own."""
+        self.nested += parts
+        self.loading = StreamLoading([(part.guider, part.inputs[0].shape) for part in self.nested])
 
     @property
     def running(self) -> list[Part]:
@@ -100,7 +106,7 @@ class JoinedRun:
             guider.model_options = self.loading.options_of(guider)
             parts[0].inside(self.sigmas, lambda: enter(parts[1:]))
 
-        enter(self.running)
+        enter(self.nested)
         return results[0]
 
     def with_given(self, made: Tensor) -> Tensor:
