@@ -19,9 +19,9 @@ class DuetCompareGuiders(io.ComfyNode):
             node_id="DuetCompareGuiders",
             display_name="Compare Guiders",
             category="Duet/measure",
-            description="Generates the same clip of LTX-2 or MiniMax-H3 with several guiders, and reports the cost of each and how "
-            "well video and audio match.",
-            search_aliases=["duet", "ab test", "xy plot", "grid", "compare cfg", "ltx", "ltxv", "minimax", "guider"],
+            description="Generates the same clip of LTX-2, MiniMax-H3 or joined models with several guiders, and reports the cost "
+            "of each and how well video and audio match.",
+            search_aliases=["duet", "ab test", "xy plot", "grid", "compare cfg", "ltx", "ltxv", "minimax", "guider", "join models"],
             inputs=[
                 io.Autogrow.Input(
                     "guiders",
@@ -36,12 +36,17 @@ class DuetCompareGuiders(io.ComfyNode):
                 io.Noise.Input("noise", tooltip="From Joint Noise or RandomNoise. All cells use it."),
                 io.Sampler.Input("sampler", tooltip="From KSamplerSelect."),
                 io.Sigmas.Input("sigmas", tooltip="From a scheduler."),
-                io.Latent.Input("latent", tooltip="A latent of video and audio, from LTXVConcatAVLatent, with one clip."),
+                io.Latent.Input(
+                    "latent",
+                    tooltip="A latent of video and audio with one clip, from LTXVConcatAVLatent or Empty Video + Audio "
+                    "(Joined Models).",
+                ),
                 io.Vae.Input("vae", tooltip="The VAE of the video."),
                 io.Vae.Input("audio_vae", tooltip="The VAE of the audio."),
                 io.Float.Input(
                     "fps", default=0.0, min=0.0, max=1000.0, step=0.01, optional=True,
-                    tooltip="Frame rate in frames per second. 0: the model's own, which LTXVConditioning sets for LTX-2.",
+                    tooltip="Frame rate in frames per second. 0: the model's own, which LTXVConditioning sets for LTX-2 and "
+                    "LTX-Video.",
                 ),
                 seeds_input(
                     "Clips per guider. The table then shows means. Each further clip raises the seeds of the noise by 1; the first "
@@ -63,7 +68,7 @@ class DuetCompareGuiders(io.ComfyNode):
         from .native.frame_rate import shared_frame_rate
         from .native.guider_cells import GuiderCells
         from .native.guider_inputs import GuiderInputs
-        from .native.guider_labels import differences, label_guiders
+        from .native.guider_labels import changes, differences, label_guiders
         from .native.raised_seeds import raise_seeds
 
         connected = list(guiders.values())
@@ -77,5 +82,5 @@ class DuetCompareGuiders(io.ComfyNode):
         variants = [Variant(label, tuple(kept[key] for key in own)) for label, own in zip(labels, keys)]
 
         own_rate = [] if fps > 0 else [f"{float(rate):g} frames per second, the model's own"]
-        notes = [*differences(connected), *own_rate, *means_note(seeds), *reused]
+        notes = [*differences(connected), *changes(connected), *own_rate, *means_note(seeds), *reused]
         return show_comparison(Comparison(variants, rate, variants[0].sample_rate), notes, [], steps=given.steps)

@@ -1,4 +1,4 @@
-"""Guidance and noise with two seeds for the joint models that ComfyUI runs itself, LTX-2 and MiniMax-H3."""
+"""Guidance and noise with two seeds for LTX-2 and MiniMax-H3, which ComfyUI runs itself, and for models from Join Models."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .reports import cost_in_words, report
 from .run_sampler import seed_input
 from .sockets import GuidanceInput, GuidanceSocket
 
-CFG_PATCHES = ("sampler_cfg_function", "sampler_pre_cfg_function", "sampler_calc_cond_batch_function")
+MODEL = f"LTX-2 or MiniMax-H3 from ComfyUI's own loaders, or the model from Join Models. {NOT_TRIED}"
 NO_EFFECT = "the model has a patch that replaces or changes CFG, such as RescaleCFG; it has no effect with this guidance"
 
 
@@ -24,15 +24,16 @@ class DuetJointGuider(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DuetJointGuider",
-            display_name="Joint Guider (LTX-2, MiniMax-H3)",
+            display_name="Joint Guider (LTX-2, MiniMax-H3, joined models)",
             category="Duet/guidance",
-            description="Uses any of Duet's guidance methods with LTX-2 or MiniMax-H3, in SamplerCustomAdvanced.",
+            description="Uses any of Duet's guidance methods with LTX-2, MiniMax-H3 or a model from Join Models, in "
+            "SamplerCustomAdvanced. Video and audio have separate scales.",
             search_aliases=[
                 "duet", "guider", "ltx", "ltx2", "ltxv", "lightricks", "minimax", "h3", "cfg", "joint cfg", "modality cfg",
-                "multimodal guider", "audio video guider",
+                "multimodal guider", "audio video guider", "join models", "joined models",
             ],
             inputs=[
-                io.Model.Input("model", tooltip=f"LTX-2 or MiniMax-H3, from ComfyUI's own loaders. {NOT_TRIED}"),
+                io.Model.Input("model", tooltip=MODEL),
                 io.Conditioning.Input("positive", tooltip="The positive prompt."),
                 GuidanceSocket.Input("guidance", tooltip="From Guidance or Guidance Modifiers."),
                 io.Conditioning.Input(
@@ -59,17 +60,20 @@ class DuetModelGuidance(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DuetModelGuidance",
-            display_name="Joint Guidance for KSampler (LTX-2, MiniMax-H3)",
+            display_name="Joint Guidance for KSampler (LTX-2, MiniMax-H3, joined models)",
             category="Duet/guidance",
-            description="Adds any of Duet's guidance methods to LTX-2 or MiniMax-H3, for graphs without SamplerCustomAdvanced. "
-            "The sampler's own cfg then has no effect.",
-            search_aliases=["duet", "ksampler", "ltx", "ltxv", "minimax", "joint cfg", "cfg patch", "model patch", "ic-lora"],
+            description="Adds any of Duet's guidance methods to LTX-2, MiniMax-H3 or a model from Join Models, for graphs without "
+            "SamplerCustomAdvanced. The sampler's own cfg then has no effect.",
+            search_aliases=[
+                "duet", "ksampler", "ltx", "ltxv", "minimax", "joint cfg", "cfg patch", "model patch", "ic-lora", "join models",
+                "joined models",
+            ],
             inputs=[
-                io.Model.Input("model", tooltip=f"LTX-2 or MiniMax-H3, from ComfyUI's own loaders. {NOT_TRIED}"),
+                io.Model.Input("model", tooltip=MODEL),
                 GuidanceSocket.Input("guidance", tooltip="From Guidance or Guidance Modifiers."),
             ],
             outputs=[io.Model.Output(display_name="model", tooltip="Connect to KSampler, or to any other sampler or guider.")],
-        )
+        )  # fmt: skip
 
     @classmethod
     def execute(cls, model: Any, guidance: GuidanceInput) -> io.NodeOutput:
@@ -90,17 +94,20 @@ def check_bad_model(guidance: GuidanceInput) -> None:
 
 def _report(model: Any, guidance: GuidanceInput, prompts: Mapping[str, list], *notes: str) -> dict[str, list]:
     """Returns the report of what a step costs. prompts: the entries of each conditioning."""
+    from .native.call_options import has_cfg_patches
     from .native.cost import count_rows_and_calls
     from .native.models import native_model
 
     strategy = guidance.strategy
     branches, calls = count_rows_and_calls(model, strategy, prompts)
     defaults = [name for name in strategy.scales if name in guidance.open_scales]
+    adapter = native_model(model)
     lines = [f"Duet's defaults: {scales_in_words(strategy, defaults)}"] if defaults else []
-    fields, reason = native_model(model).apart_by(model)
+    lines += adapter.describe_changes(strategy)
+    fields, reason = adapter.apart_by(model)
     if max(calls) > 1 and ("coupling" in fields or ("skip_block" in fields and hasattr(strategy, "skip_block"))):
         lines.append(f"several network calls, because {reason}")
-    warnings = [NO_EFFECT] if any(patch in model.model_options for patch in CFG_PATCHES) else []
+    warnings = [NO_EFFECT] if has_cfg_patches(model) else []
     facts = {"branches_per_step": max(branches), "forwards_per_step": max(calls), "scales": strategy.scales}
     cost = f"{strategy.name}: {cost_in_words(branches, calls)}"
     return report(cost, *lines, *notes, warnings=warnings, guidance=strategy.name, **facts)
@@ -113,11 +120,12 @@ class DuetJointNoise(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="DuetJointNoise",
-            display_name="Joint Noise (LTX-2, MiniMax-H3)",
+            display_name="Joint Noise (LTX-2, MiniMax-H3, joined models)",
             category="Duet/make",
-            description="Noise with separate seeds for video and audio, for LTX-2 and MiniMax-H3.",
+            description="Noise with separate seeds for video and audio, for LTX-2, MiniMax-H3 and models from Join Models.",
             search_aliases=[
                 "duet", "random noise", "seed", "ltx", "ltx2", "ltxv", "lightricks", "minimax", "h3", "audio video noise",
+                "join models", "joined models",
             ],
             inputs=[
                 seed_input("video_seed", "Random seed for the video. Changing it does not change the noise of the audio."),

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import comfy.model_patcher
 import comfy.utils
+from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP, add_wrapper_with_key
 from torch import Tensor
 
@@ -16,7 +17,17 @@ from ...av_models.guidance import Branch
 from .adapters import NativeModel
 from .bad_model import STEP_CACHE
 from .compiled import PASS_KEY, separate_graphs
+from .joined.model import streams_of
 from .rows import rows_of
+
+REPLACES_CFG = ("sampler_cfg_function", "sampler_pre_cfg_function")
+REPLACES_CALLS = "sampler_calc_cond_batch_function"  # has an effect on the models of a joined MODEL
+
+
+def has_cfg_patches(model: ModelPatcher) -> bool:
+    """Returns whether a MODEL has a patch of another node that has no effect with our guidance."""
+    options = [model.model_options, *(stream.patcher.model_options for stream in streams_of(model) or ())]
+    return REPLACES_CALLS in model.model_options or any(key in each for each in options for key in REPLACES_CFG)
 
 
 def call_options(model: NativeModel, rows: Sequence[Branch | None], options: Mapping[str, Any], is_first: bool) -> dict[str, Any]:

@@ -10,14 +10,14 @@ from typing import Any
 
 from comfy_extras.nodes_audio import vae_decode_audio
 from comfy_extras.nodes_custom_sampler import SamplerCustomAdvanced
+from torch import Tensor
 
 from ...av_models.compare_guidances import Clip, measure_clip
 from ...av_models.contract import AVLatent
 from ...av_models.sampling import broken_streams
 from ..compare_cells import WarmedUpError
 from ..host import check_interrupt
-from .compiled import is_compiled
-from .count_calls import CallCount, counted_calls
+from .count_calls import CallCount, counted_calls, uses_compiled
 from .guider_inputs import GuiderInputs
 from .guider_steps import step_reporter
 
@@ -32,7 +32,7 @@ class GuiderCells:
     def warm_up(self, cell: int, is_first: bool) -> None:
         """Begins a clip, and stops after the first step that calls the network: the first time, and with a compiled model."""
         guider = self.inputs.guiders[cell]
-        if not is_first and not is_compiled(guider.model_patcher.wrappers):
+        if not is_first and not uses_compiled(guider):
             return
         with suppress(WarmedUpError), counted_calls(guider) as count:
 
@@ -51,7 +51,7 @@ class GuiderCells:
         seconds = time.perf_counter() - count.began
         check_interrupt()
         streams = AVLatent(*latent["samples"].unbind())
-        images = inputs.vae.decode(streams.video)  # as ComfyUI's VAE Decode
+        images = inputs.vae.decode(_as_decoded(inputs.vae, streams.video))  # as ComfyUI's VAE Decode
         audio = vae_decode_audio(inputs.audio_vae, latent)
         cost = RunCost(count, inputs.steps, tuple(broken_streams(streams)))
         video = images.reshape(-1, *images.shape[-3:]), inputs.fps
@@ -60,6 +60,11 @@ class GuiderCells:
     def _run(self, guider: Any, noise: Any, callback: Callable) -> dict[str, Any]:
         inputs, watched = self.inputs, ReportingGuider(guider, callback)
         return SamplerCustomAdvanced.execute(noise, watched, inputs.sampler, inputs.sigmas, inputs.latent).args[0]
+
+
+def _as_decoded(vae: Any, video: Tensor) -> Tensor:
+    """Returns the video's latent in the form that its VAE decodes: [F, C, h, w] for one of single images, such as SVD's."""
+    return video[0].movedim(1, 0) if getattr(vae, "latent_dim", 3) == 2 and video.ndim == 5 else video
 
 
 class ReportingGuider:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ...av_models.compare_guidances import describe_differences, label_guidances, number_duplicates
 from .guide_model import guidance_of
+from .models import native_model
 
 
 def label_guiders(guiders: Sequence[Any]) -> list[str]:
@@ -20,6 +21,13 @@ def differences(guiders: Sequence[Any]) -> list[str]:
     """Returns lines that say in which settings our guidances differ, or none if another guider is among them."""
     guidances = [guidance_of(each.model_patcher) for each in guiders]
     return [] if None in guidances else describe_differences([each.strategy for each in guidances])
+
+
+def changes(guiders: Sequence[Any]) -> list[str]:
+    """Returns lines that say where our guidances act differently on the model of their guider, each once."""
+    guidances = [(each.model_patcher, guidance_of(each.model_patcher)) for each in guiders]
+    found = [native_model(patcher).describe_changes(own.strategy) for patcher, own in guidances if own is not None]
+    return list(dict.fromkeys(line for lines in found for line in lines))
 
 
 def _label_other(guider: Any) -> str:

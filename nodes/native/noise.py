@@ -12,7 +12,9 @@ from torch import Tensor
 from ...av_models.noise import MAX_SEED, audio_noise, check_seed, video_noise
 from ..host import NestedTensor
 
-STEREO = (32, 2)  # latent channels and stereo channels of MiniMax-H3's audio [B, 32, 2, T]; LTX-2's audio is [B, 8, T, 16]
+TIME_IS_LAST = ((32, 2), (8, 16))
+"""Channels and height of audio latents whose last axis is the time: MiniMax-H3's [B, 32, 2, T], ACE-Step 1's [B, 8, 16, T]."""
+LTX_BINS = 16  # LTX-2's audio is [B, 8, T, 16]
 
 
 class SeedPair(int):
@@ -78,16 +80,20 @@ def draw_streams(shapes: Sequence[Sequence[int]], seeds: SeedPair, draw: int, ro
 
 
 def time_axis(shape: Sequence[int]) -> int:
-    """Returns the axis of the latent frames: the last one for MiniMax-H3's stereo audio, else the third."""
-    return 3 if len(shape) == 4 and tuple(shape[1:3]) == STEREO else 2
+    """Returns the axis of the latent frames: the last one for MiniMax-H3 and ACE-Step 1, else the third.
+
+    [B, 8, 16, 16] may be LTX-2's or ACE-Step 1's, and is taken for LTX-2's.
+    """
+    last = len(shape) == 4 and tuple(shape[1:3]) in TIME_IS_LAST
+    return 3 if last and tuple(shape[2:]) != (LTX_BINS, LTX_BINS) else 2
 
 
 def _audio_noise(shape: tuple[int, ...], seed: int, draw: int) -> Tensor:
     axis = time_axis(shape)
     if axis == 2:
         return audio_noise(shape, seed, draw)
-    batch, channels, stereo, frames = shape
-    return audio_noise((batch, channels, frames, stereo), seed, draw).movedim(2, axis).contiguous()
+    batch, channels, height, frames = shape
+    return audio_noise((batch, channels, frames, height), seed, draw).movedim(2, axis).contiguous()
 
 
 def _check_streams(streams: Sequence[Tensor]) -> None:

@@ -53,7 +53,7 @@ class Joined(NativeModel):
 
     def count_calls(self, entries: Sequence[Entry]) -> int:
         """Counts the calls of both networks. Prompts of one stream with the same length, hooks and values share a call."""
-        return sum(max(map(_count_kinds, active_together(_entries(entries, name))), default=1) for name in ("video", "audio"))
+        return sum(_most_kinds(list(_entries(entries, name))) for name in ("video", "audio"))
 
     def frame_rate(self, entries: Iterable[Entry]) -> float:
         """Returns the rate in the video's prompt, or else the usual one of its model."""
@@ -93,8 +93,9 @@ def _entries(entries: Iterable[Entry], stream: str) -> Iterator[dict[str, Any]]:
             yield {**others, "cross_attn": tokens, "start_percent": max(start), "end_percent": min(end)}
 
 
-def _count_kinds(entries: Sequence[Entry]) -> int:
-    return len({_traits(each) for each in entries})
+def _most_kinds(entries: Sequence[Entry]) -> int:
+    """Returns the largest number of calls of one model that a step needs for these entries."""
+    return max((len(set(map(_traits, active))) for active in active_together(entries)), default=1)
 
 
 def _traits(entry: Entry) -> tuple:
