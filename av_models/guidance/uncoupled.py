@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import Any
 
 from .autoguidance import Autoguidance
 from .base import Guidance
@@ -12,7 +13,7 @@ from .joint_cfg import JointCFG, JointCFGStar
 from .modality_cfg import ModalityCFG
 from .stg import STG
 
-COUPLING = {"a_to_v": 1.0, "v_to_a": 1.0, "removed": False, "a_to_v_curve": None, "v_to_a_curve": None}
+COUPLING: dict[str, Any] = {"a_to_v": 1.0, "v_to_a": 1.0, "removed": False, "a_to_v_curve": None, "v_to_a_curve": None}
 
 
 def without_coupling(guidance: Guidance) -> Guidance:
@@ -22,7 +23,7 @@ def without_coupling(guidance: Guidance) -> Guidance:
     """
     if _is_cfg(guidance):
         return CFG(**{field.name: getattr(guidance, field.name) for field in fields(CFG)} | COUPLING)
-    own = {"bad_removed": False} if isinstance(guidance, Autoguidance) else {}
+    own: dict[str, Any] = {"bad_removed": False} if isinstance(guidance, Autoguidance) else {}
     return replace(guidance, **COUPLING, **own)
 
 

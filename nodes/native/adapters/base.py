@@ -76,7 +76,7 @@ class NativeModel(ABC):
         return strategy
 
     def describe_changes(self, strategy: Guidance) -> list[str]:
-        """Returns lines for the report that say how a strategy acts differently on this model, or none."""
+        """Returns lines for the report that say how a strategy or its cost differs on this model, or none."""
         return []
 
     def add_bad_model(self, guider: Any, bad: ModelPatcher | None) -> dict[str, Any]:

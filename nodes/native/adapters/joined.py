@@ -70,7 +70,7 @@ class Joined(NativeModel):
         return without_coupling(strategy)
 
     def describe_changes(self, strategy: Guidance) -> list[str]:
-        return describe_without_coupling(strategy)
+        return ["network calls: of both models", *describe_without_coupling(strategy)]
 
     def add_bad_model(self, guider: Any, bad: ModelPatcher | None) -> dict[str, Any]:
         run = guider.model_options["transformer_options"][RUN_KEY]
