@@ -19,10 +19,13 @@ from duet_av.av_models.guidance import (
     Curve,
     Step,
     check_supported,
+    describe_without_coupling,
     estimate_cost,
     make_guidance,
     resolve_block,
+    without_coupling,
 )
+from duet_av.av_models.guidance.base import NEGATIVE, POSITIVE
 
 STEP = Step(0, 1, 1.0, 1.0)
 SCALES = [(1, 1, 1, 1), (2, 2, 2, 2), (3, 1, 1, 1), (0, 2, 2, 0)]
@@ -458,3 +461,43 @@ def test_a_skipped_block_of_the_negative_prompt_is_one_that_the_model_has():
     for wrong in (-3, 1.5):
         with pytest.raises(ValueError, match=f"negative_skip_block is {wrong}; use the number of a block"):
             make_guidance("cfg", negative_skip_block=wrong)
+
+
+# Models without coupling.
+
+
+@pytest.mark.parametrize("name", ["joint_cfg", "joint_cfg_star", "dual_cfg", "modality_cfg", "stg"])
+def test_without_coupling_methods_for_coupling_are_cfg(name):
+    skips = {"video_skip_scale": 1.0, "audio_skip_scale": 1.0} if name in ("modality_cfg", "stg") else {}
+    own = make_guidance(name, video_scale=3.0, audio_scale=7.0, rescale=0.5, a_to_v=0.5, interval_low=0.2, **skips)
+    assert without_coupling(own) == make_guidance("cfg", video_scale=3.0, audio_scale=7.0, rescale=0.5, interval_low=0.2)
+    said = [f"this model has no coupling, so {name} equals cfg", "a_to_v and v_to_a have no effect: this model has no coupling"]
+    assert describe_without_coupling(own) == said
+
+
+@pytest.mark.parametrize("name", ["none", "cfg", "apg", "cfg_zero_star", "autoguidance", "stg"])
+def test_without_coupling_the_other_methods_stay(name):
+    own = make_guidance(name)
+    assert without_coupling(own) == own and describe_without_coupling(own) == []
+
+
+def test_without_coupling_there_are_no_joint_layers_to_remove():
+    assert without_coupling(make_guidance("autoguidance", bad_removed=True, removed=True)) == make_guidance("autoguidance")
+
+
+@pytest.mark.parametrize("name, scales, used", [
+    ("cfg", (3.0, 1.0), {NEGATIVE: (True, False), POSITIVE: (True, True)}),
+    ("cfg", (1.0, 3.0), {NEGATIVE: (False, True), POSITIVE: (True, True)}),
+    ("cfg", (0.0, 3.0), {NEGATIVE: (True, True), POSITIVE: (True, True)}),  # `rescale` needs the prompt's prediction
+    ("apg", (3.0, 1.0), {NEGATIVE: (True, False), POSITIVE: (True, True)}),
+    ("autoguidance", (1.0, 2.0), {Branch(model="bad"): (False, True), POSITIVE: (True, True)}),
+    ("none", (), {POSITIVE: (True, True)}),
+])  # fmt: skip
+def test_a_branch_says_which_of_its_streams_have_an_effect(name, scales, used):
+    own = make_guidance(name, **dict(zip(("video_scale", "audio_scale"), scales)))
+    assert own.used_streams(Step(0, 4, 1.0, 1.0)) == used
+
+
+def test_outside_the_interval_a_stream_needs_no_negative():
+    own = make_guidance("cfg", scale=3.0, interval_high=0.5)
+    assert own.used_streams(Step(0, 4, 0.8, 0.4)) == {NEGATIVE: (False, True), POSITIVE: (True, True)}

@@ -125,12 +125,15 @@ def test_another_seed_of_one_stream_leaves_the_other():
     assert TwoSeedNoise(1, 2).seed == 1
 
 
-@pytest.mark.parametrize("short, long, steps", [((1, 8, 6, 16), (1, 8, 9, 16), 2), ((1, 32, 2, 6), (1, 32, 2, 9), 3)])
+@pytest.mark.parametrize("short, long, steps", [
+    ((1, 8, 6, 16), (1, 8, 9, 16), 2), ((1, 32, 2, 6), (1, 32, 2, 9), 3), ((1, 8, 16, 6), (1, 8, 16, 9), 3),
+    ((1, 8, 16, 16), (1, 8, 20, 16), 2), ((1, 64, 6), (1, 64, 9), 2),
+])  # fmt: skip
 def test_a_longer_clip_keeps_the_noise_of_a_shorter_one(short, long, steps):
-    """LTX-2's sound has its time on the third axis, MiniMax-H3's on the last."""
+    """LTX-2's sound has its time on the third axis, as has a latent of three; MiniMax-H3's and ACE-Step 1's on the last."""
     a, b = noise_of(1, 2, 4, short), noise_of(1, 2, 6, long)
     assert a.audio.shape == short and b.audio.shape == long
-    assert b.video[:, :, :4].equal(a.video) and b.audio.narrow(steps, 0, 6).equal(a.audio)
+    assert b.video[:, :, :4].equal(a.video) and b.audio.narrow(steps, 0, short[steps]).equal(a.audio)
 
 
 def test_a_clip_taken_out_of_a_batch_keeps_its_noise():

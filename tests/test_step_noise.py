@@ -16,6 +16,8 @@ from duet_av.nodes.native.step_noise import shuffle_apart, with_two_streams
 
 LTX, LONG = ((1, 8, 3, 2, 2), (1, 8, 5, 16)), ((1, 8, 6, 2, 2), (1, 8, 9, 16))
 H3, H3_LONG = ((1, 24, 2, 4, 4), (1, 32, 2, 5)), ((1, 24, 4, 4, 4), (1, 32, 2, 8))
+SVD, SVD_LONG = ((1, 4, 3, 4, 4), (1, 8, 16, 5)), ((1, 4, 5, 4, 4), (1, 8, 16, 8))  # with ACE-Step 1
+WAN, WAN_LONG = ((1, 16, 2, 2, 2), (1, 64, 5)), ((1, 16, 4, 2, 2), (1, 64, 8))  # with Stable Audio 1
 SIGMAS = torch.tensor([1.0, 0.6, 0.3, 0.0])
 
 
@@ -48,7 +50,7 @@ def same(a, b, stream: int) -> list[bool]:
     return [x[stream].equal(y[stream]) for x, y in zip(a, b, strict=True)]
 
 
-@pytest.mark.parametrize("shapes", [LTX, H3])
+@pytest.mark.parametrize("shapes", [LTX, H3, SVD, WAN])
 def test_each_stream_is_drawn_from_its_own_seed(shapes):
     base, again, audio, video = (drawn(SeedPair(*seeds), shapes) for seeds in ((1, 2), (1, 2), (1, 5), (7, 2)))
     assert len(base) == 3 and all(same(base, again, 0) + same(base, again, 1))
@@ -56,7 +58,7 @@ def test_each_stream_is_drawn_from_its_own_seed(shapes):
     assert not any(same(base, video, 0)) and all(same(base, video, 1))
 
 
-@pytest.mark.parametrize("shapes", [LTX, H3])
+@pytest.mark.parametrize("shapes", [LTX, H3, SVD, WAN])
 def test_the_noise_of_each_step_is_new_and_standard_normal(shapes):
     samples = NestedTensor(tuple(torch.zeros(shape) for shape in shapes))
     for stream, initial in enumerate(TwoSeedNoise(3, 3).generate_noise({"samples": samples}).unbind()):
@@ -70,7 +72,7 @@ def test_streams_of_equal_seeds_are_independent():
     assert pairs.corrcoef()[0, 1].abs() < 0.2
 
 
-@pytest.mark.parametrize("short, long, axis", [(LTX, LONG, 2), (H3, H3_LONG, 3)])
+@pytest.mark.parametrize("short, long, axis", [(LTX, LONG, 2), (H3, H3_LONG, 3), (SVD, SVD_LONG, 3), (WAN, WAN_LONG, 2)])
 def test_a_longer_clip_keeps_the_noise_of_a_shorter_one(short, long, axis):
     for a, b in zip(drawn(SeedPair(1, 2), short), drawn(SeedPair(1, 2), long)):
         assert b[0][:, :, : short[0][2]].equal(a[0]) and b[1].narrow(axis, 0, 5).equal(a[1])

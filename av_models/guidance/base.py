@@ -64,6 +64,8 @@ class Weight:
 
 ZERO_WEIGHT = Weight(0.0, 0.0)
 Predictions = Mapping[Branch, AVLatent]
+Used = tuple[bool, bool]
+USED: Used = (True, True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +139,19 @@ class Guidance(ABC):
         """Return the branches to run at `step`. If there are none, the step is skipped (zero velocity)."""
         return tuple(self.at_step(step).formula_branches(step))
 
+    def used_streams(self, step: Step) -> dict[Branch, Used]:
+        """Return for each branch of `branches(step)` whether its video and its audio have an effect.
+
+        Where a model makes the two independently, it need not make the other one.
+        """
+        current = self.at_step(step)
+        prompt = current.apply_coupling(POSITIVE)  # what `rescale` needs
+        return {each: USED if each == prompt else current.effects(each) for each in current.formula_branches(step)}
+
+    def effects(self, branch: Branch) -> Used:
+        """Return whether the video and the audio of a branch of the formula have an effect."""
+        return USED
+
     def combine(self, predictions: Predictions, step: Step, state: Any = None) -> tuple[AVLatent, Any]:
         """Combine the branches' predictions into the guided prediction.
 
@@ -185,6 +200,11 @@ class AffineGuidance(Guidance):
         """Return the branches whose weight is not zero, each once."""
         return list(self._nonzero_weights())
 
+    def effects(self, branch: Branch) -> Used:
+        """Return whether the weights of a branch are not zero."""
+        weight = self._nonzero_weights()[branch]
+        return weight.video != 0, weight.audio != 0
+
     def apply_formula(self, predictions: Predictions, step: Step, state: Any) -> tuple[AVLatent, Any]:
         """Return the weighted sum of the predictions, and `state` unchanged."""
         needed = self._nonzero_weights()
@@ -228,6 +248,10 @@ class TwoBranchGuidance(Guidance):
         if self.video_scale == self.audio_scale == 1:
             return [self.apply_coupling(POSITIVE)]
         return [self.apply_coupling(NEGATIVE), self.apply_coupling(POSITIVE)]
+
+    def effects(self, branch: Branch) -> Used:
+        """Return for which streams the scale is not 1."""
+        return self.video_scale != 1, self.audio_scale != 1
 
     def apply_formula(self, predictions: Predictions, step: Step, state: Any) -> tuple[AVLatent, Any]:
         """Return the guided prediction, and the states of video and audio."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
+from torch import nn
 
 from .compiled import is_compiled
 from .guide_model import guidance_of
@@ -23,17 +24,18 @@ BOTH = "both"
 class CallCount:
     """What is counted of a run.
 
-    calls: calls of all networks. rows: of all calls; a prompt of a clip is one, also if two networks make a stream of it each.
+    calls: calls of all networks. by_streams: the rows of all calls, by what they make. rows: a prompt of a clip is one, also if two
+        networks make a stream of it each.
     began: when the first call began.
     """
 
     def __init__(self) -> None:
         self.calls, self.began = 0, time.perf_counter()
-        self._rows: Counter[str] = Counter()
+        self.by_streams: Counter[str] = Counter()
 
     @property
     def rows(self) -> int:
-        return max(self._rows.values(), default=0)
+        return max(self.by_streams.values(), default=0)
 
     def watch(self, streams: str, run: Callable, *args: Any, **kwargs: Any) -> Any:
         """Wraps ComfyUI's call of a network. streams: what it makes."""
@@ -41,7 +43,7 @@ class CallCount:
             self.began = time.perf_counter()
         options = next(each for each in (*args, *kwargs.values()) if isinstance(each, dict) and "cond_or_uncond" in each)
         self.calls += 1
-        self._rows[streams] += len(options["cond_or_uncond"])
+        self.by_streams[streams] += len(options["cond_or_uncond"])
         return run(*args, **kwargs)
 
 
@@ -79,5 +81,11 @@ def _networks(patcher: ModelPatcher) -> list[tuple[ModelPatcher, str]]:
 
 
 def _place(patcher: ModelPatcher) -> str:
-    """Returns the kind of the wrapper: next to the network, or outside of what is compiled."""
-    return WrappersMP.APPLY_MODEL if is_compiled(patcher.wrappers) else WrappersMP.DIFFUSION_MODEL
+    """Returns the kind of the wrapper: next to the network where that runs wrappers, or outside of what is compiled."""
+    inside = not is_compiled(patcher.wrappers) and _runs_wrappers(patcher.model.diffusion_model)
+    return WrappersMP.DIFFUSION_MODEL if inside else WrappersMP.APPLY_MODEL
+
+
+def _runs_wrappers(network: nn.Module) -> bool:
+    """Some of ComfyUI's networks, such as Stable Audio's, never run the wrappers of this kind: theirs would not be called."""
+    return "DIFFUSION_MODEL" in getattr(getattr(type(network).forward, "__code__", None), "co_names", ())

@@ -29,14 +29,19 @@ def guide_model(model: ModelPatcher, strategy: Guidance, bad_model: ModelPatcher
     if bad_model is not None:
         if type(native_model(bad_model, "bad_model")) is not kind:
             raise ValueError("bad_model has another architecture than model; use a weaker version of the same model")
-        check_same_widths(native_model(model), native_model(bad_model))
-        separate = separate_weights if streams_of(model) is None else separate_joined_weights
-        bad_model = separate(bad_model, model)
+        bad_model = _own_bad_model(bad_model, model)
     guided, guidance = model.clone(), GuidedSampling(strategy, bad_model)
     for wrapper_type, wrapper in ((WrappersMP.OUTER_SAMPLE, guidance.outer_sample), (WrappersMP.SAMPLER_SAMPLE, guidance.sample)):
         guided.remove_wrappers_with_key(wrapper_type, GUIDANCE_KEY)
         guided.add_wrapper_with_key(wrapper_type, GUIDANCE_KEY, wrapper)
     return guided
+
+
+def _own_bad_model(bad: ModelPatcher, model: ModelPatcher) -> ModelPatcher:
+    if streams_of(model) is not None:
+        return separate_joined_weights(bad, model)
+    check_same_widths(native_model(model), native_model(bad))
+    return separate_weights(bad, model)
 
 
 def guidance_of(patcher: ModelPatcher) -> GuidedSampling | None:

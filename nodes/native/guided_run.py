@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ...av_models.contract import AVLatent, Coupling
 from ...av_models.guidance import Branch, Guidance, Step, check_supported
-from ...av_models.guidance.base import POSITIVE
+from ...av_models.guidance.base import POSITIVE, USED, Used
 from .bad_model import remove_step_cache
 from .call_options import branch_options, call_options, is_plain, rename
 from .input_checks import check_latent, check_negative
@@ -106,10 +106,11 @@ class GuidedRun:
         needed = [*branches, *(branch for branch in always if branch not in branches)]
         check_negative(self.name, needed, self.guider.original_conds)
         calls: Counter[str] = Counter()
+        used = self.strategy.used_streams(step) | dict.fromkeys(always, USED)
 
         def run(rows: Sequence[Branch]) -> dict[Branch, AVLatent]:
             calls[rows[0].model] += 1
-            return self.run_call(rows, x, timestep, model_options, calls[rows[0].model] == 1)
+            return self.run_call(rows, x, timestep, model_options, calls[rows[0].model] == 1, used)
 
         found = predict_branches(needed, self.models, run, self.apart)
         if not branches:  # the step is skipped: with velocity zero, the clean estimate is the latent itself
@@ -128,16 +129,21 @@ class GuidedRun:
         guided, self.state_after = self.strategy.combine(predictions, step, self.state_before)
         return convert_streams(guided, latent, times, space, "x0")
 
-    def run_call(
-        self, rows: Sequence[Branch], x: Tensor, sigma: Tensor, options: dict[str, Any], is_first: bool
+    def run_call(  # noqa: PLR0913
+        self, rows: Sequence[Branch], x: Tensor, sigma: Tensor, options: dict[str, Any], is_first: bool, used: Mapping[Branch, Used]
     ) -> dict[Branch, AVLatent]:
         """Returns the clean estimate of each row. ComfyUI runs them in one network call if there is enough memory."""
         name, placed = rows[0].model, place_rows(rows)
         model, bad = self.models[name], name == "bad"
         changed = call_options(model, placed, self.bad_options if bad else options, is_first)
-        conds = [None if row is None else self.conditioning(row) for row in placed]
+        conds = [None if row is None else self.limited(row, used) for row in placed]
         made = comfy.samplers.calc_cond_batch(self.bad_patcher.model if bad else self.guider.inner_model, conds, x, sigma, changed)
         return {row: self.unpack(each, 1.0, 1 / model.audio_scale()) for row, each in zip(placed, made) if row is not None}
+
+    def limited(self, row: Branch, used: Mapping[Branch, Used]) -> Sequence[Mapping[str, Any]] | None:
+        """Returns the prompts of a row, for the streams that have an effect."""
+        conds = self.conditioning(row)
+        return None if conds is None else self.models[row.model].limit(conds, *used.get(row, USED))
 
     def conditioning(self, row: Branch) -> list[dict[str, Any]] | None:
         """Returns the prompts of a row. Each kind of row has its own UUIDs, because caches of model outputs use them as keys.

@@ -12,5 +12,6 @@ def native_model(patcher: Any, name: str = "model") -> NativeModel:
     for base, adapter in ADAPTERS.items():
         if isinstance(patcher.model, base):
             return adapter(patcher.model)
-    kind, known = type(patcher.model).__name__, " or ".join(adapter.name for adapter in ADAPTERS.values())
+    *others, last = (adapter.name for adapter in ADAPTERS.values())
+    kind, known = type(patcher.model).__name__, f"{', '.join(others)} or {last}"
     raise ValueError(f"{name} is a {kind}, which is not a joint audio-video model; connect {known}")

@@ -71,6 +71,10 @@ class NativeModel(ABC):
     def frame_rate(self, entries: Iterable[Entry]) -> float:
         """Returns the frames per second of a clip with prompts of these entries."""
 
+    def limit(self, conds: Sequence[Entry], video: bool, audio: bool) -> Sequence[Entry]:
+        """Returns a processed conditioning for the streams that are needed, if the model can make one without the other."""
+        return conds
+
     def simplify(self, strategy: Guidance) -> Guidance:
         """Returns a strategy with the same result on this model that needs no more rows."""
         return strategy

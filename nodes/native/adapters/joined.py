@@ -11,7 +11,7 @@ from comfy.model_patcher import ModelPatcher
 from ....av_models.contract import CouplingKind
 from ....av_models.guidance import Branch, Guidance, describe_without_coupling, without_coupling
 from ..joined.bad_model import add_bad_model
-from ..joined.prompts import STREAMS_KEY, StreamPrompts, join_processed
+from ..joined.prompts import ONLY_KEY, STREAMS_KEY, StreamPrompts, join_processed
 from ..joined.streams import Stream, is_flow
 from ..pair_prompts import Entry, percents
 from ..run_keys import RUN_KEY
@@ -65,6 +65,12 @@ class Joined(NativeModel):
 
     def join_prompts(self, video: Sequence[Entry], audio: Sequence[Entry]) -> list[dict[str, Any]]:
         return join_processed(video, audio)
+
+    def limit(self, conds: Sequence[Entry], video: bool, audio: bool) -> Sequence[Entry]:
+        if video and audio:
+            return conds
+        stream = "video" if video else "audio"
+        return [{**cond, ONLY_KEY: stream} for cond in conds if cond.get(ONLY_KEY, stream) == stream]
 
     def simplify(self, strategy: Guidance) -> Guidance:
         return without_coupling(strategy)

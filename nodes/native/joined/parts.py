@@ -45,13 +45,20 @@ class Part:
     def predict(self, conds: Sequence, x: Tensor, sigma: Tensor) -> list[Tensor]:
         """Returns the model's clean estimates at its own noisy latent, one for each conditioning."""
         assert self.guider is not None and self.options is not None
-        model, device = self.model, self.guider.model_patcher.load_device
+        device = self.guider.model_patcher.load_device
         x, sigma = x.to(device), sigma.to(device)
         own = [self.own_conds(each) for each in conds]
+        keys = [None if each is None else tuple(map(id, each)) for each in own]
+        each_once = dict(zip(keys, own))  # conditionings that differ in the other stream alone
+        found = dict(zip(each_once, self._predict(list(each_once.values()), x, sigma)))
+        return [found[key] for key in keys]
+
+    def _predict(self, conds: list, x: Tensor, sigma: Tensor) -> list[Tensor]:
+        assert self.options is not None
         calc = self.options.get("sampler_calc_cond_batch_function")
         if calc is not None:
-            return calc({"conds": own, "input": x, "sigma": sigma, "model": model, "model_options": self.options})
-        return comfy.samplers.calc_cond_batch(model, own, x, sigma, self.options)
+            return calc({"conds": conds, "input": x, "sigma": sigma, "model": self.model, "model_options": self.options})
+        return comfy.samplers.calc_cond_batch(self.model, conds, x, sigma, self.options)
 
     def inside(self, sigmas: Tensor, then: Callable[[], None]) -> None:
         """Calls `then` inside the guider, once ComfyUI has prepared the model for a run. sigmas: of the joint sampler."""

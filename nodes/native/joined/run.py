@@ -63,7 +63,10 @@ def sampler_sample(  # noqa: PLR0913
 
 def calc_cond_batch(calc: Callable, model: Any, conds: Sequence, x: Tensor, sigma: Tensor, model_options: Mapping) -> list[Tensor]:
     """Wraps ComfyUI's `calc_cond_batch`: each model predicts its part."""
-    return model_options["transformer_options"][RUN_KEY].predict(conds, x, sigma)
+    run: JoinedRun = model_options["transformer_options"][RUN_KEY]
+    if model.streams is not run.streams:
+        raise ValueError("this guider runs a second joined model, which only Joint Guider with autoguidance can; use that")
+    return run.predict(conds, x, sigma)
 
 
 class JoinedRun:
