@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .aligned_sampler import DuetAlignedSampler
 from .aligner import DuetAligner
 from .best_take import DuetBestTake
 from .bounce_clip import DuetBounceClip
@@ -59,6 +60,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     DuetJoinModels,
     DuetEmptyJointLatent,
     DuetBestTake,
+    DuetAlignedSampler,
 )
 
 

@@ -197,12 +197,16 @@ if "comfy_api" in sys.modules:  # ComfyUI imports it before any custom node
         parts: of joint models; all if empty. memory: bytes that will be needed beside the weights.
         """
         networks = _networks(models, parts)
-        for each in networks:
-            if not hasattr(each, "patcher"):
-                each.patcher = _patcher_class(each)(each, get_torch_device(), unet_offload_device())
-        model_management.load_models_gpu([each.patcher for each in networks], memory_required=memory, force_full_load=True)
+        patchers = [patcher_of(each) for each in networks]
+        model_management.load_models_gpu(patchers, memory_required=memory, force_full_load=True)
         if not networks:  # the weights are offloaded, and what runs them needs room
             model_management.free_memory(memory, get_torch_device())
+
+    def patcher_of(network: torch.nn.Module) -> Any:
+        """Returns what moves a network under ComfyUI's memory management."""
+        if not hasattr(network, "patcher"):
+            network.patcher = _patcher_class(network)(network, get_torch_device(), unet_offload_device())
+        return network.patcher
 
     def _patcher_class(network: torch.nn.Module) -> type:
         """Returns the class that moves a network. Dynamic loading would make plain weights of those of a GGUF file."""
