@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .aligner import TASKS
-from .host import io, require_comfyui
+from .host import io, report_text, require_comfyui
 from .load_expert import NOT_TRIED
 from .reports import report
 from .sockets import AlignerInput, AlignerSocket
@@ -31,21 +31,21 @@ class DuetAlignedSampler(io.ComfyNode):
             ],
             inputs=[
                 AlignerSocket.Input("aligner", tooltip=f"What is matched, and how strongly. From Aligner. {NOT_TRIED}"),
-                io.Combo.Input("sampler_name", options=SAMPLERS, tooltip="The steps between the adjustments, as in KSamplerSelect."),
+                io.Combo.Input("sampler_name", options=SAMPLERS, tooltip="The steps between adjustments, as in KSamplerSelect."),
                 io.Float.Input(
                     "fps", default=24.0, min=0.01, max=1000.0, step=0.01,
                     tooltip="Frame rate of the generated video, in frames per second.",
                 ),
                 io.Vae.Input(
                     "vae", optional=True,
-                    tooltip="A VAE of the video's latent, for the binder. Best a tiny one (taew2_1, taehv, taeltx_2, …), which needs "
-                    "far less time and memory; the real one then decodes the result. Needed where the task adjusts the video, or "
+                    tooltip="A VAE of the video's latent, for the binder. Best a tiny one (taew2_1, taehv, taeltx_2), which takes "
+                    "less time and memory; the real one then decodes the result. Needed where the task adjusts the video, or "
                     "matches one that the latent keeps.",
                 ),
                 io.Vae.Input(
                     "audio_vae", optional=True,
-                    tooltip="The VAE of the audio's latent, for the binder. Needed where the task adjusts the audio, or matches one "
-                    "that the latent keeps.",
+                    tooltip="The VAE of the audio's latent, for the binder. Needed where the task adjusts the audio, or matches "
+                    "one that the latent keeps.",
                 ),
                 io.String.Input("video_prompt", default="", multiline=True, optional=True, tooltip=TEXT_TIP.format("video")),
                 io.String.Input("audio_prompt", default="", multiline=True, optional=True, tooltip=TEXT_TIP.format("audio")),
@@ -66,9 +66,10 @@ class DuetAlignedSampler(io.ComfyNode):
         require_comfyui("Aligned Sampler")
         from .native.aligned_sampler import AlignedSampling
 
+        node_id = cls.hidden.unique_id or ""
         setup = AlignedSampling(
             aligner.aligner, aligner.reference, sampler_name, eta, fps, {"video": vae, "audio": audio_vae},
-            (video_prompt, audio_prompt), cls.hidden.unique_id or "",
+            (video_prompt, audio_prompt), lambda text: report_text(text, node_id),
         )  # fmt: skip
         lines = [f"{aligner.aligner.binder.name}: {TASKS[aligner.aligner.task]}"]
         if setup.is_idle:

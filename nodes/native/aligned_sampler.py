@@ -29,13 +29,13 @@ from ...av_models.binders.ensemble import list_binders
 from ...av_models.contract import AVLatent
 from ...av_models.guidance import Step
 from ...av_models.latent_aligner import Aligner, Reference, reference_modalities
-from ..host import check_interrupt, patcher_of, report_text
+from ..host import check_interrupt, patcher_of
 from .carried_audio import carried_audio
 from .vae_gradients import GradientVAE
 
 STEPS = {"euler": sampling.sample_euler, "euler_ancestral": sampling.sample_euler_ancestral}
 STREAMS = ("video", "audio")
-INPUTS = {"video": "vae", "audio": "audio_vae"}
+INPUTS = {"video": "vae, best a tiny one", "audio": "audio_vae"}
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ class AlignedSampling:
 
     sampler: one of `STEPS`. eta: how much new noise the ancestral one adds. fps: of the video.
     vaes: ComfyUI's VAE of each stream, or None. texts: what the binder compares video and audio with; "": nothing.
+    say: shows a line on the node while the sampler runs.
     """
 
     aligner: Aligner
@@ -53,7 +54,7 @@ class AlignedSampling:
     fps: float
     vaes: Mapping[str, Any]
     texts: tuple[str, str]
-    node_id: str = ""
+    say: Callable[[str], None] = lambda text: None
 
     def __post_init__(self) -> None:
         for name, value in (("through_denoiser", self.aligner.through_denoiser), ("prompt_rate", self.aligner.prompt_rate)):
@@ -138,7 +139,9 @@ class AlignedRun:
 
     def begin(self, x: Tensor, given: Tensor | None) -> Alignment:
         """Loads the VAEs and the binder beside the model, and embeds the prompts and the reference."""
-        latent = self.decodable(self.split(_plain(x if given is None else given), 1.0, self.carried.scale))
+        clean = self.split(_plain(x if given is None else given), 1.0, self.carried.scale)
+        self.scaling = self.find_scaling(clean)
+        latent = self.decodable(clean)
         task = self.setup.aligner.task
         references = {name for name in reference_modalities(task) if self.is_given(name)}
         needed = {*GENERATED[task], *("video" if name == "image" else name for name in references)}
@@ -157,7 +160,7 @@ class AlignedRun:
     def make_decoder(self, stream: str, shape: Sequence[int]) -> GradientVAE:
         vae = self.setup.vaes[stream]
         if vae is None:
-            raise ValueError(f"the task {self.setup.aligner.task} decodes the {stream}; connect {INPUTS[stream]}, best a tiny one")
+            raise ValueError(f"the task {self.setup.aligner.task} decodes the {stream}; connect {INPUTS[stream]}")
         return GradientVAE(vae, stream, shape, self.setup.aligner.save_memory)
 
     def load(self, decoders: Mapping[str, GradientVAE], latent: AVLatent, x: Tensor) -> None:
@@ -224,19 +227,34 @@ class AlignedRun:
         parts = self.unpack(packed)
         return AVLatent(parts[0] if video == 1 else parts[0] / video, parts[1] if audio == 1 else parts[1] / audio)
 
+    def find_scaling(self, clean: AVLatent) -> list[tuple[Tensor, Tensor]]:
+        """Returns the factor and the offset by which each stream's clean latents become those of its VAE.
+
+        ComfyUI's latent formats scale and shift each channel, by tensors of inference mode, which autograd refuses.
+        """
+
+        def process(value: float) -> list[Tensor]:
+            audio = torch.full_like(clean.audio, value * self.carried.scale)
+            made = self.base.process_latent_out(NestedTensor((torch.full_like(clean.video, value), audio)))
+            return [_plain(part) for part in made.unbind()]
+
+        with torch.no_grad():
+            return [(one - zero, zero) for zero, one in zip(process(0.0), process(1.0))]
+
     def decodable(self, clean: AVLatent) -> AVLatent:
         """Returns clean latents as VAEs take them."""
-        carried = NestedTensor((clean.video, clean.audio * self.carried.scale))
-        return AVLatent(*self.base.process_latent_out(carried).unbind())
+        streams = zip((clean.video, clean.audio), self.scaling)
+        return AVLatent(*(part * factor + offset for part, (factor, offset) in streams))
 
     def tell(self) -> None:
         """Shows on the node what the alignment did."""
-        losses, skipped = self.alignment.losses, self.alignment.skipped
-        lines = [f"{len(losses)} moves, distance {losses[0]:.3f} before the first and {losses[-1]:.3f} before the last"] if losses else []
+        losses, skipped, lines = self.alignment.losses, self.alignment.skipped, []
+        if losses:
+            lines.append(f"{len(losses)} moves, distance {losses[0]:.3f} before the first and {losses[-1]:.3f} before the last")
         if skipped:
-            lines.append(f"{skipped} moves had NaN in their gradient and were skipped; lower the rates")
+            lines.append(f"{skipped} of the moves had NaN in their gradient and were skipped; lower the rates")
             logging.warning("Aligned Sampler: %s", lines[-1])
-        report_text("; ".join(lines), self.setup.node_id)
+        self.setup.say("; ".join(lines))
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from comfy.ldm.audio.autoencoder import AudioOobleckVAE
+from comfy.ldm.lightricks.vae.audio_vae import AudioVAE
 from comfy.ldm.wan.vae import WanVAE
 from comfy.ldm.wan.vae2_2 import WanVAE as WanVAE22
 from comfy.model_patcher import ModelPatcher
@@ -49,6 +50,7 @@ class GradientVAE:
         network = _copy_network(vae, self.dtype)
         self.patcher = ModelPatcher(network, vae.device, torch.device("cpu"))
         self.windows = self._window_size()
+        self.time_axis = 2 if stream == "video" or isinstance(network, AudioVAE) else len(shape) - 1
 
     @property
     def sample_rate(self) -> int:
@@ -56,10 +58,9 @@ class GradientVAE:
 
     def memory(self, shape: Sequence[int]) -> float:
         """Returns the bytes that decoding with gradients needs for latents of `shape`."""
-        axis = 2 if self.stream == "video" else _time_axis(shape)
         shown = list(shape)
         if self.windows is not None:
-            shown[axis] = min(shown[axis], self.windows.most)
+            shown[self.time_axis] = min(shown[self.time_axis], self.windows.most)
         if self.vae.latent_dim == 2 and self.stream == "video":
             shown = [shown[0] * shown[2], shown[1], *shown[3:]]
         return GRADIENT_MEMORY * self.vae.memory_used_decode(shown, self.dtype)
@@ -75,9 +76,9 @@ class GradientVAE:
 
     def audio(self, latent: Tensor) -> Tensor:
         """Returns a waveform [B, channels, samples]."""
-        steps = latent.shape[-1]
+        steps = latent.shape[self.time_axis]
         windows = [Window(0, 0, steps, steps)] if self.windows is None else self.windows.divide(steps)
-        return decode_windows(latent, windows, self._decode, Window.keep_even, (latent.ndim - 1, 2), self.save_memory)
+        return decode_windows(latent, windows, self._decode, Window.keep_even, (self.time_axis, 2), self.save_memory)
 
     def _window_size(self) -> WindowSize | None:
         network = self.vae.first_stage_model
@@ -90,7 +91,7 @@ class GradientVAE:
     def require_gradients(self, latent: Tensor) -> None:
         """Decodes a small part of a latent, once the network is loaded. Raises ValueError if no gradient comes back."""
         part = latent[:1]
-        for axis in range(2, latent.ndim) if self.stream == "video" else [_time_axis(latent.shape)]:
+        for axis in range(2, latent.ndim) if self.stream == "video" else [self.time_axis]:
             part = part.narrow(axis, 0, min(PROBED, part.shape[axis]))
         part = part.detach().clone().requires_grad_()
         try:
@@ -100,8 +101,9 @@ class GradientVAE:
         except RuntimeError as error:
             if "out of memory" in str(error).lower():
                 raise
+            problem = str(error).splitlines()[0].rstrip(".")
             raise ValueError(
-                f"the {self.stream}'s VAE ({self.name}) has no gradients; connect another one, such as a tiny VAE"
+                f"the {self.stream}'s VAE ({self.name}) gives no gradients ({problem}); connect another one, such as a tiny VAE"
             ) from error
 
     def _frames(self, latent: Tensor) -> Tensor:
@@ -129,13 +131,8 @@ def _check_latent(vae: VAE, stream: str, shape: Sequence[int], name: str) -> Non
         found = "×".join(map(str, shape[1:]))
         raise ValueError(
             f"the {stream}'s latent is {found}, and the VAE ({name}) takes {vae.latent_channels} channels of "
-            f"{'pictures' if makes_pictures else 'audio'}; connect the VAE of the model's {stream}, or a tiny one of the same latent"
+            f"{'video' if makes_pictures else 'audio'}; connect the VAE of the model's {stream}, or a tiny one of the same latent"
         )
-
-
-def _time_axis(shape: Sequence[int]) -> int:
-    """Returns the axis of an audio latent that is the longest but for its channels, which is that of time."""
-    return max(range(2, len(shape)), key=lambda axis: shape[axis])
 
 
 def _is_regular(vae: VAE) -> bool:
