@@ -36,7 +36,7 @@ class DuetAligner(io.ComfyNode):
             "training.",
             search_aliases=["duet", "seeing and hearing", "imagebind", "pe-av", "latent aligner", "foley", "video to audio"],
             inputs=[*_adjustment_inputs(), *_weight_inputs(), *_cost_inputs(), *_optional_inputs()],
-            outputs=[AlignerSocket.Output(display_name="aligner", tooltip="Connect to Joint Sampler.")],
+            outputs=[AlignerSocket.Output(display_name="aligner", tooltip="Connect to Joint Sampler or Aligned Sampler.")],
         )
 
     @classmethod

@@ -25,10 +25,11 @@ from torch import Tensor, nn
 from ...av_models.decode_windows import Window, WindowSize, decode_windows
 
 CAUSAL = (TAEHV, WanVAE, WanVAE22)  # decoders to which later frames are of no matter
-CAUSAL_WINDOW, VIDEO_WINDOW = WindowSize(kept=4, before=3, after=0), WindowSize(kept=4, before=2, after=2)
+CAUSAL_WINDOW, VIDEO_WINDOW = WindowSize(kept=2, before=3, after=0), WindowSize(kept=2, before=2, after=2)
 AUDIO_WINDOW = WindowSize(kept=64, before=16, after=16)  # Oobleck's decoder sees about 10 latent steps to each side
 PROBED = 4  # latent steps in each direction of the small clip by which gradients are tested
 GRADIENT_MEMORY = 4  # memory of decoding with a gradient, in that of decoding without one
+TINY_MEMORY = 600  # values of a tiny VAE for each pixel before its last upsampling, with a gradient
 LOADED = (  # what ComfyUI's ModelPatcher keeps in a network that it has loaded
     "device", "model_loaded_weight_memory", "model_lowvram", "lowvram_patch_counter", "current_weight_patches_uuid",
     "model_offload_buffer_memory", "dynamic_patchers", "dynamic_pins", "dynamic_vbars",
@@ -61,6 +62,9 @@ class GradientVAE:
         shown = list(shape)
         if self.windows is not None:
             shown[self.time_axis] = min(shown[self.time_axis], self.windows.most)
+        if isinstance(self.vae.first_stage_model, TAEHV):
+            frames = shown[2] * self.vae.first_stage_model.t_upscale
+            return TINY_MEMORY * shown[0] * frames * 8 * shown[3] * 8 * shown[4] * self.dtype.itemsize
         if self.vae.latent_dim == 2 and self.stream == "video":
             shown = [shown[0] * shown[2], shown[1], *shown[3:]]
         return GRADIENT_MEMORY * self.vae.memory_used_decode(shown, self.dtype)
