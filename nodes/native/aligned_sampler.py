@@ -66,7 +66,11 @@ class AlignedSampling:
     @property
     def is_idle(self) -> bool:
         """Whether nothing is moved: the result is then that of the plain sampler."""
-        weights = (self.aligner.other, *(self.aligner.prompt_weight(name) for name in GENERATED[self.aligner.task]))
+        weights = (
+            self.aligner.other,
+            self.aligner.timing,
+            *(self.aligner.prompt_weight(name) for name in GENERATED[self.aligner.task]),
+        )
         return not any(self.aligner.rates.values()) or not any(weights)
 
     def make_sampler(self) -> comfy.samplers.KSAMPLER:

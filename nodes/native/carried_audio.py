@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from comfy.ldm.minimax.model import time_shift_sigma
+from comfy.model_base import MiniMaxH3
 
-from .adapters import ADAPTERS
 from .joined.model import streams_of
+from .joined.streams import Stream
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,20 @@ def carried_audio(patcher: Any, transformer_options: Mapping[str, Any]) -> Carri
     """Returns how the audio of a MODEL is carried: joined models, MiniMax-H3, and others as they are."""
     streams = streams_of(patcher)
     if streams is not None:
-        audio = streams.audio
-        return CarriedAudio() if audio.carrying is None else CarriedAudio(
-            audio.scale, lambda sigma: float(audio.carrying.factor(torch.tensor(sigma, dtype=torch.float64)))
-        )  # fmt: skip
-    adapter = next((make(patcher.model) for base, make in ADAPTERS.items() if isinstance(patcher.model, base)), None)
-    if adapter is None or adapter.audio_scale() == 1:
+        return _of_stream(streams.audio)
+    if not isinstance(patcher.model, MiniMaxH3):
         return CarriedAudio()
-    scale = adapter.audio_scale()
-    return CarriedAudio(scale, lambda sigma: sigma / adapter.audio_time(sigma, transformer_options) if sigma > 0 else scale)
+    network, scale = patcher.model.diffusion_model, patcher.model.audio_scale()
+    shifts = [
+        float(transformer_options.get(f"minimax_h3_sigma_shift_{name}", getattr(network, f"sigma_shift_{name}")))
+        for name in ("video", "audio")
+    ]  # fmt: skip
+    return CarriedAudio(scale, lambda sigma: sigma / time_shift_sigma(sigma, *shifts) if sigma > 0 else scale)
+
+
+def _of_stream(audio: Stream) -> CarriedAudio:
+    def factor(sigma: float) -> float:
+        found = audio.factor(torch.tensor(sigma, dtype=torch.float64))
+        return 1.0 if found is None else float(found)
+
+    return CarriedAudio(audio.scale, factor)

@@ -70,13 +70,17 @@ class GradientVAE:
         return GRADIENT_MEMORY * self.vae.memory_used_decode(shown, self.dtype)
 
     def video(self, latent: Tensor, chosen: Sequence[int] | None = None) -> Tensor:
-        """Returns frames [B, frames, H, W, 3] in 0..1. chosen: the latent frames that are looked at; None: all."""
+        """Returns frames [B, frames, H, W, 3] in 0..1. chosen: the latent frames that are looked at; None: all.
+
+        As in a whole clip, the first latent frame has one frame, and each other one k.
+        """
         if self.windows is None:  # the decoder does not have as many frames for each latent frame
             latent = latent if chosen is None else latent[:, :, list(chosen)]
             whole = [Window(0, 0, latent.shape[2], latent.shape[2])]
             return decode_windows(latent, whole, self._frames, lambda _, length: slice(0, length), (2, 1), self.save_memory)
         windows = self.windows.divide(latent.shape[2], chosen)
-        return decode_windows(latent, windows, self._frames, Window.keep_causal, (2, 1), self.save_memory)
+        frames = decode_windows(latent, windows, self._frames, Window.keep_causal, (2, 1), self.save_memory)
+        return frames if chosen is None or chosen[0] == 0 else frames[:, frames.shape[1] // len(chosen) - 1 :]
 
     def audio(self, latent: Tensor) -> Tensor:
         """Returns a waveform [B, channels, samples]."""

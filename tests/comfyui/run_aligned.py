@@ -430,12 +430,13 @@ def vae_gradients() -> dict:
             x = latent.clone().requires_grad_()
             decoded = getattr(decoder, stream)(x)
             (gradient,) = torch.autograd.grad(decoded.square().sum(), x)
+            shown = decoder.video(x, [1, shape[2] - 1]) if stream == "video" else decoded
         host = host if stream == "video" else host.movedim(-1, 1)
         norms = gradient.movedim(2, 0).flatten(1).norm(dim=1)
         found[name] = {
             "apart": float((decoded - host).square().mean().sqrt() / host.std()), "least": float(norms.min()),
             "untouched": all(torch.equal(x, before[key]) for key, x in vae.first_stage_model.state_dict().items()),
-            "at once": decoder.windows.most if decoder.windows else None,
+            "shown": shown.shape[1], "at once": decoder.windows.most if decoder.windows else None,
         }  # fmt: skip
     return found | {"causal": CAUSAL_WINDOW.most}
 

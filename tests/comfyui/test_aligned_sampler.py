@@ -88,6 +88,7 @@ def test_vaes_have_gradients_for_every_latent_frame_and_stay_as_they_are(found):
     made = found["vae_gradients"]
     for name, apart in (("taew2_1", 0.01), ("taeltx", 1e-5), ("taeh3", 1e-5), ("ltx", 1e-5), ("ltx_audio", 1e-5)):
         assert made[name]["apart"] < apart and made[name]["least"] > 0.01 and made[name]["untouched"], name
+    assert [made[name]["shown"] for name in ("taew2_1", "taeltx", "ltx")] == [5, 9, 9]  # of two latent frames
     assert made["taew2_1"]["at once"] == made["causal"] and made["taeh3"]["at once"] is None
 
 
