@@ -5,6 +5,7 @@ from __future__ import annotations
 from .aligned_sampler import DuetAlignedSampler
 from .aligner import DuetAligner
 from .best_take import DuetBestTake
+from .best_take_guider import DuetBestTakeGuider
 from .bounce_clip import DuetBounceClip
 from .compare import DuetCompare
 from .compare_guiders import DuetCompareGuiders
@@ -61,6 +62,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     DuetEmptyJointLatent,
     DuetBestTake,
     DuetAlignedSampler,
+    DuetBestTakeGuider,
 )
 
 

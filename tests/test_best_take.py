@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from duet_av.av_models.contract import AVLatent
 from duet_av.av_models.guidance import make_guidance
 from duet_av.av_models.metrics.sheet import FRAMES, TILE, shrink_frames
 from duet_av.av_models.takes import FAULT, Ranking
@@ -168,6 +169,24 @@ class TestTakes:
         assert node.decoded.count("decode_video") == 1 and node.decoded.count("decode_audio") == 3 == node.made
         assert torch.equal(output.args[1], DuetDecode.execute(node.model, output.args[0]).args[0])
 
+    @pytest.mark.parametrize("change, decoded", [(1e-7, 1), (1e-3, 3)])
+    def test_a_video_that_is_kept_but_for_rounding_is_decoded_once(self, node, monkeypatch, change, decoded):
+        from duet_av.nodes import best_take
+
+        sample = best_take.sample_latent
+        changes = iter((0.0, change, 2 * change))
+
+        def rounded(*args):
+            result = sample(*args)
+            latent = AVLatent(result.latent.video * (1 + next(changes)), result.latent.audio)
+            return replace(result, latent=latent)
+
+        monkeypatch.setattr(best_take, "sample_latent", rounded)
+        latent = with_mask(latent_of(node.model), 0.0)
+        unpack_latent(latent).video.add_(1)
+        node.run(latent=latent)
+        assert node.decoded.count("decode_video") == decoded
+
     def test_nothing_is_sampled_or_decoded_twice(self, node, f1):
         f1[:] = [0.3, 0.9, 0.6, 0.95, 0.1]
         first = node.run()
@@ -266,7 +285,7 @@ class TestBinder:
         made, f1[:] = Levels(), [0.5]
         monkeypatch.setattr("duet_av.nodes.model_cache.load_binder", lambda name: made)
         monkeypatch.setattr("duet_av.nodes.model_cache.fingerprint", lambda name: (name,))
-        monkeypatch.setattr("duet_av.nodes.best_take.on_device", lambda *models: None)
+        monkeypatch.setattr("duet_av.nodes.takes.on_device", lambda *models: None)
         made.modalities = frozenset({"video", "image", "audio"})
         return made
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from comfy_extras.nodes_audio import vae_decode_audio
@@ -44,18 +45,33 @@ class GuiderCells:
 
     def sample(self, cell: int, seeds: int, run: int, runs: int) -> Clip:
         """Samples, decodes and measures a clip. Its seconds begin with the first network call, when the model has been loaded."""
+        latent, cost, seconds = self.run(cell, seeds, run, runs)
+        check_interrupt()
+        return measure_clip(cost, seconds, (self.decode_video(latent), self.inputs.fps), self.decode_audio(latent))
+
+    def run(self, cell: int, seeds: int, run: int, runs: int) -> tuple[dict[str, Any], RunCost, float]:
+        """Samples a clip. Returns its LATENT, what it has cost, and the seconds since the first network call."""
         guider, inputs = self.inputs.guiders[cell], self.inputs
         report = step_reporter(guider, inputs, self.node_id, run, runs)
         with counted_calls(guider) as count:
             latent = self._run(guider, inputs.noises[seeds], report)
         seconds = time.perf_counter() - count.began
-        check_interrupt()
-        streams = AVLatent(*latent["samples"].unbind())
-        images = inputs.vae.decode(_as_decoded(inputs.vae, streams.video))  # as ComfyUI's VAE Decode
-        audio = vae_decode_audio(inputs.audio_vae, latent)
-        cost = RunCost(count, inputs.steps, tuple(broken_streams(streams)))
-        video = images.reshape(-1, *images.shape[-3:]), inputs.fps
-        return measure_clip(cost, seconds, video, (audio["waveform"][0], audio["sample_rate"]))
+        return latent, RunCost(count, inputs.steps, tuple(broken_streams(AVLatent(*latent["samples"].unbind())))), seconds
+
+    @property
+    def fps(self) -> Fraction:
+        """The frame rate of the clips."""
+        return self.inputs.fps
+
+    def decode_video(self, latent: dict[str, Any]) -> Tensor:
+        """Returns the frames [F, H, W, 3] of a LATENT, as ComfyUI's VAE Decode."""
+        images = self.inputs.vae.decode(_as_decoded(self.inputs.vae, latent["samples"].unbind()[0]))
+        return images.reshape(-1, *images.shape[-3:])
+
+    def decode_audio(self, latent: dict[str, Any]) -> tuple[Tensor, int]:
+        """Returns the waveform [C, samples] of a LATENT and its sample rate."""
+        audio = vae_decode_audio(self.inputs.audio_vae, latent)
+        return audio["waveform"][0], audio["sample_rate"]
 
     def _run(self, guider: Any, noise: Any, callback: Callable) -> dict[str, Any]:
         inputs, watched = self.inputs, ReportingGuider(guider, callback)

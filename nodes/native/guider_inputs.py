@@ -15,7 +15,7 @@ from ...av_models.fingerprint import fingerprint
 from ..kept_clips import Key, streams_of
 from ..latents import split_streams
 from .input_checks import REMEDY, check_latent
-from .models import native_model
+from .models import guider_model
 from .noise import TwoSeedNoise
 
 
@@ -45,8 +45,8 @@ class GuiderInputs:
         if self.steps < 1:
             raise ValueError("sigmas has no steps; connect a scheduler")
         shapes = streams.video.shape, streams.audio.shape
-        for number, guider in enumerate(self.guiders):
-            check_latent(shapes, native_model(guider.model_patcher, f"the model of guider{number}"), ())
+        for number in range(len(self.guiders)):
+            check_latent(shapes, guider_model(self.guiders, number), ())
         _check_vae("vae", self.vae, "video", streams.video)
         _check_vae("audio_vae", self.audio_vae, "audio", streams.audio)
 
