@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .streams import JoinedStreams
 
-PREVIEWER, INNER = "previewer", "packed_callback"  # what ComfyUI's callbacks call so
+PREVIEWER, INNER, METHOD = "previewer", "packed_callback", "decode_latent_to_preview_image"  # ComfyUI's names, in its callbacks
 SHARE = 4  # the width of a preview is so many times the height of the audio's part
 DARK, BRIGHT = (18, 18, 18), (255, 176, 84)
 LARGE = 3.0  # standard deviations that are painted brightest
@@ -77,7 +77,7 @@ def _with_previewers(callback: Any, found: list[AudioBelow]) -> Any:
         return callback
     cells = []
     for name, cell in zip(callback.__code__.co_freevars, callback.__closure__):
-        if name == PREVIEWER and cell.cell_contents is not None:
+        if name == PREVIEWER and hasattr(cell.cell_contents, METHOD):
             found.append(AudioBelow(cell.cell_contents))
             cell = CellType(found[-1])
         elif name == INNER:
