@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -31,6 +32,7 @@ from ...av_models.guidance import Step
 from ...av_models.latent_aligner import Aligner, Reference, reference_modalities
 from ..host import check_interrupt, patcher_of
 from .carried_audio import carried_audio
+from .joined.model import streams_of
 from .vae_gradients import GradientVAE
 
 STEPS = {"euler": sampling.sample_euler, "euler_ancestral": sampling.sample_euler_ancestral}
@@ -90,12 +92,13 @@ def sample_aligned(  # noqa: PLR0913
         return function(model, x, sigmas, extra_args, callback, disable, **options)
     if options and noise_sampler is None:  # one for all steps
         options["noise_sampler"] = sampling.default_noise_sampler(x, seed=extra_args.get("seed"))
-    run = AlignedRun(setup, model, x, sigmas, extra_args)
-    for index in trange(len(sigmas) - 1, disable=disable):
-        watch = _Watch(callback, index)
-        stepped = function(model, x, sigmas[index : index + 2], extra_args, watch, True, **options)
-        x = run.move(index, stepped, watch.denoised)
-    run.tell()
+    with ExitStack() as closing:
+        run = AlignedRun(setup, model, x, sigmas, extra_args, closing)
+        for index in trange(len(sigmas) - 1, disable=disable):
+            watch = _Watch(callback, index)
+            stepped = function(model, x, sigmas[index : index + 2], extra_args, watch, True, **options)
+            x = run.move(index, stepped, watch.denoised)
+        run.tell()
     return x
 
 
@@ -116,11 +119,13 @@ class _Watch:
 class AlignedRun:
     """The moves of one sampling run. Latents are packed, [B, 1, N], the video first.
 
-    model: what a sampler function gets: ComfyUI's `KSamplerX0Inpaint` around a guider.
+    model: what a sampler function gets: ComfyUI's `KSamplerX0Inpaint` around a guider. closing: unloads the VAEs when the run ends.
     """
 
-    def __init__(self, setup: AlignedSampling, model: Any, x: Tensor, sigmas: Tensor, extra_args: Mapping[str, Any]) -> None:
-        self.setup, self.sigmas = setup, [float(sigma) for sigma in sigmas]
+    def __init__(  # noqa: PLR0913
+        self, setup: AlignedSampling, model: Any, x: Tensor, sigmas: Tensor, extra_args: Mapping[str, Any], closing: ExitStack
+    ) -> None:
+        self.setup, self.sigmas, self.closing = setup, [float(sigma) for sigma in sigmas], closing
         self.guider = model.inner_model
         self.base, self.is_flow = self.guider.inner_model, isinstance(self.guider.inner_model.model_sampling, CONST)
         self.shapes: Sequence[Sequence[int]] = self.base.latent_shapes
@@ -170,11 +175,21 @@ class AlignedRun:
     def load(self, decoders: Mapping[str, GradientVAE], latent: AVLatent, x: Tensor) -> None:
         """Loads what an alignment needs, and keeps what ComfyUI has loaded for the run."""
         memory = sum(each.memory(getattr(latent, name).shape) for name, each in decoders.items())
-        sampled = self.base.memory_required([2 * len(x), *x.shape[1:]])  # a step and a move do not run at once
+        sampled = self.sampling_memory(x)  # a step and a move do not run at once
         binders = [patcher_of(each) for each in list_binders(self.setup.aligner.binder) if isinstance(each, torch.nn.Module)]
         loaded = [self.guider.model_patcher, *getattr(self.guider, "loaded_models", [])]
         ours = [each.patcher for each in decoders.values()]
+        for each in decoders.values():
+            self.closing.callback(each.unload)
         load_models_gpu([*loaded, *binders, *ours], memory_required=max(memory, sampled))
+
+    def sampling_memory(self, x: Tensor) -> float:
+        """Returns the bytes that a step needs, as ComfyUI estimates them."""
+        streams = streams_of(self.guider.model_patcher)
+        if streams is None:
+            return self.base.memory_required([2 * len(x), *x.shape[1:]])
+        sizes = zip(streams, self.shapes)
+        return max(stream.model.memory_required([2 * shape[0], *shape[1:]]) for stream, shape in sizes)
 
     def find_reference(self, given: set, decoding: ClipDecoder, latent: AVLatent) -> Reference:
         """Returns the aligner's reference, with streams that the latent keeps whole, decoded once."""

@@ -17,6 +17,7 @@ from comfy.ldm.audio.autoencoder import AudioOobleckVAE
 from comfy.ldm.lightricks.vae.audio_vae import AudioVAE
 from comfy.ldm.wan.vae import WanVAE
 from comfy.ldm.wan.vae2_2 import WanVAE as WanVAE22
+from comfy.model_management import unload_model_and_clones
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import VAE
 from comfy.taesd.taehv import TAEHV
@@ -88,6 +89,10 @@ class GradientVAE:
         windows = [Window(0, 0, steps, steps)] if self.windows is None else self.windows.divide(steps)
         return decode_windows(latent, windows, self._decode, Window.keep_even, (self.time_axis, 2), self.save_memory)
 
+    def unload(self) -> None:
+        """Gives the device's memory back."""
+        unload_model_and_clones(self.patcher)
+
     def _window_size(self) -> WindowSize | None:
         network = self.vae.first_stage_model
         if self.stream == "audio":
@@ -157,13 +162,21 @@ def _copy_network(vae: VAE, dtype: torch.dtype) -> Any:
     source = vae.first_stage_model
     with torch.inference_mode(False), torch.no_grad():
         if vae.patcher.is_dynamic():
-            source = vae.patcher.get_non_dynamic_delegate().model
+            source = _without_dynamic_loading(vae.patcher)
         tensors = [*source.parameters(), *source.buffers()]
         copied = copy.deepcopy(source, {id(tensor): _plain(tensor) for tensor in tensors})
         _forget_loading(copied)
         copied.requires_grad_(False).to(dtype)
     _allow_gradients(copied)
     return copied
+
+
+def _without_dynamic_loading(patcher: Any) -> nn.Module:
+    """Returns the network of a VAE with whole weights, which ComfyUI's dynamic loading does not have."""
+    try:
+        return patcher.get_non_dynamic_delegate().model
+    except RuntimeError as error:
+        raise ValueError(f"the VAE cannot be copied for gradients ({error}); load it with Load VAE") from error
 
 
 def _plain(tensor: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ run_aligned.py RESULT
 import json
 import math
 import sys
+import weakref
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,9 +35,11 @@ from duet_av.av_models.guidance import make_guidance  # noqa: E402
 from duet_av.av_models.latent_aligner import Aligner, Reference  # noqa: E402
 from duet_av.av_models.noise import NoiseSource  # noqa: E402
 from duet_av.nodes.native import aligned_sampler  # noqa: E402
+from duet_av.nodes.native import vae_gradients as vae_gradients_module  # noqa: E402
 from duet_av.nodes.native.aligned_sampler import AlignedSampling  # noqa: E402
 from duet_av.nodes.native.joined.model import join_models, streams_of  # noqa: E402
 from duet_av.nodes.native.joined.prompts import join_prompts  # noqa: E402
+from duet_av.nodes.native.noise import SeedPair  # noqa: E402
 from duet_av.nodes.native.vae_gradients import CAUSAL_WINDOW, GradientVAE  # noqa: E402
 from duet_av.tests.comfyui import native_pack  # noqa: E402
 from duet_av.tests.comfyui.native_pack import joined_models, vaes  # noqa: E402
@@ -384,6 +387,52 @@ def memory() -> dict:
     return found
 
 
+def left_over() -> dict:
+    """What is loaded after a run that it did not find loaded, also if it fails; and whether copies of VAEs are gone."""
+    toy, made, copy = Toy(), [], vae_gradients_module._copy_network
+
+    def remember(*args):
+        network = copy(*args)
+        made.append(weakref.ref(network))
+        return network
+
+    def loaded() -> list[str]:
+        return [type(each.model.model).__name__ for each in comfy.model_management.current_loaded_models if each.model is not None]
+
+    before = loaded()
+    with patch.object(vae_gradients_module, "_copy_network", remember):
+        toy.run(toy.settings(strong()))
+        after, alive = loaded(), sum(each() is not None for each in made)
+        try:
+            toy.run(toy.settings(strong(binder=Colours(lambda: 1 / 0))))
+            failed = "no"
+        except ZeroDivisionError:
+            failed = "yes"
+    names = {"Decoder", "Linear"}
+    return {
+        "loaded": [name for name in after if name in names and name not in before], "alive": alive, "copies": len(made),
+        "failed": failed, "loaded then": [name for name in loaded() if name in names and name not in before],
+    }  # fmt: skip
+
+
+def seeds() -> dict:
+    """That two seeds give each stream's steps their own noise, as with the plain sampler; and a joined pair with a given video."""
+    real, found = Real("joined"), {}
+    never = real.settings(strong(first=0.98, last=0.99), sampler="euler_ancestral").make_sampler()
+    plain = comfy.samplers.sampler_object("euler_ancestral")
+    runs = {name: real.run(each, seed=SeedPair(3, 4)) for name, each in (("never", never), ("plain", plain))}
+    found["same"] = same(runs["never"], runs["plain"])
+    found["other audio seed"] = apart(runs["never"], real.run(never, seed=SeedPair(3, 5)))
+    mask = NestedTensor([torch.zeros(1, 1, *real.parts[0].shape[2:]), torch.ones(1, 1, *real.parts[1].shape[2:])])
+    aligner = strong(task="v2a", update="sign", audio_rate=0.05, first=0.0)
+    made, still = (
+        real.run(real.settings(aligner).make_sampler(), mask, 0.3),
+        real.run(comfy.samplers.sampler_object("euler"), mask, 0.3),
+    )
+    found["given"] = {"video": same(made[:1], still[:1]), "audio": apart(made, still)[1]}
+    return found
+
+
 def nan() -> dict:
     toy, said, calls = Toy(), [], iter(range(99))
     binder = Colours(lambda: math.nan if next(calls) == 2 else 1.0)
@@ -478,8 +527,10 @@ def refusals() -> dict:
     }
 
 
-PARTS = (equal_to_our_loop, plain_when_idle, distances, own_coordinates, given_streams, memory, nan, interrupted, vae_gradients,
-         refusals)  # fmt: skip
+PARTS = (
+    equal_to_our_loop, plain_when_idle, distances, own_coordinates, given_streams, memory, left_over, seeds, nan, interrupted,
+    vae_gradients, refusals,
+)  # fmt: skip
 
 if __name__ == "__main__":
     with torch.inference_mode():

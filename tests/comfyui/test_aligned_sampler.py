@@ -74,6 +74,17 @@ def test_memory_goes_by_the_frames_that_are_looked_at(found):
     assert of["9 0"] == {"at once": 6, "shown": [33]} and of["60 0"] == {"at once": 6, "shown": [237]}
 
 
+def test_a_run_leaves_nothing_loaded_also_if_it_fails(found):
+    made = found["left_over"]
+    assert made == {"loaded": [], "alive": 0, "copies": 4, "failed": "yes", "loaded then": []}
+
+
+def test_each_stream_draws_noise_from_its_own_seed(found):
+    made = found["seeds"]
+    assert made["same"] and made["other audio seed"][0] == 0 < made["other audio seed"][1]
+    assert made["given"]["video"] and made["given"]["audio"] > 0.01
+
+
 def test_a_move_with_nan_is_skipped_and_said(found):
     assert found["nan"]["finite"]
     [said] = found["nan"]["said"]
