@@ -212,6 +212,8 @@ class AlignedRun:
             return x
         sigma = self.sigmas[index + 1]
         factor, alpha = self.carried.factor(sigma), 1 - sigma if self.is_flow else 1.0
+        if alpha <= 0:  # still noise alone
+            return x
         with torch.inference_mode(False):
             now, estimate = self.split(_plain(x), 1.0, factor), self.split(_plain(denoised), 1.0, self.carried.scale)
             gains = 1 / alpha, factor / (alpha * self.carried.scale)

@@ -9,6 +9,7 @@ import sys
 import weakref
 from collections.abc import Callable
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -294,12 +295,13 @@ def distances() -> dict:
 
 
 @contextmanager
-def recorded():
-    """The states before and after each move, and the clean estimates that are decoded."""
+def recorded(slopes: list):
+    """The states before and after each move, and the clean estimates that are decoded. slopes: of the audio's estimates."""
     moves, estimates, real_move = [], [], aligned_sampler.Alignment.move_latents
 
     def move(self, latent, clean):
         estimates.append(clean(latent))
+        slopes.append(float((clean(replace(latent, audio=latent.audio + 1)).audio - estimates[-1].audio).mean()))
         moved = real_move(self, latent, clean)
         moves.append((latent, moved))
         return moved
@@ -321,16 +323,22 @@ def own_coordinates() -> dict:
 
         still = real.settings(strong(update="sign", video_rate=0.0, audio_rate=1e-12, first=0.0))
         moved = real.settings(strong(update="sign", video_rate=0.0, audio_rate=0.01, first=0.0, last=0.3))
-        with network.register_forward_pre_hook(watch, with_kwargs=True), recorded() as (_, estimates):
+        slopes: list[float] = []
+        with network.register_forward_pre_hook(watch, with_kwargs=True), recorded(slopes) as (_, estimates):
             previews = []
             guider_run(real, still.make_sampler(), previews)
             first, inputs[:] = list(inputs), []
             real.run(moved.make_sampler())
         step, sigma = (inputs[1] - first[1]).abs(), real.sigmas[1]
+        audio_sigma = sigma
         if kind == "h3":  # its network takes the carried audio
-            step = step / (sigma / time_shift_sigma(sigma, network.sigma_shift_video, network.sigma_shift_audio))
+            audio_sigma = time_shift_sigma(sigma, network.sigma_shift_video, network.sigma_shift_audio)
+            step = step / (sigma / audio_sigma)
+        if kind == "joined":
+            audio_sigma = streams_of(real.patcher).audio.sigma(sigma)
         found[kind] = {
             "moved": [float(step.min()), float(step.max())], "inputs": len(first),
+            "slope": slopes[0] * float(1 - audio_sigma),
             "estimates": max(apart((e.video, e.audio), p)[i] for e, p in zip(estimates, previews) for i in (0, 1)),
         }  # fmt: skip
     return found
@@ -389,7 +397,8 @@ def memory() -> dict:
 
 def left_over() -> dict:
     """What is loaded after a run that it did not find loaded, also if it fails; and whether copies of VAEs are gone."""
-    toy, made, copy = Toy(), [], vae_gradients_module._copy_network
+    toy, made, copy, unloaded = Toy(), [], vae_gradients_module._copy_network, []
+    unload = GradientVAE.unload
 
     def remember(*args):
         network = copy(*args)
@@ -400,7 +409,10 @@ def left_over() -> dict:
         return [type(each.model.model).__name__ for each in comfy.model_management.current_loaded_models if each.model is not None]
 
     before = loaded()
-    with patch.object(vae_gradients_module, "_copy_network", remember):
+    with (
+        patch.object(vae_gradients_module, "_copy_network", remember),
+        patch.object(GradientVAE, "unload", lambda self: unloaded.append(unload(self))),
+    ):
         toy.run(toy.settings(strong()))
         after, alive = loaded(), sum(each() is not None for each in made)
         try:
@@ -411,6 +423,7 @@ def left_over() -> dict:
     names = {"Decoder", "Linear"}
     return {
         "loaded": [name for name in after if name in names and name not in before], "alive": alive, "copies": len(made),
+        "unloaded": len(unloaded),
         "failed": failed, "loaded then": [name for name in loaded() if name in names and name not in before],
     }  # fmt: skip
 
@@ -479,13 +492,15 @@ def vae_gradients() -> dict:
             x = latent.clone().requires_grad_()
             decoded = getattr(decoder, stream)(x)
             (gradient,) = torch.autograd.grad(decoded.square().sum(), x)
+            (back,) = torch.autograd.grad(getattr(decoder, stream)(x).narrow(1, -1, 1).sum(), x)  # of the last frame
             shown = decoder.video(x, [1, shape[2] - 1]) if stream == "video" else decoded
         host = host if stream == "video" else host.movedim(-1, 1)
         norms = gradient.movedim(2, 0).flatten(1).norm(dim=1)
         found[name] = {
             "apart": float((decoded - host).square().mean().sqrt() / host.std()), "least": float(norms.min()),
             "untouched": all(torch.equal(x, before[key]) for key, x in vae.first_stage_model.state_dict().items()),
-            "shown": shown.shape[1], "at once": decoder.windows.most if decoder.windows else None,
+            "shown": shown.shape[1], "back": float(back[:, :, -2].abs().max()),
+            "at once": decoder.windows.most if decoder.windows else None,
         }  # fmt: skip
     return found | {"causal": CAUSAL_WINDOW.most}
 

@@ -57,6 +57,7 @@ def test_clips_match_better_and_are_the_same_again(found, kind, sampler):
 def test_the_audio_moves_in_its_own_coordinates(found, kind):
     made = found["own_coordinates"][kind]
     assert made["moved"] == pytest.approx([0.01, 0.01], abs=1e-5) and made["inputs"] == 4
+    assert made["slope"] == pytest.approx(1, abs=1e-4)  # of the clean estimate: 1 / (1 − σ) at the audio's own σ
     assert made["estimates"] < TOLERANCE  # what is decoded is ComfyUI's own clean estimate
 
 
@@ -76,7 +77,7 @@ def test_memory_goes_by_the_frames_that_are_looked_at(found):
 
 def test_a_run_leaves_nothing_loaded_also_if_it_fails(found):
     made = found["left_over"]
-    assert made == {"loaded": [], "alive": 0, "copies": 4, "failed": "yes", "loaded then": []}
+    assert made == {"loaded": [], "alive": 0, "copies": 4, "unloaded": 4, "failed": "yes", "loaded then": []}
 
 
 def test_each_stream_draws_noise_from_its_own_seed(found):
@@ -99,6 +100,7 @@ def test_vaes_have_gradients_for_every_latent_frame_and_stay_as_they_are(found):
     made = found["vae_gradients"]
     for name, apart in (("taew2_1", 0.01), ("taeltx", 1e-5), ("taeh3", 1e-5), ("ltx", 1e-5), ("ltx_audio", 1e-5)):
         assert made[name]["apart"] < apart and made[name]["least"] > 0.01 and made[name]["untouched"], name
+    assert all(made[name]["back"] > 1e-4 for name in ("taew2_1", "taeltx", "taeh3"))  # through the memory of the decoder
     assert [made[name]["shown"] for name in ("taew2_1", "taeltx", "ltx")] == [5, 9, 9]  # of two latent frames
     assert made["taew2_1"]["at once"] == made["causal"] and made["taeh3"]["at once"] is None
 
