@@ -7,7 +7,8 @@ import pytest
 
 from duet_av.tests.comfyui.graphs import node
 from duet_av.tests.comfyui.test_compare_guiders import DECODED, KINDS, SHARED, compared, refused
-from duet_av.tests.comfyui.test_native_templates import KEPT
+from duet_av.tests.comfyui.test_joined_templates import SmallPair
+from duet_av.tests.comfyui.test_native_templates import KEPT, packets
 
 
 def taking(kind: str = "ltx2", guider: str = "guider1", **inputs) -> dict:
@@ -110,3 +111,27 @@ def test_bad_input_is_refused_in_one_line(native, changes, message):
         "silent": node("CFGGuider", model=["mute", 0], positive=["yes", 0], negative=["no", 0], cfg=3.0),
     }  # fmt: skip
     assert message in refused(native, graph)
+
+
+def test_the_best_of_some_sounds_of_joined_models_for_a_silent_video(native):
+    small = SmallPair("stable_audio_v2a", native.base / "input")
+    key, mux, video_vae = small.key("Sampler"), small["Mux"], small["Encode"]["vae"]
+    sampler = small.graph.pop(key)["inputs"]
+    audio_vae = small.graph.pop(small.key("Decode audio"))["inputs"]["vae"]
+    model = sampler["model"]
+    small.graph |= {
+        "guider": node("CFGGuider", model=model, positive=sampler["positive"], negative=sampler["negative"], cfg=3.0),
+        "noise": node("DuetJointNoise", video_seed=1, audio_seed=5), "sampler": node("KSamplerSelect", sampler_name="euler"),
+        "sigmas": node("BasicScheduler", model=model, scheduler="simple", steps=3, denoise=1.0),
+        "best": node(
+            "DuetBestTakeGuider", guider=["guider", 0], latent=sampler["latent_image"], vae=video_vae, audio_vae=audio_vae, takes=3,
+            vary="audio seed", **SHARED,
+        ),
+        "apart": node("HowFarApart", a=["best", 0], b=sampler["latent_image"]),
+    }  # fmt: skip
+    mux["audio"] = ["best", 2]
+    run = native.run(small.graph)
+    assert {each["audio_seed"] for each in takes(run)} == {5, 6, 7} and len({each["lufs"] for each in takes(run)}) == 3
+    assert len({each["measured"]["motion"] for each in takes(run)}) == 1 and float(run.texts["apart"][0]) == 0
+    (file,) = run.files
+    assert packets(file) == packets(native.base / "input" / "brown.mp4")
