@@ -15,11 +15,12 @@ from duet_av.av_models.media import write_video
 from duet_av.av_models.metrics.agreement import SIDE, AgreementMeter, AgreementSettings, Chance
 from duet_av.av_models.metrics.score import score_clip, score_file
 from duet_av.av_models.metrics.timeline import PAIR_COLORS, draw_timeline
-from duet_av.bounce.binder import load_bounce_bind
+from duet_av.bounce.binder import load_binder, load_bounce_bind
 from duet_av.nodes.host import InputImpl
 from duet_av.nodes.stand_in import Folders, Session, session
 from duet_av.nodes.sync_report import DuetSyncReport
 from duet_av.tests.imagebind_weights import by_formula
+from duet_av.tests.pe_av_reference import clip
 from duet_av.tests.test_score import duet
 from duet_av.tests.toy_binder import Quarters
 
@@ -95,6 +96,18 @@ class TestAgreement:
         assert made.mean("video_prompt") == pytest.approx(float((video * words["video_prompt"]).sum()), abs=1e-5)
         assert made.mean("audio_prompt") == pytest.approx(float((audio * words["audio_prompt"]).sum()), abs=1e-5)
         assert made.binder == binder.name and len(made.windows) == 1
+
+    def test_pe_av_compares_each_prompt_with_what_it_is_for(self, small_pe_av, tmp_path, capsys):
+        binder, (frames, wave) = load_binder(small_pe_av), clip(frames=6, samples=RATE)
+        made = scored(frames[0], wave[0], "a red ball", "a ring", binder=binder, fps=6).agreement
+        video, audio = binder.embed_video(frames[:1], 6.0), binder.embed_audio(wave[:1], RATE)
+        for pair, one, text in (("video_prompt", video, "a red ball"), ("audio_prompt", audio, "a ring")):
+            words = binder.embed_text_for([text], pair[:5])
+            assert made.mean(pair) == pytest.approx(float((one * words).sum()), abs=1e-5)
+        assert made.mean("video_audio") == pytest.approx(float((video * audio).sum()), abs=1e-5)
+        write_video(frames[0], tmp_path / "clip.mp4", fps=6, audio=wave[0], sample_rate=RATE)
+        code, out, _ = duet(capsys, "score", tmp_path / "clip.mp4", "--binder", small_pe_av)
+        assert code == 0 and any(line.startswith(f"  agreement ({binder.name}): video and audio") for line in out)
 
     def test_the_report_has_all_pairs_beside_the_events(self):
         seen, heard = levels([0.5], 2)
@@ -183,11 +196,11 @@ class TestAgreement:
         assert math.isfinite(alone.agreement.mean("video_audio"))
 
     def test_a_file_is_compared_as_its_frames_are(self, tmp_path):
-        seen, heard = levels([0.2, 0.6], 4, fps=10, size=(300, 540))
-        write_video(seen, tmp_path / "clip.mkv", fps=10, audio=heard, sample_rate=RATE)
+        seen, heard = levels([0.2, 0.6], 4, fps=5, size=(40, 540))
+        write_video(seen, tmp_path / "clip.mkv", fps=5, audio=heard, sample_rate=RATE)
         settings = AgreementSettings(Levels(), "0.2")
         file, plain = score_file(tmp_path / "clip.mkv", agreement=settings), score_file(tmp_path / "clip.mkv")
-        kept = score_clip(seen, 10, heard, RATE, agreement=settings).agreement
+        kept = score_clip(seen, 5, heard, RATE, agreement=settings).agreement
         assert {**file.facts(), "agreement": None} == {**plain.facts(), "agreement": None}
         assert file.agreement.curve("video_prompt") == pytest.approx(kept.curve("video_prompt"), abs=0.02)
         assert len(file.agreement.windows) == len(kept.windows) == 2
