@@ -33,6 +33,7 @@ POOLS: dict[str, Field] = {"clips_per_pool": COUNT, "steps_per_pool": COUNT}
 BINDER: dict[str, Field] = {
     "batch": BATCH, "size": PIXELS, "picture_noise": WEIGHT, "sound_noise": WEIGHT, "model": Network(), **POOLS,
 }  # fmt: skip
+ROBUST: dict[str, Field] = {"attack": Table({"moves": ROWS, "far": WEIGHT}), "estimates": SHARE}
 EXPERT: dict[str, Field] = {
     "batch": BATCH, "text_dropout": SHARE, "time": Table({"loc": REAL, "scale": WEIGHT}), "neutral?": SHARE, "text": WORDS,
     "model": Network(),
@@ -54,7 +55,9 @@ STAGE_FIELDS: dict[str, Table] = {
         },
         "audio_codec": {"batch": BATCH, **POOLS, "model": Network()},
         "binder": BINDER,
-        "robust_binder": BINDER | {"attack": Table({"moves": ROWS, "far": WEIGHT}), "estimates": SHARE},
+        "robust_binder": BINDER | ROBUST,
+        "binder_in_time": BINDER | ROBUST | {"batch": Number(4, 100_000, whole=True), "window": Number(2, 31, whole=True),
+                                             "shifts": Number(1, 30, whole=True)},
         "video_expert": EXPERT | {"coordinates?": Flag()},
         "audio_expert": EXPERT | {"rope_scale": POSITIVE},
         "joint": JOINT | {
@@ -75,7 +78,7 @@ STAGE_FIELDS: dict[str, Table] = {
 }  # fmt: skip
 
 FILES = {"joint": ("video_expert", "audio_expert"), "jointdit": ("video_expert", "audio_expert"),
-         "robust_binder": ("audio_codec", "audio_expert")}  # fmt: skip
+         "robust_binder": ("audio_codec", "audio_expert"), "binder_in_time": ("audio_codec", "audio_expert")}  # fmt: skip
 CODECS_OF_DATA = {
     "video_expert": ("video_codec",), "svd_expert": ("video_codec",), "audio_expert": ("audio_codec",),
     "audioldm2_expert": ("audio_codec",), "joint": ("video_codec", "audio_codec"), "jointdit": ("video_codec", "audio_codec"),

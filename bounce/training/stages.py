@@ -41,6 +41,12 @@ def _robust_binder(setup: StageSetup) -> Stage:
     return RobustBinderStage(setup.settings, *files, setup.out, setup.optional_file("start"))
 
 
+def _binder_in_time(setup: StageSetup) -> Stage:
+    from .binder_in_time_stage import BinderInTimeStage
+
+    return BinderInTimeStage(setup.settings, setup.file("audio_codec"), setup.file("audio_expert"), setup.out)
+
+
 def _expert(setup: StageSetup) -> Stage:
     from .expert_stages import ExpertStage
 
@@ -73,6 +79,7 @@ def _jointdit(setup: StageSetup) -> Stage:
 STAGES = {
     "video_codec": _codec, "audio_codec": _codec, "video_expert": _expert, "audio_expert": _expert, "joint": _joint,
     "svd_expert": _unet, "audioldm2_expert": _unet, "jointdit": _jointdit, "binder": _binder, "robust_binder": _robust_binder,
+    "binder_in_time": _binder_in_time,
     **library.STAGES,
 }  # fmt: skip
 
