@@ -127,6 +127,13 @@ CONFIGS = {
             "model": {"width": 32, "out": 8}, "estimates": 0.8, "attack": {"moves": 2, "far": 0.6},
         },
     },
+    "binder_in_time": {
+        "out": "models/times.safetensors", "audio_codec": AUDIO_CODEC, "audio_expert": "models/audio_expert.safetensors",
+        "stage_config": {
+            "batch": 4, "size": SIZE, "picture_noise": 0.1, "sound_noise": 0.01, "clips_per_pool": 8, "steps_per_pool": 100,
+            "model": {"width": 32, "out": 8}, "estimates": 0.6, "attack": {"moves": 1, "far": 0.6}, "window": 24, "shifts": 2,
+        },
+    },
 }  # fmt: skip
 
 

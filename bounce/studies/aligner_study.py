@@ -140,7 +140,7 @@ def measure(arm: Arm, model: JointModel, binder: Binder, settings: ByTask, on_cl
     """
     worlds = simulate(arm.n, arm.split)
     start = time.perf_counter()
-    clips = [(*clip, SAMPLE_RATE) for clip in _clips(arm, model, binder, settings, worlds, on_clip)]
+    clips = [(*clip, SAMPLE_RATE) for clip in make_clips(arm, model, binder, settings, worlds, on_clip)]
     seconds = time.perf_counter() - start
     observed = [observe(*clip, FPS) for clip in clips]
     true = [true_kinds(worlds, row) for row in range(arm.n)]
@@ -158,10 +158,16 @@ def measure(arm: Arm, model: JointModel, binder: Binder, settings: ByTask, on_cl
     }  # fmt: skip
 
 
-def _clips(
-    arm: Arm, model: JointModel, binder: Binder, settings: ByTask, worlds: Worlds, on_clip: Callable[[int, int], None]
+def make_clips(
+    arm: Arm,
+    model: JointModel,
+    binder: Binder,
+    settings: ByTask,
+    worlds: Worlds,
+    on_clip: Callable[[int, int], None],
+    first: int = 0,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Generates the clips of one arm."""
+    """Generates the clips of one arm for `worlds`. first: the number of the first of them among all clips of the arm."""
     if arm.kind == "joint":
         defaults = default_settings(model)
         schedule = SamplingSchedule(defaults.steps, defaults.shift)
@@ -171,8 +177,8 @@ def _clips(
         guidance = make_guidance("cfg", removed=True, **guided) if guided else make_guidance("none", removed=True)
     alignment = _make_alignment(arm, model, binder, settings, worlds) if arm.kind == "aligned" else None
     inputs = SampleInputs(task_known_parts(GIVEN[arm.task], model, worlds), alignment)
-    prompts = [Prompt(arm.prompt, arm.prompt)] * arm.n
-    return generate(model, prompts, guidance, schedule, seed=arm.first_seed, batch=BATCH, inputs=inputs, on_clip=on_clip)
+    prompts = [Prompt(arm.prompt, arm.prompt)] * len(worlds)
+    return generate(model, prompts, guidance, schedule, seed=arm.first_seed + first, batch=BATCH, inputs=inputs, on_clip=on_clip)
 
 
 def _make_alignment(
