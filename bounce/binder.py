@@ -18,7 +18,7 @@ from ..av_models.card_fields import require
 from ..av_models.checkpoint import read_card
 from ..av_models.load_parts import expect
 from ..av_models.text import WordEncoder
-from .shipped import BINDERS, BOUNCE_BIND, shipped
+from .shipped import BINDERS, BOUNCE_BIND, BOUNCE_BIND_TIMES, shipped
 
 SIDE, SHOWN = 64, 8  # pixels, frames
 RATE, MELS = 16_000, 64
@@ -139,7 +139,16 @@ def load_bounce_bind(source: str | Path = BOUNCE_BIND) -> BounceBind:
 
 
 def load_binder(source: str | Path, tokenizer: str | Path | None = None) -> Binder:
-    """Loads a shipped Bounce-Bind by name, or a binder from a safetensors file: a Bounce-Bind, or any that the library supports."""
+    """Loads a shipped binder by name, or one from a file: a Bounce-Bind, a Bounce-Bind Times, or any that the library supports."""
+    if source == BOUNCE_BIND_TIMES:
+        return _load_times(shipped(BINDERS[BOUNCE_BIND_TIMES]), None)
     if source in BINDERS:
         return load_bounce_bind(source)
-    return loading.load_binder(source, tokenizer, loading.LOADERS | {"BounceBind": lambda path, _: load_bounce_bind(path)})
+    own = {"BounceBind": lambda path, _: load_bounce_bind(path), "BounceBindTimes": _load_times}
+    return loading.load_binder(source, tokenizer, loading.LOADERS | own)
+
+
+def _load_times(path: Path, tokenizer: str | Path | None) -> Binder:
+    from .binder_in_time import load_bounce_bind_times
+
+    return load_bounce_bind_times(path)

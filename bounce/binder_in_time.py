@@ -134,9 +134,10 @@ class BounceBindTimes(nn.Module):
 
 
 def _embedded(x: Tensor, heads: nn.ModuleDict, duration: float) -> Embedded:
-    steps = x.shape[-1]
-    track = Track(F.normalize(heads["when"](x).transpose(1, 2).float(), dim=-1), (torch.arange(steps) + 0.5) * duration / steps, duration)
-    return Embedded(F.normalize(heads["what"](_pool(x)).float(), dim=-1), (track,))
+    what, when = heads["what"](_pool(x)), heads["when"](x).transpose(1, 2)
+    seconds = (torch.arange(x.shape[-1]) + 0.5) * duration / x.shape[-1]
+    track = Track(F.normalize(when.float(), dim=-1), seconds, duration)
+    return Embedded(F.normalize(what.float(), dim=-1), (track,))
 
 
 def load_bounce_bind_times(path: str | Path) -> BounceBindTimes:

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 BOUNCE, BOUNCE_JOINTDIT = "Bounce", "Bounce JointDiT"
 HEARING_T2AV, HEARING_T2V = "Hearing study T2AV", "Hearing study T2V"
-BOUNCE_BIND, BOUNCE_BIND_ROBUST = "Bounce-Bind", "Bounce-Bind Robust"
+BOUNCE_BIND, BOUNCE_BIND_ROBUST, BOUNCE_BIND_TIMES = "Bounce-Bind", "Bounce-Bind Robust", "Bounce-Bind Times"
 MODELS = Path(__file__).parent / "models"
 JOINT_MODELS = {BOUNCE: "bounce", HEARING_T2AV: "hearing_t2av", BOUNCE_JOINTDIT: "jointdit", "jointdit": "jointdit"}
-BINDERS = {BOUNCE_BIND: "bind", BOUNCE_BIND_ROBUST: "bind_robust"}
+BINDERS = {BOUNCE_BIND: "bind", BOUNCE_BIND_ROBUST: "bind_robust", BOUNCE_BIND_TIMES: "bind_times"}
 EXPERTS = {
     VIDEO_EXPERT: {BOUNCE: "video_expert", HEARING_T2V: "hearing_t2v"},
     AUDIO_EXPERT: {BOUNCE: "audio_expert"},

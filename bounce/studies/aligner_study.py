@@ -26,7 +26,7 @@ from ...av_models.joint_model import JointModel
 from ...av_models.latent_aligner import Aligner, Reference
 from ...av_models.metrics.intervals import mean_and_interval
 from ...av_models.schedule import SamplingSchedule
-from ..binder import load_bounce_bind
+from ..binder import load_binder
 from ..detect.attributes import observe
 from ..measure.agreement import agreement, audio_kinds, true_kinds, video_kinds
 from ..measure.evaluate import measure_sync
@@ -187,7 +187,7 @@ def _make_alignment(
     """Returns a function of (start, stop) that makes the alignment of those clips."""
     own = dict(settings[arm.task])
     if second := own.pop("second_binder", None):
-        binder = BinderEnsemble(binder, load_bounce_bind(second))
+        binder = BinderEnsemble(binder, load_binder(second))
     aligner = Aligner(binder=binder, task=arm.task, **own)
 
     def alignment(start: int, stop: int) -> Alignment:

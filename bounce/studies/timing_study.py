@@ -1,6 +1,6 @@
 """Does *when* come too? The aligner study with a binder that sees time: `python -m duet_av.bounce.studies.timing_study`.
 
-*What* is measured by the binders of the aligner study, *when* by a Bounce-Bind Times. Each clip is stored as a line when it is
+The binders of the aligner study see *what*, and Bounce-Bind Times sees *when*. Each clip is stored as a line when it is
 done, so that a study can be interrupted, and several processes can each make a part of the clips.
 """
 
@@ -9,66 +9,66 @@ from __future__ import annotations
 import argparse
 import ast
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
-from ...av_models.binders.base import Binder, Embedded
 from ...av_models.binders.ensemble import BinderEnsemble
-from ..binder import load_bounce_bind
-from ..binder_in_time import load_bounce_bind_times
+from ..binder import load_binder
 from ..checkout import ROOT
 from ..detect.attributes import Observation, observe
 from ..measure.agreement import agreement, audio_kinds, true_kinds, video_kinds
 from ..measure.evaluate import Clip, measure_sync, true_clips
-from ..shipped import BOUNCE_BIND, BOUNCE_BIND_ROBUST, load_untrained_bounce, shipped
+from ..shipped import BOUNCE_BIND_ROBUST, BOUNCE_BIND_TIMES, load_untrained_bounce, shipped
 from ..world.sound import SAMPLE_RATE
 from ..world.world import FPS, simulate
-from . import aligner_study
-from .aligner_study import Arm, make_clips
+from .aligner_study import BATCH, CLIPPED, EXPERTS, SETTINGS, Arm, make_clips
 from .json_lines import LineFile, ResultStore
 
-TIMING: dict[str, dict[str, Any]] = {"v2a": {"timing": 1.0}, "joint": {"timing": 1.0, "latent_frames": 0, "turns": False}}
-"""What is added to the settings of the aligner study."""
+BINDERS = (BOUNCE_BIND_ROBUST, BOUNCE_BIND_TIMES)
+TIMING: dict[str, dict[str, Any]] = {
+    "v2a": {"timing": 1.0, "inner_steps": 2},
+    "joint": {"timing": 1.0, "inner_steps": 2, "update": "adam", "video_rate": 0.0, "audio_rate": 0.15, "keep": "spectrum",
+              "first": 0.0, "last": 0.5, "latent_frames": 0, "turns": False},
+}  # fmt: skip
+"""What differs from the settings of the aligner study. In joint, the sound is moved, to fit a video that is ahead of it."""
+SAMPLED: dict[str, dict[str, Any]] = {"v2a": {}, "joint": {"shift": 1.0, "audio_shift": 8.0, "eta": 0.5}}
 
 
-class WhatAndWhen:
-    """A binder with the embeddings of one binder and the tracks of another."""
+@dataclass(frozen=True)
+class Work:
+    """What is made: the clips of an arm. binders: names or files. settings: of the aligner, apart from the binders."""
 
-    licence = ""
+    arm: Arm
+    binders: Sequence[str]
+    settings: dict[str, Any]
 
-    def __init__(self, what: Binder, when: Any) -> None:
-        self.what, self.when = what, when
-        self.name, self.modalities = f"{what.name} + {when.name} for time", what.modalities
-        self.embed_video, self.embed_image = what.embed_video, what.embed_image
-        self.embed_audio, self.embed_text = what.embed_audio, what.embed_text
-
-    def embed_video_times(self, frames: Tensor, fps: float) -> Embedded:
-        return Embedded(self.what.embed_video(frames, fps), self.when.embed_video_times(frames, fps).tracks)
-
-    def embed_audio_times(self, waveform: Tensor, sample_rate: int) -> Embedded:
-        return Embedded(self.what.embed_audio(waveform, sample_rate), self.when.embed_audio_times(waveform, sample_rate).tracks)
+    @property
+    def key(self) -> str:
+        """The key under which the clips and their figures are stored."""
+        names = f" binders={' + '.join(Path(name).name for name in self.binders)}" if self.arm.kind == "aligned" else ""
+        return self.arm.key({self.arm.task: self.settings}) + names
 
 
-def make(arm: Arm, binder: Binder, settings: Mapping[str, Any], lines: LineFile, rows: range) -> None:
-    """Makes the clips `rows` of an arm that are not in `lines` yet, and adds a line for each."""
-    model, worlds, key = load_untrained_bounce(), simulate(arm.n, arm.split), arm.key({arm.task: settings})
-    done = {line["row"] for line in lines.lines if line["key"] == key}
-    for start in range(rows.start, rows.stop, aligner_study.BATCH):
-        part = range(start, min(start + aligner_study.BATCH, rows.stop))
+def make(work: Work, lines: LineFile, rows: range) -> None:
+    """Makes the clips `rows` that are not in `lines` yet, and adds a line for each."""
+    arm, model, worlds = work.arm, load_untrained_bounce(), simulate(work.arm.n, work.arm.split)
+    binder = BinderEnsemble(*map(load_binder, work.binders))
+    done = {line["row"] for line in lines.lines if line["key"] == work.key}
+    for start in range(rows.start, rows.stop, BATCH):
+        part = range(start, min(start + BATCH, rows.stop))
         if done.issuperset(part):
             continue
-        begun = time.perf_counter()
-        clips = list(make_clips(arm, model, binder, {arm.task: settings}, worlds[start : part.stop], lambda *_: None, start))
-        seconds = (time.perf_counter() - begun) / len(part)
+        begun, some = time.perf_counter(), worlds[start : part.stop]
+        clips = list(make_clips(arm, model, binder, {arm.task: work.settings}, some, lambda *_: None, start))
+        seconds = round((time.perf_counter() - begun) / len(part), 2)
         for row, (frames, wave) in zip(part, clips):
             seen = true_kinds(worlds, row) if arm.task == "v2a" else video_kinds(frames)
-            clipped = float((wave.abs() > aligner_study.CLIPPED).float().mean())
-            lines.add({"key": key, "row": row, "seen": sorted(seen), **_heard((frames, wave, SAMPLE_RATE)), "clipped": clipped,
-                       "seconds": round(seconds, 2)})  # fmt: skip
+            line = {"key": work.key, "row": row, "seen": sorted(seen), **_heard((frames, wave, SAMPLE_RATE)), "seconds": seconds}
+            lines.add(line | {"clipped": float((wave.abs() > CLIPPED).float().mean())})
 
 
 def _heard(clip: Clip) -> dict[str, Any]:
@@ -116,15 +116,15 @@ def _value(text: str) -> tuple[str, Any]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("task", choices=("v2a", "joint", "ceiling"))
-    parser.add_argument("--binder", type=Path, default=shipped("bind_times"), help="a trained Bounce-Bind Times")
     parser.add_argument("--kind", choices=("apart", "aligned"), default="aligned", help="the experts, or the experts aligned")
+    parser.add_argument("--binders", nargs="+", default=BINDERS, metavar="NAME", help="names or files")
     parser.add_argument("--split", choices=("val", "test"), default="val")
     parser.add_argument("--n", type=int, default=200, help="clips in all")
     parser.add_argument("--first", type=int, default=0, help="the first clip of this process")
     parser.add_argument("--last", type=int, help="the clip after the last one of this process")
     parser.add_argument("--set", nargs="*", type=_value, default=[], metavar="NAME=VALUE", help="settings of the aligner")
     parser.add_argument("--sampler", nargs="*", type=_value, default=[], metavar="NAME=VALUE", help="settings of the sampler")
-    parser.add_argument("--lines", type=Path, required=True, help="folder of the clips' lines; processes may share it")
+    parser.add_argument("--lines", type=Path, help="folder of the clips' lines, which processes may share")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/aligner/timing.jsonl", help="file of the figures")
     return parser
 
@@ -132,23 +132,18 @@ def _parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Makes the clips that are missing, and prints the figures of all that are there."""
     args = _parser().parse_args()
+    store = ResultStore(args.out)
     if args.task == "ceiling":
-        print(ResultStore(args.out).get(f"ceiling {args.split} {args.n}", lambda: ceiling(args.split, args.n)))
+        print(store.get(f"ceiling {args.split} {args.n}", lambda: ceiling(args.split, args.n)))
         return
-    aligner_study.EXPERTS[args.task] |= dict(args.sampler)
-    arm = Arm(args.task, args.kind, args.split, args.n)
-    settings = aligner_study.SETTINGS[args.task] | TIMING[args.task] | dict(args.set)
-    second = settings.pop("second_binder", BOUNCE_BIND)
-    what = BinderEnsemble(load_bounce_bind(BOUNCE_BIND_ROBUST), load_bounce_bind(second))
-    binder = WhatAndWhen(what, load_bounce_bind_times(args.binder)) if settings["timing"] else what
-    last = args.n if args.last is None else args.last
-    make(arm, binder, settings, LineFile(args.lines / f"{args.task}_{args.first}_{last}.jsonl"), range(args.first, last))
-    key = arm.key({arm.task: settings})
-    found = [line for path in sorted(args.lines.glob("*.jsonl")) for line in LineFile(path).lines if line["key"] == key]
-    result = figures(found)
-    print(result)
-    if result["n"] == args.n:
-        ResultStore(args.out).get(key, lambda: result)
+    EXPERTS[args.task] = EXPERTS[args.task] | SAMPLED[args.task] | dict(args.sampler)
+    settings = {k: v for k, v in SETTINGS[args.task].items() if k != "second_binder"} | TIMING[args.task] | dict(args.set)
+    work = Work(Arm(args.task, args.kind, args.split, args.n), args.binders, settings)
+    folder, last = args.lines or args.out.parent / "timing", args.n if args.last is None else args.last
+    make(work, LineFile(folder / f"{args.task}_{args.split}_{args.first}_{last}.jsonl"), range(args.first, last))
+    found = [line for path in sorted(folder.glob("*.jsonl")) for line in LineFile(path).lines if line["key"] == work.key]
+    result = {"task": args.task, "kind": args.kind, "split": args.split} | figures(found)
+    print(store.get(work.key, lambda: result) if result["n"] == args.n else result)
 
 
 if __name__ == "__main__":

@@ -81,11 +81,10 @@ class BinderInTimeStage:
         frames, sounds, kinds = self.pool(step // self.reuse)
         draw, device = batch_generator(step, 9, self.rank), device_of(self.model)
         rows = draw.integers(0, len(frames), self.batch)
-        first = draw.permuted([list(range(FRAMES - self.window + 1))] * self.batch, axis=1)
-        shown = torch.stack([frames[row, at : at + self.window] for row, at in zip(rows, first[:, 0])])
-        heard = torch.stack(
-            [sounds[row, None, at * HOP : (at + self.window) * HOP] for begin in first.T[: 1 + self.shifts] for row, at in zip(rows, begin)]
-        )
+        starts = draw.permuted([list(range(FRAMES - self.window + 1))] * self.batch, axis=1).T
+        shown = torch.stack([frames[row, at : at + self.window] for row, at in zip(rows, starts[0])])
+        places = [(row, at * HOP) for begin in starts[: 1 + self.shifts] for row, at in zip(rows, begin)]
+        heard = torch.stack([sounds[row, None, at : at + self.window * HOP] for row, at in places])
         own, late = heard.to(device).split([self.batch, self.shifts * self.batch])
         return Windows(shown.to(device).float() / 255, own, late, kinds[rows].to(device))
 
