@@ -22,16 +22,16 @@ from ..checkout import ROOT
 from ..detect.attributes import Observation, observe
 from ..measure.agreement import agreement, audio_kinds, true_kinds, video_kinds
 from ..measure.evaluate import Clip, measure_sync, true_clips
-from ..shipped import BOUNCE_BIND_ROBUST, BOUNCE_BIND_TIMES, load_untrained_bounce, shipped
+from ..shipped import BOUNCE_BIND, BOUNCE_BIND_ROBUST, BOUNCE_BIND_TIMES, load_untrained_bounce, shipped
 from ..world.sound import SAMPLE_RATE
 from ..world.world import FPS, simulate
 from .aligner_study import BATCH, CLIPPED, EXPERTS, SETTINGS, Arm, make_clips
 from .json_lines import LineFile, ResultStore
 
-BINDERS = (BOUNCE_BIND_ROBUST, BOUNCE_BIND_TIMES)
+BINDERS = (BOUNCE_BIND_ROBUST, BOUNCE_BIND, BOUNCE_BIND_TIMES)
 TIMING: dict[str, dict[str, Any]] = {
-    "v2a": {"timing": 1.0, "inner_steps": 2},
-    "joint": {"timing": 1.0, "inner_steps": 2, "update": "adam", "video_rate": 0.0, "audio_rate": 0.15, "keep": "spectrum",
+    "v2a": {"timing": 2.0, "inner_steps": 2},
+    "joint": {"timing": 2.0, "inner_steps": 2, "update": "adam", "video_rate": 0.0, "audio_rate": 0.15, "keep": "spectrum",
               "first": 0.0, "last": 0.5, "latent_frames": 0, "turns": False},
 }  # fmt: skip
 """What differs from the settings of the aligner study. In joint, the sound is moved, to fit a video that is ahead of it."""
@@ -142,6 +142,9 @@ def main() -> None:
     folder, last = args.lines or args.out.parent / "timing", args.n if args.last is None else args.last
     make(work, LineFile(folder / f"{args.task}_{args.split}_{args.first}_{last}.jsonl"), range(args.first, last))
     found = [line for path in sorted(folder.glob("*.jsonl")) for line in LineFile(path).lines if line["key"] == work.key]
+    if len(found) < 2:
+        print(f"{len(found)} clip; figures need at least 2")
+        return
     result = {"task": args.task, "kind": args.kind, "split": args.split} | figures(found)
     print(store.get(work.key, lambda: result) if result["n"] == args.n else result)
 
