@@ -43,7 +43,7 @@ def folder(small_pe_av, tmp_path):
 def test_its_folder_is_offered_last_and_others_are_not(folder):
     assert binder_names() == [NAME] and model_files() == []
     inputs = DuetAligner.GET_NODE_INFO_V1()["input"]
-    assert inputs["required"]["binder"][1]["options"] == ["Bounce-Bind", "Bounce-Bind Robust", NAME]
+    assert inputs["required"]["binder"][1]["options"] == ["Bounce-Bind", "Bounce-Bind Robust", "Bounce-Bind Times", NAME]
     assert inputs["optional"]["second_binder"][1]["options"][-1] == NAME
 
 
