@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from ..measure.evaluate import Clip, measure_sync, true_clips
 from ..shipped import BOUNCE_BIND, BOUNCE_BIND_ROBUST, BOUNCE_BIND_TIMES, load_untrained_bounce, shipped
 from ..world.sound import SAMPLE_RATE
 from ..world.world import FPS, simulate
-from .aligner_study import BATCH, CLIPPED, EXPERTS, SETTINGS, Arm, make_clips
+from .aligner_study import BATCH, CLIPPED, EXPERTS, RESULTS, SETTINGS, Arm, make_clips
 from .json_lines import LineFile, ResultStore
 
 BINDERS = (BOUNCE_BIND_ROBUST, BOUNCE_BIND, BOUNCE_BIND_TIMES)
@@ -53,11 +54,19 @@ class Work:
         return self.arm.key({self.arm.task: self.settings}) + names
 
 
-def make(work: Work, lines: LineFile, rows: range) -> None:
-    """Makes the clips `rows` that are not in `lines` yet, and adds a line for each."""
+def read_lines(folder: Path, key: str) -> list[dict[str, Any]]:
+    """Returns the lines of the clips that were made, by any process."""
+    texts = [line for path in sorted(folder.glob("*.jsonl")) for line in path.read_text().splitlines(keepends=True)]
+    lines = [json.loads(line) for line in texts if line.endswith("\n")]
+    return [line for line in lines if line["key"] == key]
+
+
+def make(work: Work, folder: Path, rows: range) -> None:
+    """Makes the clips `rows` that have no line in `folder` yet, and adds a line for each."""
     arm, model, worlds = work.arm, load_untrained_bounce(), simulate(work.arm.n, work.arm.split)
     binder = BinderEnsemble(*map(load_binder, work.binders))
-    done = {line["row"] for line in lines.lines if line["key"] == work.key}
+    done = {line["row"] for line in read_lines(folder, work.key)}
+    lines = LineFile(folder / f"{arm.task}_{arm.split}_{rows.start}_{rows.stop}.jsonl")
     for start in range(rows.start, rows.stop, BATCH):
         part = range(start, min(start + BATCH, rows.stop))
         if done.issuperset(part):
@@ -125,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--set", nargs="*", type=_value, default=[], metavar="NAME=VALUE", help="settings of the aligner")
     parser.add_argument("--sampler", nargs="*", type=_value, default=[], metavar="NAME=VALUE", help="settings of the sampler")
     parser.add_argument("--lines", type=Path, help="folder of the clips' lines, which processes may share")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs/aligner/timing.jsonl", help="file of the figures")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs/aligner" / RESULTS, help="file of the figures")
     return parser
 
 
@@ -139,9 +148,9 @@ def main() -> None:
     EXPERTS[args.task] = EXPERTS[args.task] | SAMPLED[args.task] | dict(args.sampler)
     settings = {k: v for k, v in SETTINGS[args.task].items() if k != "second_binder"} | TIMING[args.task] | dict(args.set)
     work = Work(Arm(args.task, args.kind, args.split, args.n), args.binders, settings)
-    folder, last = args.lines or args.out.parent / "timing", args.n if args.last is None else args.last
-    make(work, LineFile(folder / f"{args.task}_{args.split}_{args.first}_{last}.jsonl"), range(args.first, last))
-    found = [line for path in sorted(folder.glob("*.jsonl")) for line in LineFile(path).lines if line["key"] == work.key]
+    folder, last = args.lines or args.out.parent / "clips", args.n if args.last is None else args.last
+    make(work, folder, range(args.first, last))
+    found = read_lines(folder, work.key)
     if len(found) < 2:
         print(f"{len(found)} clip; figures need at least 2")
         return
