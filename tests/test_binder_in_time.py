@@ -8,8 +8,9 @@ import torch
 
 from duet_av.av_models.binders.base import time_distance
 from duet_av.av_models.checkpoint import half, save_checkpoint
-from duet_av.bounce.binder_in_time import BounceBindTimes, load_bounce_bind_times
-from duet_av.bounce.shipped import shipped
+from duet_av.bounce.binder import load_binder
+from duet_av.bounce.binder_in_time import BounceBindTimes
+from duet_av.bounce.shipped import BOUNCE_BIND_TIMES
 from duet_av.bounce.studies.timing_study import figures
 from duet_av.bounce.training.stages import make_stage, read_config
 from duet_av.bounce.world.render import render
@@ -42,7 +43,7 @@ def distance(binder: BounceBindTimes, clips, first: int, heard: int) -> torch.Te
 
 
 def test_the_shipped_binder_sees_when(clips):
-    binder = load_bounce_bind_times(shipped("bind_times"))
+    binder = load_binder(BOUNCE_BIND_TIMES)
     true = distance(binder, clips, 4, 4)
     for frames in (-4, -2, -1, 1, 2, 4):
         assert (true < distance(binder, clips, 4, 4 + frames)).float().mean() > 0.9
@@ -65,7 +66,7 @@ def test_it_loads_from_its_file_and_has_no_text(tmp_path):
     binder = BounceBindTimes(width=32, out=8)
     card = {"kind": "binder", "architecture": "BounceBindTimes", "config": binder.config}
     save_checkpoint(tmp_path / "a.safetensors", half(binder.state_dict()), card)
-    loaded = load_bounce_bind_times(tmp_path / "a.safetensors")
+    loaded = load_binder(tmp_path / "a.safetensors")
     assert not any(p.requires_grad for p in loaded.parameters())
     with pytest.raises(ValueError, match="cannot embed text; choose another binder"):
         loaded.embed_text(["a ball"])
