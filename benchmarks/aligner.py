@@ -1,6 +1,6 @@
 """Measures the overhead of an aligned sampler step, as a ratio of medians of interleaved runs.
 
-python -m duet_av.benchmarks.aligner [--runs N] [--binder pe_av] [--steps N] [--tasks v2a …]
+python -m duet_av.benchmarks.aligner [--runs N] [--binder pe_av] [--steps N] [--tasks v2a …] [--cpu]
 python -m duet_av.benchmarks.aligner --memory
 
 For each task, compares a sampler step with the aligner to its parts, measured separately: a forward pass of the denoiser, and
@@ -16,7 +16,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from functools import cache
+import time
+from collections.abc import Callable
+from functools import cache, partial
 
 import torch
 
@@ -36,9 +38,11 @@ from ..av_models.schedule import SamplingSchedule
 from ..bounce.binder import load_bounce_bind
 from ..bounce.shipped import load_untrained_bounce
 from . import peak_memory
+from .forked import run_in_child
 from .guidance import discard, interleaved
 from .small_models.pe_av import sizes
 
+Clock = Callable[[], float]
 STEPS = 8
 SECONDS, FPS, RATE, SIDE = (2, 4, 8), 16, 48_000, 112
 PROMPT = "a ball bouncing"
@@ -62,22 +66,25 @@ def make_pe_av() -> PEAV:
         return PEAV(PeAudioVideoConfig(**made | {"audio_video_config": both}), Processing(SIDE)).eval().requires_grad_(False)
 
 
-def measure_memory(binder: PEAV) -> dict[str, int]:
-    """Returns the megabytes that the gradient of what is seen and heard takes beside the clip, by its seconds."""
-    found = {}
-    for seconds in (SECONDS[0], *SECONDS):  # the first warms up
-        frames = torch.rand(1, seconds * FPS, 64, 64, 3).requires_grad_()
-        wave = torch.randn(1, 1, seconds * RATE).requires_grad_()
-        peak_memory.forget_peak()
-        before = peak_memory.resident()
-        with torch.enable_grad():
-            apart = binder.embed_video(frames, FPS) - binder.embed_audio(wave, RATE)
-            discard(torch.autograd.grad(apart.square().sum(), [frames, wave]))
-        found[str(seconds)] = (peak_memory.peak() - before) // 10**6
-    return found
+def measure_memory() -> dict[str, int | str]:
+    """Returns the megabytes that a gradient through PE-AV takes beside its weights, by the seconds of the clip."""
+    ended = {seconds: run_in_child(partial(_megabytes, seconds), seconds=1800, gigabytes=12) for seconds in SECONDS}
+    return {str(seconds): each.error or each.value for seconds, each in ended.items()}
 
 
-def measure_ratio(task: str, model: JointModel, runs: int, binder: Binder, steps: int) -> float:
+def _megabytes(seconds: int) -> int:
+    binder = make_pe_av()
+    frames = torch.rand(1, seconds * FPS, 64, 64, 3).requires_grad_()
+    wave = torch.randn(1, 1, seconds * RATE).requires_grad_()
+    before = peak_memory.resident()
+    peak_memory.forget_peak()
+    with torch.enable_grad():
+        apart = binder.embed_video(frames, FPS) - binder.embed_audio(wave, RATE)
+        discard(torch.autograd.grad(apart.square().sum(), [frames, wave]))
+    return (peak_memory.peak() - before) // 10**6
+
+
+def measure_ratio(task: str, model: JointModel, runs: int, binder: Binder, steps: int, clock: Clock) -> float:
     """Returns the time of an aligned step divided by the time of its parts."""
     shape = model.shape()
     size = model.latent_shape(shape)
@@ -101,8 +108,14 @@ def measure_ratio(task: str, model: JointModel, runs: int, binder: Binder, steps
             model.denoiser.predict(latent, AVTime(t, t), condition, [CouplingKind.REMOVED])
             _forward_and_backward(alignment, latent, GENERATED[task])
 
-    took = interleaved({"step": step, "parts": parts}, runs, task)
+    took = interleaved({"step": partial(_timed, step, clock), "parts": partial(_timed, parts, clock)}, runs, task)
     return round(took["step"] / took["parts"], 3)
+
+
+def _timed(run: Callable[[], None], clock: Clock) -> float:
+    began = clock()
+    run()
+    return clock() - began
 
 
 def _forward_and_backward(alignment: Alignment, latent: AVLatent, made: tuple[str, ...]) -> None:
@@ -119,13 +132,15 @@ def main() -> None:
     parser.add_argument("--binder", choices=["bounce_bind", "pe_av"], default="bounce_bind")
     parser.add_argument("--tasks", nargs="+", choices=list(GENERATED), default=list(GENERATED))
     parser.add_argument("--memory", action="store_true", help="measure PE-AV's memory instead of times")
+    parser.add_argument("--cpu", action="store_true", help="count seconds of this process alone, where others run beside it")
     args = parser.parse_args()
     if args.memory:
-        sys.stdout.write(json.dumps(measure_memory(make_pe_av())) + "\n")
+        sys.stdout.write(json.dumps(measure_memory()) + "\n")
         return
     binder: Binder = make_pe_av() if args.binder == "pe_av" else load_bounce_bind()
     model = load_untrained_bounce()
-    measured = {task: measure_ratio(task, model, args.runs, binder, args.steps) for task in args.tasks}
+    clock = time.process_time if args.cpu else time.perf_counter
+    measured = {task: measure_ratio(task, model, args.runs, binder, args.steps, clock) for task in args.tasks}
     sys.stdout.write(json.dumps(measured) + "\n")
 
 

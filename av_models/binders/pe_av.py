@@ -1,8 +1,8 @@
 """PE-AV, the audiovisual Perception Encoder (Vyas et al., arXiv 2512.19687), as a binder: video, audio, both, and text.
 
 Names of modules are those of transformers' `PeAudioVideoModel`, so its weights load without renaming. The pictures are embedded
-a few at a time and the sound in parts of some seconds, each recomputed in the backward pass, so that memory does not grow with
-the clip. transformers' own class stops the gradient of the audio; here it goes through.
+a few at a time and the sound in parts of some seconds, each recomputed in the backward pass, so that only the activations of one
+part are held at a time. transformers' own class stops the gradient of the audio; here it goes through.
 """
 
 from __future__ import annotations
@@ -219,7 +219,8 @@ class PEAV(nn.Module):
         return f"{sample_rate} Hz to {self.settings.rate} Hz{mixed}"
 
     def _see(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        shown = frames[:, chosen_frames(frames.shape[1], self.settings.frames)]
+        count = self.settings.frames
+        shown = frames if count is None else frames[:, chosen_frames(frames.shape[1], count)]
         return self.video_model["video_encoder"](shown, self.settings)
 
     def _hear(self, waveform: Tensor, sample_rate: int) -> tuple[Tensor, Tensor]:
