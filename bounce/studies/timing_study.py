@@ -149,6 +149,9 @@ def main() -> None:
     settings = {k: v for k, v in SETTINGS[args.task].items() if k != "second_binder"} | TIMING[args.task] | dict(args.set)
     work = Work(Arm(args.task, args.kind, args.split, args.n), args.binders, settings)
     folder, last = args.lines or args.out.parent / "clips", args.n if args.last is None else args.last
+    if work.key in store.results:
+        print(store.results[work.key])
+        return
     make(work, folder, range(args.first, last))
     found = read_lines(folder, work.key)
     if len(found) < 2:
