@@ -88,4 +88,5 @@ def _place(patcher: ModelPatcher) -> str:
 
 def _runs_wrappers(network: nn.Module) -> bool:
     """Some of ComfyUI's networks, such as Stable Audio's, never run the wrappers of this kind: theirs would not be called."""
-    return "DIFFUSION_MODEL" in getattr(getattr(type(network).forward, "__code__", None), "co_names", ())
+    forwards = (vars(each).get("forward") for each in type(network).__mro__)
+    return any("DIFFUSION_MODEL" in getattr(getattr(each, "__code__", None), "co_names", ()) for each in forwards)

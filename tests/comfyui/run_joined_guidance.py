@@ -23,7 +23,7 @@ from comfy_extras.nodes_custom_sampler import Guider_DualModel  # noqa: E402
 
 from duet_av.av_models.guidance import GUIDANCE, AffineGuidance, Branch, Curve, Weight, make_guidance  # noqa: E402
 from duet_av.nodes.joint_guider import _report  # noqa: E402
-from duet_av.nodes.native.count_calls import counted_calls  # noqa: E402
+from duet_av.nodes.native.count_calls import _place, counted_calls  # noqa: E402
 from duet_av.nodes.native.guide_model import guide_model  # noqa: E402
 from duet_av.nodes.native.guider import JointGuider  # noqa: E402
 from duet_av.nodes.native.guider_cells import _as_decoded  # noqa: E402
@@ -47,6 +47,7 @@ from duet_av.tests.comfyui.joined_runs import (  # noqa: E402
     sigmas_of,
     split,
 )
+from duet_av.tests.comfyui.native_pack import TinyModel  # noqa: E402
 from duet_av.tests.comfyui.native_pack.joined_models import load, prompt  # noqa: E402
 
 PAIRS = {
@@ -381,6 +382,9 @@ def facts():
         found["fps"][kind] = float(adapter.frame_rate(entries(joined_prompts(Case(kind))["positive"])))
     guiders = [guided_by(make_guidance(name))(joined_model(Case()), joined_prompts(Case())) for name in ("joint_cfg", "cfg")]
     found["labels"], found["changes"] = label_guiders(guiders), changes(guiders)
+    counted = {kind: TinyModel.load(kind, 1) for kind in ("ltx", "h3")}
+    counted |= {kind: load(kind, 1) for kind in ("wan21", "stable_audio_3")}
+    found["counted at"] = {kind: _place(patcher) for kind, patcher in counted.items()}
     single, whole = type("VAE", (), {"latent_dim": 2}), type("VAE", (), {"latent_dim": 3})
     video = torch.arange(24.0).view(1, 2, 3, 2, 2)
     found["decoded"] = [_as_decoded(single, video)[1].equal(video[0, :, 1]), _as_decoded(whole, video) is video]

@@ -131,3 +131,9 @@ def test_a_comparison_says_which_methods_are_cfg(found):
 
 def test_frames_of_an_image_vae_are_decoded_as_a_batch(found):
     assert found["facts"]["decoded"] == [True, True]
+
+
+def test_calls_are_counted_next_to_the_network_where_it_runs_wrappers(found):
+    """There, a call that a cache answers does not count."""
+    inside, outside = "diffusion_model", "apply_model"
+    assert found["facts"]["counted at"] == {"ltx": inside, "h3": inside, "wan21": inside, "stable_audio_3": outside}
