@@ -103,7 +103,7 @@ def _both(took: Mapping[str, Sequence[float]]) -> list[float]:
 
 def figure(value: float) -> str:
     """Writes a difference; 0 only if there is none."""
-    return "0" if value == 0 else f"{value:.0e}".replace("e-0", "e-")
+    return f"{value:.0f}" if value == 0 or value >= 1 else f"{value:.0e}".replace("e-0", "e-")
 
 
 def name_of(pair: str) -> str:

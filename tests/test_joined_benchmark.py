@@ -4,7 +4,7 @@ from duet_av.benchmarks.joined_models import costs, exactness, figure, name_of, 
 
 
 def test_a_difference_is_0_only_if_there_is_none():
-    assert [figure(each) for each in (0.0, 2.14e-6, 1e-12, 0.02)] == ["0", "2e-6", "1e-12", "2e-2"]
+    assert [figure(each) for each in (0.0, 2.14e-6, 1e-12, 0.02, 2.8)] == ["0", "2e-6", "1e-12", "2e-2", "3"]
 
 
 def test_a_check_that_a_pair_does_not_have_is_a_dash():
