@@ -13,13 +13,13 @@ import torch
 from PIL import Image
 
 from duet_av.av_models.media import read_video
-from duet_av.benchmarks.small_models import joined_pair
+from duet_av.benchmarks.small_models import joined_pair, pe_av
 from duet_av.tests.comfyui.server import NATIVE_PACK, named_by_environment
 from duet_av.tests.comfyui.test_native_templates import FILES, Small, facts, node, packets, run, shipped, sounds
 from duet_av.tests.comfyui.test_preview import sent
-from duet_av.tests.page import JOINED, SMALL_JOINED
+from duet_av.tests.page import ALIGNED, JOINED, SMALL_JOINED
 
-CLIP_NAMES = {"clip_name1", "clip_name2"}
+OWN_FILES = {"clip_name1", "clip_name2", "binder", "second_binder"}
 VIDEO = {"wan2.2": "wan22_5b", "wan2.1": "wan21", "wan_2.1": "wan21", "hunyuan": "hunyuan15"}
 AUDIO = {"stable_audio_3": "stable_audio_3", "ace_step_1.5": "ace_step_15"}
 FRAMES = 9
@@ -73,6 +73,7 @@ def small(tmp_path_factory):
     """A ComfyUI that has the files of the small pair."""
     base = tmp_path_factory.mktemp("small")
     joined_pair.build(base / "models")
+    pe_av.build(base / "models" / "duet" / "pe-av-small")
     with named_by_environment(base, "--preview-method", "auto", packs=[NATIVE_PACK]) as server:
         yield server
 
@@ -84,7 +85,7 @@ def test_the_host_misses_nothing_but_the_files(native, name):
     assert status == 400 and errors
     for error in errors:
         kinds = ("value_not_in_list", "custom_validation_failed")
-        assert error["type"] in kinds and error["extra_info"]["input_name"] in FILES | CLIP_NAMES, error
+        assert error["type"] in kinds and error["extra_info"]["input_name"] in FILES | OWN_FILES, error
 
 
 @pytest.mark.parametrize("name", ["wan_stable_audio", "hunyuan_ace_step"])
@@ -129,3 +130,39 @@ def test_a_preview_has_the_audio_under_the_picture_and_changes_nothing(small):
     graph["told"] = node("HowFarApart", a=[key, 0], b=[key, 1])
     video, audio_apart, *_ = (float(each) for each in run(small, graph).texts["told"])
     assert max(video, audio_apart) < 1e-5  # the last clean estimate is what was made
+
+
+class SmallFiles(Small):
+    """A shipped graph with the files of the small pair and of a small binder."""
+
+    def _keep(self, key: str, inputs: dict[str, Any]) -> None:
+        super()._keep(key, inputs)
+        shorter = {"seconds": 0.3, "megapixels": 0.01, "steps": 4}
+        inputs |= {name: value for name, value in shorter.items() if inputs.get(name)}
+
+    def UNETLoader(self, key: str, inputs: dict[str, Any]) -> None:
+        inputs["unet_name"] = joined_pair.VIDEO
+
+    def CheckpointLoaderSimple(self, key: str, inputs: dict[str, Any]) -> None:
+        inputs["ckpt_name"] = joined_pair.AUDIO
+
+    def VAELoader(self, key: str, inputs: dict[str, Any]) -> None:
+        inputs["vae_name"] = joined_pair.VIDEO_VAE
+
+    def CLIPLoader(self, key: str, inputs: dict[str, Any]) -> None:
+        inputs |= {"clip_name": joined_pair.TEXT, "type": "stable_audio"}
+
+    CLIPTextEncode = _keep
+
+
+@pytest.mark.parametrize("name", ALIGNED)
+def test_aligned_audio_is_other_audio(small, name):
+    graph = SmallFiles(name, small.base / "input")
+    (file,) = run(small, graph.graph).files
+    other = SmallFiles(name, small.base / "input")
+    other["Aligner"].update(video_rate=0.0, audio_rate=0.0)
+    (plain,) = run(small, other.graph).files
+    assert facts(file) == facts(plain) and sounds(file) != sounds(plain)
+    source = small.base / "input" / "brown.mp4"
+    assert (packets(file) == packets(plain)) == (name == "stable_audio_v2a_aligned")
+    assert name != "stable_audio_v2a_aligned" or packets(file) == packets(source)
