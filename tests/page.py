@@ -16,7 +16,7 @@ NATIVE = tuple(
     sorted(path.stem for path in (FOLDER / "api").glob("*.json") if path.stem.startswith(("ltx23", "ltx25", "minimax")))
 )  # in ComfyUI alone
 ALIGNED = ("stable_audio_v2a_aligned", "wan_stable_audio_aligned")  # the same as two of JOINED, with the aligner
-JOINED = ("wan_stable_audio", "hunyuan_ace_step", "stable_audio_v2a", *ALIGNED)  # in ComfyUI, with two of its models that people have
+JOINED = ("wan_stable_audio", "hunyuan_ace_step", "stable_audio_v2a", *ALIGNED)  # in ComfyUI, with two of its models
 SMALL_JOINED = "small_joined_pair"  # the same with two small models
 JOINT = ("kandinsky6_t2av", "kandinsky6_i2av", "ltx2_diffusers", "ovi_t2av")  # with joint models that people can download
 PAIRS = ("wan_tangoflux_t2av", "wan_tangoflux_i2av")  # with two experts that people can download
