@@ -10,8 +10,9 @@ from duet_av.av_models.binders.base import time_distance
 from duet_av.av_models.checkpoint import half, save_checkpoint
 from duet_av.bounce.binder import load_binder
 from duet_av.bounce.binder_in_time import BounceBindTimes
-from duet_av.bounce.shipped import BOUNCE_BIND_TIMES
-from duet_av.bounce.studies.timing_study import figures
+from duet_av.bounce.shipped import BOUNCE_BIND_TIMES, load_untrained_bounce
+from duet_av.bounce.studies.aligner_study import EXPERTS, SETTINGS, Arm, make_clips
+from duet_av.bounce.studies.timing_study import TIMING, Work, figures, make_video_first
 from duet_av.bounce.training.stages import make_stage, read_config
 from duet_av.bounce.world.render import render
 from duet_av.bounce.world.sound import render_sound
@@ -117,3 +118,25 @@ def test_figures_count_each_clip_once_and_compare_with_shuffled_pairs():
     found = figures([*reversed(lines), lines[3]])
     assert found["n"] == 20 and found["sync_f1"] == 1.0 and found["sync_chance"] < 0.4
     assert found["shares"]["material"]["share"] == 0.5 and found["shares"]["size"]["share"] == 1.0
+
+
+def test_in_joint_the_sound_is_aligned_to_the_video_of_the_experts_apart(monkeypatch):
+    for task in ("joint", "v2a"):
+        monkeypatch.setitem(EXPERTS, task, EXPERTS[task] | {"steps": 2})
+    model, binder, seen = load_untrained_bounce(), load_binder(BOUNCE_BIND_TIMES), []
+    embed = binder.embed_video_times
+    monkeypatch.setattr(binder, "embed_video_times", lambda frames, fps: seen.append(frames) or embed(frames, fps))
+    settings = (
+        {k: v for k, v in SETTINGS["v2a"].items() if k != "second_binder"}
+        | TIMING
+        | {"inner_steps": 1, "through_denoiser": False, "steps_ahead": 0}
+    )
+
+    def made(**changed):
+        work = Work(Arm("joint", "aligned", "val", 1), [BOUNCE_BIND_TIMES], settings | changed)
+        return next(make_video_first(work, model, binder, range(1)))
+
+    (frames, moved), (_, unmoved) = made(), made(audio_rate=0.0)
+    apart, _ = next(make_clips(Arm("joint", "apart", "val", 1), model, binder, {}, simulate(1, "val"), lambda *_: None))
+    assert torch.allclose(frames, apart, atol=1e-5) and torch.allclose(seen[0][0], apart, atol=1e-5)
+    assert (moved - unmoved).abs().max() > 1e-3

@@ -1,6 +1,7 @@
 """Does *when* come too? The aligner study with a binder that sees time: `python -m duet_av.bounce.studies.timing_study`.
 
-The binders of the aligner study see *what*, and Bounce-Bind Times sees *when*. Each clip is stored as a line when it is
+The binders of the aligner study see *what*, and Bounce-Bind Times sees *when*. In joint, the video is sampled first, and its
+sound is aligned to it as in V2A. Each clip is stored as a line when it is
 done, so that a study can be interrupted, and several processes can each make a part of the clips.
 """
 
@@ -10,33 +11,38 @@ import argparse
 import ast
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
+from ...av_models.binders.base import Binder
 from ...av_models.binders.ensemble import BinderEnsemble
+from ...av_models.clip_latent import everything, make_known_masks, nothing
+from ...av_models.contract import AVLatent
+from ...av_models.guidance import make_guidance
+from ...av_models.joint_model import JointModel
+from ...av_models.known_parts import KnownParts
+from ...av_models.latent_aligner import Aligner, Reference
+from ...av_models.schedule import SamplingSchedule
 from ..binder import load_binder
 from ..checkout import ROOT
 from ..detect.attributes import Observation, observe
 from ..measure.agreement import agreement, audio_kinds, true_kinds, video_kinds
 from ..measure.evaluate import Clip, measure_sync, true_clips
+from ..measure.generate import Prompt, SampleInputs, generate, sample_latents
 from ..shipped import BOUNCE_BIND, BOUNCE_BIND_ROBUST, BOUNCE_BIND_TIMES, load_untrained_bounce, shipped
 from ..world.sound import SAMPLE_RATE
 from ..world.world import FPS, simulate
-from .aligner_study import BATCH, CLIPPED, EXPERTS, RESULTS, SETTINGS, Arm, make_clips
+from .aligner_study import BATCH, CLIPPED, EXPERTS, GUIDED, RESULTS, SETTINGS, Arm, make_clips
 from .json_lines import LineFile, ResultStore
 
 BINDERS = (BOUNCE_BIND_ROBUST, BOUNCE_BIND, BOUNCE_BIND_TIMES)
-TIMING: dict[str, dict[str, Any]] = {
-    "v2a": {"timing": 2.0, "inner_steps": 2},
-    "joint": {"timing": 2.0, "inner_steps": 2, "update": "adam", "video_rate": 0.0, "audio_rate": 0.15, "keep": "spectrum",
-              "first": 0.0, "last": 0.5, "latent_frames": 0, "turns": False},
-}  # fmt: skip
-"""What differs from the settings of the aligner study. In joint, the sound is moved, to fit a video that is ahead of it."""
-SAMPLED: dict[str, dict[str, Any]] = {"v2a": {}, "joint": {"shift": 1.0, "audio_shift": 8.0, "eta": 0.5}}
+TIMING: dict[str, Any] = {"timing": 2.0, "inner_steps": 2}
+"""What differs from the settings of the aligner study for V2A."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,13 @@ class Work:
     def key(self) -> str:
         """The key under which the clips and their figures are stored."""
         names = f" binders={' + '.join(Path(name).name for name in self.binders)}" if self.arm.kind == "aligned" else ""
-        return self.arm.key({self.arm.task: self.settings}) + names
+        sampled = "".join(f" sound_{name}={value}" for name, value in EXPERTS["v2a"].items()) if self.video_first else ""
+        return self.arm.key({self.arm.task: self.settings}) + names + sampled
+
+    @property
+    def video_first(self) -> bool:
+        """Whether the video is sampled first, and its sound is aligned to it."""
+        return (self.arm.task, self.arm.kind) == ("joint", "aligned")
 
 
 def read_lines(folder: Path, key: str) -> list[dict[str, Any]]:
@@ -72,12 +84,30 @@ def make(work: Work, folder: Path, rows: range) -> None:
         if done.issuperset(part):
             continue
         begun, some = time.perf_counter(), worlds[start : part.stop]
-        clips = list(make_clips(arm, model, binder, {arm.task: work.settings}, some, lambda *_: None, start))
+        if work.video_first:
+            clips = list(make_video_first(work, model, binder, part))
+        else:
+            clips = list(make_clips(arm, model, binder, {arm.task: work.settings}, some, lambda *_: None, start))
         seconds = round((time.perf_counter() - begun) / len(part), 2)
         for row, (frames, wave) in zip(part, clips):
             seen = true_kinds(worlds, row) if arm.task == "v2a" else video_kinds(frames)
             line = {"key": work.key, "row": row, "seen": sorted(seen), **_heard((frames, wave, SAMPLE_RATE)), "seconds": seconds}
             lines.add(line | {"clipped": float((wave.abs() > CLIPPED).float().mean())})
+
+
+def make_video_first(work: Work, model: JointModel, binder: Binder, rows: range) -> Iterator[tuple[Tensor, Tensor]]:
+    """Samples the videos of `rows` with the experts, not aligned, then their sounds, aligned to these videos as in V2A."""
+    prompts, seed, shape = [Prompt(work.arm.prompt, work.arm.prompt)] * len(rows), work.arm.first_seed + rows.start, model.shape()
+    guidance, schedule = make_guidance("cfg", removed=True, **GUIDED["joint"]), SamplingSchedule(**EXPERTS["joint"])
+    latent = AVLatent.cat(list(sample_latents(model, prompts, guidance, schedule, seed=seed)))
+    known = KnownParts(latent, make_known_masks(model, shape, everything, nothing).to(model.device), model.known_mode)
+    reference = Reference(video=model.decode(latent, shape)[0], fps=float(FPS))
+    texts = work.arm.prompt, work.arm.prompt
+    alignment = Aligner(binder=binder, task="v2a", **work.settings).begin(model, shape, texts, reference)
+    inputs = SampleInputs(lambda *_: known, lambda *_: alignment)
+    return generate(
+        model, prompts, make_guidance("none", removed=True), SamplingSchedule(**EXPERTS["v2a"]), seed=seed, inputs=inputs
+    )
 
 
 def _heard(clip: Clip) -> dict[str, Any]:
@@ -132,7 +162,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--first", type=int, default=0, help="the first clip of this process")
     parser.add_argument("--last", type=int, help="the clip after the last one of this process")
     parser.add_argument("--set", nargs="*", type=_value, default=[], metavar="NAME=VALUE", help="settings of the aligner")
-    parser.add_argument("--sampler", nargs="*", type=_value, default=[], metavar="NAME=VALUE", help="settings of the sampler")
+    parser.add_argument("--sampler", nargs="*", type=_value, default=[], metavar="NAME=VALUE", help="of the sampler of the sound")
     parser.add_argument("--lines", type=Path, help="folder of the clips' lines, which processes may share")
     parser.add_argument("--out", type=Path, default=ROOT / "docs/aligner" / RESULTS, help="file of the figures")
     return parser
@@ -145,8 +175,8 @@ def main() -> None:
     if args.task == "ceiling":
         print(store.get(f"ceiling {args.split} {args.n}", lambda: ceiling(args.split, args.n)))
         return
-    EXPERTS[args.task] = EXPERTS[args.task] | SAMPLED[args.task] | dict(args.sampler)
-    settings = {k: v for k, v in SETTINGS[args.task].items() if k != "second_binder"} | TIMING[args.task] | dict(args.set)
+    EXPERTS["v2a"] = EXPERTS["v2a"] | dict(args.sampler)
+    settings = {k: v for k, v in SETTINGS["v2a"].items() if k != "second_binder"} | TIMING | dict(args.set)
     work = Work(Arm(args.task, args.kind, args.split, args.n), args.binders, settings)
     folder, last = args.lines or args.out.parent / "clips", args.n if args.last is None else args.last
     if work.key in store.results:
