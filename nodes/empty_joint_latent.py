@@ -95,6 +95,6 @@ def _report(streams: JoinedStreams, wanted: Any, clip: Clip, video_latent: dict 
         f"{clip.audio_steps} latent steps of audio, {heard:.4g} s",
     ]
     if video_latent is None and (video.width, video.height) != (wanted.width, wanted.height):
-        cells = streams.video.kind.spatial
-        lines.append(f"{wanted.width}×{wanted.height} is cut, because {streams.video.kind.name} makes multiples of {cells}")
+        multiple = streams.video.kind.multiple
+        lines.append(f"{wanted.width}×{wanted.height} is cut, because {streams.video.kind.name} makes multiples of {multiple}")
     return report(*lines, frames=video.frames, seconds=video.seconds)

@@ -31,13 +31,17 @@ from comfy.patcher_extension import WrappersMP  # noqa: E402
 from comfy.samplers import CFGGuider, sampler_object  # noqa: E402
 from comfy.sd import load_lora_for_models  # noqa: E402
 from comfy_extras.nodes_advanced_samplers import SamplerLCMUpscale  # noqa: E402
-from comfy_extras.nodes_custom_sampler import SamplerCustomAdvanced  # noqa: E402
+from comfy_extras.nodes_custom_sampler import CFGOverride, DualModelGuider, SamplerCustomAdvanced  # noqa: E402
 from comfy_extras.nodes_easycache import EasyCacheNode, LazyCacheNode  # noqa: E402
+from comfy_extras.nodes_model_advanced import ModelComputeDtype  # noqa: E402
 from comfy_extras.nodes_model_merging import ModelSave  # noqa: E402
+from comfy_extras.nodes_pag import PerturbedAttentionGuidance  # noqa: E402
+from comfy_extras.nodes_video_model import ConditioningSetAreaPercentageVideo  # noqa: E402
 
 import nodes as core  # noqa: E402
 from duet_av.nodes.join_conditioning import DuetJoinConditioning  # noqa: E402
 from duet_av.nodes.join_models import DuetJoinModels  # noqa: E402
+from duet_av.nodes.native.joined.prompts import join_prompts  # noqa: E402
 from duet_av.tests.comfyui import joined_cases as cases  # noqa: E402
 from duet_av.tests.comfyui.joined_runs import (  # noqa: E402
     STREAMS,
@@ -309,6 +313,34 @@ def freed():
     return [first, [each() is None for each in watched]]
 
 
+def _area(conditioning):
+    return core.ConditioningSetArea().append(conditioning, 16, 16, 0, 0, 1.0)[0]
+
+
+def _masked(conditioning):
+    half = torch.ones(1, 32, 32)
+    half[:, :16] = 0
+    return core.ConditioningSetMask().append(conditioning, half, "default", 0.7)[0]
+
+
+def _part(conditioning):
+    return ConditioningSetAreaPercentageVideo().append(conditioning, 0.5, 0.5, 0.5, 0.0, 0.0, 0.4, 1.0)[0]
+
+
+def places():
+    """How far a place in the video that is set behind the joined prompts is from one set on the video's, and from none."""
+    video, audio = prompt("wan21", 3), prompt("stable_audio_3", 4)
+    more, negative = join_prompts(prompt("wan21", 13), prompt("stable_audio_3", 14)), _join(None, 2)
+    runs = {"positive": join_prompts(video, audio) + more, "negative": negative}
+    plain, found = run_joined(Case(of_all=lambda _: runs)), {}
+    for name, place in (("area", _area), ("mask", _masked), ("part of the video", _part)):
+        behind = runs | {"positive": place(join_prompts(video, audio)) + more}
+        before = runs | {"positive": join_prompts(place(video), audio) + more}
+        made = [run_joined(Case(of_all=lambda _, prompts=prompts: prompts)) for prompts in (behind, before)]
+        found[name] = [*(apart(*pair) for pair in zip(*made)), *(apart(*pair) for pair in zip(made[0], plain))]
+    return found
+
+
 # Errors in the middle
 
 
@@ -377,11 +409,15 @@ def sampled(joined=None, prompts=None, latent=None, sampler="euler", **changes):
 
 
 def _join(joined, more=0, video="wan21", audio="stable_audio_3"):
-    return DuetJoinConditioning.execute(joined, prompt(video, 3 + more), prompt(audio, 4 + more)).result[0]
+    return join_prompts(prompt(video, 3 + more), prompt(audio, 4 + more))
 
 
 def _zeroed(conditioning):
     return core.ConditioningZeroOut().zero_out(conditioning)[0]
+
+
+def _with_other_model(other):
+    return lambda joined, of: DualModelGuider.execute(joined, of["positive"], 3.0, other, of["negative"]).result[0]
 
 
 def refusals():
@@ -418,6 +454,28 @@ def refusals():
         "a shift after joining": lambda: sampled(cases.shift(3.0)(joined)),
         "EasyCache after joining": lambda: sampled(easy(joined)),
         "a compiler after joining": lambda: Compiled().make(joined),
+        "a mask on the audio": lambda: sampled(joined, prompts=(
+            join_prompts(prompt("wan21", 3), _masked(prompt("stable_audio_3", 4))), _join(joined)
+        )),
+        "an area of an image": lambda: sampled(joined, prompts=(
+            core.ConditioningSetAreaPercentage().append(_join(joined), 0.5, 0.5, 0.0, 0.0, 1.0)[0], _join(joined)
+        )),
+        "an image of another length": lambda: sampled(video="wan21_i2v", latent=zeros((1, 16, 1, 4, 4), good[1]), prompts=(
+            _join(joined, video="wan21_i2v"), _join(joined, 2, video="wan21_i2v")
+        )),
+        "an audio that is too short": lambda: sampled(audio="ace_step_15", latent=zeros(good[0], (1, 64, 2)), prompts=(
+            _join(joined, audio="ace_step_15"), _join(joined, 2, audio="ace_step_15")
+        )),
+        "a size that the network does not take": lambda: sampled(video="cosmos", latent=zeros((1, 16, 3, 5, 9), good[1]), prompts=(
+            _join(joined, video="cosmos"), _join(joined, 2, video="cosmos")
+        )),
+        "a guider with another model": lambda: sample(
+            Case(guider=_with_other_model(video)), joined, {"positive": _join(joined), "negative": _join(joined)},
+            [zeros(*good), zeros(*good), None], sigmas_of(Case(), joined), 1,
+        ),
+        "CFG Override on one": lambda: join(CFGOverride.execute(video, 1.0, 0.0, 0.5).result[0], audio),
+        "perturbed attention after joining": lambda: sampled(PerturbedAttentionGuidance.execute(joined, 3.0).result[0]),
+        "a data type after joining": lambda: sampled(ModelComputeDtype().patch(joined, "bf16")[0]),
         "a CFG patch after joining": lambda: sampled(cases.PATCHES["RescaleCFG"](joined)),
         "saving": lambda: ModelSave().save(joined, "joined"),
         "a sampler that makes latents larger": lambda: sample(
@@ -442,7 +500,7 @@ found = {
     },
     "sigmas": own_sigmas(), "given with one prompt": given_with_one_prompt(), "estimates": estimates(), "beside": beside(),
     "delegate": delegate(), "several cards": several_cards(), "clean estimates": clean_estimates(), "small card": small_card(),
-    "growth": growth(50), "freed": freed(), "after errors": after_errors(),
+    "places": places(), "growth": growth(50), "freed": freed(), "after errors": after_errors(),
     "refused": {name: message(call) for name, call in refusals().items()},
 }  # fmt: skip
 result.write_text(json.dumps(found))

@@ -56,6 +56,7 @@ def test_a_video_model_is_known(found, half):
         "sizes": [channels, None, None, None], "text_widths": [24],
     }  # fmt: skip
     assert kind["size"] == [2, channels, 1 + 8 // temporal, 96 // spatial, 160 // spatial]
+    assert kind["multiple"] == (16 if half == "cosmos" else spatial)
     assert kind["frames"] == {1: 10, 4: 13, 8: 17}[temporal] and kind["in_batch"] is (half == "svd")
 
 

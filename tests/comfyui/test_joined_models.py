@@ -95,6 +95,12 @@ def test_where_one_stream_is_given_the_prompt_of_the_other_model_is_enough(check
     assert checked["given with one prompt"] == [0, 0]
 
 
+@pytest.mark.parametrize("name", ["area", "mask", "part of the video"])
+def test_a_place_that_is_set_behind_the_joined_prompts_is_one_in_the_video(checked, name):
+    video, audio, effect, on_audio = checked["places"][name]
+    assert (video, audio) == (0, 0) and effect > 1e-3 and on_audio < ROUNDING
+
+
 def test_both_models_are_loaded_at_once_with_the_memory_that_the_larger_step_needs(checked):
     found = checked["estimates"]
     assert found["loads"] == 1 and found["both"]
@@ -158,6 +164,15 @@ REFUSED = {
     "EasyCache after joining": "the joined model has easycache, which has no effect there; add it to the video's or the audio's",
     "a compiler after joining": "a joined model has no network of its own; add it to the video's or the audio's model",
     "a CFG patch after joining": "the joined model has a patch that replaces CFG, which has no effect there; add it to the",
+    "a mask on the audio": "the audio prompt of positive has a mask, which Stable Audio 3 cannot use; remove it",
+    "an area of an image": "the video prompt of positive has an area in 2 directions, and a latent of Wan 2.1 / 2.2 has 3; use",
+    "an image of another length": "Wan 2.1 / 2.2 failed on the video's prompt or latent (Sizes of tensors must match",
+    "an audio that is too short": "ACE-Step 1.5 failed on the audio's prompt or latent (The expanded size",
+    "a size that the network does not take": "Cosmos failed on the video's prompt or latent (AssertionError); encode",
+    "a guider with another model": "this guider runs a second model, which for joined models only Joint Guider with autoguidance",
+    "CFG Override on one": "video has a patch of the guider, such as CFG Override, which answers for a whole guider; add it after",
+    "perturbed attention after joining": "the joined model has attention patches, which have no effect there; add it",
+    "a data type after joining": "the joined model has another manual_cast_dtype, which has no effect there; add it to the video's",
     "saving": "a joined model has no weights to save; save the video's and the audio's model",
     "a sampler that makes latents larger": "the sampler lcm_upscale needs the shape of a video",
 }  # fmt: skip

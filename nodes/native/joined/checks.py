@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,8 +21,13 @@ CHANGES = {
     "sampler_cfg_function": "a patch that replaces CFG",
 }
 OF_NETWORK = (WrappersMP.CALC_COND_BATCH, WrappersMP.APPLY_MODEL, WrappersMP.DIFFUSION_MODEL)
+FAILURES = (RuntimeError, KeyError, IndexError, AttributeError, TypeError, AssertionError)  # of a network with what is not for it
 OF_SHAPE = ("sample_lcm_upscale", "sample_ar_video")
-IN_TRANSFORMER = {"patches": "attention patches", "patches_replace": "attention patches", "optimized_attention_override": "a patch"}
+IN_TRANSFORMER = {
+    "patches": "attention patches",
+    "patches_replace": "attention patches",
+    "optimized_attention_override": "attention patches",
+}
 
 
 def check_added(guider: Any) -> None:
@@ -30,13 +35,21 @@ def check_added(guider: Any) -> None:
     patcher, options = guider.model_patcher, guider.model_options
     if not isinstance(patcher.get_model_object("model_sampling"), PerStream):
         raise ValueError(f"the model sampling of the joined model was changed; {BEFORE}")
-    transformer = options["transformer_options"]
-    wrappers = transformer.get("wrappers", {})
+    wrappers = options["transformer_options"].get("wrappers", {})
     found = [what for key, what in CHANGES.items() if key in options]
-    found += [what for key, what in IN_TRANSFORMER.items() if transformer.get(key)]
+    found += [f"another {key}" for key in patcher.object_patches if key != "model_sampling"]
     found += [str(key) for kind in OF_NETWORK for key in wrappers.get(kind, {}) if key != JOINED_KEY and wrappers[kind][key]]
     if found:
         raise ValueError(f"the joined model has {found[0]}, which has no effect there; {BEFORE}")
+    check_transformer(options)
+
+
+def check_transformer(options: Mapping[str, Any]) -> None:
+    """Checks that nothing is to be changed inside a network, also by a node that predicts once more. Raises ValueError."""
+    transformer = options["transformer_options"]
+    for key, what in IN_TRANSFORMER.items():
+        if transformer.get(key):
+            raise ValueError(f"the joined model has {what}, which have no effect there; {BEFORE}")
 
 
 def check_latents(streams: JoinedStreams, shapes: Sequence[Sequence[int]]) -> None:
@@ -56,15 +69,31 @@ def check_latents(streams: JoinedStreams, shapes: Sequence[Sequence[int]]) -> No
 
 
 def check_prompts(stream: Stream, guider: Any) -> None:
-    """Checks that the tokens of a model's prompts have the width of its own text encoder. Raises ValueError."""
+    """Checks that a model's prompts have tokens of the width of its own text encoder, and areas and masks of its latent.
+
+    Raises ValueError.
+    """
     known = stream.kind.text_widths
     for name, entries in guider.original_conds.items():
-        for tokens in (entry.get("cross_attn") for entry in entries):
+        for entry in entries:
+            _check_place(stream, name, entry)
+            tokens = entry.get("cross_attn")
             if known and tokens is not None and tokens.shape[-1] not in known:
                 raise ValueError(
                     f"the {stream.kind.stream} prompt of {name} is {tokens.shape[-1]} wide, and {stream.kind.name} needs "
                     f"{' or '.join(map(str, sorted(known)))}; encode it with the text encoder of {stream.kind.name}"
                 )
+
+
+def _check_place(stream: Stream, name: str, entry: Mapping[str, Any]) -> None:
+    area, sizes = entry.get("area"), len(stream.kind.sizes) - 1 - stream.kind.frames_in_batch
+    if area is not None and area[0] == "percentage" and len(area) < 1 + 2 * sizes:
+        raise ValueError(
+            f"the {stream.kind.stream} prompt of {name} has an area in {len(area) // 2} directions, and a latent of "
+            f"{stream.kind.name} has {sizes}; use ConditioningSetArea, or ConditioningSetAreaPercentageVideo for a video"
+        )
+    if "mask" in entry and sizes < 2:
+        raise ValueError(f"the {stream.kind.stream} prompt of {name} has a mask, which {stream.kind.name} cannot use; remove it")
 
 
 def check_sampler(sampler: Any) -> None:
@@ -91,21 +120,23 @@ def check_joinable(patcher: Any, name: str) -> None:
     wrappers = patcher.model_options["transformer_options"].get("wrappers", {})
     keys = [key for each in (patcher.wrappers, wrappers) for key, of in each.get(WrappersMP.PREDICT_NOISE, {}).items() if of]
     if keys:
-        shown = {"lazycache": "LazyCache"}.get(keys[0], f"a patch ({keys[0]})")
+        shown = {"lazycache": "LazyCache", None: "a patch of the guider, such as CFG Override"}.get(keys[0], f"a patch ({keys[0]})")
+        instead = "use EasyCache, or " if keys[0] == "lazycache" else ""
         raise ValueError(
-            f"{name} has {shown}, which answers for a whole guider; use EasyCache, or add it after Join Models, for both models"
+            f"{name} has {shown}, which answers for a whole guider; {instead}add it after Join Models, for both models"
         )
 
 
 @contextmanager
-def explain_stream(stream: Stream) -> Iterator[None]:
-    """Says which model failed where a network has not taken its prompt."""
+def explain_stream(stream: Stream, concerned: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """Says which model failed where it has not taken its prompt or latent. concerned: whether an error is the model's."""
     try:
         yield
-    except (RuntimeError, KeyError, AttributeError, TypeError) as error:
-        if "out of memory" in str(error).lower():
+    except FAILURES as error:
+        if "out of memory" in str(error).lower() or not concerned():
             raise
+        why = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(
-            f"{stream.kind.name} failed on the {stream.kind.stream}'s prompt or latent ({error}); "
-            f"encode the prompt with its own text encoder"
+            f"{stream.kind.name} failed on the {stream.kind.stream}'s prompt or latent ({why}); encode the prompt with its own "
+            "text encoder, and give the latent and its images the same size and length"
         ) from error

@@ -66,7 +66,7 @@ def _sizes(request: ClipRequest, wanted: Wanted) -> tuple[tuple[tuple[int, ...],
         size = video.size(frames, wanted.height, wanted.width, clips)
     for name, cells in zip(("height", "width"), size[-2:]):
         if cells < 1:
-            raise ValueError(f"{name} is {getattr(wanted, name)}; {video.name} makes at least {video.spatial} pixels")
+            raise ValueError(f"{name} is {getattr(wanted, name)}; {video.name} makes at least {video.multiple} pixels")
     height, width = (cells * video.spatial for cells in size[-2:])
     return (size, audio.size(audio.seconds(steps), clips)), AVShape.of_frames(frames, height, width, request.fps, audio.sample_rate)
 

@@ -38,11 +38,15 @@ class StreamKind:
 
 @dataclass(frozen=True)
 class VideoKind(StreamKind):
-    """A video model. spatial, temporal: pixels and frames of a latent cell; the first frame has one of its own. fps: the usual."""
+    """A video model. spatial, temporal: pixels and frames of a latent cell; the first frame has one of its own. fps: the usual.
+
+    multiple: height and width in pixels are multiples of it.
+    """
 
     spatial: int
     temporal: int
     fps: float
+    multiple: int
     stream = "video"
 
     def latent_frames(self, frames: int) -> int:
@@ -58,8 +62,9 @@ class VideoKind(StreamKind):
         return VideoStride(self.temporal, self.spatial, self.channels)
 
     def size(self, frames: int, height: int, width: int, batch: int = 1) -> tuple[int, ...]:
-        """Returns the size [B, C, F, h, w] of a latent of at least `frames` frames. Height and width are cut to full cells."""
-        return batch, self.channels, self.latent_frames(frames), height // self.spatial, width // self.spatial
+        """Returns the size [B, C, F, h, w] of a latent of at least `frames` frames. Height and width are cut."""
+        cells = (length // self.multiple * self.multiple // self.spatial for length in (height, width))
+        return batch, self.channels, self.latent_frames(frames), *cells
 
 
 @dataclass(frozen=True)
@@ -90,12 +95,16 @@ class AudioKind(StreamKind):
 
 
 class _Video(NamedTuple):
-    """text: the layer of the network that reads the tokens of a prompt, by its path."""
+    """text: the layer of the network that reads the tokens of a prompt, by its path.
+
+    patch: cells of a latent that the network takes as one, if it does not pad.
+    """
 
     name: str
     fps: float
     text: str
     kind: type[VideoKind] = VideoKind
+    patch: int = 1
 
 
 class _Audio(NamedTuple):
@@ -118,7 +127,7 @@ VIDEO: dict[type, _Video] = {  # with their subclasses
     base.HunyuanVideo: _Video("HunyuanVideo", 24, HUNYUAN_TEXT),
     base.HunyuanVideo15: _Video("HunyuanVideo 1.5", 24, HUNYUAN_TEXT),
     base.LTXV: _Video("LTX-Video", 25, "caption_projection.linear_1"),
-    base.CosmosVideo: _Video("Cosmos", 24, "blocks.block0.blocks.1.block.attn.to_k.0"),
+    base.CosmosVideo: _Video("Cosmos", 24, "blocks.block0.blocks.1.block.attn.to_k.0", patch=2),
     base.CosmosPredict2: _Video("Cosmos Predict2", 16, "blocks.0.cross_attn.k_proj"),
     base.CogVideoX: _Video("CogVideoX", 8, "patch_embed.text_proj"),
     base.GenmoMochi: _Video("Mochi", 30, "t5_yproj"),
@@ -163,7 +172,8 @@ def _video_kind(model: Any) -> VideoKind | None:
         return None
     channels, strides = latents.latent_channels, (latents.spacial_downscale_ratio, latents.temporal_downscale_ratio)
     widths = _text_widths(model, line.text)
-    return line.kind(line.name, channels, (channels, None, None, None), widths, *strides, line.fps)
+    sizes = (channels, None, None, None)
+    return line.kind(line.name, channels, sizes, widths, *strides, line.fps, line.patch * strides[0])
 
 
 def _audio_kind(model: Any) -> AudioKind | None:

@@ -10,6 +10,7 @@ import comfy.samplers
 import torch
 from torch import Tensor
 
+from .checks import explain_stream
 from .hooks import OwnHooks
 from .prompts import entries_of, split_prompts
 from .streams import JoinedStreams, Stream
@@ -64,7 +65,9 @@ class Part:
         """Calls `then` inside the guider, once ComfyUI has prepared the model for a run. sigmas: of the joint sampler."""
         assert self.guider is not None
         noise, latent, mask = self.inputs
-        self.guider.sample(noise, latent, _Relay(self, then), self.stream.sigma(sigmas), mask, None, True, self.seed)
+        self.options = None
+        with explain_stream(self.stream, lambda: self.options is None):  # until ComfyUI has prepared it
+            self.guider.sample(noise, latent, _Relay(self, then), self.stream.sigma(sigmas), mask, None, True, self.seed)
 
 
 class _Relay(comfy.samplers.Sampler):

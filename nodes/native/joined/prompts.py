@@ -37,10 +37,11 @@ def join_prompts(video: Sequence, audio: Sequence) -> list:
 
 
 def split_prompts(entries: Sequence[dict[str, Any]], name: str, hooks: Mapping[str, OwnHooks]) -> dict[str, list]:
-    """Returns the CONDITIONING of each running model, and numbers the `entries` of a joined conditioning.
+    """Returns the CONDITIONING of each running model. Numbers the `entries` of a joined conditioning, and empties them.
 
     name: of the conditioning, for messages. hooks: of each stream whose network runs.
-    Later changes of nodes are applied: times, strengths and hooks to both models, all else to the video.
+    Later changes of nodes are applied: times, strengths and hooks to both models, all else, such as areas, to the video.
+    ComfyUI must not find these in the joined entries: it would resolve them on the packed latent.
     Raises ValueError if a prompt is not joined and both models run, or if its tokens were changed after joining.
     """
     split: dict[str, list] = {stream: [] for stream in hooks}
@@ -51,6 +52,8 @@ def split_prompts(entries: Sequence[dict[str, Any]], name: str, hooks: Mapping[s
             changes = {key: each for key, each in entry.items() if key not in OURS and (stream == "video" or key in OF_BOTH)}
             own = (_changed(others, changes, own_hooks) for others in _numbered(getattr(prompts, stream), key))
             split[stream] += [[others.pop("cross_attn"), others] for others in own if others is not None]
+        for of_video in [key for key in entry if key not in OURS + OF_BOTH]:
+            del entry[of_video]
     return split
 
 

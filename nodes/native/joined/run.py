@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..run_keys import GUIDANCE_KEY, RUN_KEY
 from ..step_noise import with_two_streams
-from .checks import check_added, check_latents, check_prompts, check_sampler, check_size, explain_stream
+from .checks import check_added, check_latents, check_prompts, check_sampler, check_size, check_transformer, explain_stream
 from .loading import StreamLoading
 from .parts import Part, make_parts
 from .preview import with_audio
@@ -64,8 +64,11 @@ def sampler_sample(  # noqa: PLR0913
 def calc_cond_batch(calc: Callable, model: Any, conds: Sequence, x: Tensor, sigma: Tensor, model_options: Mapping) -> list[Tensor]:
     """Wraps ComfyUI's `calc_cond_batch`: each model predicts its part."""
     run: JoinedRun = model_options["transformer_options"][RUN_KEY]
-    if model.streams is not run.streams:
-        raise ValueError("this guider runs a second joined model, which only Joint Guider with autoguidance can; use that")
+    if getattr(model, "streams", None) is not run.streams:
+        raise ValueError(
+            "this guider runs a second model, which for joined models only Joint Guider with autoguidance can; use that"
+        )
+    check_transformer(model_options)
     return run.predict(conds, x, sigma)
 
 
