@@ -98,7 +98,7 @@ def _load_binder(source: str, tokenizer: Path | None) -> Binder:
     from ..bounce.binder import load_binder
     from ..bounce.shipped import BINDERS
 
-    if source not in BINDERS and not Path(source).exists():
-        raise FileNotFoundError(f"there is no binder {source}; use {' or '.join(BINDERS)}, or the file or folder of a binder")
+    if source not in BINDERS and (not source or not Path(source).exists()):
+        raise FileNotFoundError(f"there is no binder {source!r}; use {' or '.join(BINDERS)}, or the file or folder of a binder")
     binder: Any = load_binder(source, tokenizer)
     return binder.to("cuda") if torch.cuda.is_available() else binder

@@ -201,6 +201,11 @@ def _of_another_tower(folder):
     (folder / "config.json").write_text(json.dumps(config))
 
 
+def _of_another_type(folder):
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"text_config": "small"}))
+
+
 def _of_another_side(folder):
     (folder / "video_preprocessor_config.json").write_text(json.dumps({"size": {"height": 64, "width": 64}}))
 
@@ -211,6 +216,7 @@ def _of_another_side(folder):
     (_cut_short, ValueError, "is not a complete safetensors file"),
     (_of_other_sizes, ValueError, "does not fit PE-AV: missing keys audio_model.audio_encoder.layers.2"),
     (_of_another_tower, ValueError, "its picture tower is 'resnet18'; use a model with one of vit_pe_core_tiny"),
+    (_of_another_type, ValueError, "does not describe a PE-AV: Validation error for field 'text_config'"),
     (_of_another_side, ValueError, "its processor makes frames of .64. pixels and audio steps of 1920 samples, but its networks"),
     (lambda folder: (folder / "config.json").unlink(), FileNotFoundError, "has no config.json; use the folder of a binder"),
     (lambda folder: (folder / "config.json").write_text("{"), ValueError, "is not valid JSON"),

@@ -66,10 +66,14 @@ def _config(path: Path) -> Any:
         raise ValueError(f"{path} holds a model of type {quoted(kind)}, which is no binder; use PE-AV: {how_to_get(path.name)}")
     check_settings(table, path / CONFIG)
     check_config(table, path / CONFIG)
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import PeAudioVideoConfig
 
     with one_line(path, "PE-AV"):
-        return PeAudioVideoConfig.from_dict(table)
+        try:
+            return PeAudioVideoConfig.from_dict(table)
+        except StrictDataclassError as error:  # a field of another type
+            raise TypeError(str(error)) from error
 
 
 def _processing(path: Path, config: Any) -> Processing:
