@@ -49,7 +49,12 @@ def agreement_settings(binder: str, video_prompt: str, audio_prompt: str, clips:
 
 def unused_prompts(binder: str, *prompts: str) -> list[str]:
     """Returns a warning for prompts that nothing compares with."""
-    return ["prompts are not used: no binder is chosen"] if binder == NONE and any(text.strip() for text in prompts) else []
+    if not any(text.strip() for text in prompts):
+        return []
+    if binder == NONE:
+        return ["prompts are not used: no binder is chosen"]
+    model = model_cache.load_binder(binder)
+    return [] if "text" in model.modalities else [f"prompts are not used: {model.name} cannot embed text"]
 
 
 def _each_clip(prompt: str, clips: int) -> list[str]:

@@ -16,6 +16,7 @@ from duet_av.av_models.metrics.agreement import SIDE, AgreementMeter, AgreementS
 from duet_av.av_models.metrics.score import score_clip, score_file
 from duet_av.av_models.metrics.timeline import PAIR_COLORS, draw_timeline
 from duet_av.bounce.binder import load_binder, load_bounce_bind
+from duet_av.nodes.agreement_inputs import unused_prompts
 from duet_av.nodes.host import InputImpl
 from duet_av.nodes.stand_in import Folders, Session, session
 from duet_av.nodes.sync_report import DuetSyncReport
@@ -281,6 +282,8 @@ class TestBadInput:
         ):
             code, out, err = duet(capsys, "score", clip, "--binder", folder / name)
             assert code == 2 and not out and len(err) == 1 and words in err[0], err
+        code, out, err = duet(capsys, "score", clip, "--binder", "")
+        assert code == 2 and not out and err[0].startswith("duet: there is no binder ''; use Bounce-Bind or "), err
         for name in ("bare.safetensors", "other.safetensors"):
             with pytest.raises(ValueError, match=name) as error:
                 DuetSyncReport.execute(8.0, images=torch.rand(4, 16, 16, 3), binder=str(folder / name))
@@ -328,6 +331,10 @@ class TestNode:
         assert told.shown["duet"][0]["warnings"][0] == "prompts are not used: no binder is chosen"
         assert told.args[0] == plain.args[0] and torch.equal(told.args[1], plain.args[1])
         assert set(plain.shown["duet"][0]) == {"clips", "warnings"}
+
+    def test_prompts_that_the_binder_cannot_embed_are_told(self):
+        assert unused_prompts("Bounce-Bind Times", "a ball", "") == ["prompts are not used: Bounce-Bind Times cannot embed text"]
+        assert unused_prompts("Bounce-Bind", "a ball", "") == [] == unused_prompts("Bounce-Bind Times", " ", "")
 
     def test_a_video_file_is_compared_too(self, binder, tmp_path):
         seen, heard = levels([0.2], 1)

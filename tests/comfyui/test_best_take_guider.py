@@ -65,6 +65,9 @@ def test_a_binder_and_prompts_score_the_takes(native):
     assert all(each["measured"]["agreement"]["audio_prompt"] is not None for each in takes(run))
     run = native.run(taking(video_prompt="a ball", takes=2))
     assert "prompts are not used: no binder is chosen" in run.outputs["best"]["duet"][0]["warnings"]
+    run = native.run(taking(binder="Bounce-Bind Times", video_prompt="a ball", takes=1))
+    assert takes(run)[0]["measured"]["agreement"]["video_prompt"] is None
+    assert "prompts are not used: Bounce-Bind Times cannot embed text" in run.outputs["best"]["duet"][0]["warnings"]
 
 
 def test_takes_under_a_kept_video_have_that_video(native):
