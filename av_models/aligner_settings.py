@@ -95,7 +95,7 @@ class AlignerSettings:
     def check_tracks(self, *tracks: Track) -> None:
         """Raise ValueError if timing has a weight, and what it compares has no course in time."""
         if self.timing and any(len(track.seconds) < 2 for track in tracks):
-            raise ValueError(f"timing is {self.timing:g}, but a clip of one frame has no course in time; set timing to 0")
+            raise ValueError(f"timing is {self.timing:g}, but a clip or a sound of one step has no course in time; set timing to 0")
 
     def _check_timing(self) -> None:
         if not sees_time(self.binder):

@@ -141,7 +141,7 @@ def test_an_image_has_no_course():
 
 
 def test_a_clip_of_one_frame_has_no_course(model):
-    said = "^timing is 1, but a clip of one frame has no course in time; set timing to 0$"
+    said = "^timing is 1, but a clip or a sound of one step has no course in time; set timing to 0$"
     with pytest.raises(ValueError, match=said):
         timed().begin(model, model.shape(), ("", ""), Reference(video=FLASH.video[:, :1], fps=16.0))
     latent = latents(model)

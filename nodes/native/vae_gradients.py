@@ -142,9 +142,10 @@ def _check_latent(vae: VAE, stream: str, shape: Sequence[int], name: str) -> Non
     fits = makes_pictures if stream == "video" else not makes_pictures and ranks.get(vae.latent_dim) == len(shape)
     if not fits or vae.latent_channels != shape[1]:
         found = "×".join(map(str, shape[1:]))
+        tiny = ", or a tiny one of the same latent" if stream == "video" else ""
         raise ValueError(
             f"the {stream}'s latent is {found}, and the VAE ({name}) takes {vae.latent_channels} channels of "
-            f"{'video' if makes_pictures else 'audio'}; connect the VAE of the model's {stream}, or a tiny one of the same latent"
+            f"{'video' if makes_pictures else 'audio'}; connect the VAE of the model's {stream}{tiny}"
         )
 
 
