@@ -26,7 +26,10 @@ def register(commands: Subparsers) -> None:
     parser = commands.add_parser("score", help="measure the audio-video sync of video files", description=__doc__)
     parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="video files")
     parser.add_argument("--json", action="store_true", help="print one line of JSON per file")
-    parser.add_argument("--binder", metavar="FILE_OR_FOLDER", help="also compare content with this binder, such as Bounce-Bind")
+    parser.add_argument(
+        "--binder", metavar="FILE_OR_FOLDER",
+        help="also compare content with this binder: a file of ImageBind, a folder of PE-AV, or Bounce-Bind for clips of Bounce",
+    )  # fmt: skip
     for stream in ("video", "audio"):
         parser.add_argument(
             f"--{stream}-prompt", action="append", default=[], metavar="TEXT",

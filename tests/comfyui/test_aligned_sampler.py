@@ -167,3 +167,5 @@ def test_bad_input_in_a_graph_is_one_line(native):
     assert run.error.startswith("through_denoiser needs gradients through the network")
     run = native.run(graph({}, {"vae": ["audio_vae", 0], "audio_vae": ["audio_vae", 0]}))
     assert run.error.startswith("the video's latent is 128×3×2×3, and the VAE (AudioVAE) takes 8 channels of audio; ")
+    run = native.run(graph({}, {"vae": ["vae", 0], "audio_vae": ["vae", 0]}))
+    assert run.error.endswith("takes 128 channels of video; connect the VAE of the model's audio")
