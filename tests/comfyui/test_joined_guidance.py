@@ -25,7 +25,9 @@ REFUSED = {
         "bad_model is a WAN21, which is not a joint audio-video model; connect LTX-2, MiniMax-H3 or a model from Join Models"
     ),
     "no negative": "negative is not connected, and joint_cfg or the sampler needs it; connect a negative prompt",
-    "a second joined model": "this guider runs a second joined model, which only Joint Guider with autoguidance can; use that",
+    "a second joined model": (
+        "this guider runs a second model, which for joined models only Joint Guider with autoguidance can; use that"
+    ),
 }  # fmt: skip
 
 
