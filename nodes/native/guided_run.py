@@ -21,7 +21,7 @@ from ...av_models.guidance import Branch, Guidance, Step, check_supported
 from ...av_models.guidance.base import POSITIVE, USED, Used
 from .bad_model import remove_step_cache
 from .call_options import branch_options, call_options, is_plain, rename
-from .input_checks import check_latent, check_negative
+from .input_checks import check_joined_prompts, check_latent, check_negative
 from .models import native_model
 from .rows import MIN_SIGMA, TEXTS, convert_streams, find_step, own_negative, place_rows, plan_steps, predict_branches, rows_of
 
@@ -62,6 +62,7 @@ class GuidedRun:
         if self.plan:
             whole = replace(self.strategy, interval_low=0.0, interval_high=1.0)  # another sampler may run the other steps
             check_supported(whole, self.plan, self.models)
+        check_joined_prompts(self.models["main"], self.guider.original_conds)
         check_latent(self.shapes, self.models["main"], self.branches)
         check_negative(self.name, self.branches, self.guider.original_conds)
 

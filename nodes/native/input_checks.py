@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...av_models.contract import CouplingKind
 from ...av_models.guidance import Branch
+from .joined.prompts import STREAMS_KEY
 from .ltx_text import ENCODE
 
 if TYPE_CHECKING:
@@ -20,6 +21,15 @@ def check_negative(guidance: str, branches: Collection[Branch], prompts: Mapping
     """Checks that there is a negative prompt, if one of the branches needs it. guidance: its name."""
     if "negative" not in prompts and any("negative" in (each.video, each.audio) for each in branches):
         raise ValueError(f"negative is not connected, and {guidance} or the sampler needs it; connect a negative prompt")
+
+
+def check_joined_prompts(model: NativeModel, prompts: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Checks that the prompts are not those of a joined model, of which another model would read the video's alone."""
+    for name, entries in prompts.items():
+        if not model.takes_joined_prompts and any(STREAMS_KEY in entry for entry in entries):
+            raise ValueError(
+                f"{name} is for a model from Join Models, and this is {model.name}; join prompts for {model.name} instead"
+            )
 
 
 def check_latent(streams: Sequence[Sequence[int]], model: NativeModel, branches: Collection[Branch]) -> None:

@@ -324,3 +324,15 @@ def test_the_guider_says_the_calls_that_prompts_with_other_values_take(native):
     graph = prompts("ltx") | {"spoken": node("ReferenceAudio", prompt=["video", 0], seed=3)}
     said, found = counted(native, graph, "cfg", "spoken", "no_video")
     assert said == found == 2 * STEPS
+
+
+def test_the_prompts_of_a_joined_model_are_refused_by_another(native):
+    graph = prompts("ltx")
+    for name in ("wan21", "stable_audio_3"):
+        graph |= {name: node("TinyHalf", kind=name, seed=1), f"{name}_text": node("TinyHalfPrompt", kind=name, seed=1)}
+    graph["pair"] = node("DuetJoinModels", video=["wan21", 0], audio=["stable_audio_3", 0])
+    given = {"video": ["wan21_text", 0], "audio": ["stable_audio_3_text", 0]}
+    graph["yes"] = node("DuetJoinConditioning", model=["pair", 0], **given)
+    add_run(graph, "run", "cfg", "yes", "no_video")
+    run = native.run(graph | {"told": node("HowFarApart", a=["run", 0], b=["run", 0])})
+    assert "positive is for a model from Join Models, and this is LTX-2" in run.error

@@ -21,6 +21,7 @@ class NativeModel(ABC):
 
     name: for messages. kinds: the supported couplings. own_skip_block: the block that skip guidance skips by default.
     skippable: the number of blocks. runs_without_audio: whether it takes a latent of video alone.
+    takes_joined_prompts: whether it takes the prompts of a model from Join Models.
     stream_sizes: the sizes of the video's and the audio's latent, without the batch; None: any.
     text_widths: the widths of the tokens of a prompt that it takes.
     one_call: whether one network call can hold rows of different coupling or skipped blocks. Its rows then also have
@@ -31,6 +32,7 @@ class NativeModel(ABC):
     kinds: ClassVar[frozenset[CouplingKind]]
     own_skip_block: ClassVar[int] = 3
     runs_without_audio: ClassVar[bool] = False
+    takes_joined_prompts: ClassVar[bool] = False
     one_call: ClassVar[bool] = False
     skippable: int
     stream_sizes: tuple[Sequence[int | None], Sequence[int | None]]

@@ -31,7 +31,7 @@ class Joined(NativeModel):
 
     name = "a model from Join Models"
     kinds = frozenset(CouplingKind)
-    one_call = True
+    one_call = takes_joined_prompts = True
     skippable = 0
 
     def __init__(self, model: Any) -> None:
