@@ -18,11 +18,10 @@ from ..av_models.card_fields import require
 from ..av_models.checkpoint import read_card
 from ..av_models.load_parts import expect
 from ..av_models.text import WordEncoder
+from .binder_audio import LOG_SCALE, MELS, POWER_FLOOR, RATE
 from .shipped import BINDERS, BOUNCE_BIND, BOUNCE_BIND_TIMES, shipped
 
 SIDE, SHOWN = 64, 8  # pixels, frames
-RATE, MELS = 16_000, 64
-LOG_SCALE, POWER_FLOOR = 10.0, 10.0  # features are log(mel power + floor) / scale, which suppresses quiet bands
 
 
 def shown_frames(count: int) -> Tensor:

@@ -15,7 +15,7 @@ from ..av_models.build_from_card import build
 from ..av_models.card_fields import require
 from ..av_models.checkpoint import read_card
 from ..av_models.load_parts import expect
-from .binder import LOG_SCALE, MELS, POWER_FLOOR, RATE
+from .binder_audio import LOG_SCALE, MELS, POWER_FLOOR, RATE
 
 SIDE = 32  # pixels
 HOP = 125  # samples of a spectrogram

@@ -20,7 +20,7 @@ from ...av_models.contract import Condition
 from ...av_models.latent_moves import rms
 from ...av_models.load_parts import load_codec, load_expert
 from ...av_models.training.flow import add_noise, batch_generator, device_of
-from ..binder import RATE
+from ..binder_audio import RATE
 from ..binder_in_time import BounceBindTimes
 from ..measure.agreement import true_kinds
 from ..world.captions import A_BALL_BOUNCING

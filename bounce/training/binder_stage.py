@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from ...av_models.checkpoint import half, save_checkpoint
 from ...av_models.training.flow import batch_generator, device_of
-from ..binder import RATE, BounceBind
+from ..binder import BounceBind
+from ..binder_audio import RATE
 from ..world.captions import VOCABULARY, captions
 from ..world.render import render
 from ..world.sound import render_sound

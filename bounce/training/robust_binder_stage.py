@@ -18,7 +18,8 @@ from ...av_models.contract import Condition
 from ...av_models.latent_moves import rms
 from ...av_models.load_parts import load_codec, load_expert
 from ...av_models.training.flow import add_noise
-from ..binder import RATE, load_bounce_bind
+from ..binder import load_bounce_bind
+from ..binder_audio import RATE
 from ..measure.agreement import true_kinds
 from ..world.captions import A_BALL_BOUNCING
 from ..world.world import FPS, MATERIALS, SIZES

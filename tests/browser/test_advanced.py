@@ -29,7 +29,7 @@ def test_an_aligner_shows_few_inputs_until_asked_for_the_others(aligner, rendere
         inside.get_by_text("inner_steps", exact=True).wait_for()
         return
     aligner.node(ALIGNER, f"({_MENU}).find(item => item.content === 'Show advanced inputs').callback()")
-    assert len(aligner.node(ALIGNER, _SEEN)) == 21 and aligner.node(ALIGNER, "node.size[1]") > height
+    assert len(aligner.node(ALIGNER, _SEEN)) == 22 and aligner.node(ALIGNER, "node.size[1]") > height
     aligner.node(ALIGNER, f"({_MENU}).find(item => item.content === 'Hide advanced inputs').callback()")
     assert aligner.node(ALIGNER, _SEEN) == FEW and aligner.node(ALIGNER, "node.size[1]") == height
     assert aligner.errors == []

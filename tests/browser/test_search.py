@@ -6,8 +6,8 @@ import pytest
 
 from duet_av.tests.browser.canvas import SHOW
 
-GUIDER, NOISE = "Joint Guider (LTX-2, MiniMax-H3)", "Joint Noise (LTX-2, MiniMax-H3)"
-PATCH = "Joint Guidance for KSampler (LTX-2, MiniMax-H3)"
+FOR = "(LTX-2, MiniMax-H3, joined models)"
+GUIDER, NOISE, PATCH = f"Joint Guider {FOR}", f"Joint Noise {FOR}", f"Joint Guidance for KSampler {FOR}"
 FOUND = {  # by a word: one of ComfyUI's nodes, and ours
     "ltx": ("LTXVConditioning", GUIDER, NOISE, PATCH), "minimax": ("MiniMax H3 Image to Video", GUIDER, NOISE, PATCH),
     "guider": ("CFG Guider", GUIDER), "noise": ("RandomNoise", NOISE), "ksampler": ("KSampler", PATCH),
