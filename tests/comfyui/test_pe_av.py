@@ -20,7 +20,7 @@ def folder(comfyui, small_pe_av):
 
 def test_a_sound_is_aligned_with_it(comfyui, folder):
     inputs = json.loads(comfyui.get("/object_info/DuetAligner"))["DuetAligner"]["input"]
-    assert inputs["required"]["binder"][1]["options"] == ["Bounce-Bind", "Bounce-Bind Robust", NAME]
+    assert inputs["required"]["binder"][1]["options"] == ["Bounce-Bind", "Bounce-Bind Robust", "Bounce-Bind Times", NAME]
     assert inputs["optional"]["timing"][1]["default"] == 0
     run = comfyui.run({
         "model": node("DuetLoadJointModel", model="Bounce"),
