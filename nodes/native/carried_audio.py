@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from comfy.ldm.minimax.model import time_shift_sigma
-from comfy.model_base import MiniMaxH3
+from comfy import model_base
 
+from .adapters.minimax_h3 import MiniMaxH3
 from .joined.model import streams_of
 from .joined.streams import Stream
 
@@ -27,14 +27,18 @@ def carried_audio(patcher: Any, transformer_options: Mapping[str, Any]) -> Carri
     streams = streams_of(patcher)
     if streams is not None:
         return _of_stream(streams.audio)
-    if not isinstance(patcher.model, MiniMaxH3):
+    if not isinstance(patcher.model, model_base.MiniMaxH3):
         return CarriedAudio()
-    network, scale = patcher.model.diffusion_model, patcher.model.audio_scale()
-    shifts = [
-        float(transformer_options.get(f"minimax_h3_sigma_shift_{name}", getattr(network, f"sigma_shift_{name}")))
-        for name in ("video", "audio")
-    ]  # fmt: skip
-    return CarriedAudio(scale, lambda sigma: sigma / time_shift_sigma(sigma, *shifts) if sigma > 0 else scale)
+    return _of_h3(MiniMaxH3(patcher.model), transformer_options)
+
+
+def _of_h3(model: MiniMaxH3, transformer_options: Mapping[str, Any]) -> CarriedAudio:
+    scale = model.audio_scale()
+
+    def factor(sigma: float) -> float:
+        return sigma / model.times(sigma, transformer_options)[1] if sigma > 0 else scale
+
+    return CarriedAudio(scale, factor)
 
 
 def _of_stream(audio: Stream) -> CarriedAudio:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 WEAKER = "use a weaker version of the same model"
 REMEDY = "connect LTXVConcatAVLatent"
+FOR_MODEL = "make the latent for this model"
 
 
 def check_negative(guidance: str, branches: Collection[Branch], prompts: Mapping[str, Any]) -> None:
@@ -45,12 +46,12 @@ def check_latent(streams: Sequence[Sequence[int]], model: NativeModel, branches:
         check_sizes(stream, f"the latent's {name}", wanted, model.name)
 
 
-def check_sizes(shape: Sequence[int], shown: str, wanted: Sequence[int | None], model: str) -> None:
+def check_sizes(shape: Sequence[int], shown: str, wanted: Sequence[int | None], model: str, remedy: str = FOR_MODEL) -> None:
     """Checks the sizes of a latent. shown: what it is called. wanted: its sizes without the batch; None: any size but 0."""
     sizes = tuple(shape[1:])
     if len(sizes) != len(wanted) or any(size != want for size, want in zip(sizes, wanted) if want is not None):
         found, needed = _sizes(sizes), _sizes(wanted)
-        raise ValueError(f"{shown} is {found}, and {model} needs {needed}; make the latent for this model")
+        raise ValueError(f"{shown} is {found}, and {model} needs {needed}; {remedy}")
     if 0 in sizes:
         raise ValueError(f"{shown} has length 0; make a longer latent")
 

@@ -10,10 +10,12 @@ from typing import Any
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
+from ..input_checks import check_sizes
 from ..run_keys import JOINED_KEY
 from .sampling import PerStream
 from .streams import JoinedStreams, Stream
 
+EMPTY = "connect Empty Video + Audio (Joined Models)"
 BEFORE = "add it to the video's or the audio's model, before Join Models"
 CHANGES = {
     "model_function_wrapper": "a patch that wraps the network's calls",
@@ -55,15 +57,9 @@ def check_transformer(options: Mapping[str, Any]) -> None:
 def check_latents(streams: JoinedStreams, shapes: Sequence[Sequence[int]]) -> None:
     """Checks that the latent has a video and an audio of the sizes that both models take. Raises ValueError."""
     if len(shapes) != 2:
-        raise ValueError("the latent does not hold one video and one audio; connect Empty Video + Audio (Joined Models)")
+        raise ValueError(f"the latent does not hold one video and one audio; {EMPTY}")
     for stream, shape in zip(streams, shapes):
-        sizes, wanted = tuple(shape[1:]), stream.kind.sizes
-        if len(sizes) != len(wanted) or any(size != want for size, want in zip(sizes, wanted) if want is not None) or 0 in sizes:
-            found, needed = ("×".join("any" if size is None else str(size) for size in each) for each in (sizes, wanted))
-            raise ValueError(
-                f"the latent's {stream.kind.stream} is {found}, and {stream.kind.name} needs {needed}; "
-                "connect Empty Video + Audio (Joined Models)"
-            )
+        check_sizes(shape, f"the latent's {stream.kind.stream}", stream.kind.sizes, stream.kind.name, EMPTY)
         if stream.kind.frames_in_batch and shape[0] != 1:
             raise ValueError(f"the latent holds {shape[0]} clips, and {stream.kind.name} makes one at a time; use a batch of 1")
 
