@@ -6,12 +6,24 @@ from typing import TYPE_CHECKING
 
 from ..bounce.shipped import BINDERS
 from . import model_cache
-from .binder_files import binder_names
+from .binder_files import binder_names, find_binder
 from .host import MODELS, io, on_device
 from .model_cache import NONE
 
 if TYPE_CHECKING:
     from ..av_models.metrics.agreement import AgreementSettings
+
+
+class BinderNode(io.ComfyNode):
+    """A node with `binder_input`: it checks that the binder's files are there, and runs again when they have changed."""
+
+    @classmethod
+    def validate_inputs(cls, binder: str = NONE) -> bool | str:
+        return model_cache.check_files(binder, find=find_binder)
+
+    @classmethod
+    def fingerprint_inputs(cls, binder: str = NONE, **others) -> tuple:
+        return model_cache.fingerprint(binder)
 
 
 def binder_input(tooltip: str):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 
-from . import model_cache
-from .agreement_inputs import binder_input
-from .binder_files import find_binder
+from .agreement_inputs import BinderNode, binder_input
 from .encode_prompts import empty_prompts
 from .host import io, report_text
 from .kept_clips import begin_run, raised_seed, take_last_run
@@ -20,7 +18,7 @@ from .take_report import AUDIO_SEED, BOTH_SEEDS, reused_takes, show_takes, take_
 from .takes import ModelDecoder, Question, Take, Takes, take_keys
 
 
-class DuetBestTake(io.ComfyNode):
+class DuetBestTake(BinderNode):
     """Samples takes with different seeds, scores each, and passes the best one on. Takes are kept for the next run."""
 
     @classmethod
@@ -60,14 +58,6 @@ class DuetBestTake(io.ComfyNode):
             outputs=take_outputs(),
             is_output_node=True,
         )  # fmt: skip
-
-    @classmethod
-    def validate_inputs(cls, binder: str = NONE) -> bool | str:
-        return model_cache.check_files(binder, find=find_binder)
-
-    @classmethod
-    def fingerprint_inputs(cls, binder: str = NONE, **others) -> tuple:
-        return model_cache.fingerprint(binder)
 
     @classmethod
     def execute(cls, model, prompts=None, latent=None, guidance=None, aligner=None, **others) -> io.NodeOutput:

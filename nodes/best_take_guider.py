@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import model_cache
-from .agreement_inputs import binder_input, prompt_inputs, unused_prompts
-from .binder_files import find_binder
+from .agreement_inputs import BinderNode, binder_input, prompt_inputs, unused_prompts
 from .host import io, report_text, require_comfyui
 from .kept_clips import begin_run, take_last_run
 from .model_cache import NONE
@@ -14,7 +12,7 @@ from .take_report import AUDIO_SEED, reused_takes, show_takes, take_outputs, tak
 from .takes import Question, Take, Takes
 
 
-class DuetBestTakeGuider(io.ComfyNode):
+class DuetBestTakeGuider(BinderNode):
     """Samples takes as ComfyUI's SamplerCustomAdvanced does, scores each, and passes the best one on."""
 
     @classmethod
@@ -52,14 +50,6 @@ class DuetBestTakeGuider(io.ComfyNode):
             outputs=take_outputs(),
             is_output_node=True,
         )  # fmt: skip
-
-    @classmethod
-    def validate_inputs(cls, binder: str = NONE) -> bool | str:
-        return model_cache.check_files(binder, find=find_binder)
-
-    @classmethod
-    def fingerprint_inputs(cls, binder: str = NONE, **others) -> tuple:
-        return model_cache.fingerprint(binder)
 
     @classmethod
     def execute(  # noqa: PLR0913

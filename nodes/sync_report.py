@@ -11,8 +11,7 @@ import numpy as np
 import torch
 
 from . import model_cache
-from .agreement_inputs import agreement_settings, binder_input, prompt_inputs, unused_prompts
-from .binder_files import find_binder
+from .agreement_inputs import BinderNode, agreement_settings, binder_input, prompt_inputs, unused_prompts
 from .clip_inputs import read_clip, split_clips, unused_inputs, video_file
 from .found_fps import find_fps
 from .host import check_interrupt, io, preview_images, report_progress
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from ..av_models.metrics.score import Score
 
 
-class DuetSyncReport(io.ComfyNode):
+class DuetSyncReport(BinderNode):
     """Measures any clip with audio. Needs no model; with a binder, it also compares content."""
 
     @classmethod
@@ -69,14 +68,6 @@ class DuetSyncReport(io.ComfyNode):
             ],
             is_output_node=True,
         )  # fmt: skip
-
-    @classmethod
-    def validate_inputs(cls, binder: str = NONE) -> bool | str:
-        return model_cache.check_files(binder, find=find_binder)
-
-    @classmethod
-    def fingerprint_inputs(cls, binder: str = NONE, **others) -> tuple:
-        return model_cache.fingerprint(binder)
 
     @classmethod
     def execute(
